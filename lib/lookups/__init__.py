@@ -1,0 +1,1 @@
+"""Context look-ups in transformers: the code that the chapters share."""

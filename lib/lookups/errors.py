@@ -1,0 +1,29 @@
+"""Every error a reader can meet: what is wrong, and what to do next, in one sentence each."""
+
+
+class LookupsError(Exception):
+    """The parent of all errors raised on purpose; its text is meant for the reader."""
+
+
+class RunError(LookupsError):
+    """A run file is missing, has an unknown key or a wrong value, or asks for what the model lacks."""
+
+
+class ModelError(LookupsError):
+    """A model is missing, unreachable, incomplete or of an architecture that is not supported."""
+
+
+class CorpusError(LookupsError):
+    """A corpus is missing, empty, or not the one that was expected."""
+
+
+class MissingStage(LookupsError):
+    """A stage that a chapter needs has not been made; the text names the chapter that makes it."""
+
+
+class StaleStage(LookupsError):
+    """A stage was made from parents or settings that have changed; the text names the chapter."""
+
+
+class MeasurementError(LookupsError):
+    """A quantity is undefined on this input, such as a share of an activation that never rose."""
