@@ -1,0 +1,191 @@
+"""What a run leaves on disk: a table and a manifest a stage, whole or not there at all.
+
+`save` writes into a folder beside the final one and renames it when everything is on disk, so that
+a kill or a full disk leaves the former state. `load` hands out a table only if it is the one its
+manifest describes, was made with the run's settings, and from the parents that lie there now.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lookups.errors import MissingStage, StaleStage
+from lookups.paths import PROJECT
+from lookups.runs import Run
+from lookups.stages import Stage, settings_of, stage_named
+
+SCHEMA = 1
+PACKAGES = ("torch", "transformers", "transformer-lens", "tokenizers", "numpy", "pandas", "pyarrow")
+BOS_RULE = "exactly one beginning-of-sequence token, then the document's ids"
+
+
+def stage_folder(settings: Run, stage: str) -> Path:
+    """Return where a stage of a run lies, or would lie."""
+    return settings.folder("artifacts") / settings.id / stage
+
+
+def save(
+    settings: Run,
+    stage: str,
+    table: pd.DataFrame,
+    *,
+    model: Any = None,
+    documents: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+) -> pd.DataFrame:
+    """Write a stage's table and manifest, all or nothing, and return the table.
+
+    `documents` maps a split to the digest of its documents; `model` is a `lookups.model.Model`.
+
+    Raises:
+        ValueError: the table lacks a column that the stage declares.
+        MissingStage, StaleStage: a parent is not there, or not up to date.
+    """
+    declared = stage_named(stage)
+    missing = [column for column in declared.columns if column not in table.columns]
+    if missing:
+        raise ValueError(f"{stage} must hold the columns {missing}; the chapter left them out")
+    parents = {parent: manifest(settings, parent)["digest"] for parent in declared.parents}
+    final = stage_folder(settings, stage)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f"{stage}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        path = partial / "table.parquet"
+        table.reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
+        about = {
+            "stage": stage,
+            "chapter": declared.chapter,
+            "row": declared.row,
+            "schema": SCHEMA,
+            "run": settings.id,
+            "parameters": parameters(settings, declared),
+            "seed": settings.seed,
+            "model": _about_model(model),
+            "documents": dict(documents or {}),
+            "bos": BOS_RULE,
+            "packages": {name: version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "commit": _commit(),
+            "parents": parents,
+            "rows": len(table),
+            "digest": _digest(path),
+            "seconds": None if seconds is None else round(seconds, 1),
+        }
+        (partial / "manifest.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+        _replace(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return table
+
+
+def load(settings: Run, stage: str) -> pd.DataFrame:
+    """Return the table of a stage that an earlier chapter saved.
+
+    Raises:
+        MissingStage: it was never made, or not to the end.
+        StaleStage: it, a parent or a setting has changed since.
+    """
+    manifest(settings, stage)
+    return pd.read_parquet(stage_folder(settings, stage) / "table.parquet")
+
+
+def manifest(settings: Run, stage: str) -> dict[str, Any]:
+    """Return a stage's manifest after checking it and, through its parents, all it stands on.
+
+    Raises:
+        MissingStage: it was never made, or not to the end.
+        StaleStage: it, a parent or a setting has changed since.
+    """
+    declared = stage_named(stage)
+    folder = stage_folder(settings, stage)
+    remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.id})"
+    try:
+        about = json.loads((folder / "manifest.json").read_text("utf-8"))
+        found = _digest(folder / "table.parquet")
+    except (OSError, json.JSONDecodeError):
+        raise MissingStage(f"run {settings.id!r} has no stage {stage}; {remedy}") from None
+    if about.get("schema") != SCHEMA:
+        raise StaleStage(f"{stage} was written by another version of this project; {remedy}")
+    if found != about["digest"]:
+        raise StaleStage(f"{stage} is not the table its manifest describes; {remedy}")
+    now = parameters(settings, declared)
+    changed = sorted(key for key in now if now[key] != about["parameters"].get(key))
+    if changed:
+        raise StaleStage(f"{stage} was made with other settings ({', '.join(changed)}); {remedy}")
+    for parent in declared.parents:
+        if manifest(settings, parent)["digest"] != about["parents"].get(parent):
+            raise StaleStage(f"{stage} was made from another {parent}; {remedy}")
+    return about
+
+
+def parameters(settings: Run, stage: Stage) -> dict[str, Any]:
+    """Return the settings a stage depends on, as JSON; folders are left out, contents count."""
+    content = settings.model_dump(mode="json", include=set(settings_of(stage)))
+    for section in ("model", "corpus"):
+        content.get(section, {}).pop("folder", None)
+    if content.get("prompts") is not None:
+        content["prompts"] = _digest(settings.prompts)
+    return content
+
+
+class Stopwatch:
+    """Seconds since it was made: for manifests, never for what a notebook shows."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start
+
+
+def _replace(partial: Path, final: Path) -> None:
+    """Put a finished folder in the place of the former one."""
+    former = final.with_name(f"{final.name}.former-{os.getpid()}")
+    if final.exists():
+        final.rename(former)
+    partial.rename(final)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _about_model(model: Any) -> dict[str, Any] | None:
+    if model is None:
+        return None
+    from lookups.model import PROCESSING
+
+    return {
+        "name": model.name,
+        "revision": model.revision,
+        "processing": PROCESSING,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+    }
+
+
+def _commit() -> str | None:
+    """The checkout's commit, or None outside a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()

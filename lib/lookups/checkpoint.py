@@ -1,0 +1,176 @@
+"""Find a model's files and say at once what is wrong with them, before anything is computed.
+
+Three places, in this order: a model that ships with the package, a local folder in Hugging Face
+format, the Hugging Face hub (its cache when offline). Only safetensors are read, never a pickle,
+and never code that came with a model.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lookups.errors import ModelError
+from lookups.paths import EMBEDDED
+from lookups.runs import ModelSpec
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a model's files are, and what its configuration says."""
+
+    location: str
+    """A folder, or a Hugging Face id."""
+    revision: str
+    """For a folder, the word 'local'."""
+    config: Any
+    tokenizer: Any
+    bos_id: int
+    parallel: bool
+    gated: bool
+    token_counts: Int[Tensor, " vocab"] | None
+    permute_seed: int | None
+
+    def weights(self, dtype: torch.dtype, device: torch.device) -> Any:
+        """Load the Hugging Face model, its weights permuted where the run asks for that control.
+
+        Raises:
+            ModelError: the weight files are missing or damaged.
+        """
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        options = {} if self.revision == "local" else {"revision": self.revision}
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                self.location,
+                dtype=dtype,
+                attn_implementation="eager",
+                use_safetensors=True,
+                trust_remote_code=False,
+                **options,
+            )
+        except Exception as error:
+            raise ModelError(
+                f"the weights of {self.location!r} cannot be read ({_short(error)}); "
+                "put a complete model.safetensors there, or download the model again"
+            ) from error
+        if self.permute_seed is not None:
+            permute_weights(model, self.permute_seed)
+        return model.to(device).eval()
+
+
+def permute_weights(model: torch.nn.Module, seed: int) -> None:
+    """Shuffle the entries of every weight matrix of a freshly loaded model, norms kept, in place.
+
+    Embeddings are included; vectors (biases, LayerNorm gains) stay.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, weight in sorted(model.named_parameters()):
+            if weight.dim() == 2:
+                order = torch.randperm(weight.numel(), generator=generator)
+                weight.copy_(weight.flatten()[order].reshape(weight.shape))
+
+
+def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
+    """Find the files of a model and check its architecture.
+
+    Raises:
+        ModelError: nothing is there under that name, or it is of a kind that is not supported.
+    """
+    location, revision = _locate(spec)
+    config = _config(location, revision)
+    architecture = (getattr(config, "architectures", None) or ["unknown"])[0]
+    if architecture not in supported:
+        raise ModelError(f"{spec.name!r} is a {architecture}; supported are {', '.join(supported)}")
+    tokenizer = _tokenizer(location, revision)
+    bos_id = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else None
+    bos_id = bos_id if bos_id is not None else tokenizer.eos_token_id
+    if bos_id is None:
+        raise ModelError(
+            f"the tokenizer of {spec.name!r} has neither a beginning- nor an end-of-sequence "
+            "token; name one in its tokenizer_config.json"
+        )
+    return Checkpoint(
+        location=location,
+        revision=revision,
+        config=config,
+        tokenizer=tokenizer,
+        bos_id=bos_id,
+        parallel=architecture == "GPTNeoXForCausalLM" and config.use_parallel_residual,
+        gated=architecture == "LlamaForCausalLM",
+        token_counts=_token_counts(location),
+        permute_seed=spec.permute_seed,
+    )
+
+
+def _locate(spec: ModelSpec) -> tuple[str, str]:
+    """Return a folder and 'local', or a hub id and its revision."""
+    shipped = EMBEDDED / spec.name
+    candidates = [shipped, Path(spec.name).expanduser()]
+    if spec.folder is not None:
+        candidates.append(spec.folder / spec.name)
+    for candidate in candidates:
+        if candidate.is_dir():
+            if not (candidate / "config.json").is_file():
+                raise ModelError(
+                    f"{candidate} has no config.json; give a folder in Hugging Face format"
+                )
+            if not any(candidate.glob("*.safetensors")):
+                raise ModelError(
+                    f"{candidate} has no weights; put the model's .safetensors files there "
+                    "(pickled .bin files are never read)"
+                )
+            return str(candidate), "local"
+    known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
+    if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
+        raise ModelError(f"there is no folder {spec.name}; embedded models are {known}")
+    return spec.name, spec.revision
+
+
+def _config(location: str, revision: str) -> Any:
+    from transformers import AutoConfig
+
+    options = {} if revision == "local" else {"revision": revision}
+    try:
+        return AutoConfig.from_pretrained(location, trust_remote_code=False, **options)
+    except Exception as error:
+        if revision == "local":
+            raise ModelError(f"{location}/config.json cannot be read ({_short(error)})") from error
+        known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
+        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
+        reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
+        raise ModelError(
+            f"no model {location!r}: it is not embedded ({known}), no such folder exists, and "
+            f"{reach}; check the name, or download it elsewhere and give its folder"
+        ) from error
+
+
+def _tokenizer(location: str, revision: str) -> Any:
+    from transformers import AutoTokenizer
+
+    options = {} if revision == "local" else {"revision": revision}
+    try:
+        return AutoTokenizer.from_pretrained(location, trust_remote_code=False, **options)
+    except Exception as error:
+        raise ModelError(
+            f"the tokenizer of {location!r} cannot be read ({_short(error)}); "
+            "its folder needs tokenizer.json and tokenizer_config.json"
+        ) from error
+
+
+def _token_counts(location: str) -> Tensor | None:
+    path = Path(location) / "token_counts.json"
+    return torch.tensor(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+
+def _short(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

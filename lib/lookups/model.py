@@ -1,0 +1,248 @@
+"""Load a model, one way for all: raw weights in, processed weights and named hooks out.
+
+Shown in chapter 1 and used by all. The processing is that of step 0 of the method: LayerNorm folded
+into the weights that read, writing weights and the unembedding centred (not for RMSNorm, which has
+no mean to remove), value biases folded into the output bias. Nothing else in the project touches a
+model's device, dtype or beginning-of-sequence token.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lookups.checkpoint import Checkpoint, find_checkpoint
+from lookups.errors import ModelError
+from lookups.names import Neuron
+from lookups.runs import ModelSpec
+from lookups.sequences import Batch, Ids, batch_of
+
+PROCESSING = "layernorm folded, writing weights and unembedding centred, value biases folded"
+SUPPORTED = ("GPT2LMHeadModel", "GPTNeoXForCausalLM", "LlamaForCausalLM")
+
+
+class _Enough(Exception):
+    """Raised by the last hook that is wanted, to spare the rest of the forward pass."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A processed model with its tokenizer and the facts that decide how it is read."""
+
+    bridge: Any
+    """The TransformerLens bridge; its old hook names work."""
+    tokenizer: Any
+    """The model's Hugging Face tokenizer."""
+    name: str
+    revision: str
+    bos_id: int
+    """The tokenizer's beginning-of-sequence token, else its end-of-sequence token."""
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    d_vocab: int
+    context: int
+    """The longest sequence it reads, the beginning-of-sequence token included."""
+    parallel: bool
+    """Whether attention and MLP of a layer read the same input (GPT-NeoX), so that a layer's heads
+    do not feed its own neurons."""
+    gated: bool
+    """Whether a neuron is a gate times an input (Llama)."""
+    act: Callable[[Tensor], Tensor]
+    """The MLP's activation function."""
+    token_counts: Int[Tensor, " vocab"] | None
+    """How often each token occurred in training, where that is known."""
+    device: torch.device
+    dtype: torch.dtype
+
+    def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
+        """Pad sequences of ids; `bos=False` only for the paper's truncation (METHOD 5.1)."""
+        return batch_of(sequences, self.bos_id if bos else None, self.device)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of some ids, nothing tidied."""
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """The text of every token id."""
+        return [self.decode([token]) for token in range(self.d_vocab)]
+
+    def mlp_in(self, layer: int) -> dict[str, tuple[Float[Tensor, "d_model d_mlp"], Tensor]]:
+        """Return the weights that read the residual stream into a layer's MLP, with their biases.
+
+        Keys: `in` for an ordinary MLP; `gate` and `up` for a gated one.
+        """
+        mlp = self.bridge.blocks[layer].mlp
+        if not self.gated:
+            return {"in": (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp))}
+        return {
+            "gate": (mlp.W_gate, self._bias(mlp, "b_gate", self.d_mlp)),
+            "up": (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp)),
+        }
+
+    def w_out(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
+        """Return what each neuron of a layer writes to the residual stream."""
+        return self.bridge.blocks[layer].mlp.W_out
+
+    def w_o(self, layer: int) -> Float[Tensor, "head d_head d_model"]:
+        """Return the output matrix of every head of a layer."""
+        return self.bridge.blocks[layer].attn.W_O
+
+    def b_o(self, layer: int) -> Float[Tensor, " d_model"]:
+        """Return a layer's attention bias: b_O with every head's b_V W_O folded in."""
+        return self._bias(self.bridge.blocks[layer].attn, "b_O", self.d_model)
+
+    @property
+    def w_u(self) -> Float[Tensor, "d_model vocab"]:
+        """The unembedding, the final LayerNorm's gain folded in."""
+        return self.bridge.W_U
+
+    def neurons(self, layers: Sequence[int]) -> list[Neuron]:
+        """Return every neuron of some layers; both signs where the MLP is gated."""
+        signs = (1, -1) if self.gated else (1,)
+        return [
+            Neuron(layer, index, sign)
+            for layer in layers
+            for sign in signs
+            for index in range(self.d_mlp)
+        ]
+
+    def head_layers(self, layer: int) -> range:
+        """Return the layers whose heads feed a neuron of `layer`: its own too, unless parallel."""
+        return range(layer if self.parallel else layer + 1)
+
+    @torch.no_grad()
+    def read(self, batch: Batch, hooks: dict[str, Callable[[Tensor], None]]) -> None:
+        """Run forward and hand the tensor at each hook name to its function, then stop.
+
+        The pass ends as soon as every hook has been called once: no unembedding is paid for. The
+        functions must copy what they keep; they cannot change the pass.
+        """
+        waiting = set(hooks)
+
+        def reader(name: str, take: Callable[[Tensor], None]):
+            def hook(tensor: Tensor, hook: Any) -> None:
+                take(tensor)
+                waiting.discard(name)
+                if not waiting:
+                    raise _Enough
+
+            return hook
+
+        try:
+            self.bridge.run_with_hooks(
+                batch.ids,
+                attention_mask=batch.mask.long(),
+                fwd_hooks=[(name, reader(name, take)) for name, take in hooks.items()],
+                return_type=None,
+                logits_to_keep=1,
+            )
+        except _Enough:
+            return
+        if waiting:
+            raise ModelError(f"{self.name} never reached {sorted(waiting)}; is it supported?")
+
+    @torch.no_grad()
+    def logits(self, batch: Batch) -> Float[Tensor, "prompt pos vocab"]:
+        """Return the processed model's logits: the raw ones up to a constant a position."""
+        return self.bridge(batch.ids, attention_mask=batch.mask.long())
+
+    @torch.no_grad()
+    def activations_at_last(
+        self, sequences: Sequence[Ids], layers: Sequence[int], *, bos: bool = True
+    ) -> dict[int, Float[Tensor, "prompt d_mlp"]]:
+        """Return the MLP activations (post-activations) at each sequence's last token."""
+        batch = self.batch(sequences, bos=bos)
+        rows = torch.arange(len(sequences), device=self.device)
+        found: dict[int, Tensor] = {}
+
+        def at_last(layer: int):
+            def take(post: Tensor) -> None:
+                found[layer] = post[rows, batch.last].clone()
+
+            return take
+
+        self.read(batch, {f"blocks.{layer}.mlp.hook_post": at_last(layer) for layer in layers})
+        return found
+
+    def _bias(self, module: Any, name: str, size: int) -> Tensor:
+        try:
+            bias = getattr(module, name)
+        except AttributeError:
+            bias = None
+        if bias is None:
+            return torch.zeros(size, device=self.device, dtype=self.dtype)
+        return bias
+
+
+def load_model(spec: ModelSpec | str) -> Model:
+    """Load an embedded model by name, a Hugging Face id or a local folder, and process it.
+
+    Raises:
+        ModelError: it is missing, unreachable, without weights, or not of a supported architecture.
+    """
+    spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
+    device = _device(spec.device)
+    checkpoint = find_checkpoint(spec, SUPPORTED)
+    from transformer_lens.model_bridge import TransformerBridge  # seconds to import
+
+    bridge = TransformerBridge.boot_transformers(
+        checkpoint.location,
+        device=str(device),
+        dtype=getattr(torch, spec.dtype),
+        hf_model=checkpoint.weights(getattr(torch, spec.dtype), device),
+        tokenizer=checkpoint.tokenizer,
+    )
+    bridge.enable_compatibility_mode(disable_warnings=True)
+    bridge.requires_grad_(False)
+    return _describe(bridge, checkpoint, spec, device)
+
+
+def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torch.device) -> Model:
+    config = checkpoint.config
+    act = getattr(config, "hidden_act", None) or getattr(config, "activation_function", None)
+    return Model(
+        bridge=bridge,
+        tokenizer=checkpoint.tokenizer,
+        name=spec.name,
+        revision=checkpoint.revision,
+        bos_id=checkpoint.bos_id,
+        n_layers=config.num_hidden_layers,
+        n_heads=config.num_attention_heads,
+        d_model=config.hidden_size,
+        d_head=bridge.cfg.d_head,
+        d_mlp=bridge.blocks[0].mlp.W_out.shape[0],
+        d_vocab=bridge.W_U.shape[1],
+        context=config.max_position_embeddings,
+        parallel=checkpoint.parallel,
+        gated=checkpoint.gated,
+        act=_activation(act),
+        token_counts=checkpoint.token_counts,
+        device=device,
+        dtype=getattr(torch, spec.dtype),
+    )
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    from transformers.activations import ACT2FN
+
+    return F.silu if name == "silu" else ACT2FN[name]
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device {wanted!r} is not there; set 'device: auto' or 'device: cpu'")
+    try:
+        return torch.device(wanted)
+    except RuntimeError:
+        raise ModelError(f"{wanted!r} is no device; write auto, cpu or cuda") from None

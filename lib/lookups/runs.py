@@ -1,0 +1,206 @@
+"""A run: one file that fixes everything an analysis depends on, checked when it is read.
+
+`read_run("embedded")` finds `notebooks/runs/embedded.yml`; a path to a file of one's own works the
+same way. Chapters take the id or path as their only setting; thresholds are shown where they act.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lookups.errors import RunError
+from lookups.names import Neuron
+from lookups.paths import PROJECT, Room, folder
+
+DEFAULT_RUN = "embedded"
+RUNS = PROJECT / "notebooks" / "runs"
+
+Count = Annotated[int, Field(ge=1)]
+Layers = tuple[Annotated[int, Field(ge=0)], ...]
+
+
+class Section(BaseModel):
+    """The parent of all sections of a run file: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(Section):
+    """Which model, and how it is held."""
+
+    name: str
+    """An embedded model ('english', 'planted-0'), a Hugging Face id, or a local folder."""
+    revision: str = "main"
+    device: str = "auto"
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
+    permute_seed: int | None = None
+    """Permute the entries of every weight matrix with this seed: a control with the same norms."""
+    folder: Path | None = None
+    """Where relative model folders and downloads are looked for; filled in from `paths`."""
+
+
+class CorpusSpec(Section):
+    """Which texts, and how many."""
+
+    name: str
+    """'prose', 'planted', a local file or folder, or a Hugging Face dataset id."""
+    documents: Count = 10_000
+    """Documents a split."""
+    length: Annotated[int, Field(ge=2)] = 127
+    """Tokens a document, beginning-of-sequence token not counted."""
+    folder: Path | None = None
+    """Where corpora are cached; filled in from `paths`."""
+
+
+class Paths(Section):
+    """Folders; an environment variable LOOKUPS_DATA, _MODELS or _ARTIFACTS overrides each."""
+
+    data: Path | None = None
+    models: Path | None = None
+    artifacts: Path | None = None
+
+
+class SpreadSizes(Section):
+    """How many prompts of the spread sample each split may give a neuron."""
+
+    train: Count = 40
+    test: Count = 40
+
+
+class Run(Section):
+    """Everything that one analysis depends on."""
+
+    id: str
+    title: str
+    model: ModelSpec
+    corpus: CorpusSpec
+    paths: Paths = Paths()
+    layers: Layers
+    """The layers whose neurons are candidates."""
+    middle_layers: Layers = ()
+    """Layers for the control 'the same procedure, but not late in the network'."""
+    neurons_per_layer: Count = 20
+    random_per_layer: Count = 10
+    """Neurons a layer that are drawn at random as a control."""
+    rejected: dict[str, str] = {}
+    """Neurons left out by hand, each with its reason."""
+    neurons: tuple[str, ...] | None = None
+    """Exactly these neurons, in place of the search."""
+    tokens: tuple[str, ...] | None = None
+    """Only neurons whose token is one of these, in place of the search."""
+    prompts: Path | None = None
+    """A text file of one's own, one prompt a line, in place of the search for prompts."""
+    minimum_count: Annotated[int, Field(ge=0)] = 300
+    """A token must occur this often in training to be a neuron's token, where counts are known."""
+    prompts_per_neuron: Count = 20
+    spread_per_neuron: SpreadSizes = SpreadSizes()
+    prompts_per_file: Count = 2
+    follow_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    follow_lift: Annotated[float, Field(gt=0)] = 5.0
+    false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.8
+    longest: Count = 100
+    active_rule: Literal["2sd", "top3"] = "2sd"
+    pair_share: tuple[float, float] = (0.25, 0.75)
+    protocol: Literal["sound", "paper"] = "sound"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("rejected", "neurons")
+    @classmethod
+    def _names_are_neurons(cls, value):
+        for name in value or ():
+            try:
+                Neuron.parse(name)
+            except RunError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @model_validator(mode="after")
+    def _shares_in_order(self):
+        low, high = self.pair_share
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"pair_share must be two shares in order, not {low} and {high}")
+        if not self.layers:
+            raise ValueError("layers is empty; name at least one layer")
+        return self
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the run whose notebooks are committed."""
+        return self.id == DEFAULT_RUN
+
+    def folder(self, room: Room) -> Path:
+        """Return where this run keeps its data, models or artifacts."""
+        return folder(room, getattr(self.paths, room))
+
+
+def read_run(run: str | Path) -> Run:
+    """Read a run by its id (`notebooks/runs/<id>.yml`) or by a path to its file.
+
+    Relative paths inside a run file are taken from the file's own folder.
+
+    Raises:
+        RunError: there is no such file, it is not YAML, or a key or value in it is wrong.
+    """
+    path = Path(run).expanduser()
+    if path.suffix not in (".yml", ".yaml"):
+        path = RUNS / f"{run}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RUNS.glob("*.yml"))) or "none"
+        raise RunError(f"no run {str(run)!r}: known ids are {known}; or give a path to a .yml file")
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        where = str(error).splitlines()[-1].strip()
+        raise RunError(f"{path.name} is not valid YAML ({where}); mend that line") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path.name} holds no settings; start from a copy of embedded.yml")
+    try:
+        settings = Run(**{"id": path.stem} | content)
+    except (ValidationError, TypeError) as error:
+        raise RunError(f"{path.name}: {_first_problem(error)}") from None
+    return _with_folders(settings, path.resolve().parent)
+
+
+def _first_problem(error: ValidationError | TypeError) -> str:
+    if isinstance(error, TypeError):
+        return f"keys must be words ({error})"
+    problems = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "the file"
+        if item["type"] == "extra_forbidden":
+            problems.append(f"unknown key {where!r}; remove it or correct its spelling")
+        elif item["type"] == "missing":
+            problems.append(f"key {where!r} is missing; add it")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            problems.append(f"{where}: {message} (it holds {item['input']!r})")
+    return "; ".join(problems)
+
+
+def _with_folders(settings: Run, base: Path) -> Run:
+    """Resolve relative paths against the run file's folder and hand folders to the sections."""
+    paths = {
+        room: (base / path if path is not None else None)
+        for room, path in settings.paths.model_dump().items()
+    }
+    settings = settings.model_copy(
+        update={
+            "paths": Paths(**paths),
+            "prompts": base / settings.prompts if settings.prompts is not None else None,
+        }
+    )
+    model = settings.model
+    if model.name.startswith((".", "~")):
+        model = model.model_copy(update={"name": str(base / Path(model.name).expanduser())})
+    corpus = settings.corpus
+    if corpus.name.startswith((".", "~")):
+        corpus = corpus.model_copy(update={"name": str(base / Path(corpus.name).expanduser())})
+    return settings.model_copy(
+        update={
+            "model": model.model_copy(update={"folder": settings.folder("models")}),
+            "corpus": corpus.model_copy(update={"folder": settings.folder("data")}),
+        }
+    )

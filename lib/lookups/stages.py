@@ -1,0 +1,128 @@
+"""Every table that a run leaves on disk, declared once: what a row is, what it was made from.
+
+A stage belongs to the chapter that makes it. Its parents are the stages it was computed from, its
+settings the keys of the run file it depends on besides theirs.
+"""
+
+from typing import NamedTuple
+
+from lookups.errors import RunError
+
+
+class Stage(NamedTuple):
+    """One table: its name, the chapter that makes it, and what a row of it is."""
+
+    name: str
+    chapter: str
+    """The notebook that makes it."""
+    row: str
+    """What one row is, in a sentence."""
+    columns: tuple[str, ...]
+    """Columns that later chapters rely on; a table may hold more."""
+    parents: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+STAGES = (
+    Stage(
+        "01_neurons",
+        "01_next_token_neurons",
+        "One MLP neuron of the model (and, if gated, one sign of it) with the token it writes.",
+        (
+            "neuron", "layer", "index", "sign", "token", "token_id", "congruence",
+            "null_percentile", "rank", "group",
+        ),
+        settings=(
+            "model", "layers", "middle_layers", "neurons_per_layer", "random_per_layer",
+            "rejected", "neurons", "tokens", "minimum_count", "protocol", "seed",
+        ),
+    ),
+    Stage(
+        "02_prompts",
+        "02_prompts",
+        "One document in which one examined neuron was at its maximum, and the position of it.",
+        ("neuron", "split", "sample", "prompt", "position", "activation", "next_token_id"),
+        parents=("01_neurons",),
+        settings=(
+            "corpus", "prompts", "prompts_per_neuron", "spread_per_neuron", "prompts_per_file",
+            "follow_share", "follow_lift", "false_discovery_rate",
+        ),
+    ),
+    Stage(
+        "02_neurons",
+        "02_prompts",
+        "One neuron of the run's layers in one split: how often its token follows its maxima.",
+        ("neuron", "split", "follow_rate", "base_rate", "p", "q", "sound"),
+        parents=("01_neurons",),
+        settings=(
+            "corpus", "prompts", "prompts_per_neuron", "spread_per_neuron", "prompts_per_file",
+            "follow_share", "follow_lift", "false_discovery_rate",
+        ),
+    ),
+    Stage(
+        "03_suffixes",
+        "03_suffixes",
+        "One prompt of one neuron, cut to the shortest suffix that keeps its share of activation.",
+        (
+            "neuron", "split", "sample", "prompt", "start", "stop", "token_ids", "activation",
+            "whole_activation",
+        ),
+        parents=("02_prompts", "02_neurons"),
+        settings=("keep", "longest"),
+    ),
+    Stage(
+        "04_heads",
+        "04_heads",
+        "What one head writes into one neuron's input at the last token of one cut prompt.",
+        (
+            "neuron", "split", "prompt", "head", "input", "attribution", "active", "active_2sd",
+            "active_top3",
+        ),
+        parents=("03_suffixes",),
+        settings=("active_rule",),
+    ),
+    Stage(
+        "04_parts",
+        "04_heads",
+        "What one part other than a head adds to one neuron's input; parts and heads sum to total.",
+        ("neuron", "split", "prompt", "input", "part", "value", "total"),
+        parents=("03_suffixes",),
+    ),
+    Stage(
+        "04_pairs",
+        "04_heads",
+        "One neuron and one head: on how many of the neuron's training prompts the head is active.",
+        ("neuron", "head", "n_prompts", "n_active", "share", "kept"),
+        parents=("04_heads",),
+        settings=("pair_share",),
+    ),
+)  # fmt: skip
+
+CHAPTERS = (
+    "00_corpus_and_model",
+    "01_next_token_neurons",
+    "02_prompts",
+    "03_suffixes",
+    "04_heads",
+    "05_attention_specialization",
+    "06_analysis",
+)
+"""The notebooks in the order in which a run executes them."""
+
+
+def stage_named(name: str) -> Stage:
+    """Return the declaration of a stage.
+
+    Raises:
+        RunError: no stage has that name.
+    """
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise RunError(f"no stage {name!r}; there are {', '.join(stage.name for stage in STAGES)}")
+
+
+def settings_of(stage: Stage) -> tuple[str, ...]:
+    """Return the run-file keys that a stage depends on, its parents' included, each once."""
+    keys = [key for parent in stage.parents for key in settings_of(stage_named(parent))]
+    return tuple(dict.fromkeys([*keys, *stage.settings]))
