@@ -1,0 +1,271 @@
+"""Interactive views of attention and activation, and prompts side by side (chapters 5 and 6).
+
+The drawing is circuitsvis', put into the page by `lookups.view_html`.
+Every view also has a plain-text summary, for nbval and for readers without JavaScript. Nothing is
+measured here: patterns, activations and contributions come from the caller.
+
+Positions count the tokens that are passed, from 0. Axis order: head, query, key.
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from lookups.errors import LookupsError
+from lookups.view_html import inert, slug, view_html
+
+BOS = "⟨BOS⟩"
+"""The label of the beginning-of-sequence token; first in `tokens`, it survives every cut."""
+
+LONGEST = 32
+"""The most tokens a view shows; what is longer is cut from the left and the summary says so."""
+
+_POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
+_EMPTY = {" ": "␣", "": "∅"}
+
+
+class View:
+    """An interactive view: HTML where scripts run, and a plain text that says the same in words."""
+
+    def __init__(
+        self, component: str, props: Mapping[str, Any], *, name: str, text: str, look_for: str = ""
+    ):
+        self.component, self.props = component, dict(props)
+        self.name, self.text, self.look_for = slug(name), text, look_for
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        page = view_html(
+            self.name, self.component, self.props, text=self.text, look_for=self.look_for
+        )
+        return {"text/html": page, "text/plain": self.text}
+
+
+class PromptText(NamedTuple):
+    """One prompt as a reader sees it."""
+
+    text: str
+    """The prompt, cut after the position where the neuron is measured."""
+    token: str
+    """The token that follows, appended and marked."""
+    note: str = ""
+    """Where it comes from, or how strongly it fires; may be empty."""
+
+
+class PromptTable:
+    """Columns of prompts side by side, as an escaped HTML table and as plain text."""
+
+    def __init__(self, columns: Mapping[str, Sequence[PromptText]]):
+        self.columns = {
+            title: [PromptText(*row) for row in rows] for title, rows in columns.items()
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            line
+            for title, rows in self.columns.items()
+            for line in [f"{title} ({len(rows)})", *(_prompt_line(row) for row in rows)]
+        )
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/html": _prompt_html(self.columns), "text/plain": repr(self)}
+
+
+def attention_view(
+    tokens: Sequence[str],
+    patterns: Float[np.ndarray, "head query key"],
+    head_names: Sequence[str],
+    *,
+    name: str,
+    look_for: str = "",
+) -> View:
+    """Show where a few heads look; hovering a head enlarges it.
+
+    `patterns` are attention weights, or attention weights times any signed quantity of the key
+    (then negative values are drawn in orange). The summary reads the last query, the position at
+    which neurons are measured.
+    """
+    values = _numbers(patterns)
+    expected = (len(head_names), len(tokens), len(tokens))
+    if values.shape != expected:
+        raise LookupsError(
+            f"view {name!r}: patterns have shape {values.shape}, but {len(head_names)} heads over "
+            f"{len(tokens)} tokens need {expected} (head, query, key)"
+        )
+    kept = _kept(tokens)
+    shown = [readable(tokens[i]) for i in kept]
+    values = values[:, kept][:, :, kept]
+    top = _scale(values)
+    return View(
+        "AttentionHeads",
+        {
+            "attention": _rounded(values),
+            "attentionHeadNames": list(head_names),
+            "tokens": shown,
+            "maxValue": top,
+            "minValue": -top,
+            "positiveColor": _POSITIVE,
+            "negativeColor": _NEGATIVE,
+        },
+        name=name,
+        look_for=look_for,
+        text=_pattern_text(_labels(tokens, kept), values[:, -1], head_names),
+    )
+
+
+def token_view(
+    tokens: Sequence[str],
+    values: Float[np.ndarray, " token"] | Float[np.ndarray, "token series"],
+    *,
+    name: str,
+    series: Sequence[str] = (),
+    look_for: str = "",
+) -> View:
+    """Show a value under every token, such as a neuron's activation; hovering tells the number.
+
+    Two axes (token, series) give one choice a series, named in `series`, such as what each head's
+    attention to every token contributes to the neuron.
+    """
+    numbers = _numbers(values)
+    wanted = (len(tokens), len(series)) if series else (len(tokens),)
+    if numbers.shape != wanted:
+        raise LookupsError(
+            f"view {name!r}: values have shape {numbers.shape}, but the tokens "
+            f"{'and series ' if series else ''}need {wanted}"
+        )
+    kept = _kept(tokens)
+    shown = [readable(tokens[i]) for i in kept]
+    numbers = numbers[kept]
+    props: dict[str, Any] = {"tokens": [inert(token) for token in shown]}
+    if series:
+        top = [_scale(column) for column in numbers.T]
+        props |= {
+            "values": _rounded(numbers),
+            "labels": list(series),
+            "positiveBounds": top,
+            "negativeBounds": [-bound for bound in top],
+        }
+    else:
+        top = _scale(numbers)
+        props |= {
+            "values": _rounded(numbers),
+            "maxValue": top,
+            "minValue": -top,
+            "positiveColor": _POSITIVE,
+            "negativeColor": _NEGATIVE,
+        }
+    rows = numbers.T if series else numbers[None]
+    return View(
+        "ColoredTokensMulti" if series else "ColoredTokens",
+        props,
+        name=name,
+        look_for=look_for,
+        text=_token_text(_labels(tokens, kept), rows, series or ("value",), len(tokens)),
+    )
+
+
+def prompt_table(columns: Mapping[str, Sequence[PromptText | tuple[str, ...]]]) -> PromptTable:
+    """Set prompts side by side, one column a title; rows are `PromptText` or tuples like it."""
+    return PromptTable(columns)
+
+
+def readable(token: str) -> str:
+    """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣."""
+    seen = token.replace("\r", "").replace("\n", "⏎").replace("\t", "⇥")
+    return _EMPTY.get(seen, seen)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    if hasattr(values, "detach"):  # a tensor, on any device and of any precision
+        values = values.detach().float().cpu().numpy()
+    numbers = np.asarray(values, dtype=float)
+    if not np.isfinite(numbers).all():
+        raise LookupsError("a view cannot show values that are not finite; look where they arise")
+    return numbers
+
+
+def _kept(tokens: Sequence[str]) -> list[int]:
+    first = [0] if tokens and tokens[0] == BOS else []
+    rest = list(range(len(first), len(tokens)))
+    return first + rest[max(0, len(rest) + len(first) - LONGEST) :]
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    return (np.round(values, 3) + 0.0).tolist()  # + 0.0 turns -0.0 into 0.0
+
+
+def _scale(values: np.ndarray) -> float:
+    return max(float(np.round(np.abs(values).max(initial=0.0), 3)), 1e-3)
+
+
+def _number(value: float) -> str:
+    return f"{value + 0.0:.2g}"
+
+
+def _labels(tokens: Sequence[str], kept: Sequence[int]) -> list[str]:
+    return [f'"{readable(tokens[i])}" ({i})' for i in kept]
+
+
+def _strongest(labels: Sequence[str], row: np.ndarray, count: int) -> str:
+    order = sorted(range(len(row)), key=lambda i: (-abs(round(float(row[i]), 3)), i))[:count]
+    return ", ".join(f"{_number(row[i])} {labels[i]}" for i in order)
+
+
+def _pattern_text(labels: Sequence[str], last: np.ndarray, head_names: Sequence[str]) -> str:
+    lines = [f"From the last token, {labels[-1]}, strongest among the {len(labels)} shown:"]
+    width = max(map(len, head_names))
+    for name, row in zip(head_names, last, strict=True):
+        lines.append(f"{name:<{width}}  {_strongest(labels, row, 2)}")
+    return "\n".join(lines)
+
+
+def _token_text(labels: Sequence[str], rows: np.ndarray, names: Sequence[str], whole: int) -> str:
+    lines = [f"Strongest of {len(labels)} tokens shown (of {whole}), ending in {labels[-1]}:"]
+    width = max(map(len, names))
+    for name, row in zip(names, rows, strict=True):
+        lines.append(f"{name:<{width}}  {_strongest(labels, row, 3)}")
+    return "\n".join(lines)
+
+
+def _prompt_line(row: PromptText) -> str:
+    note = f"   [{row.note}]" if row.note else ""
+    return f"  {readable(row.text)}«{readable(row.token)}»{note}"
+
+
+_TABLE_STYLE = """
+.prompt-table{display:table;width:100%;table-layout:fixed;border-collapse:collapse;margin:1rem 0;
+font-size:.82rem}
+.prompt-table th,.prompt-table td{text-align:left!important;vertical-align:top;padding:.35rem .5rem;
+border:0;border-bottom:1px solid #8884;white-space:pre-wrap;overflow-wrap:anywhere}
+.prompt-table td span{font-family:ui-monospace,Menlo,Consolas,monospace}
+.prompt-table mark{background:#ffd54d;color:#1a1a1a;padding:0 .1em;border-radius:2px}
+.prompt-table small{display:block;opacity:.75}
+"""
+
+
+def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
+    depth = max((len(rows) for rows in columns.values()), default=0)
+    head = "".join(f"<th>{html.escape(t)} ({len(rows)})</th>" for t, rows in columns.items())
+    body = "\n".join(
+        "<tr>" + "".join(_prompt_cell(rows, i) for rows in columns.values()) + "</tr>"
+        for i in range(depth)
+    )
+    return (
+        f"<style>{_TABLE_STYLE.strip()}</style>\n"
+        '<table class="prompt-table tex2jax_ignore mathjax_ignore">\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    )
+
+
+def _prompt_cell(rows: Sequence[PromptText], index: int) -> str:
+    if index >= len(rows):
+        return "<td></td>"
+    row = rows[index]
+    note = f"<small>{html.escape(row.note)}</small>" if row.note else ""
+    text, token = html.escape(readable(row.text)), html.escape(readable(row.token))
+    return f"<td><span>{text}<mark>{token}</mark></span>{note}</td>"
