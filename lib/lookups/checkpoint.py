@@ -34,6 +34,7 @@ class Checkpoint:
     bos_id: int
     parallel: bool
     gated: bool
+    adds_positions: bool
     token_counts: Int[Tensor, " vocab"] | None
     permute_seed: int | None
 
@@ -64,7 +65,19 @@ class Checkpoint:
             ) from error
         if self.permute_seed is not None:
             permute_weights(model, self.permute_seed)
+        if dtype == torch.float64:
+            _keep_float64(model)
         return model.to(device).eval()
+
+
+def _keep_float64(model: torch.nn.Module) -> None:
+    """Replace norms that compute in float32 whatever the dtype, so that float64 means float64."""
+    for name, module in list(model.named_modules()):
+        if type(module).__name__ == "LlamaRMSNorm":
+            exact = torch.nn.RMSNorm(len(module.weight), eps=module.variance_epsilon)
+            exact.weight = module.weight
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, exact)
 
 
 def permute_weights(model: torch.nn.Module, seed: int) -> None:
@@ -107,6 +120,7 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
         bos_id=bos_id,
         parallel=architecture == "GPTNeoXForCausalLM" and config.use_parallel_residual,
         gated=architecture == "LlamaForCausalLM",
+        adds_positions=architecture == "GPT2LMHeadModel",
         token_counts=_token_counts(location),
         permute_seed=spec.permute_seed,
     )

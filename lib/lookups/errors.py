@@ -6,7 +6,7 @@ class LookupsError(Exception):
 
 
 class RunError(LookupsError):
-    """A run file is missing, has an unknown key or a wrong value, or asks for what the model lacks."""
+    """A run file is missing, or a key or value in it is wrong or more than the model has."""
 
 
 class ModelError(LookupsError):

@@ -55,6 +55,8 @@ class Model:
     do not feed its own neurons."""
     gated: bool
     """Whether a neuron is a gate times an input (Llama)."""
+    adds_positions: bool
+    """Whether position embeddings are added to the residual stream (GPT-2), not rotated in."""
     act: Callable[[Tensor], Tensor]
     """The MLP's activation function."""
     token_counts: Int[Tensor, " vocab"] | None
@@ -63,7 +65,7 @@ class Model:
     dtype: torch.dtype
 
     def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
-        """Pad sequences of ids; `bos=False` only for the paper's truncation (METHOD 5.1)."""
+        """Pad sequences of ids; `bos=False` only for the paper's truncation."""
         return batch_of(sequences, self.bos_id if bos else None, self.device)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -118,6 +120,11 @@ class Model:
     def head_layers(self, layer: int) -> range:
         """Return the layers whose heads feed a neuron of `layer`: its own too, unless parallel."""
         return range(layer if self.parallel else layer + 1)
+
+    def act_over_gate(self, gate: Tensor) -> Tensor:
+        """Return a(g) / g, the share of a gate that passes; ½ at 0, the limit for SiLU and GELU."""
+        at_zero = gate == 0
+        return torch.where(at_zero, 0.5, self.act(gate) / torch.where(at_zero, 1.0, gate))
 
     @torch.no_grad()
     def read(self, batch: Batch, hooks: dict[str, Callable[[Tensor], None]]) -> None:
@@ -224,6 +231,7 @@ def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torc
         context=config.max_position_embeddings,
         parallel=checkpoint.parallel,
         gated=checkpoint.gated,
+        adds_positions=checkpoint.adds_positions,
         act=_activation(act),
         token_counts=checkpoint.token_counts,
         device=device,
