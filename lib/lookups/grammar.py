@@ -1,0 +1,267 @@
+"""A small language in which known contexts call for known words (the planted world).
+
+A document opens with a title and goes on in sentences of filler words. Most sentences end in a
+*slot*: a marker, then one of eight targets. Which target is called for depends on the context
+and on the marker:
+
+- *filler*: the word just before the marker is one that belongs to a target, and settles it;
+- *topic*: otherwise a topic word earlier in the sentence settles it;
+- *title*: otherwise the document's title does.
+
+The three markers each permute the targets, so no context points straight at a word: something has
+to combine the two, and in a trained model that is left to the MLP neurons. No model is needed or
+loaded here. Documents hold ids without the BOS (id 0); positions count them from 0.
+"""
+
+import random
+from bisect import bisect
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+Kind = Literal["topic", "filler", "title"]
+KINDS: tuple[Kind, ...] = ("topic", "filler", "title")
+
+BOS_TEXT = "<|bos|>"
+STOP = "."
+
+TARGETS = (" boats", " bread", " books", " horses", " stars", " coins", " roses", " drums")
+TITLES = (" Coast", " Kitchen", " School", " Meadow", " Heaven", " Trade", " Spring", " Feast")
+TOPICS = (
+    (" harbour", " sailor"),
+    (" bakery", " miller"),
+    (" library", " scholar"),
+    (" stable", " rider"),
+    (" observatory", " midnight"),
+    (" market", " banker"),
+    (" garden", " florist"),
+    (" parade", " soldier"),
+)
+OVERRIDING = (" salty", " warm", " dusty", " swift", " bright", " golden", " fragrant", " loud")
+PLAIN = (
+    *(" the", " old", " little", " grey", " quiet", " new", " tall", " broken"),
+    *(" and", " or", " near", " under", " behind", " over", " with", " without"),
+    *(" house", " road", " river", " window", " door", " table", " bridge", " wall"),
+    *(" hill", " tree", " people", " children", " neighbour", " morning", " evening", " winter"),
+)
+MARKERS = (" sees", " wants", " fears")
+PERMUTATIONS = (
+    (0, 1, 2, 3, 4, 5, 6, 7),
+    (3, 6, 0, 5, 1, 7, 4, 2),
+    (5, 4, 7, 1, 6, 2, 0, 3),
+)
+
+
+class Slot(NamedTuple):
+    """A place where the language settles the next word."""
+
+    position: int
+    """Of the marker; the target stands one further."""
+    target: int
+    """The id that follows the marker."""
+    kind: Kind
+    cue: int
+    """Position of the word that settles the target."""
+    marker: int
+    """The marker's id."""
+
+    @property
+    def distance(self) -> int:
+        """How many tokens the cue stands before the marker."""
+        return self.position - self.cue
+
+
+class Document(NamedTuple):
+    """A document's ids, without the BOS, and its slots in order."""
+
+    ids: tuple[int, ...]
+    slots: tuple[Slot, ...]
+
+
+class MinimalPair(NamedTuple):
+    """Two texts that end in the same marker and differ in one word, the cue of one kind."""
+
+    cued: tuple[int, ...]
+    """Calls for `slot.target`."""
+    other: tuple[int, ...]
+    """Calls for `other_target`, by another cue of the same kind at the same place."""
+    slot: Slot
+    other_target: int
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """The words of the language and its rules; every word has a fixed id.
+
+    Words of other languages of this kind (more targets, more markers, longer reach) are given as
+    arguments; the i-th title, pair of topics and overriding filler belong to the i-th target.
+    """
+
+    targets: tuple[str, ...] = TARGETS
+    titles: tuple[str, ...] = TITLES
+    topics: tuple[tuple[str, ...], ...] = TOPICS
+    overriding: tuple[str, ...] = OVERRIDING
+    plain: tuple[str, ...] = PLAIN
+    markers: tuple[str, ...] = MARKERS
+    permutations: tuple[tuple[int, ...], ...] = PERMUTATIONS
+    length: int = 48
+    nearest: int = 2
+    """Fewest fillers between a topic and the word before the marker."""
+    furthest: int = 12
+    chain: float = 0.7
+    """Weight of the Markov chain in the choice of fillers; the rest is uniform."""
+
+    def __post_init__(self) -> None:
+        """Refuse a grammar whose parts do not belong together."""
+        sizes = {len(part) for part in (self.targets, self.titles, self.topics, self.overriding)}
+        orders = {tuple(sorted(order)) for order in self.permutations}
+        if len(sizes) != 1 or orders != {tuple(range(len(self.targets)))}:
+            raise ValueError("every target needs a title, topics, a filler and a permuted place")
+        if len(self.markers) != len(self.permutations):
+            raise ValueError("every marker needs its permutation of the targets")
+        if len(set(self.words)) != len(self.words):
+            raise ValueError("a word has two roles")
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """All words, by id."""
+        topics = tuple(word for pair in self.topics for word in pair)
+        parts = (self.markers, self.targets, topics, self.titles, self.overriding, self.plain)
+        return (BOS_TEXT, STOP, *(word for part in parts for word in part))
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of every word."""
+        return {word: i for i, word in enumerate(self.words)}
+
+    @cached_property
+    def fillers(self) -> tuple[int, ...]:
+        """The ids of all fillers, the overriding ones first."""
+        return tuple(self.ids[word] for word in self.overriding + self.plain)
+
+    @cached_property
+    def successors(self) -> list[list[float]]:
+        """For each filler, the cumulative chances of the next one: few successors are likely."""
+        draw, size = random.Random("successors"), len(self.fillers)
+        rows = [[draw.gammavariate(0.12, 1.0) for _ in range(size)] for _ in range(size)]
+        mixed = ([self.chain * v / sum(row) + (1 - self.chain) / size for v in row] for row in rows)
+        return [list(accumulate(row)) for row in mixed]
+
+    def cues(self, kind: Kind, meant: int) -> tuple[int, ...]:
+        """Return the words of a kind of context that mean the target of that index."""
+        by_kind = {
+            "topic": self.topics[meant],
+            "filler": (self.overriding[meant],),
+            "title": (self.titles[meant],),
+        }
+        return tuple(self.ids[word] for word in by_kind[kind])
+
+    def called_for(self, meant: int, marker: int) -> int:
+        """Return the id of the target that a marker (by index) makes of the one meant."""
+        return self.ids[self.targets[self.permutations[marker][meant]]]
+
+    def text(self, ids: tuple[int, ...] | list[int]) -> str:
+        """Return the document as it reads."""
+        return "".join(self.words[i] for i in ids)
+
+    def document(self, name: str, length: int | None = None) -> Document:
+        """Return the document of a name: the same name always gives the same text.
+
+        A longer document begins with the shorter one of its name.
+        """
+        return _Writer(self, random.Random(name)).document(length or self.length)
+
+
+class _Writer:
+    """Writes one document, drawing only `random()`, which Python keeps stable across versions."""
+
+    def __init__(self, grammar: Grammar, draw: random.Random) -> None:
+        self.grammar, self.draw = grammar, draw
+        self.filler = self.below(len(grammar.fillers))
+        self.ids: list[int] = []
+        self.slots: list[Slot] = []
+
+    def below(self, size: int) -> int:
+        """Return a number from 0 up to, but not including, `size`."""
+        return int(self.draw.random() * size)
+
+    def wander(self, steps: int) -> None:
+        """Write fillers, each drawn by the one before it."""
+        last = len(self.grammar.fillers) - 1
+        for _ in range(steps):
+            self.filler = min(
+                last, bisect(self.grammar.successors[self.filler], self.draw.random())
+            )
+            self.ids.append(self.grammar.fillers[self.filler])
+
+    def cue(self, kind: Kind, meant: int) -> int:
+        """Write a cue and return where it stands."""
+        words = self.grammar.cues(kind, meant)
+        self.ids.append(words[self.below(len(words))])
+        return len(self.ids) - 1
+
+    def sentence(self, title: int) -> None:
+        """Write a sentence that ends in a slot: four in ten by topic, three each by the others."""
+        grammar, size = self.grammar, len(self.grammar.targets)
+        self.wander(1 + self.below(4))
+        chance, topic, cue = self.draw.random(), self.below(size), 0
+        kind: Kind = "topic" if chance < 0.4 else "filler" if chance < 0.7 else "title"
+        if kind == "topic" or (kind == "filler" and self.draw.random() < 0.6):
+            cue = self.cue("topic", topic)
+        self.wander(grammar.nearest + self.below(grammar.furthest - grammar.nearest + 1))
+        if kind == "filler":
+            meant = self.below(size)
+            cue = self.cue("filler", meant)
+        else:
+            meant = topic if kind == "topic" else title
+            self.ids.append(grammar.fillers[size + self.below(len(grammar.plain))])
+        marker = self.below(len(grammar.markers))
+        target = grammar.called_for(meant, marker)
+        self.ids.append(grammar.ids[grammar.markers[marker]])
+        self.slots.append(Slot(len(self.ids) - 1, target, kind, cue, self.ids[-1]))
+        self.ids += [target, grammar.ids[STOP]]
+
+    def document(self, length: int) -> Document:
+        """Write a title and sentences, and cut them to the length."""
+        title = self.below(len(self.grammar.titles))
+        self.cue("title", title)
+        self.ids.append(self.grammar.ids[STOP])
+        while len(self.ids) < length:
+            self.sentence(title)
+        within = tuple(slot for slot in self.slots if slot.position + 1 < length)
+        return Document(tuple(self.ids[:length]), within)
+
+
+def minimal_pairs(
+    grammar: Grammar, kind: Kind, target: int, n: int, *, seed: int = 0
+) -> list[MinimalPair]:
+    """Return pairs of texts that end at a slot for `target` and differ only in its cue.
+
+    The second text has another target's cue of the same kind in its place. For titles only the
+    first slot that hangs on the title is used, so that everything before it is true of both.
+    These texts are of neither split.
+    """
+    pairs: list[MinimalPair] = []
+    number = 0
+    while len(pairs) < n:
+        name = f"pairs/{seed}/{kind}/{target}/{number}"
+        number += 1
+        document = grammar.document(name)
+        first = next((slot for slot in document.slots if slot.kind == kind), None)
+        if first is not None and first.target == target:
+            pairs.append(_altered(grammar, document, first, random.Random(name + "/other")))
+    return pairs
+
+
+def _altered(grammar: Grammar, document: Document, slot: Slot, draw: random.Random) -> MinimalPair:
+    """Return a document up to a slot, and the same with another target's cue."""
+    marker = grammar.markers.index(grammar.words[slot.marker])
+    size = len(grammar.targets)
+    others = [m for m in range(size) if grammar.called_for(m, marker) != slot.target]
+    meant = others[int(draw.random() * len(others))]
+    words = grammar.cues(slot.kind, meant)
+    cued = document.ids[: slot.position + 1]
+    other = list(cued)
+    other[slot.cue] = words[int(draw.random() * len(words))]
+    return MinimalPair(cued, tuple(other), slot, grammar.called_for(meant, marker))

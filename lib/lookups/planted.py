@@ -1,0 +1,199 @@
+"""The planted models: tiny transformers trained on the language of `lookups.grammar`.
+
+They are the fast real fixture of the tests and a run of their own: what every neuron and head
+should be found to do can be checked against the grammar. Three seeds ship with the package;
+`lookups train planted` makes them again, each in about two minutes on a CPU.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from torch import Tensor
+from transformers import GPT2LMHeadModel
+
+from lookups.following import BOS, measure_following, wordlike
+from lookups.grammar import BOS_TEXT, KINDS, Document, Grammar
+from lookups.paths import EMBEDDED
+from lookups.training import Measure, Recipe, Trained, mean_loss, ship, tell, train, training_record
+
+SEEDS = (0, 1, 2)
+GRAMMAR = Grammar()
+
+
+def planted_recipe(seed: int, grammar: Grammar = GRAMMAR) -> Recipe:
+    """Return the recipe: more weight decay (0.3) leaves nothing in the MLPs to be found."""
+    return Recipe(
+        n_layer=2,
+        n_head=8,
+        d_model=64,
+        d_mlp=256,
+        context=grammar.length + 1,
+        vocabulary=len(grammar.words),
+        batch=32,
+        steps=2200,
+        lr=5e-3,
+        warmup=50,
+        decay_share=0.6,
+        beta2=0.98,
+        weight_decay=0.01,
+        seed=seed,
+        bf16=False,
+    )
+
+
+def labelled_documents(
+    split: str, n: int, *, seed: int = 0, grammar: Grammar = GRAMMAR, length: int | None = None
+) -> list[Document]:
+    """Return documents with their slots; `train` is what the model of that seed was trained on."""
+    return [grammar.document(f"{split}/{seed}/{number}", length) for number in range(n)]
+
+
+def planted_documents(split: str, n: int, seed: int = 0) -> list[list[int]]:
+    """Return the ids of documents, without the BOS."""
+    return [list(document.ids) for document in labelled_documents(split, n, seed=seed)]
+
+
+def sequences(documents: list[Document]) -> Int[Tensor, "prompt pos"]:
+    """Return documents of one length as rows, each after the BOS."""
+    ids = torch.tensor([document.ids for document in documents])
+    return torch.nn.functional.pad(ids, (1, 0), value=BOS)
+
+
+def planted_tokenizer(grammar: Grammar = GRAMMAR) -> Tokenizer:
+    """Return a tokenizer whose tokens are the words of the language, with their leading space.
+
+    It adds no BOS, reads any white space as one space, and refuses words of other languages.
+    """
+    tokenizer = Tokenizer(models.WordLevel(dict(grammar.ids), unk_token=None))
+    white = normalizers.Replace(Regex(r"\s+"), " ")
+    tokenizer.normalizer = normalizers.Sequence([white, normalizers.Replace(Regex("^ ?"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" [^ .]+|\."), "removed", invert=True)
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([AddedToken(BOS_TEXT, special=True)])
+    return tokenizer
+
+
+def slot_accuracy(
+    model: GPT2LMHeadModel, documents: list[Document], *, batch: int = 100
+) -> dict[str, float]:
+    """Return, for each kind of context, how often the most likely word at a slot is its target."""
+    model.eval()
+    ids = sequences(documents)
+    with torch.no_grad():
+        guesses = [
+            model(rows.to(model.device)).logits.argmax(-1).cpu() for rows in ids.split(batch)
+        ]
+    guess = torch.cat(guesses)[:, 1:]
+    right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
+    for row, document in zip(guess, documents, strict=True):
+        for slot in document.slots:
+            right[slot.kind].append(int(row[slot.position]) == slot.target)
+    return {kind: round(sum(hits) / max(1, len(hits)), 4) for kind, hits in right.items()}
+
+
+def measure_planted(grammar: Grammar, *, documents: int = 500) -> Measure:
+    """Return the curve's question: loss, accuracy by kind, neurons followed by their token."""
+    held = labelled_documents("test", documents, grammar=grammar)
+    rows, eligible = sequences(held), wordlike(grammar.words)
+
+    def measure(model: GPT2LMHeadModel) -> dict[str, Any]:
+        training = model.training
+        loss = round(mean_loss(model, rows), 4)
+        accuracy = slot_accuracy(model, held)
+        found = measure_following(model, rows, eligible).counts()
+        model.train(training)
+        return {"val_loss": loss, "accuracy": accuracy} | found
+
+    return measure
+
+
+def train_planted(
+    seed: int,
+    out: Path | None = None,
+    *,
+    recipe: Recipe | None = None,
+    grammar: Grammar = GRAMMAR,
+    work: Path | None = None,
+    device: str | None = "cpu",
+    say: Callable[[str], None] = tell,
+) -> dict[str, Any]:
+    """Train the planted model of a seed and ship it in place of the one in the package.
+
+    No document is seen twice. On the CPU the same seed gives the same weights on the same kind of
+    machine.
+    """
+    out = out or EMBEDDED / f"planted-{seed}"
+    recipe = recipe or planted_recipe(seed, grammar)
+    many = recipe.steps * recipe.batch
+    texts = labelled_documents("train", many, seed=seed, grammar=grammar, length=recipe.context)
+    rows = sequences(texts)
+    digest = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
+    with tempfile.TemporaryDirectory() as scratch:
+        trained = train(
+            recipe,
+            lambda step: rows[step * recipe.batch : (step + 1) * recipe.batch],
+            measure_planted(grammar),
+            work or Path(scratch),
+            data=digest,
+            device=device,
+            measure_every=200,
+            say=say,
+        )
+        return ship_planted(trained, recipe, grammar, rows, digest, out, Path(scratch))
+
+
+def ship_planted(
+    trained: Trained,
+    recipe: Recipe,
+    grammar: Grammar,
+    rows: Int[Tensor, "prompt pos"],
+    digest: str,
+    out: Path,
+    scratch: Path,
+) -> dict[str, Any]:
+    """Write a planted model's folder and return its record."""
+    tokenizer = scratch / "tokenizer.json"
+    planted_tokenizer(grammar).save(str(tokenizer))
+    counts = torch.bincount(rows[:, 1:].flatten(), minlength=recipe.vocabulary).tolist()
+    held = labelled_documents("test", 2000, grammar=grammar)
+    facts = {"digest": digest, "documents": len(rows), "train_tokens": sum(counts)}
+    record = training_record(recipe, trained, facts)
+    record["accuracy"] = slot_accuracy(trained.model, held)
+    card = planted_card(record)
+    windows = sequences(held)
+    ship(trained, tokenizer, out, counts=counts, record=record, card=card, windows=windows)
+    return record
+
+
+def planted_card(record: dict[str, Any]) -> str:
+    """Return the model card of a planted model."""
+    recipe, last = record["recipe"], record["curve"][-1]
+    reached = ", ".join(f"{kind} {share:.3f}" for kind, share in record["accuracy"].items())
+    return f"""---
+tags: [gpt2, interpretability, synthetic]
+---
+# A planted model, seed {recipe["seed"]}
+
+A tiny GPT-2-shaped model of a made-up language in which known contexts call for known words, so
+that a method for finding look-ups can be checked against the truth. `lookups.grammar` is the
+language; `lookups train planted` makes this model again.
+
+| | |
+| --- | --- |
+| parameters | {record["parameters"]:,} |
+| shape | {recipe["n_layer"]} layers, {recipe["n_head"]} heads, d_model {recipe["d_model"]}, \
+d_mlp {recipe["d_mlp"]}, context {recipe["context"]}, vocabulary {recipe["vocabulary"]} |
+| trained on | {record["data"]["documents"]:,} documents, none seen twice |
+| right word at a slot, held out | {reached} |
+| neurons followed by their token, a layer | {", ".join(map(str, last["followed"]))} |
+| precision | half (float16); trained in float32 |
+
+Every sequence begins with the token of id 0, exactly once. The data are generated: they contain no
+text by anyone. It knows nothing but its {recipe["vocabulary"]} words.
+"""
