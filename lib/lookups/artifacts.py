@@ -12,17 +12,18 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lookups.errors import MissingStage, StaleStage
+from lookups.errors import MissingStage, StaleStage, StorageError
 from lookups.paths import PROJECT
 from lookups.runs import Run
-from lookups.stages import Stage, settings_of, stage_named
+from lookups.stages import settings_of, stage_named
 
 SCHEMA = 1
 PACKAGES = ("torch", "transformers", "transformer-lens", "tokenizers", "numpy", "pandas", "pyarrow")
@@ -50,43 +51,39 @@ def save(
     Raises:
         ValueError: the table lacks a column that the stage declares.
         MissingStage, StaleStage: a parent is not there, or not up to date.
+        StorageError: the disk is full, or the folder cannot be written.
     """
     declared = stage_named(stage)
     missing = [column for column in declared.columns if column not in table.columns]
     if missing:
         raise ValueError(f"{stage} must hold the columns {missing}; the chapter left them out")
     parents = {parent: manifest(settings, parent)["digest"] for parent in declared.parents}
+    about = {
+        "stage": stage,
+        "chapter": declared.chapter,
+        "row": declared.row,
+        "schema": SCHEMA,
+        "run": settings.id,
+        "parameters": parameters(settings, settings_of(declared)),
+        "seed": settings.seed,
+        "model": _about_model(model),
+        "documents": dict(documents or {}),
+        "bos": BOS_RULE,
+        "packages": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "parents": parents,
+        "rows": len(table),
+        "seconds": None if seconds is None else round(seconds, 1),
+    }
     final = stage_folder(settings, stage)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f"{stage}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     try:
-        path = partial / "table.parquet"
-        table.reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
-        about = {
-            "stage": stage,
-            "chapter": declared.chapter,
-            "row": declared.row,
-            "schema": SCHEMA,
-            "run": settings.id,
-            "parameters": parameters(settings, declared),
-            "seed": settings.seed,
-            "model": _about_model(model),
-            "documents": dict(documents or {}),
-            "bos": BOS_RULE,
-            "packages": {name: version(name) for name in PACKAGES},
-            "python": platform.python_version(),
-            "commit": _commit(),
-            "parents": parents,
-            "rows": len(table),
-            "digest": _digest(path),
-            "seconds": None if seconds is None else round(seconds, 1),
-        }
-        (partial / "manifest.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
-        _replace(partial, final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _write(final, table, about)
+    except OSError as error:
+        raise StorageError(
+            f"{stage} cannot be written to {final.parent} ({error.strerror or error}); free some "
+            "space or set LOOKUPS_ARTIFACTS to another folder; what was there before is untouched"
+        ) from error
     return table
 
 
@@ -110,6 +107,7 @@ def manifest(settings: Run, stage: str) -> dict[str, Any]:
     """
     declared = stage_named(stage)
     folder = stage_folder(settings, stage)
+    _recover(folder)
     remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.id})"
     try:
         about = json.loads((folder / "manifest.json").read_text("utf-8"))
@@ -120,7 +118,7 @@ def manifest(settings: Run, stage: str) -> dict[str, Any]:
         raise StaleStage(f"{stage} was written by another version of this project; {remedy}")
     if found != about["digest"]:
         raise StaleStage(f"{stage} is not the table its manifest describes; {remedy}")
-    now = parameters(settings, declared)
+    now = parameters(settings, settings_of(declared))
     changed = sorted(key for key in now if now[key] != about["parameters"].get(key))
     if changed:
         raise StaleStage(f"{stage} was made with other settings ({', '.join(changed)}); {remedy}")
@@ -130,14 +128,28 @@ def manifest(settings: Run, stage: str) -> dict[str, Any]:
     return about
 
 
-def parameters(settings: Run, stage: Stage) -> dict[str, Any]:
-    """Return the settings a stage depends on, as JSON; folders are left out, contents count."""
-    content = settings.model_dump(mode="json", include=set(settings_of(stage)))
+def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
+    """Return some settings as JSON; folders are left out, what lies in them counts."""
+    content = settings.model_dump(mode="json", include=set(keys))
     for section in ("model", "corpus"):
         content.get(section, {}).pop("folder", None)
+    if "model" in content and settings.model.local is not None:
+        content["model"]["files"] = contents_digest(settings.model.local, "*.safetensors", "*.json")
+    if "corpus" in content and Path(settings.corpus.name).is_absolute():
+        content["corpus"]["files"] = contents_digest(Path(settings.corpus.name))
     if content.get("prompts") is not None:
-        content["prompts"] = _digest(settings.prompts)
+        content["prompts"] = contents_digest(settings.prompts)
     return content
+
+
+def contents_digest(path: Path, *patterns: str) -> str:
+    """Return the digest of a file, or of the files and their names in a folder, hidden ones not."""
+    if path.is_file():
+        stat = path.stat()
+        return _known_digest(path, stat.st_size, stat.st_mtime_ns)
+    inside = {p for pattern in patterns or ("[!.]*",) for p in path.rglob(pattern) if p.is_file()}
+    lines = [f"{p.relative_to(path).as_posix()} {contents_digest(p)}" for p in sorted(inside)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class Stopwatch:
@@ -152,6 +164,26 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
 
+def _write(final: Path, table: pd.DataFrame, about: dict[str, Any]) -> None:
+    """Put table and manifest on disk beside their place, then move them there together."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    _recover(final)
+    partial = final.with_name(f"{final.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        path = partial / "table.parquet"
+        table.reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
+        about = about | {"digest": _digest(path)}
+        (partial / "manifest.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+        for file in partial.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        _replace(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def _replace(partial: Path, final: Path) -> None:
     """Put a finished folder in the place of the former one."""
     former = final.with_name(f"{final.name}.former-{os.getpid()}")
@@ -159,6 +191,34 @@ def _replace(partial: Path, final: Path) -> None:
         final.rename(former)
     partial.rename(final)
     shutil.rmtree(former, ignore_errors=True)
+
+
+def _recover(final: Path) -> None:
+    """Undo what a killed process left: bring a former state back, remove unfinished ones."""
+    for left in sorted(final.parent.glob(f"{final.name}.*-*")):
+        owner = left.name.rsplit("-", 1)[1]
+        if not owner.isdigit() or (int(owner) != os.getpid() and _alive(int(owner))):
+            continue
+        if ".former-" in left.name and not final.exists():
+            left.rename(final)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@lru_cache(maxsize=256)
+def _known_digest(path: Path, size: int, changed: int) -> str:
+    """The digest of a file, read again only when its size or time has changed."""
+    return _digest(path)
 
 
 def _digest(path: Path) -> str:

@@ -128,22 +128,16 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
 
 def _locate(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder and 'local', or a hub id and its revision."""
-    shipped = EMBEDDED / spec.name
-    candidates = [shipped, Path(spec.name).expanduser()]
-    if spec.folder is not None:
-        candidates.append(spec.folder / spec.name)
-    for candidate in candidates:
-        if candidate.is_dir():
-            if not (candidate / "config.json").is_file():
-                raise ModelError(
-                    f"{candidate} has no config.json; give a folder in Hugging Face format"
-                )
-            if not any(candidate.glob("*.safetensors")):
-                raise ModelError(
-                    f"{candidate} has no weights; put the model's .safetensors files there "
-                    "(pickled .bin files are never read)"
-                )
-            return str(candidate), "local"
+    found = spec.local
+    if found is not None:
+        if not (found / "config.json").is_file():
+            raise ModelError(f"{found} has no config.json; give a folder in Hugging Face format")
+        if not any(found.glob("*.safetensors")):
+            raise ModelError(
+                f"{found} has no weights; put the model's .safetensors files there "
+                "(pickled .bin files are never read)"
+            )
+        return str(found), "local"
     known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
     if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
         raise ModelError(f"there is no folder {spec.name}; embedded models are {known}")

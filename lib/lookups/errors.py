@@ -25,5 +25,13 @@ class StaleStage(LookupsError):
     """A stage was made from parents or settings that have changed; the text names the chapter."""
 
 
+class StorageError(LookupsError):
+    """A table or notebook cannot be written: the disk is full or the folder is closed to us."""
+
+
+class ChapterError(LookupsError):
+    """A chapter stopped before its end; the text says in which cell, why, and where to look."""
+
+
 class MeasurementError(LookupsError):
     """A quantity is undefined on this input, such as a share of an activation that never rose."""

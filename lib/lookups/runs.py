@@ -5,14 +5,17 @@ same way. Chapters take the id or path as their only setting; thresholds are sho
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lookups.errors import RunError
 from lookups.names import Neuron
-from lookups.paths import PROJECT, Room, folder
+from lookups.paths import EMBEDDED, PROJECT, Room, folder
+
+if TYPE_CHECKING:
+    from lookups.model import Model
 
 DEFAULT_RUN = "embedded"
 RUNS = PROJECT / "notebooks" / "runs"
@@ -25,6 +28,15 @@ class Section(BaseModel):
     """The parent of all sections of a run file: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: Any) -> Any:
+        """YAML reads yes, no, on and off as truth values, which would pass for 1 and 0."""
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(item, bool) for item in values):
+            raise ValueError("no key takes true or false; put a word such as no or on in quotes")
+        return value
 
 
 class ModelSpec(Section):
@@ -39,6 +51,14 @@ class ModelSpec(Section):
     """Permute the entries of every weight matrix with this seed: a control with the same norms."""
     folder: Path | None = None
     """Where relative model folders and downloads are looked for; filled in from `paths`."""
+
+    @property
+    def local(self) -> Path | None:
+        """The folder of an embedded or local model; None if it must come from the hub."""
+        places = [EMBEDDED / self.name, Path(self.name).expanduser()]
+        if self.folder is not None:
+            places.append(self.folder / self.name)
+        return next((place for place in places if place.is_dir()), None)
 
 
 class CorpusSpec(Section):
@@ -72,7 +92,8 @@ class SpreadSizes(Section):
 class Run(Section):
     """Everything that one analysis depends on."""
 
-    id: str
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """A word for folders and commands; the file's name unless the file says otherwise."""
     title: str
     model: ModelSpec
     corpus: CorpusSpec
@@ -124,6 +145,9 @@ class Run(Section):
             raise ValueError(f"pair_share must be two shares in order, not {low} and {high}")
         if not self.layers:
             raise ValueError("layers is empty; name at least one layer")
+        for key in ("layers", "middle_layers"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise ValueError(f"{key} names a layer twice; name each once")
         return self
 
     @property
@@ -152,6 +176,8 @@ def read_run(run: str | Path) -> Run:
         raise RunError(f"no run {str(run)!r}: known ids are {known}; or give a path to a .yml file")
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read as text ({error}); check the file") from None
     except yaml.YAMLError as error:
         where = str(error).splitlines()[-1].strip()
         raise RunError(f"{path.name} is not valid YAML ({where}); mend that line") from None
@@ -164,6 +190,48 @@ def read_run(run: str | Path) -> Run:
     return _with_folders(settings, path.resolve().parent)
 
 
+def check_run(settings: Run, model: "Model") -> None:
+    """Check a run against its model: layers, neurons and lengths that the model does not have.
+
+    Raises:
+        RunError: naming the key, its value and what the model has.
+    """
+    for key in ("layers", "middle_layers"):
+        for layer in getattr(settings, key):
+            _check_layer(f"{key}: ", layer, model)
+    for key in ("neurons", "rejected"):
+        for name in getattr(settings, key) or ():
+            neuron = Neuron.parse(name)
+            _check_layer(f"{key}: {name} is in ", neuron.layer, model)
+            if neuron.index >= model.d_mlp:
+                raise RunError(
+                    f"{key}: {name} does not exist; a layer of {model.name} has neurons 0 to "
+                    f"{model.d_mlp - 1}"
+                )
+            if neuron.sign < 0 and not model.gated:
+                raise RunError(
+                    f"{key}: {name} does not exist; only gated neurons are read with both signs, "
+                    f"and those of {model.name} are not gated"
+                )
+    if settings.prompts is None:
+        longest = min(settings.longest, settings.corpus.length)
+    else:
+        longest = settings.longest
+    if longest + 1 > model.context:
+        raise RunError(
+            f"longest: prompts of {longest} tokens do not fit; {model.name} reads {model.context} "
+            f"tokens with the beginning-of-sequence token, so write at most {model.context - 1}"
+        )
+
+
+def _check_layer(where: str, layer: int, model: "Model") -> None:
+    if layer >= model.n_layers:
+        raise RunError(
+            f"{where}layer {layer} does not exist; {model.name} has layers 0 to "
+            f"{model.n_layers - 1}"
+        )
+
+
 def _first_problem(error: ValidationError | TypeError) -> str:
     if isinstance(error, TypeError):
         return f"keys must be words ({error})"
@@ -174,6 +242,8 @@ def _first_problem(error: ValidationError | TypeError) -> str:
             problems.append(f"unknown key {where!r}; remove it or correct its spelling")
         elif item["type"] == "missing":
             problems.append(f"key {where!r} is missing; add it")
+        elif item["type"] == "model_type":
+            problems.append(f"{where} is a section: put its keys below it, indented")
         else:
             message = item["msg"].removeprefix("Value error, ")
             problems.append(f"{where}: {message} (it holds {item['input']!r})")
@@ -186,6 +256,8 @@ def _with_folders(settings: Run, base: Path) -> Run:
         room: (base / path if path is not None else None)
         for room, path in settings.paths.model_dump().items()
     }
+    if settings.prompts is not None and not (base / settings.prompts).is_file():
+        raise RunError(f"prompts: there is no file {base / settings.prompts}; correct its path")
     settings = settings.model_copy(
         update={
             "paths": Paths(**paths),
