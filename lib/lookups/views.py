@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from lookups.errors import LookupsError
 from lookups.view_html import inert, slug, view_html
@@ -22,6 +21,9 @@ BOS = "⟨BOS⟩"
 
 LONGEST = 32
 """The most tokens a view shows; what is longer is cut from the left and the summary says so."""
+
+Numbers = Any
+"""An array, a tensor on any device, or nested lists; its axes are checked where it is shown."""
 
 _POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
 _EMPTY = {" ": "␣", "": "∅"}
@@ -60,7 +62,7 @@ class PromptText(NamedTuple):
 class PromptTable:
     """Columns of prompts side by side, as an escaped HTML table and as plain text."""
 
-    def __init__(self, columns: Mapping[str, Sequence[PromptText]]):
+    def __init__(self, columns: Mapping[str, Sequence[tuple[str, ...]]]):
         self.columns = {
             title: [PromptText(*row) for row in rows] for title, rows in columns.items()
         }
@@ -78,7 +80,7 @@ class PromptTable:
 
 def attention_view(
     tokens: Sequence[str],
-    patterns: Float[np.ndarray, "head query key"],
+    patterns: Numbers,
     head_names: Sequence[str],
     *,
     name: str,
@@ -120,7 +122,7 @@ def attention_view(
 
 def token_view(
     tokens: Sequence[str],
-    values: Float[np.ndarray, " token"] | Float[np.ndarray, "token series"],
+    values: Numbers,
     *,
     name: str,
     series: Sequence[str] = (),

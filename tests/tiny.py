@@ -1,0 +1,254 @@
+"""Tiny random models of every supported architecture, and a handful of documents for them.
+
+The models are saved in Hugging Face format in a folder that lives as long as the test session, with
+gains and biases far from their initial 1 and 0, so that a forgotten one shows. `anatomy` reads the
+plain Hugging Face model with its own modules and nothing of `lookups`: the naive reference.
+"""
+
+import functools
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import einsum
+from lookups.model import Model, load_model
+from lookups.runs import ModelSpec
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging
+
+logging.disable_progress_bar()
+torch.set_num_threads(1)
+
+VOCAB = 101
+CONTEXT = 64
+LAYERS = 3
+HEADS = 4
+
+ARCHITECTURES = ("gpt2", "neox", "llama")
+"""The three that the project promises."""
+
+VARIANTS = (*ARCHITECTURES, "gpt2-untied", "neox-serial", "llama-biased")
+"""With forms that change a formula: own unembedding, blocks in series, biases everywhere."""
+
+_scratch = tempfile.TemporaryDirectory(prefix="lookups-tiny-")
+
+
+def scratch(name: str) -> Path:
+    """Return a new folder that is gone when the session ends."""
+    return Path(tempfile.mkdtemp(dir=_scratch.name, prefix=f"{name}-"))
+
+
+def _sizes(hidden: str, layers: str, heads: str, context: str) -> dict:
+    return {hidden: 32, layers: LAYERS, heads: HEADS, context: CONTEXT} | {
+        "vocab_size": VOCAB,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+
+
+def random_model(name: str) -> nn.Module:
+    """Build the Hugging Face model of a variant; the same every time."""
+    torch.manual_seed(VARIANTS.index(name))
+    usual = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+    if name.startswith("gpt2"):
+        sizes = _sizes("n_embd", "n_layer", "n_head", "n_positions")
+        model = GPT2LMHeadModel(GPT2Config(**sizes, tie_word_embeddings=name == "gpt2"))
+    elif name.startswith("neox"):
+        config = GPTNeoXConfig(
+            **_sizes(*usual), intermediate_size=64, use_parallel_residual=name == "neox"
+        )
+        model = GPTNeoXForCausalLM(config)
+    else:
+        biased = name == "llama-biased"
+        config = LlamaConfig(
+            **_sizes(*usual),
+            num_key_value_heads=2,
+            intermediate_size=64,
+            attention_bias=biased,
+            mlp_bias=biased,
+        )
+        model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * (0.2 if parameter.dim() == 1 else 0.1))
+    return model.eval()
+
+
+def random_tokenizer(**special: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of whole words `w1` … `w100`; token 0 is `<|bos|>`."""
+    words = {"<|bos|>": 0} | {f"w{i}": i for i in range(1, VOCAB)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|bos|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+@functools.cache
+def folder(name: str) -> Path:
+    """Return the Hugging Face folder of a variant."""
+    path = scratch(name)
+    random_model(name).save_pretrained(path)
+    random_tokenizer(bos_token="<|bos|>", eos_token="<|bos|>").save_pretrained(path)
+    return path
+
+
+@functools.cache
+def model(name: str, dtype: str = "float32") -> Model:
+    """Load a variant through the project's one door."""
+    return load_model(ModelSpec(name=str(folder(name)), device="cpu", dtype=dtype))
+
+
+@functools.cache
+def plain(name: str, dtype: str = "float32") -> nn.Module:
+    """Load a variant with Hugging Face alone."""
+    wanted = getattr(torch, dtype)
+    found = AutoModelForCausalLM.from_pretrained(
+        folder(name), dtype=wanted, attn_implementation="eager"
+    ).eval()
+    if wanted == torch.float64:  # Llama's norm computes in float32 whatever it is given
+        for norm in found.modules():
+            if type(norm).__name__ == "LlamaRMSNorm":
+                norm.forward = functools.partial(_rms_norm, norm)
+    return found
+
+
+def _rms_norm(norm: nn.Module, x: Tensor) -> Tensor:
+    return norm.weight * x / (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
+
+
+def random_ids(n: int, *, seed: int = 0, shortest: int = 1, longest: int = 20) -> list[np.ndarray]:
+    """Return sequences of random ids, none of which is the beginning-of-sequence token."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(1, VOCAB, rng.integers(shortest, longest + 1)) for _ in range(n)]
+
+
+@dataclass
+class Anatomy:
+    """What plain Hugging Face modules computed at the last token of one sequence."""
+
+    logits: Tensor
+    """Raw logits at the last token."""
+    embed: Tensor
+    pos_embed: Tensor | None
+    head_out: list[Tensor]
+    """A layer: every head's full output (head × d_model), value bias left out."""
+    attn_bias: list[Tensor]
+    """A layer: output bias plus what the value biases write."""
+    mlp_out: list[Tensor]
+    norm_in: list[Tensor]
+    """A layer: what its MLP's LayerNorm reads, over all positions."""
+    pre: list[dict[str, Tensor]]
+    """A layer: `in`, or `gate` and `up`, over all positions."""
+    post: list[Tensor]
+    """A layer: neuron activations, over all positions."""
+
+
+@dataclass
+class Parts:
+    """Where the modules of one layer are, whatever the architecture calls them."""
+
+    attn_out: nn.Module
+    w_o: Tensor
+    """d_heads × d_model."""
+    b_o: Tensor
+    b_v: Tensor
+    """One a query head, flat."""
+    norm: nn.Module
+    reads: dict[str, nn.Module]
+    mlp: nn.Module
+    mlp_out: nn.Module
+
+    def w_in(self, name: str) -> Tensor:
+        """The MLP's reading matrix, d_model × d_mlp."""
+        weight = self.reads[name].weight
+        return weight if type(self.reads[name]).__name__ == "Conv1D" else weight.T
+
+    def b_in(self, name: str) -> Tensor:
+        bias = self.reads[name].bias
+        return bias if bias is not None else torch.zeros(self.w_in(name).shape[1]).to(self.w_o)
+
+    def normalised(self, x: Tensor, of: Tensor) -> Tensor:
+        """Centre (LayerNorm only), scale and gain `x`, with the scale that `of` has; no bias."""
+        if "RMS" in type(self.norm).__name__:
+            scale = (of.square().mean(-1, keepdim=True) + self.norm.variance_epsilon).sqrt()
+            return self.norm.weight * x / scale
+        scale = (of.var(-1, correction=0, keepdim=True) + self.norm.eps).sqrt()
+        return self.norm.weight * (x - x.mean(-1, keepdim=True)) / scale
+
+    def norm_bias(self) -> Tensor:
+        bias = getattr(self.norm, "bias", None)
+        return bias if bias is not None else torch.zeros_like(self.norm.weight)
+
+
+def parts_of(name: str, hf: nn.Module, layer: int) -> Parts:
+    """Find the modules of a layer."""
+    zero = torch.zeros(32, dtype=next(hf.parameters()).dtype)
+    if name.startswith("gpt2"):
+        block = hf.transformer.h[layer]
+        attn, mlp = block.attn, block.mlp
+        reads, b_v = {"in": mlp.c_fc}, attn.c_attn.bias[64:]
+        return Parts(attn.c_proj, attn.c_proj.weight, attn.c_proj.bias, b_v, block.ln_2, reads, mlp,
+                     mlp.c_proj)  # fmt: skip
+    if name.startswith("neox"):
+        block = hf.gpt_neox.layers[layer]
+        attn, mlp = block.attention, block.mlp
+        b_v = attn.query_key_value.bias.reshape(HEADS, 3, -1)[:, 2].flatten()
+        return Parts(attn.dense, attn.dense.weight.T, attn.dense.bias, b_v,
+                     block.post_attention_layernorm, {"in": mlp.dense_h_to_4h}, mlp,
+                     mlp.dense_4h_to_h)  # fmt: skip
+    block = hf.model.layers[layer]
+    attn, mlp = block.self_attn, block.mlp
+    b_v, b_o = attn.v_proj.bias, attn.o_proj.bias
+    b_v = zero if b_v is None else b_v.reshape(2, -1).repeat_interleave(2, dim=0).flatten()
+    b_o = zero if b_o is None else b_o
+    return Parts(attn.o_proj, attn.o_proj.weight.T, b_o, b_v, block.post_attention_layernorm,
+                 {"gate": mlp.gate_proj, "up": mlp.up_proj}, mlp, mlp.down_proj)  # fmt: skip
+
+
+@torch.no_grad()
+def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = True) -> Anatomy:
+    """Run plain Hugging Face on one sequence alone and keep every module's part."""
+    hf = plain(name, dtype)
+    layers = [parts_of(name, hf, layer) for layer in range(LAYERS)]
+    inputs, outputs = {}, {}
+    watched = [m for p in layers for m in (p.attn_out, p.norm, p.mlp, p.mlp_out, *p.reads.values())]
+    base = hf.transformer if name.startswith("gpt2") else None
+    token = hf.get_input_embeddings()
+    watched += [token] + ([base.wpe] if base else [])
+
+    def keep(module, args, output):
+        inputs[module], outputs[module] = args[0], output
+
+    hooks = [module.register_forward_hook(keep) for module in watched]
+    logits = hf(torch.tensor([[0, *ids] if bos else list(ids)])).logits
+    for hook in hooks:
+        hook.remove()
+    z = [(inputs[p.attn_out][0, -1] - p.b_v).reshape(HEADS, -1) for p in layers]
+    return Anatomy(
+        logits=logits[0, -1],
+        embed=outputs[token][0, -1],
+        pos_embed=outputs[base.wpe].reshape(-1, 32)[-1] if base else None,
+        head_out=[
+            torch.stack(
+                [one @ w for one, w in zip(z[i], p.w_o.reshape(HEADS, -1, 32), strict=True)]
+            )
+            for i, p in enumerate(layers)
+        ],
+        attn_bias=[p.b_o + p.b_v @ p.w_o for p in layers],
+        mlp_out=[outputs[p.mlp][0, -1] for p in layers],
+        norm_in=[inputs[p.norm][0] for p in layers],
+        pre=[{key: outputs[module][0] for key, module in p.reads.items()} for p in layers],
+        post=[inputs[p.mlp_out][0] for p in layers],
+    )
