@@ -15,7 +15,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from lookups.errors import LookupsError
+from lookups.errors import LookupsError, StorageError
 from lookups.paths import PROJECT
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -113,15 +113,24 @@ def as_text(notebook: NotebookNode) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is either the former one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that it is either the former one or the whole new one.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror or error}); free some space, or check who "
+            "may write there; what was there before is untouched"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -202,7 +202,7 @@ def check_run(settings: Run, model: "Model") -> None:
     for key in ("neurons", "rejected"):
         for name in getattr(settings, key) or ():
             neuron = Neuron.parse(name)
-            _check_layer(f"{key}: {name} is in ", neuron.layer, model)
+            _check_layer(f"{key}: {name}: ", neuron.layer, model)
             if neuron.index >= model.d_mlp:
                 raise RunError(
                     f"{key}: {name} does not exist; a layer of {model.name} has neurons 0 to "

@@ -1,0 +1,209 @@
+"""What a chapter stands on: its code, the modules behind it, its settings, stages and packages.
+
+`lookups run` writes a chapter's basis beside its executed copy and compares it the next time: there
+is no other record of what is up to date. The basis is read from the chapter's source: the keys it
+takes from `settings`, the stages it names, the modules it imports, and what stands behind those.
+Words (Markdown, comments, docstrings, layout) are no part of it.
+"""
+
+import ast
+import hashlib
+import platform
+import re
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nbformat import NotebookNode
+
+from lookups.artifacts import manifest, parameters
+from lookups.errors import ChapterError, LookupsError
+from lookups.paths import PROJECT
+from lookups.runs import Run
+from lookups.stages import STAGES, settings_of
+
+PACKAGE = Path(__file__).resolve().parent
+LOCK = PROJECT / "requirements.lock"
+
+TAKE_WHOLE = ("load", "save", "manifest", "check_run")
+"""Functions that take the whole of `settings` but depend on no more than their stage does."""
+
+
+class Needs(NamedTuple):
+    """What a chapter's source refers to."""
+
+    code: str
+    """Digest of its code cells."""
+    modules: tuple[str, ...]
+    """Modules of this package it imports, and those they import."""
+    keys: tuple[str, ...]
+    """Keys of the run file that it depends on."""
+    reads: tuple[str, ...]
+    """Stages it names that another chapter makes."""
+    makes: tuple[str, ...]
+    """Stages it names that are its own."""
+
+
+def needs_of(name: str, notebook: NotebookNode) -> Needs:
+    """Read from a chapter's code what it stands on.
+
+    Raises:
+        ChapterError: a code cell is no valid Python.
+    """
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    try:
+        tree = ast.parse("\n".join(sources))
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise ChapterError(
+            f"{name}: {error.msg} in the line {line!r}; correct the chapter"
+        ) from None
+    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    stages = [stage for stage in STAGES if stage.name in named]
+    makes = [stage for stage in stages if stage.chapter == name]
+    keys = _keys(tree) | {key for stage in makes for key in settings_of(stage)}
+    return Needs(
+        code=_digest(ast.dump(tree)),
+        modules=_with_imports(_imports(tree)),
+        keys=tuple(sorted(keys)),
+        reads=tuple(stage.name for stage in stages if stage.chapter != name),
+        makes=tuple(stage.name for stage in makes),
+    )
+
+
+def basis_of(settings: Run, needs: Needs) -> dict[str, Any]:
+    """Return what a chapter stands on now, as JSON.
+
+    Raises:
+        MissingStage, StaleStage: a stage it reads is not up to date.
+    """
+    return {
+        "code": needs.code,
+        "modules": {module: _module_digest(module) for module in needs.modules},
+        "settings": parameters(settings, needs.keys),
+        "packages": packages_digest(),
+        "reads": {stage: manifest(settings, stage)["digest"] for stage in needs.reads},
+    }
+
+
+def difference(former: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """Tell in words why a chapter made on a former basis is not up to date; None if it is."""
+    if former.get("code") != now["code"]:
+        return "its code has changed"
+    for part, words in (
+        ("settings", "settings have changed"),
+        ("reads", "stages it reads have changed"),
+        ("modules", "modules have changed"),
+    ):
+        was = former.get(part, {})
+        changed = sorted(key for key in was | now[part] if was.get(key) != now[part].get(key))
+        if changed:
+            return f"{words}: {', '.join(changed)}"
+    if former.get("packages") != now["packages"]:
+        return "other versions of Python or packages are installed"
+    return None
+
+
+def made_by(settings: Run, needs: Needs) -> dict[str, str]:
+    """Return the digests of the stages that a chapter has left.
+
+    Raises:
+        MissingStage, StaleStage: one is not there, or not up to date.
+    """
+    return {stage: manifest(settings, stage)["digest"] for stage in needs.makes}
+
+
+@lru_cache(maxsize=1)
+def packages_digest() -> str:
+    """Return a digest of Python's version and of those installed of all that the lock names."""
+    lines = [platform.python_version()]
+    for name in re.findall(r"^([A-Za-z0-9._-]+)==", LOCK.read_text("utf-8"), re.MULTILINE):
+        try:
+            lines.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            lines.append(f"{name} missing")
+    return _digest("\n".join(lines))
+
+
+def _keys(tree: ast.AST) -> set[str]:
+    """The keys taken from `settings`; all of them when it is handed to something unknown."""
+    known: set[int] = set()
+    keys: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and _is_settings(node.value):
+            known.add(id(node.value))
+            keys.add(node.attr if node.attr in Run.model_fields else "id")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in TAKE_WHOLE:
+                known.update(id(argument) for argument in node.args if _is_settings(argument))
+            if node.func.id == "check_run":
+                keys |= {"layers", "middle_layers", "neurons", "rejected", "longest"}
+    used = (n for n in ast.walk(tree) if _is_settings(n) and isinstance(n.ctx, ast.Load))
+    if any(id(node) not in known for node in used):
+        keys = set(Run.model_fields)
+    return keys - {"paths"}
+
+
+def _is_settings(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id == "settings"
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    """The modules of this package that some code imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {module for module in found if _module_file(module) is not None}
+
+
+def _with_imports(modules: set[str]) -> tuple[str, ...]:
+    """These modules and all that stand behind them."""
+    found, waiting = set(), set(modules)
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        waiting |= _imports(_module_tree(module)) - found
+    return tuple(sorted(found))
+
+
+def _module_file(module: str) -> Path | None:
+    first, *rest = module.split(".")
+    if first != PACKAGE.name:
+        return None
+    path = PACKAGE.joinpath(*rest)
+    return next((p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
+
+
+def _module_tree(module: str) -> ast.AST:
+    path = _module_file(module)
+    try:
+        return ast.parse(path.read_text("utf-8"))
+    except SyntaxError as error:
+        raise LookupsError(f"{path} is not valid Python ({error}); correct it") from None
+
+
+def _module_digest(module: str) -> str:
+    """A digest of what a module does: comments, layout and docstrings are left out."""
+    tree = _module_tree(module)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [item for item in body if not _is_docstring(item)]
+    return _digest(ast.dump(tree))
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    """A string standing alone, which nothing reads."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

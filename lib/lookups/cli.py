@@ -1,0 +1,200 @@
+"""The command `lookups`: a thin layer that prints; what it does lies in the modules it calls.
+
+Nothing heavy is imported before a command needs it, so that `lookups --help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lookups.errors import LookupsError, RunError
+
+app = typer.Typer(
+    name="lookups",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="""Context look-ups in a language model: which neurons write one token, which texts fire
+    them, and which attention heads bring them the news.
+
+    A RUN is the id of a file in notebooks/runs/ (embedded, planted) or a path to a .yml file of
+    your own. A run's tables and executed notebooks lie in artifacts/RUN/, its book in _build/.
+
+    A first session:
+
+    \b
+      lookups runs              which runs there are
+      lookups run planted       execute its chapters (a minute); stop and resume at will
+      lookups book planted      render its book
+      lookups status planted    what is up to date, and why the rest is not
+
+    One chapter by hand:
+
+    \b
+      papermill notebooks/03_suffixes.ipynb out.ipynb -p run planted
+    """,
+)
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, or a path to its .yml file.")
+]
+
+
+class Embedded(StrEnum):
+    """What can be trained here."""
+
+    embedded = "embedded"
+    planted = "planted"
+
+
+def note(line: str) -> None:
+    """Print a line of progress to stderr."""
+    typer.echo(line, err=True)
+
+
+@app.command(short_help="Execute a run's chapters in order; resumes.")
+def run(
+    run: RunArgument,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this chapter, by name or number; may be given several times."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Execute what is up to date too.")] = False,
+) -> None:
+    """Execute a run's chapters in order; what is up to date is left as it is.
+
+    Stops at the first chapter that fails and keeps all before it. The default run, embedded, also
+    renews the committed notebooks/*.ipynb.
+    """
+    from lookups.chain import chain_of, run_chapters
+
+    chain = chain_of(run)
+    try:
+        executed = run_chapters(chain, only=only or (), again=again, say=note)
+    except KeyboardInterrupt:
+        raise LookupsError(
+            "stopped; finished chapters are kept, and the same command goes on from there"
+        ) from None
+    typer.echo(f"{len(executed)} chapters executed; the notebooks are in {chain.notebooks}")
+
+
+@app.command(short_help="Render the book of an executed run.")
+def book(run: RunArgument) -> None:
+    """Render the book of a run that has been executed, and print where it is."""
+    from lookups.chain import chain_of
+    from lookups.site import build_book
+
+    chain = chain_of(run)
+    note(f"rendering the book of {chain.settings.id}")
+    page = build_book(chain.settings.id, chain.notebooks, default=chain.default)
+    typer.echo(f"open {page}")
+
+
+@app.command(short_help="List the runs that ship with the project.")
+def runs() -> None:
+    """List the runs that ship with the project."""
+    from lookups.runs import RUNS, read_run
+
+    for path in sorted(RUNS.glob("*.yml")):
+        try:
+            typer.echo(f"{path.stem:12}  {read_run(path.stem).title}")
+        except RunError as error:
+            typer.echo(f"{path.stem:12}  cannot be used: {error}")
+
+
+@app.command(short_help="Tell what is up to date, and why the rest is not.")
+def status(run: RunArgument) -> None:
+    """Tell which chapters and stages of a run are up to date, and why others are not."""
+    from lookups.artifacts import manifest
+    from lookups.chain import chain_of, why_stale
+    from lookups.errors import MissingStage, StaleStage
+    from lookups.stages import STAGES
+
+    chain = chain_of(run)
+    typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
+    for chapter in chain.chapters:
+        reason = why_stale(chain.settings, chapter)
+        typer.echo(f"chapter  {chapter.name:30}  {reason or 'up to date'}")
+    for stage in STAGES:
+        try:
+            about = manifest(chain.settings, stage.name)
+            state = f"fresh, {about['rows']} rows"
+        except MissingStage:
+            state = "missing"
+        except StaleStage as error:
+            state = f"stale: {str(error).split(';')[0]}"
+        typer.echo(f"stage    {stage.name:30}  {state}")
+
+
+@app.command(short_help="Bring every notebook in step with its .py.")
+def pair() -> None:
+    """Bring every notebook in step with its .py; outputs of unchanged cells stay."""
+    from lookups.pairs import chapter_sources
+    from lookups.pairs import pair as make_pair
+
+    for source in chapter_sources():
+        changed = make_pair(source)
+        typer.echo(f"{source.stem:30}  {'brought in step' if changed else 'in step'}")
+
+
+@app.command(short_help="Train the models that ship with the project.")
+def train(
+    what: Annotated[Embedded, typer.Argument(help="Which of the models that ship.")],
+    seed: Annotated[
+        int | None, typer.Option(help="Only this seed (planted: 0, 1 and 2 ship).", min=0)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder to write to, in place of the shipped model's.")
+    ] = None,
+) -> None:
+    """Train the models that ship with the project again; resumes after a kill.
+
+    `planted` takes some two minutes a seed on a CPU, `embedded` an hour on two cores; a GPU is
+    used for it when there is one.
+    """
+    if what is Embedded.planted:
+        from lookups.planted import train_planted
+
+        seeds = (0, 1, 2) if seed is None else (seed,)
+        if out is not None and len(seeds) > 1:
+            raise RunError("--out holds one model; say which with --seed")
+        for one in seeds:
+            train_planted(one, out, say=note)
+    else:
+        from lookups.training import train_embedded
+
+        train_embedded(out, say=note, **({} if seed is None else {"seed": seed}))
+
+
+@app.command(short_help="Remove a run's tables, notebooks and book.")
+def clean(run: RunArgument) -> None:
+    """Remove a run's tables, executed notebooks and book; committed files stay."""
+    from lookups.chain import clean as remove
+    from lookups.runs import read_run
+
+    removed = remove(read_run(run))
+    typer.echo(
+        "\n".join(f"removed {folder}" for folder in removed) or "there was nothing to remove"
+    )
+
+
+def main(command: Callable[[], None] = app) -> None:
+    """Run the command line; an error that is meant for the reader is one line and an exit code."""
+    try:
+        command()
+    except RunError as error:
+        _stop(str(error), 2)
+    except LookupsError as error:
+        _stop(str(error), 1)
+    except OSError as error:
+        _stop(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+
+
+def _stop(line: str, code: int) -> None:
+    note(f"lookups: {line}")
+    sys.exit(code)
