@@ -34,7 +34,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096) -> Tokenizer:
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, context: int) -> None:
-    """Write `tokenizer.json` and `tokenizer_config.json`, which transformers' AutoTokenizer reads."""
+    """Write `tokenizer.json` and `tokenizer_config.json`, as AutoTokenizer reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
