@@ -38,6 +38,8 @@ line-height:1.9;white-space:pre-wrap}
 .cv-tokens .colored-tokens{padding-bottom:0!important}
 .cv-tokens .cv-mount>div{padding-bottom:0!important}
 .cv-tokens .cv-mount>div>div:has(input),.cv-tokens .cv-mount>div>br{display:none}
+.cv-tokens .cv-mount [style*="box-shadow"]{z-index:20;line-height:1.3;white-space:pre}
+.cv-view td{padding:.1rem .4rem}
 .cv-view table{margin:0;color:#222;background:#fff;font-size:.8rem}
 """
 

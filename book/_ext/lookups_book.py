@@ -1,0 +1,109 @@
+"""What the book needs from Sphinx beyond Jupyter Book, so that it opens without a network.
+
+Drops the script that sphinx-thebe names on another host, copies MathJax and circuitsvis' bundle
+from their installed packages into `_static`, and gives the directive that documents `lookups`.
+"""
+
+import pkgutil
+import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import lookups
+from docutils import nodes
+from docutils.statemachine import StringList
+from lookups.view_html import BUNDLE, bundle_path
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+MATHJAX = "tex-svg.js"  # one file with its letters: no fonts to fetch
+
+READING_ORDER = (
+    "names",
+    "runs",
+    "stages",
+    "artifacts",
+    "model",
+    "sequences",
+    "corpus",
+    "congruence",
+    "scan",
+    "firing",
+    "following",
+    "suffix",
+    "heads",
+    "statistics",
+    "views",
+    "figures",
+)
+"""Modules a reader of the chapters meets, in that order; the others follow by name."""
+
+
+def mathjax_path() -> Path:
+    """Return where the installed sphinx-mathjax-offline keeps MathJax."""
+    found = find_spec("sphinx-mathjax-offline")
+    path = Path(found.origin or "").parent / "static/mathjax" / MATHJAX if found else Path()
+    if not path.is_file():
+        raise ExtensionError(
+            "sphinx-mathjax-offline is missing; install the project's requirements again: "
+            "pip install -r requirements.lock"
+        )
+    return path
+
+
+class Library(SphinxDirective):
+    """Document every public module of `lookups`, those of the chapters first."""
+
+    def run(self) -> list[nodes.Node]:
+        names = [m.name for m in pkgutil.iter_modules(lookups.__path__) if not m.ispkg]
+        ordered = [name for name in READING_ORDER if name in names]
+        ordered += sorted(set(names) - set(ordered) - {"cli"})
+        sections: list[nodes.Node] = []
+        for name in ordered:
+            section = nodes.section(ids=[f"lookups-{name}"])
+            section += nodes.title(text=f"lookups.{name}")
+            lines = ["```{eval-rst}", f".. automodule:: lookups.{name}", "   :members:", "```"]
+            self.state.nested_parse(StringList(lines, source=name), 0, section)
+            sections.append(section)
+        return sections
+
+
+def drop_thebe(app: Sphinx, config: object) -> None:
+    """Unhook sphinx-thebe, which would write another host's address into every page."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [entry for entry in listeners if entry.handler.__module__ != "sphinx_thebe"]
+    styles = app.registry.css_files
+    styles[:] = [style for style in styles if style[0] != "sphinx-thebe.css"]
+
+
+def as_rst(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Turn a docstring's `code` into reStructuredText, and keep | and * from meaning anything."""
+    lines[:] = ["".join(map(_piece, re.split(r"(`+[^`]+`+)", line))) for line in lines]
+
+
+def _piece(text: str) -> str:
+    if text.startswith("`"):
+        return f"``{text.strip('`')}``"
+    return re.sub(r"([|*])|(?<=\w)_(?!\w)", lambda found: "\\" + found[0], text)
+
+
+def copy_scripts(app: Sphinx, error: Exception | None) -> None:
+    """Put MathJax and circuitsvis beside the other scripts of a site that was built."""
+    if error is None and app.builder.format == "html":
+        static = Path(app.outdir) / "_static"
+        (static / "mathjax").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(mathjax_path(), static / "mathjax" / MATHJAX)
+        shutil.copyfile(bundle_path(), static / BUNDLE)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Hook everything into Sphinx."""
+    app.add_directive("library", Library)
+    app.connect("config-inited", drop_thebe)
+    app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
+    app.connect("build-finished", copy_scripts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
