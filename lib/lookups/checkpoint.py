@@ -50,24 +50,35 @@ class Checkpoint:
         logging.disable_progress_bar()
         options = {} if self.revision == "local" else {"revision": self.revision}
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model, report = AutoModelForCausalLM.from_pretrained(
                 self.location,
                 dtype=dtype,
                 attn_implementation="eager",
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, in words of our own
                 **options,
             )
         except Exception as error:
-            raise ModelError(
-                f"the weights of {self.location!r} cannot be read ({_short(error)}); "
-                "put a complete model.safetensors there, or download the model again"
-            ) from error
+            raise self._incomplete(_short(error)) from error
+        # transformers fills what is missing with random numbers, which must never pass for a model.
+        absent = sorted(report["missing_keys"])
+        if absent:
+            raise self._incomplete(f"{len(absent)} are missing, the first {absent[0]}")
+        if unequal := sorted(name for name, *_ in report["mismatched_keys"]):
+            raise self._incomplete(f"{unequal[0]} has not the shape that config.json says")
         if self.permute_seed is not None:
             permute_weights(model, self.permute_seed)
         if dtype == torch.float64:
             _keep_float64(model)
         return model.to(device).eval()
+
+    def _incomplete(self, why: str) -> ModelError:
+        return ModelError(
+            f"the weights of {self.location!r} cannot be read ({why}); "
+            "put a complete model.safetensors there, or download the model again"
+        )
 
 
 def _keep_float64(model: torch.nn.Module) -> None:
@@ -101,9 +112,12 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
     """
     location, revision = _locate(spec)
     config = _config(location, revision)
-    architecture = (getattr(config, "architectures", None) or ["unknown"])[0]
+    architecture = (getattr(config, "architectures", None) or ["model of no named kind"])[0]
     if architecture not in supported:
-        raise ModelError(f"{spec.name!r} is a {architecture}; supported are {', '.join(supported)}")
+        raise ModelError(
+            f"{spec.name!r} is a {architecture} (`architectures` in its config.json); "
+            f"supported are {', '.join(supported)}"
+        )
     tokenizer = _tokenizer(location, revision)
     bos_id = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else None
     bos_id = bos_id if bos_id is not None else tokenizer.eos_token_id

@@ -9,7 +9,7 @@ model's device, dtype or beginning-of-sequence token.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.checkpoint import Checkpoint, find_checkpoint
-from lookups.errors import ModelError
+from lookups.errors import MeasurementError, ModelError
 from lookups.names import Neuron
 from lookups.runs import ModelSpec
 from lookups.sequences import Batch, Ids, batch_of
@@ -65,8 +65,23 @@ class Model:
     dtype: torch.dtype
 
     def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
-        """Pad sequences of ids; `bos=False` only for the paper's truncation."""
-        return batch_of(sequences, self.bos_id if bos else None, self.device)
+        """Pad sequences of ids; `bos=False` only for the paper's truncation.
+
+        Raises:
+            MeasurementError: a sequence is longer than the model reads, or has an id it lacks.
+        """
+        batch = batch_of(sequences, self.bos_id if bos else None, self.device)
+        if batch.ids.shape[1] > self.context:
+            raise MeasurementError(
+                f"a sequence of {batch.ids.shape[1]} tokens does not fit into the {self.context} "
+                f"that {self.name} reads, beginning-of-sequence token included; cut it"
+            )
+        if not 0 <= int(batch.ids.min()) <= int(batch.ids.max()) < self.d_vocab:
+            raise MeasurementError(
+                f"token ids must lie between 0 and {self.d_vocab - 1} for {self.name}; use the "
+                "model's own tokenizer"
+            )
+        return batch
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of some ids, nothing tidied."""
@@ -109,13 +124,21 @@ class Model:
 
     def neurons(self, layers: Sequence[int]) -> list[Neuron]:
         """Return every neuron of some layers; both signs where the MLP is gated."""
-        signs = (1, -1) if self.gated else (1,)
         return [
             Neuron(layer, index, sign)
             for layer in layers
-            for sign in signs
+            for sign in self.signs
             for index in range(self.d_mlp)
         ]
+
+    @property
+    def signs(self) -> tuple[Literal[1, -1], ...]:
+        """The signs with which activations are read: -1 too where they can be strongly negative."""
+        return (1, -1) if self.gated else (1,)
+
+    def written_by(self, layer: int) -> Float[Tensor, "neuron d_model"]:
+        """Return what each of `neurons([layer])` writes to the residual stream, in that order."""
+        return torch.cat([sign * self.w_out(layer) for sign in self.signs])
 
     def head_layers(self, layer: int) -> range:
         """Return the layers whose heads feed a neuron of `layer`: its own too, unless parallel."""
@@ -199,18 +222,27 @@ def load_model(spec: ModelSpec | str) -> Model:
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
     device = _device(spec.device)
     checkpoint = find_checkpoint(spec, SUPPORTED)
-    from transformer_lens.model_bridge import TransformerBridge  # seconds to import
-
-    bridge = TransformerBridge.boot_transformers(
-        checkpoint.location,
-        device=str(device),
-        dtype=getattr(torch, spec.dtype),
-        hf_model=checkpoint.weights(getattr(torch, spec.dtype), device),
-        tokenizer=checkpoint.tokenizer,
-    )
+    bridge = raw_bridge(checkpoint, getattr(torch, spec.dtype), device)
     bridge.enable_compatibility_mode(disable_warnings=True)
     bridge.requires_grad_(False)
     return _describe(bridge, checkpoint, spec, device)
+
+
+def raw_bridge(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
+    """Wrap the weights as they are, nothing folded; its logits are those of Hugging Face.
+
+    TransformerLens folds in float32 even where `dtype` is float64: processed weights then differ
+    from the exact ones by up to 1e-7 of their size.
+    """
+    from transformer_lens.model_bridge import TransformerBridge  # seconds to import
+
+    return TransformerBridge.boot_transformers(
+        checkpoint.location,
+        device=str(device),
+        dtype=dtype,
+        hf_model=checkpoint.weights(dtype, device),
+        tokenizer=checkpoint.tokenizer,
+    )
 
 
 def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torch.device) -> Model:
@@ -248,9 +280,10 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
 def _device(wanted: str) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"device {wanted!r} is not there; set 'device: auto' or 'device: cpu'")
     try:
+        torch.ones(1, device=wanted).item()  # some devices parse but are not there
         return torch.device(wanted)
-    except RuntimeError:
-        raise ModelError(f"{wanted!r} is no device; write auto, cpu or cuda") from None
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ModelError(
+            f"device {wanted!r} is not there; set 'device: auto' or 'device: cpu'"
+        ) from None
