@@ -241,9 +241,7 @@ def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = T
         embed=outputs[token][0, -1],
         pos_embed=outputs[base.wpe].reshape(-1, 32)[-1] if base else None,
         head_out=[
-            torch.stack(
-                [one @ w for one, w in zip(z[i], p.w_o.reshape(HEADS, -1, 32), strict=True)]
-            )
+            einsum(z[i], p.w_o.reshape(HEADS, -1, 32), "h d_head, h d_head d -> h d")
             for i, p in enumerate(layers)
         ],
         attn_bias=[p.b_o + p.b_v @ p.w_o for p in layers],
