@@ -20,7 +20,9 @@ from transformers import GPT2LMHeadModel
 from lookups.following import BOS, measure_following, wordlike
 from lookups.grammar import BOS_TEXT, KINDS, Document, Grammar
 from lookups.paths import EMBEDDED
-from lookups.training import Measure, Recipe, Trained, mean_loss, ship, tell, train, training_record
+from lookups.recipe import Recipe
+from lookups.shipping import ship, training_record
+from lookups.trainer import Measure, Trained, mean_loss, tell, train
 
 SEEDS = (0, 1, 2)
 GRAMMAR = Grammar()
@@ -79,6 +81,11 @@ def planted_tokenizer(grammar: Grammar = GRAMMAR) -> Tokenizer:
     return tokenizer
 
 
+def digest_of(rows: Int[Tensor, "prompt pos"]) -> str:
+    """Return the digest by which training documents are known."""
+    return hashlib.sha256(rows.numpy().tobytes()).hexdigest()
+
+
 def slot_accuracy(
     model: GPT2LMHeadModel, documents: list[Document], *, batch: int = 100
 ) -> dict[str, float]:
@@ -121,6 +128,7 @@ def train_planted(
     grammar: Grammar = GRAMMAR,
     work: Path | None = None,
     device: str | None = "cpu",
+    held_out: int = 2000,
     say: Callable[[str], None] = tell,
 ) -> dict[str, Any]:
     """Train the planted model of a seed and ship it in place of the one in the package.
@@ -133,19 +141,19 @@ def train_planted(
     many = recipe.steps * recipe.batch
     texts = labelled_documents("train", many, seed=seed, grammar=grammar, length=recipe.context)
     rows = sequences(texts)
-    digest = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
     with tempfile.TemporaryDirectory() as scratch:
         trained = train(
             recipe,
             lambda step: rows[step * recipe.batch : (step + 1) * recipe.batch],
-            measure_planted(grammar),
+            measure_planted(grammar, documents=min(500, held_out)),
             work or Path(scratch),
-            data=digest,
+            data=digest_of(rows),
             device=device,
             measure_every=200,
             say=say,
         )
-        return ship_planted(trained, recipe, grammar, rows, digest, out, Path(scratch))
+        held = labelled_documents("test", held_out, grammar=grammar)
+        return ship_planted(trained, recipe, grammar, rows, held, out)
 
 
 def ship_planted(
@@ -153,21 +161,20 @@ def ship_planted(
     recipe: Recipe,
     grammar: Grammar,
     rows: Int[Tensor, "prompt pos"],
-    digest: str,
+    held: list[Document],
     out: Path,
-    scratch: Path,
 ) -> dict[str, Any]:
     """Write a planted model's folder and return its record."""
-    tokenizer = scratch / "tokenizer.json"
-    planted_tokenizer(grammar).save(str(tokenizer))
     counts = torch.bincount(rows[:, 1:].flatten(), minlength=recipe.vocabulary).tolist()
-    held = labelled_documents("test", 2000, grammar=grammar)
-    facts = {"digest": digest, "documents": len(rows), "train_tokens": sum(counts)}
+    facts = {"digest": digest_of(rows), "documents": len(rows), "train_tokens": sum(counts)}
     record = training_record(recipe, trained, facts)
     record["accuracy"] = slot_accuracy(trained.model, held)
     card = planted_card(record)
     windows = sequences(held)
-    ship(trained, tokenizer, out, counts=counts, record=record, card=card, windows=windows)
+    with tempfile.TemporaryDirectory() as scratch:
+        tokenizer = Path(scratch) / "tokenizer.json"
+        planted_tokenizer(grammar).save(str(tokenizer))
+        ship(trained, tokenizer, out, counts=counts, record=record, card=card, windows=windows)
     return record
 
 

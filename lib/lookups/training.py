@@ -1,99 +1,72 @@
-"""Train a small GPT-2 whose neurons can be studied, and ship it (chapter 0 shows its curve).
+"""Train the English model on a tokenised corpus and ship it (chapter 0 shows its curve).
 
-One trainer for the English model and for the planted ones. It is deterministic: what a step sees
-is a function of the recipe and the step's number, so a run that was killed goes on from its last
-checkpoint to the same weights. Checkpoints are one safetensors file, replaced atomically.
-
-Sequences begin with the BOS, id 0, and are one id longer than the context: the model reads all but
-the last and predicts all but the first. Only torch, numpy, transformers, safetensors, tokenizers
-and tqdm are needed, so `python -m lookups.training --data DIR --out DIR` runs on a bare GPU
-machine; DIR holds `train.npy`, `test.npy` (flat streams of ids, a BOS between files) and
-`tokenizer.json`.
+Only torch, numpy, transformers, safetensors, tokenizers, jaxtyping, einops and tqdm are needed, so
+`python -m lookups.training --data DIR --out DIR` runs on a bare GPU machine. DIR holds `train.npy`
+and `test.npy` (flat streams of ids, a BOS, id 0, before every file) and `tokenizer.json`. The
+corpus itself is the matter of `lookups.corpus`, the loop that of `lookups.trainer`.
 """
 
 import argparse
 import dataclasses
 import hashlib
-import json
 import math
-import os
-import platform
-import shutil
-import sys
-import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
-import tokenizers
 import torch
-import transformers
-from jaxtyping import Float, Int
-from safetensors.torch import save_file
+from jaxtyping import Bool, Int
 from tokenizers import Tokenizer
 from torch import Tensor
-from tqdm import tqdm
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2LMHeadModel
 
-from lookups.errors import CorpusError, ModelError
+from lookups.errors import CorpusError
 from lookups.following import BOS, measure_following, wordlike
+from lookups.recipe import Recipe, stream_batches
+from lookups.shipping import ship, training_record
+from lookups.trainer import Measure, device_of_choice, mean_loss, tell, train
 
 RARE = 300
 """A token seen less often in training is no neuron's token: its embedding is mostly noise."""
 
-Batches = Callable[[int], Int[Tensor, "prompt pos"]]
-"""The sequences of a step, by the step's number alone."""
 
-Measure = Callable[[GPT2LMHeadModel], dict[str, Any]]
-"""What the curve records about a model in training."""
+class Corpus(NamedTuple):
+    """A corpus as token streams, in memory."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the weights, apart from the data and the machine."""
-
-    n_layer: int = 4
-    n_head: int = 8
-    d_model: int = 256
-    d_mlp: int = 1024
-    context: int = 256  # positions, the BOS among them
-    vocabulary: int = 4096
-    batch: int = 8  # sequences a step
-    steps: int = 10_000
-    lr: float = 2e-3
-    warmup: int = 100  # steps
-    decay_share: float = 0.7  # share of the steps, at the end, over which lr falls linearly
-    final_share: float = 0.02  # of lr, at the end
-    beta1: float = 0.9
-    beta2: float = 0.95
-    weight_decay: float = 0.1  # on matrices; never on embeddings, biases and LayerNorms
-    dropout: float = 0.0
-    seed: int = 0
-    bf16: bool = True  # autocast; weights and optimizer stay in float32
-    compile: bool = False
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens the whole run predicts."""
-        return self.steps * self.batch * self.context
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step: linear warm-up, plateau, linear decay."""
-        warm = min(1.0, (step + 1) / max(1, self.warmup))
-        left = (self.steps - step) / max(1e-9, self.steps * self.decay_share)
-        return self.lr * warm * max(self.final_share, min(1.0, left))
+    train: Int[Tensor, " pos"]
+    test: Int[Tensor, " pos"]
+    tokenizer: Path
+    texts: list[str]
+    """What each id decodes to."""
+    test_bytes: int
+    """Length of the held-out text in UTF-8."""
+    digest: str
 
 
-class Trained(NamedTuple):
-    """What a run leaves: the model in float32, its curve, and what it took."""
+def read_corpus(folder: Path) -> Corpus:
+    """Read `train.npy`, `test.npy` and `tokenizer.json` of a folder.
 
-    model: GPT2LMHeadModel
-    curve: list[dict[str, Any]]
-    seconds: float
-    device: str
+    Raises:
+        CorpusError: a file is missing or empty, or an id lies beyond the tokenizer's vocabulary.
+    """
+    files = [folder / name for name in ("train.npy", "test.npy", "tokenizer.json")]
+    for file in files:
+        if not file.is_file():
+            raise CorpusError(f"{file} is missing: harvest and tokenise the corpus first.")
+    train_ids, test_ids = (np.load(file, allow_pickle=False).astype(np.int32) for file in files[:2])
+    tokenizer = Tokenizer.from_file(str(files[2]))
+    size = tokenizer.get_vocab_size()
+    for file, ids in zip(files, (train_ids, test_ids), strict=False):
+        if ids.size == 0 or ids.max() >= size:
+            raise CorpusError(
+                f"{file} is empty or was not made with this tokenizer: make it again."
+            )
+    texts = [tokenizer.decode([i], skip_special_tokens=False) for i in range(size)]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    test_bytes = len(tokenizer.decode(test_ids.tolist()).encode())
+    streams = (torch.from_numpy(train_ids), torch.from_numpy(test_ids))
+    return Corpus(*streams, files[2], texts, test_bytes, digest)
 
 
 class HeldOut(NamedTuple):
@@ -103,281 +76,8 @@ class HeldOut(NamedTuple):
     """For the loss: context + 1 ids."""
     documents: Int[Tensor, "prompt pos"]
     """For following: 128 ids."""
-    eligible: Tensor
+    eligible: Bool[Tensor, " vocab"]
     bytes_per_token: float
-
-
-def new_model(recipe: Recipe) -> GPT2LMHeadModel:
-    """Return the untrained model of a recipe, its weights drawn from the recipe's seed."""
-    config = GPT2Config(
-        vocab_size=recipe.vocabulary,
-        n_positions=recipe.context,
-        n_embd=recipe.d_model,
-        n_layer=recipe.n_layer,
-        n_head=recipe.n_head,
-        n_inner=recipe.d_mlp,
-        activation_function="gelu_pytorch_tanh",
-        resid_pdrop=recipe.dropout,
-        embd_pdrop=recipe.dropout,
-        attn_pdrop=recipe.dropout,
-        tie_word_embeddings=False,
-        bos_token_id=BOS,
-        eos_token_id=BOS,
-        use_cache=False,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        return GPT2LMHeadModel(config)
-
-
-def stream_batches(stream: Int[Tensor, " pos"], recipe: Recipe) -> Batches:
-    """Cut a stream into windows, every one once an epoch, at a new phase and order each epoch.
-
-    A window is `context` consecutive tokens to predict; the BOS stands before the first of them.
-    Batches run on over the end of an epoch, so none is short and none is dropped.
-    """
-    windows = (len(stream) - recipe.context) // recipe.context
-    if windows < 1:
-        raise CorpusError(
-            f"A stream of {len(stream)} tokens is too short for a context of {recipe.context}: "
-            "give more text, or a shorter context."
-        )
-    offsets = torch.arange(recipe.context, device=stream.device)
-
-    @lru_cache(maxsize=2)
-    def starts(epoch: int) -> Int[Tensor, " prompt"]:
-        rng = np.random.default_rng([recipe.seed, epoch])
-        first = rng.integers(recipe.context) + recipe.context * rng.permutation(windows)
-        return torch.from_numpy(first).to(stream.device)
-
-    def batch(step: int) -> Int[Tensor, "prompt pos"]:
-        wanted = range(step * recipe.batch, (step + 1) * recipe.batch)
-        epochs = range(wanted[0] // windows, wanted[-1] // windows + 1)
-        line = torch.cat([starts(epoch) for epoch in epochs])
-        begin = wanted[0] - epochs[0] * windows
-        rows = stream[line[begin : begin + recipe.batch, None] + offsets].long()
-        return torch.nn.functional.pad(rows, (1, 0), value=BOS)
-
-    return batch
-
-
-def loss_of(model: GPT2LMHeadModel, ids: Int[Tensor, "prompt pos"]) -> Float[Tensor, ""]:
-    """Return the mean cross-entropy, in nats, of predicting each id from those before it."""
-    logits = model(ids[:, :-1], use_cache=False).logits
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
-
-
-def mean_loss(
-    model: GPT2LMHeadModel, windows: Int[Tensor, "prompt pos"], *, batch: int = 64, bf16=False
-) -> float:
-    """Return the mean loss over all windows, in nats a token, without dropout."""
-    training = model.training
-    model.eval()
-    total = 0.0
-    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-        for rows in windows.split(batch):
-            total += float(loss_of(model, rows.to(model.device).long())) * len(rows)
-    model.train(training)
-    return total / len(windows)
-
-
-def new_optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.AdamW:
-    """Return AdamW that decays the blocks' and the unembedding's matrices and nothing else."""
-
-    def decays(name: str, weight: Tensor) -> bool:
-        return weight.dim() == 2 and "wte" not in name and "wpe" not in name
-
-    named = list(model.named_parameters())
-    groups = [
-        {"params": [w for n, w in named if decays(n, w)], "weight_decay": recipe.weight_decay},
-        {"params": [w for n, w in named if not decays(n, w)], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True)
-
-
-class Checkpoint(NamedTuple):
-    """Where a run stands after `step` steps."""
-
-    step: int
-    seconds: float
-    curve: list[dict[str, Any]]
-    losses: list[float]
-    """Of the steps since the curve's last point."""
-
-
-def save_checkpoint(
-    path: Path,
-    model: GPT2LMHeadModel,
-    optimizer: torch.optim.AdamW,
-    standing: Checkpoint,
-    identity: str,
-) -> None:
-    """Write weights, optimizer state and standing as one file that is whole or not there."""
-    tensors = {}
-    for name, weight in model.named_parameters():
-        tensors[f"weight/{name}"] = weight.detach()
-        tensors |= {f"{key}/{name}": kept for key, kept in optimizer.state[weight].items()}
-    tensors = {key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}
-    partial = path.with_name(path.name + ".partial")
-    metadata = {"identity": identity, "standing": json.dumps(standing._asdict())}
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
-
-
-def load_checkpoint(
-    path: Path, model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, identity: str
-) -> Checkpoint:
-    """Fill the model and the optimizer from a file, and return where the run stood.
-
-    Raises:
-        ModelError: the checkpoint belongs to another recipe or to other data.
-    """
-    with safetensors.safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        if metadata["identity"] != identity:
-            raise ModelError(
-                f"The checkpoint in {path.parent} was made with another recipe or other data: "
-                "choose another folder, or delete it to begin again."
-            )
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(tensors.pop(f"weight/{name}"))
-            kept = {k: v for k, v in tensors.items() if k.split("/", 1)[1] == name}
-            optimizer.state[weight] = {
-                k.split("/")[0]: v.to(weight.device) for k, v in kept.items()
-            }
-    return Checkpoint(**json.loads(metadata["standing"]))
-
-
-def identity_of(recipe: Recipe, data: str) -> str:
-    """Return a digest of what decides the weights; `compile` only changes the speed."""
-    settings = dataclasses.asdict(recipe) | {"compile": None, "data": data}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def tell(line: str) -> None:
-    """Say a line on standard error, above any progress bar."""
-    tqdm.write(line, file=sys.stderr)
-
-
-def device_of_choice(device: str | None = None) -> torch.device:
-    """Return the device that was asked for, or the GPU when there is one."""
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def name_of_device(device: torch.device) -> str:
-    """Name a device for the record, without anything that tells one machine from another."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-def train(
-    recipe: Recipe,
-    batches: Batches,
-    measure: Measure,
-    folder: Path,
-    *,
-    data: str,
-    device: str | None = None,
-    measure_every: int = 500,
-    save_every: int = 500,
-    stop_after: int | None = None,
-    say: Callable[[str], None] = tell,
-) -> Trained:
-    """Train, or go on training, and return the model with its curve.
-
-    Args:
-        data: a digest of what `batches` draws from; a checkpoint of other data is refused.
-        stop_after: leave after this many steps with a checkpoint, as a kill would.
-    """
-    place = device_of_choice(device)
-    folder.mkdir(parents=True, exist_ok=True)
-    path, identity = folder / "checkpoint.safetensors", identity_of(recipe, data)
-    model = new_model(recipe).to(place).train()
-    optimizer = new_optimizer(model, recipe)
-    standing = Checkpoint(0, 0.0, [], [])
-    if path.exists():
-        standing = load_checkpoint(path, model, optimizer, identity)
-        say(f"going on from step {standing.step}")
-    loss_here = torch.compile(loss_of) if recipe.compile else loss_of
-    say(cost_beforehand(recipe, model, place))
-
-    curve, began = list(standing.curve), time.monotonic() - standing.seconds
-    losses = [torch.tensor(loss, device=place) for loss in standing.losses]
-    last = min(recipe.steps, stop_after or recipe.steps)
-
-    def note(step: int) -> None:
-        mean = round(float(torch.stack(losses).mean()), 4) if losses else None
-        losses.clear()
-        seen = step * recipe.batch * recipe.context
-        curve.append({"step": step, "tokens": seen, "train_loss": mean} | measure(model))
-        say(f"{time.monotonic() - began:6.0f} s  " + json.dumps(curve[-1]))
-
-    if not curve:
-        note(0)
-    steps = tqdm(range(standing.step, last), file=sys.stderr, disable=None, unit="step")
-    with torch.random.fork_rng():
-        for step in steps:
-            if step - standing.step == 5:
-                started = time.monotonic()  # compiling and warming up are behind us
-            losses.append(one_step(recipe, loss_here, model, optimizer, batches(step), step))
-            if step - standing.step == 24:
-                float(losses[-1])  # wait for the device, or the clock has seen nothing
-                say(cost_ahead(recipe, step, 20 / (time.monotonic() - started)))
-            done = step + 1
-            if done % measure_every == 0 or done == recipe.steps:
-                note(done)
-            if done % save_every == 0 or done == last:
-                pending = [float(loss) for loss in losses]
-                now = Checkpoint(done, time.monotonic() - began, curve, pending)
-                save_checkpoint(path, model, optimizer, now, identity)
-    return Trained(model.eval(), curve, time.monotonic() - began, name_of_device(place))
-
-
-def one_step(
-    recipe: Recipe,
-    loss_here: Callable[..., Tensor],
-    model: GPT2LMHeadModel,
-    optimizer: torch.optim.AdamW,
-    ids: Int[Tensor, "prompt pos"],
-    step: int,
-) -> Float[Tensor, ""]:
-    """Take one step and return its loss, still on the device."""
-    if recipe.dropout:
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.rate(step)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.bf16):
-        loss = loss_here(model, ids.to(model.device, non_blocking=True))
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.detach()
-
-
-def cost_beforehand(recipe: Recipe, model: GPT2LMHeadModel, place: torch.device) -> str:
-    """Say what a run will cost, as far as it is known before the first step."""
-    parameters = model.num_parameters()
-    return (
-        f"{parameters:,} parameters, {recipe.tokens:,} tokens in {recipe.steps:,} steps, about {6 * parameters * recipe.tokens:.1e} operations "
-        f"on {name_of_device(place)}"
-    )
-
-
-def cost_ahead(recipe: Recipe, step: int, steps_a_second: float) -> str:
-    """Say how long the rest will take, measurements not counted."""
-    tokens = steps_a_second * recipe.batch * recipe.context
-    minutes = (recipe.steps - step) / steps_a_second / 60
-    return f"{tokens:,.0f} tokens/s, so about {minutes:.1f} minutes to go, measuring not counted"
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a training run depends on."""
-    packages = (torch, transformers, tokenizers, np, safetensors)
-    return {package.__name__: package.__version__ for package in packages}
 
 
 def held_out(
@@ -422,120 +122,6 @@ def measure_english(held: HeldOut, *, bf16: bool) -> Measure:
         return {"val_loss": round(nats, 4), "bits_per_byte": round(bits, 4)} | found.counts()
 
     return measure
-
-
-def ship(
-    trained: Trained,
-    tokenizer: Path,
-    folder: Path,
-    *,
-    counts: list[int],
-    record: dict[str, Any],
-    card: str,
-    windows: Int[Tensor, "prompt pos"],
-    shard: str = "1GB",
-) -> float:
-    """Write a Hugging Face folder in half precision, and return what the rounding cost in nats.
-
-    The folder is built aside and put in place at the end, so a half-written model is never found.
-
-    Raises:
-        ModelError: rounding to float16 costs 0.001 nats or more on `windows`.
-    """
-    transformers.utils.logging.disable_progress_bar()
-    before = mean_loss(trained.model, windows)
-    aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    half = GPT2LMHeadModel(trained.model.config)
-    half.load_state_dict(trained.model.state_dict())
-    half.half().save_pretrained(aside, max_shard_size=shard)
-    (aside / "generation_config.json").unlink(missing_ok=True)
-    reloaded = GPT2LMHeadModel.from_pretrained(aside, dtype=torch.float32)
-    cost = mean_loss(reloaded.to(trained.model.device), windows) - before
-    if not cost < 0.001:
-        raise ModelError(
-            f"Rounding the weights to half precision costs {cost:.4f} nats a token: "
-            "train with a lower learning rate or more weight decay, or ship in float32."
-        )
-    shutil.copyfile(tokenizer, aside / "tokenizer.json")
-    write_json(aside / "tokenizer_config.json", tokenizer_config(tokenizer, trained.model))
-    write_json(aside / "token_counts.json", counts)
-    write_json(aside / "training.json", record | {"rounding_cost": cost})
-    (aside / "README.md").write_text(card, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
-    return cost
-
-
-def tokenizer_config(tokenizer: Path, model: GPT2LMHeadModel) -> dict[str, Any]:
-    """Return what `AutoTokenizer` needs to load a bare `tokenizer.json`."""
-    bos = Tokenizer.from_file(str(tokenizer)).id_to_token(BOS)
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": bos,
-        "eos_token": bos,
-        "model_max_length": model.config.n_positions,
-        "clean_up_tokenization_spaces": False,
-    }
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON: lists of numbers on one line, records readable."""
-    indent = None if isinstance(value, list) else 1
-    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def training_record(recipe: Recipe, trained: Trained, data: dict[str, Any]) -> dict[str, Any]:
-    """Return what `training.json` says about a run; paths and machine names stay out."""
-    return {
-        "recipe": dataclasses.asdict(recipe),
-        "parameters": trained.model.num_parameters(),
-        "tokens": recipe.tokens,
-        "data": data,
-        "device": trained.device,
-        "seconds": round(trained.seconds, 1),
-        "versions": versions(),
-        "curve": trained.curve,
-    }
-
-
-class Corpus(NamedTuple):
-    """A corpus as token streams, in memory."""
-
-    train: Int[Tensor, " pos"]
-    test: Int[Tensor, " pos"]
-    tokenizer: Path
-    texts: list[str]
-    """What each id decodes to."""
-    test_bytes: int
-    """Length of the held-out text in UTF-8."""
-    digest: str
-
-
-def read_corpus(folder: Path) -> Corpus:
-    """Read `train.npy`, `test.npy` and `tokenizer.json` of a folder.
-
-    Raises:
-        CorpusError: a file is missing or empty, or an id lies beyond the tokenizer's vocabulary.
-    """
-    files = [folder / name for name in ("train.npy", "test.npy", "tokenizer.json")]
-    for file in files:
-        if not file.is_file():
-            raise CorpusError(f"{file} is missing: harvest and tokenise the corpus first.")
-    train_ids, test_ids = (np.load(file, allow_pickle=False).astype(np.int32) for file in files[:2])
-    tokenizer = Tokenizer.from_file(str(files[2]))
-    size = tokenizer.get_vocab_size()
-    for file, ids in zip(files, (train_ids, test_ids), strict=False):
-        if ids.size == 0 or ids.max() >= size:
-            raise CorpusError(
-                f"{file} is empty or was not made with this tokenizer: make it again."
-            )
-    texts = [tokenizer.decode([i], skip_special_tokens=False) for i in range(size)]
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    test_bytes = len(tokenizer.decode(test_ids.tolist()).encode())
-    streams = (torch.from_numpy(train_ids), torch.from_numpy(test_ids))
-    return Corpus(*streams, files[2], texts, test_bytes, digest)
 
 
 def train_english(
