@@ -23,7 +23,7 @@ import pandas as pd
 from lookups.errors import MissingStage, StaleStage, StorageError
 from lookups.paths import PROJECT
 from lookups.runs import Run
-from lookups.stages import settings_of, stage_named
+from lookups.stages import Stage, settings_of, stage_named
 
 SCHEMA = 1
 PACKAGES = ("torch", "transformers", "transformer-lens", "tokenizers", "numpy", "pandas", "pyarrow")
@@ -99,33 +99,51 @@ def load(settings: Run, stage: str) -> pd.DataFrame:
 
 
 def manifest(settings: Run, stage: str) -> dict[str, Any]:
-    """Return a stage's manifest after checking it and, through its parents, all it stands on.
+    """Return a stage's manifest after checking all it stands on, the earliest stage first.
 
     Raises:
-        MissingStage: it was never made, or not to the end.
+        MissingStage: it or a parent was never made, or not to the end.
         StaleStage: it, a parent or a setting has changed since.
     """
-    declared = stage_named(stage)
-    folder = stage_folder(settings, stage)
-    _recover(folder)
+    return _checked(settings, stage_named(stage), {})
+
+
+def _checked(settings: Run, declared: Stage, known: dict[str, dict]) -> dict[str, Any]:
+    """Check a stage after its parents; `known` holds those checked already."""
+    if declared.name in known:
+        return known[declared.name]
+    parents = {
+        parent: _checked(settings, stage_named(parent), known)["digest"]
+        for parent in declared.parents
+    }
     remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.id})"
+    about, found = _on_disk(stage_folder(settings, declared.name))
+    if about is None:
+        raise MissingStage(f"run {settings.id!r} has no stage {declared.name}; {remedy}")
+    if about.get("schema") != SCHEMA:
+        raise StaleStage(f"{declared.name} was written by another version of this code; {remedy}")
+    if about.get("digest") != found:
+        raise StaleStage(f"{declared.name} is not the table its manifest describes; {remedy}")
+    now, then = parameters(settings, settings_of(declared)), about.get("parameters", {})
+    if changed := sorted(key for key in now if now[key] != then.get(key)):
+        what = ", ".join(changed)
+        raise StaleStage(f"{declared.name} was made with other settings ({what}); {remedy}")
+    for parent, digest in parents.items():
+        if digest != about.get("parents", {}).get(parent):
+            raise StaleStage(f"{declared.name} was made from another {parent}; {remedy}")
+    known[declared.name] = about
+    return about
+
+
+def _on_disk(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """Return a manifest as it stands and the digest of the table beside it; None if not whole."""
+    _recover(folder)
     try:
         about = json.loads((folder / "manifest.json").read_text("utf-8"))
         found = _digest(folder / "table.parquet")
-    except (OSError, json.JSONDecodeError):
-        raise MissingStage(f"run {settings.id!r} has no stage {stage}; {remedy}") from None
-    if about.get("schema") != SCHEMA:
-        raise StaleStage(f"{stage} was written by another version of this project; {remedy}")
-    if found != about["digest"]:
-        raise StaleStage(f"{stage} is not the table its manifest describes; {remedy}")
-    now = parameters(settings, settings_of(declared))
-    changed = sorted(key for key in now if now[key] != about["parameters"].get(key))
-    if changed:
-        raise StaleStage(f"{stage} was made with other settings ({', '.join(changed)}); {remedy}")
-    for parent in declared.parents:
-        if manifest(settings, parent)["digest"] != about["parents"].get(parent):
-            raise StaleStage(f"{stage} was made from another {parent}; {remedy}")
-    return about
+    except (OSError, ValueError):
+        return None, ""
+    return (about, found) if isinstance(about, dict) else (None, "")
 
 
 def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:

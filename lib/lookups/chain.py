@@ -96,7 +96,10 @@ def chain_of(run: str | Path, *, sources: Path = NOTEBOOKS) -> Chain:
         if not (sources / f"{name}.py").is_file():
             continue
         notebook = read_source(sources / f"{name}.py")
-        notebook = for_run(notebook, run_id, default=settings.is_default)
+        try:
+            notebook = for_run(notebook, run_id, default=settings.is_default)
+        except LookupsError as error:
+            raise LookupsError(f"{name}: {error}") from None
         folder = settings.folder("artifacts") / settings.id / "notebooks"
         chapters.append(Chapter(name, notebook, needs_of(name, notebook), folder / f"{name}.ipynb"))
     if not chapters:

@@ -54,7 +54,8 @@ def kernel_environment(*, record: bool = False) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="lookups-kernel-") as folder:
         kernel = Path(folder) / "kernels" / KERNEL["name"]
         kernel.mkdir(parents=True)
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
+        command += ["-f", "{connection_file}"]
         (kernel / "kernel.json").write_text(json.dumps({"argv": command} | KERNEL), "utf-8")
         others = [path for path in [os.environ.get("JUPYTER_PATH")] if path]
         os.environ.update(ENVIRONMENT)

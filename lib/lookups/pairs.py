@@ -62,17 +62,20 @@ def read_notebook(path: Path) -> NotebookNode:
 
 
 def for_run(notebook: NotebookNode, run: str, *, default: bool) -> NotebookNode:
-    """Return a chapter as another run sees it: its `run` line set, default-run Markdown dropped.
+    """Return a chapter as a run sees it: its `run` line set; for others, default-run words dropped.
 
     Raises:
-        LookupsError: the chapter has no `parameters` cell with a line `run: str = …`.
+        LookupsError: the chapter has no `parameters` cell with a line `run: str = …` and another.
     """
-    if default:
-        return notebook
-    cells = [cell for cell in notebook.cells if not _default_only(cell)]
+    cells = [cell for cell in notebook.cells if default or not _default_only(cell)]
     for cell in cells:
         if "parameters" in cell.metadata.get("tags", []) and _RUN_LINE.search(cell.source):
             cell.source = _RUN_LINE.sub(lambda _: f'run: str = "{run}"', cell.source, count=1)
+            if len(cell.source.splitlines()) == 1:
+                raise LookupsError(
+                    "IPython takes a cell of the one line `run: …` for its own command %run; put a "
+                    "comment line above it in the parameters cell"
+                )
             break
     else:
         raise LookupsError('a chapter needs a cell tagged "parameters" with a line run: str = "…"')
