@@ -3,7 +3,7 @@
 Neurons, not rows, are the independent units: prompts and pairs of one neuron share it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +22,8 @@ class Estimate(NamedTuple):
 
 
 def bootstrap_mean(
-    values: Sequence[float],
-    clusters: Sequence[str],
+    values: Collection,
+    clusters: Collection,
     *,
     seed: int,
     draws: int = 2000,
@@ -31,7 +31,7 @@ def bootstrap_mean(
 ) -> Estimate:
     """Return the mean of `values` with a percentile interval from resampling whole clusters.
 
-    Not-a-number values are left out. With fewer than two clusters the interval is not-a-number.
+    Arrays, columns and lists will do. Not-a-number values are left out. With fewer than two clusters the interval is not-a-number.
 
     Raises:
         ValueError: `values` and `clusters` differ in length.
