@@ -7,6 +7,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lookups import training
@@ -14,6 +15,7 @@ from lookups.errors import CorpusError, ModelError
 from lookups.following import congruence, measure_following, strongest_next_tokens, wordlike
 from lookups.recipe import Recipe, new_model, new_optimizer, stream_batches
 from lookups.shipping import ship
+from lookups.streams import files_of, stream_of
 from lookups.trainer import Trained, mean_loss, train
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
@@ -112,9 +114,9 @@ def test_the_loss_falls(tmp_path):
     assert [point["tokens"] for point in trained.curve] == [0, 320, 640, 960, 1280]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_killed_run_ends_like_an_unbroken_one(tmp_path, dropout):
-    recipe = dataclasses.replace(TINY, dropout=dropout)
+@pytest.mark.parametrize(("dropout", "optimizer"), [(0.0, "adamw"), (0.2, "adamw"), (0.0, "muon")])
+def test_a_killed_run_ends_like_an_unbroken_one(tmp_path, dropout, optimizer):
+    recipe = dataclasses.replace(TINY, dropout=dropout, optimizer=optimizer)
     batches = stream_batches(periodic_stream(), recipe)
     settings = {"data": "p", "measure_every": 10, "save_every": 7, "say": silent}
     whole = train(recipe, batches, unmeasured, tmp_path / "whole", **settings)
@@ -168,7 +170,7 @@ def test_a_planted_neuron_is_followed_as_often_as_planted():
     assert float(found.share[0, 0]) == pytest.approx(0.6)
     assert float(found.base[0, 0]) == pytest.approx(6 / 49)
     assert not found.followed()[0, 0]  # .6 is less than five times 6/49
-    assert found.followed(times=4)[0, 0]
+    assert found.followed(times=4.0)[0, 0]
     assert found.counts() == {"followed": [0], "distinct_tokens": [0]}
 
 
@@ -284,6 +286,15 @@ def data(tmp_path):
     for name, times in (("train", 40), ("test", 20)):
         np.save(folder / f"{name}.npy", np.array(ids * times, dtype=np.uint16))
     return folder
+
+
+def test_streams_open_every_file_with_a_bos(data):
+    tokenizer = Tokenizer.from_file(str(data / "tokenizer.json"))
+    table = pd.DataFrame({"file": ["b", "b", "a"], "text": ["the head", "the word", "the text"]})
+    stream = stream_of(files_of(table), tokenizer)
+    files = [tokenizer.encode(text).ids for text in ("the head\nthe word", "the text")]
+    assert stream.tolist() == [0, *files[0], 0, *files[1]]
+    assert stream.dtype == np.uint16
 
 
 def small_options():

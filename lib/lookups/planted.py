@@ -6,6 +6,7 @@ should be found to do can be checked against the grammar. Three seeds ship with 
 """
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers import GPT2LMHeadModel
 
 from lookups.following import BOS, measure_following, wordlike
 from lookups.grammar import BOS_TEXT, KINDS, Document, Grammar
-from lookups.paths import EMBEDDED
+from lookups.paths import EMBEDDED, folder
 from lookups.recipe import Recipe
 from lookups.shipping import ship, training_record
 from lookups.trainer import Measure, Trained, mean_loss, tell, train
@@ -39,9 +40,12 @@ def planted_recipe(seed: int, grammar: Grammar = GRAMMAR) -> Recipe:
         vocabulary=len(grammar.words),
         batch=32,
         steps=2200,
+        optimizer="adamw",
         lr=5e-3,
         warmup=50,
         decay_share=0.6,
+        final_share=0.02,
+        beta1=0.9,
         beta2=0.98,
         weight_decay=0.01,
         seed=seed,
@@ -134,26 +138,29 @@ def train_planted(
     """Train the planted model of a seed and ship it in place of the one in the package.
 
     No document is seen twice. On the CPU the same seed gives the same weights on the same kind of
-    machine.
+    machine. Checkpoints lie in `work` (by default among the user's models) until it is shipped.
     """
     out = out or EMBEDDED / f"planted-{seed}"
     recipe = recipe or planted_recipe(seed, grammar)
     many = recipe.steps * recipe.batch
     texts = labelled_documents("train", many, seed=seed, grammar=grammar, length=recipe.context)
     rows = sequences(texts)
-    with tempfile.TemporaryDirectory() as scratch:
-        trained = train(
-            recipe,
-            lambda step: rows[step * recipe.batch : (step + 1) * recipe.batch],
-            measure_planted(grammar, documents=min(500, held_out)),
-            work or Path(scratch),
-            data=digest_of(rows),
-            device=device,
-            measure_every=200,
-            say=say,
-        )
-        held = labelled_documents("test", held_out, grammar=grammar)
-        return ship_planted(trained, recipe, grammar, rows, held, out)
+    checkpoints = work or folder("models") / f"{out.name}.work"
+    trained = train(
+        recipe,
+        lambda step: rows[step * recipe.batch : (step + 1) * recipe.batch],
+        measure_planted(grammar, documents=min(500, held_out)),
+        checkpoints,
+        data=digest_of(rows),
+        device=device,
+        measure_every=200,
+        say=say,
+    )
+    held = labelled_documents("test", held_out, grammar=grammar)
+    record = ship_planted(trained, recipe, grammar, rows, held, out)
+    if work is None:
+        shutil.rmtree(checkpoints)
+    return record
 
 
 def ship_planted(

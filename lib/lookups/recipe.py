@@ -17,6 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from lookups.errors import CorpusError
 from lookups.following import BOS
+from lookups.muon import Muon
 
 Batches = Callable[[int], Int[Tensor, "prompt pos"]]
 """The sequences of a step, by the step's number alone."""
@@ -42,6 +43,7 @@ class Recipe:
     beta2: float = 0.95
     weight_decay: float = 0.1  # on matrices; never on embeddings, biases and LayerNorms
     dropout: float = 0.0
+    optimizer: str = "adamw"  # or "muon": orthogonalised steps for the blocks' matrices
     seed: int = 0
     bf16: bool = True  # autocast; weights and optimizer stay in float32
     compile: bool = False
@@ -113,12 +115,23 @@ def stream_batches(stream: Int[Tensor, " pos"], recipe: Recipe) -> Batches:
 
 
 def new_optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.AdamW:
-    """Return AdamW that decays the blocks' and the unembedding's matrices and nothing else."""
+    """Return AdamW that decays the blocks' and the unembedding's matrices and nothing else.
+
+    With `optimizer: muon`, the blocks' matrices are decayed and orthogonalised, nothing else is.
+    """
 
     def decays(name: str, weight: Tensor) -> bool:
         return weight.dim() == 2 and "wte" not in name and "wpe" not in name
 
     named = list(model.named_parameters())
+    if recipe.optimizer == "muon":
+        blocks = {n for n, w in named if w.dim() == 2 and ".h." in n}
+        decayed = {"weight_decay": recipe.weight_decay, "orthogonal": True}
+        groups = [
+            {"params": [w for n, w in named if n in blocks]} | decayed,
+            {"params": [w for n, w in named if n not in blocks], "weight_decay": 0.0},
+        ]
+        return Muon(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True)
     groups = [
         {"params": [w for n, w in named if decays(n, w)], "weight_decay": recipe.weight_decay},
         {"params": [w for n, w in named if not decays(n, w)], "weight_decay": 0.0},

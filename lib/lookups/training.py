@@ -9,7 +9,9 @@ corpus itself is the matter of `lookups.corpus`, the loop that of `lookups.train
 import argparse
 import dataclasses
 import hashlib
+import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from transformers import GPT2LMHeadModel
 
 from lookups.errors import CorpusError
 from lookups.following import BOS, measure_following, wordlike
+from lookups.paths import EMBEDDED, folder
 from lookups.recipe import Recipe, stream_batches
 from lookups.shipping import ship, training_record
 from lookups.trainer import Measure, device_of_choice, mean_loss, tell, train
@@ -44,13 +47,13 @@ class Corpus(NamedTuple):
     digest: str
 
 
-def read_corpus(folder: Path) -> Corpus:
+def read_corpus(data: Path) -> Corpus:
     """Read `train.npy`, `test.npy` and `tokenizer.json` of a folder.
 
     Raises:
         CorpusError: a file is missing or empty, or an id lies beyond the tokenizer's vocabulary.
     """
-    files = [folder / name for name in ("train.npy", "test.npy", "tokenizer.json")]
+    files = [data / name for name in ("train.npy", "test.npy", "tokenizer.json")]
     for file in files:
         if not file.is_file():
             raise CorpusError(f"{file} is missing: harvest and tokenise the corpus first.")
@@ -140,11 +143,12 @@ def train_english(
     """Train the English model on a tokenised corpus, ship it to `out`, return its record.
 
     Args:
-        work: where checkpoints go; beside `out` by default. Delete it to train from the start.
+        work: where checkpoints lie; by default among the user's models, until it is shipped.
         source: the digest by which the corpus itself is known, for the record.
     """
     corpus = read_corpus(data)
     recipe = dataclasses.replace(recipe or Recipe(), vocabulary=len(corpus.texts))
+    checkpoints = work or folder("models") / f"{out.name}.work"
     place = device_of_choice(device)
     counts = torch.bincount(corpus.train.long(), minlength=recipe.vocabulary)
     held = held_out(corpus.test, corpus.texts, counts, recipe, text_bytes=corpus.test_bytes)
@@ -152,7 +156,7 @@ def train_english(
         recipe,
         stream_batches(corpus.train.to(place), recipe),
         measure_english(held, bf16=recipe.bf16),
-        work or out.with_name(out.name + ".work"),
+        checkpoints,
         data=corpus.digest,
         device=str(place),
         measure_every=measure_every,
@@ -178,8 +182,42 @@ def train_english(
         windows=held.windows,
         shard=shard,
     )
+    if work is None:
+        shutil.rmtree(checkpoints)
     say(f"shipped; half precision costs {cost:+.6f} nats a token")
     return record
+
+
+def train_embedded(
+    out: Path | None = None,
+    *,
+    seed: int | None = None,
+    device: str | None = None,
+    say: Callable[[str], None] = tell,
+) -> dict[str, Any]:
+    """Train the model that ships as `embedded` again: harvest, tokenise, train, ship.
+
+    The recipe is the one that its record states; a GPU only changes the last digits.
+    """
+    from lookups.streams import prose_streams  # needs the corpus packages; a GPU machine may not
+
+    out = out or EMBEDDED / "english"
+    stated = json.loads((EMBEDDED / "english" / "training.json").read_text(encoding="utf-8"))
+    recipe = Recipe(**stated["recipe"])
+    if seed is not None:
+        recipe = dataclasses.replace(recipe, seed=seed)
+    say("reading the corpus; harvesting it takes a minute or two the first time")
+    streams = prose_streams(recipe.vocabulary)
+    points = [point["step"] for point in stated["curve"]]
+    return train_english(
+        streams.folder,
+        out,
+        recipe,
+        device=device,
+        measure_every=points[1] - points[0],
+        source=streams.digest,
+        say=say,
+    )
 
 
 def english_card(record: dict[str, Any]) -> str:
@@ -230,7 +268,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lookups.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="train.npy, test.npy, tokenizer")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shipped model")
-    parser.add_argument("--work", type=Path, help="folder of the checkpoints (beside --out)")
+    parser.add_argument("--work", type=Path, help="folder of the checkpoints (in models)")
     parser.add_argument("--device", help="cuda or cpu; the GPU when there is one")
     parser.add_argument("--measure-every", type=int, default=500)
     parser.add_argument("--save-every", type=int, default=500)
