@@ -13,6 +13,7 @@ import torch
 from lookups import training
 from lookups.errors import CorpusError, ModelError
 from lookups.following import congruence, measure_following, strongest_next_tokens, wordlike
+from lookups.muon import orthogonalised
 from lookups.recipe import Recipe, new_model, new_optimizer, stream_batches
 from lookups.shipping import ship
 from lookups.streams import files_of, stream_of
@@ -102,6 +103,27 @@ def test_only_matrices_decay():
     names = {name for name, weight in model.named_parameters() if id(weight) in decayed}
     parts = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
     assert names == {f"transformer.h.0.{part}.weight" for part in parts} | {"lm_head.weight"}
+
+
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24), (16, 16)])
+def test_muon_steps_along_the_nearest_orthogonal_matrix(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    step = orthogonalised(matrix)
+    assert torch.nn.functional.cosine_similarity(step.flatten(), (u @ v).flatten(), dim=0) > 0.97
+    assert torch.linalg.svdvals(step).max() < 1.3
+
+
+def test_muon_turns_the_blocks_matrices_and_nothing_else():
+    recipe = dataclasses.replace(TINY, optimizer="muon")
+    model = new_model(recipe)
+    turned, rest = new_optimizer(model, recipe).param_groups
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    parts = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    blocks = {f"transformer.h.0.{part}.weight" for part in parts}
+    assert {names[id(weight)] for weight in turned["params"]} == blocks
+    assert {names[id(weight)] for weight in rest["params"]} == set(names.values()) - blocks
+    assert rest["weight_decay"] == 0.0
 
 
 def test_the_loss_falls(tmp_path):
