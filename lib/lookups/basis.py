@@ -57,7 +57,7 @@ def needs_of(name: str, notebook: NotebookNode) -> Needs:
     except SyntaxError as error:
         line = (error.text or "").strip()
         raise ChapterError(
-            f"{name}: {error.msg} in the line {line!r}; correct the chapter"
+            f"{name}: {error.msg} in the line {line!r}; correct it"
         ) from None
     named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     stages = [stage for stage in STAGES if stage.name in named]

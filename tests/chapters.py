@@ -1,0 +1,88 @@
+"""Three small chapters that stand in for the real ones: same spine, same stages, no model.
+
+They let the tests of `lookups run`, of pairs and of nbval run in seconds.
+"""
+
+from pathlib import Path
+
+HEADER = """# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # {question}
+
+# %% tags=["parameters"]
+# A run's id, or a path to its .yml
+run: str = "embedded"
+
+# %% tags=["hide-input"]
+import sys
+
+import pandas as pd
+
+from lookups.artifacts import load, save
+from lookups.runs import read_run
+from lookups.stages import stage_named
+
+settings = read_run(run)
+
+
+# %%
+def table(stage, start):
+    columns = stage_named(stage).columns
+    return pd.DataFrame({{name: [start + 0.25, start + 1.5] for name in columns}})
+"""
+
+FIRST = (
+    HEADER.format(question="Does a neuron have a token?")
+    + """
+# %% [markdown] tags=["default-run"]
+# The default run shows it.
+
+# %%
+neurons = save(settings, "01_neurons", table("01_neurons", settings.seed))
+print("to stdout")
+print("to stderr", file=sys.stderr)
+neurons[["neuron", "layer"]]
+"""
+)
+
+SECOND = (
+    HEADER.format(question="Which texts fire it?")
+    + """
+# %%
+neurons = load(settings, "01_neurons")
+save(settings, "02_neurons", table("02_neurons", 1))
+prompts = save(settings, "02_prompts", table("02_prompts", len(neurons)))
+{"prompts": len(prompts), "of a neuron": settings.prompts_per_neuron}
+"""
+)
+
+THIRD = (
+    HEADER.format(question="How much of a text does it need?")
+    + """
+# %%
+prompts = load(settings, "02_prompts")
+load(settings, "02_neurons")
+suffixes = save(settings, "03_suffixes", table("03_suffixes", settings.keep))
+suffixes[["neuron", "activation"]]
+
+# %%
+prompts[["neuron", "activation"]]
+"""
+)
+
+NAMES = ("01_next_token_neurons", "02_prompts", "03_suffixes")
+
+
+def write_chapters(folder: Path) -> Path:
+    """Write the three chapters into a folder and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in zip(NAMES, (FIRST, SECOND, THIRD), strict=True):
+        (folder / f"{name}.py").write_text(text, "utf-8")
+    return folder

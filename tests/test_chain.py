@@ -1,0 +1,316 @@
+"""`lookups run`: what is executed and what is not, what is left behind, and what failure leaves."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from chapters import NAMES, write_chapters
+from lookups.basis import needs_of
+from lookups.chain import Chain, chain_of, clean, run_chapters, why_stale
+from lookups.errors import ChapterError, LookupsError, RunError
+from lookups.execution import kernel_environment
+from lookups.pairs import read_source
+from lookups.paths import PROJECT
+from lookups.runs import RUNS, Run
+
+
+@pytest.fixture
+def sources(tmp_path, artifacts) -> Path:
+    return write_chapters(tmp_path / "notebooks")
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory) -> Path:
+    """The three chapters executed once for the planted run: sources and artifacts in one folder."""
+    root = tmp_path_factory.mktemp("executed")
+    write_chapters(root / "notebooks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOKUPS_ARTIFACTS", str(root / "artifacts"))
+        run_chapters(chain_of("planted", sources=root / "notebooks"))
+    return root
+
+
+@pytest.fixture
+def done(executed, tmp_path, monkeypatch) -> Path:
+    """A copy of the executed run, to be changed; returns the folder of the sources."""
+    subprocess.run(["cp", "-a", f"{executed}/.", str(tmp_path)], check=True)
+    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path / "artifacts"))
+    return tmp_path / "notebooks"
+
+
+def stale(chain: Chain) -> dict[str, str]:
+    reasons = {c.name: why_stale(chain.settings, c) for c in chain.chapters}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_nothing_is_executed_twice(done):
+    chain = chain_of("planted", sources=done)
+    lines: list[str] = []
+    assert stale(chain) == {}
+    start = time.perf_counter()
+    assert run_chapters(chain, say=lines.append) == []
+    assert time.perf_counter() - start < 5
+    assert lines[0] == "run planted: 3 chapters, all up to date"
+
+
+def test_executed_copies_hold_only_what_source_and_outputs_decide(done):
+    chain = chain_of("planted", sources=done)
+    for chapter in chain.chapters:
+        text = chapter.executed.read_text()
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+        assert set(notebook.metadata) == {"kernelspec", "language_info"}
+        assert "papermill" not in text
+        assert str(PROJECT) not in text
+        assert str(done.parent) not in text
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+
+
+def test_the_copy_of_another_run_names_it_and_drops_default_run_words(done):
+    chain = chain_of("planted", sources=done)
+    first = nbformat.read(chain.chapters[0].executed, as_version=4)
+    tags = [cell.metadata.get("tags", []) for cell in first.cells]
+    assert ["injected-parameters"] not in tags
+    assert ["default-run"] not in tags
+    parameters = first.cells[tags.index(["parameters"])]
+    assert parameters.source.splitlines()[1] == 'run: str = "planted"'
+
+
+def test_stdout_is_kept_and_stderr_dropped(done):
+    last = nbformat.read(chain_of("planted", sources=done).chapters[0].executed, 4).cells[-1]
+    assert [output.get("name") for output in last.outputs] == ["stdout", None]
+    assert "to stderr" not in json.dumps(last.outputs)
+
+
+@pytest.mark.slow
+def test_two_executions_are_the_same_bytes(done):
+    chain = chain_of("planted", sources=done)
+    before = [chapter.executed.read_bytes() for chapter in chain.chapters]
+    assert run_chapters(chain, again=True) == list(NAMES)
+    assert [chapter.executed.read_bytes() for chapter in chain.chapters] == before
+
+
+@pytest.mark.parametrize(
+    ("update", "expected"),
+    [
+        ({"keep": 0.5}, {"03_suffixes": "settings have changed: keep"}),
+        ({"title": "Another"}, {}),
+        ({"active_rule": "top3"}, {}),
+        ({"prompts_per_neuron": 5}, {"02_prompts": "settings have changed: prompts_per_neuron"}),
+        ({"seed": 4}, {"01_next_token_neurons": "settings have changed: seed"}),
+    ],
+)
+def test_a_setting_makes_only_the_chapters_stale_that_stand_on_it(done, update, expected):
+    chain = chain_of("planted", sources=done)
+    chain = chain._replace(settings=chain.settings.model_copy(update=update))
+    found = stale(chain)
+    assert found.items() >= expected.items()
+    if "01_next_token_neurons" not in found:
+        assert found.keys() == expected.keys() | (found.keys() & {"03_suffixes"})
+    if not expected:
+        assert found == {}
+
+
+def test_changed_code_is_executed_again_and_what_stands_on_it_only_if_its_table_changed(done):
+    edit(done / "01_next_token_neurons.py", 'print("to stdout")', 'print("again")')
+    chain = chain_of("planted", sources=done)
+    assert stale(chain) == {"01_next_token_neurons": "its code has changed"}
+    assert run_chapters(chain) == ["01_next_token_neurons"]
+    edit(done / "01_next_token_neurons.py", "start + 0.25", "start + 0.75")
+    assert run_chapters(chain_of("planted", sources=done)) == list(NAMES[:2])
+
+
+def test_changed_words_are_taken_over_without_executing(done):
+    edit(done / "02_prompts.py", "# # Which texts fire it?", "# # Which texts fire a neuron?")
+    edit(done / "02_prompts.py", 'load(settings, "01_neurons")', 'load(settings, "01_neurons")  #')
+    chain = chain_of("planted", sources=done)
+    assert run_chapters(chain) == []
+    text = chain.chapters[1].executed.read_text()
+    assert "Which texts fire a neuron?" in text
+    assert "\"of a neuron': 20" not in text
+    assert stale(chain) == {}
+
+
+def test_a_changed_module_is_noticed_but_not_its_words(done, tmp_path, monkeypatch):
+    from lookups import basis
+
+    package = tmp_path / "lookups"
+    subprocess.run(["cp", "-r", str(basis.PACKAGE), str(package)], check=True)
+    monkeypatch.setattr(basis, "PACKAGE", package)
+    edit(package / "names.py", '"""Names for', '# A comment.\n"""Other names for')
+    assert stale(chain_of("planted", sources=done)) == {}
+    edit(package / "names.py", "(-?)", "([-+]?)")
+    found = stale(chain_of("planted", sources=done))
+    assert set(found.values()) == {"modules have changed: lookups.names"}
+
+
+def test_a_table_or_copy_changed_by_another_hand_is_noticed(done):
+    chain = chain_of("planted", sources=done)
+    edit(chain.chapters[1].executed, "Which texts", "What texts")
+    assert stale(chain) == {"02_prompts": "its executed copy was changed by another hand"}
+    for file in (chain.folder / "01_neurons").iterdir():
+        file.unlink()
+    assert "has no stage 01_neurons" in stale(chain)["01_next_token_neurons"]
+    assert "has no stage 01_neurons" in stale(chain)["03_suffixes"]
+    assert run_chapters(chain) == ["01_next_token_neurons", "02_prompts"]
+
+
+def test_only_one_chapter_by_name_or_number(done):
+    chain = chain_of("planted", sources=done)
+    assert run_chapters(chain, only=["02"], again=True) == ["02_prompts"]
+    with pytest.raises(LookupsError, match="no chapter 09; there are 01_next_token_neurons"):
+        run_chapters(chain, only=["09"])
+
+
+def test_a_chapter_whose_parents_are_missing_names_them(sources):
+    with pytest.raises(LookupsError, match="no stage 01_neurons; run the chapter 01_next_token"):
+        run_chapters(chain_of("planted", sources=sources), only=["03"])
+
+
+def test_an_error_of_ours_speaks_for_itself(done):
+    raising = 'from lookups.errors import CorpusError\nraise CorpusError("no texts; name one")\n'
+    edit(done / "02_prompts.py", "prompts = save(settings", f"{raising}prompts = save(settings")
+    chain = chain_of("planted", sources=done)
+    former = chain.chapters[1].executed.read_bytes()
+    with pytest.raises(ChapterError) as caught:
+        run_chapters(chain)
+    first, second = str(caught.value).splitlines()
+    assert first == "02_prompts: no texts; name one"
+    assert second.startswith("(the notebook so far: ")
+    partial = Path(second.removeprefix("(the notebook so far: ").removesuffix(")"))
+    assert "no texts; name one" in partial.read_text()
+    assert chain.chapters[1].executed.read_bytes() == former
+    assert stale(chain) == {"02_prompts": "its code has changed"}
+
+
+def test_another_error_is_one_sentence_with_its_cell(done):
+    edit(done / "03_suffixes.py", 'load(settings, "02_neurons")', "1 / 0")
+    words = r"03_suffixes: cell \[4\] raised ZeroDivisionError: division by zero; the traceback"
+    with pytest.raises(ChapterError, match=words):
+        run_chapters(chain_of("planted", sources=done))
+
+
+def test_a_dead_kernel_is_told(done):
+    edit(done / "03_suffixes.py", 'load(settings, "02_neurons")', "import os; os._exit(1)")
+    with pytest.raises(ChapterError, match="03_suffixes: the Python that ran it ended abruptly"):
+        run_chapters(chain_of("planted", sources=done))
+
+
+def test_a_chapter_that_leaves_no_table_is_told(sources):
+    text = "if False:\n    save(settings"
+    edit(sources / "01_next_token_neurons.py", "neurons = save(settings", f"neurons = 0\n{text}")
+    edit(sources / "01_next_token_neurons.py", 'neurons[["neuron", "layer"]]', "neurons")
+    with pytest.raises(ChapterError, match="did not leave its table"):
+        run_chapters(chain_of("planted", sources=sources))
+
+
+def test_a_chapter_that_is_no_python_is_told(sources):
+    edit(sources / "02_prompts.py", "len(prompts)", "len(prompts")
+    with pytest.raises(ChapterError, match=r"02_prompts: .* in the line .*; correct it"):
+        chain_of("planted", sources=sources)
+
+
+def test_a_parameters_cell_of_one_line_is_refused(sources):
+    edit(sources / "02_prompts.py", "# A run's id, or a path to its .yml\n", "")
+    with pytest.raises(LookupsError, match=r"02_prompts: IPython takes .* own command %run"):
+        chain_of("planted", sources=sources)
+
+
+def test_a_killed_run_goes_on_where_it_was(sources, artifacts):
+    edit(sources / "02_prompts.py", "neurons = load", "import time; time.sleep(60)\nneurons = load")
+    program = f"""
+        from pathlib import Path
+        from lookups.chain import chain_of, run_chapters
+        run_chapters(chain_of("planted", sources=Path({str(sources)!r})))
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)])
+    first = artifacts / "planted" / "notebooks" / "01_next_token_neurons.json"
+    waited = time.monotonic()
+    while not first.is_file() and time.monotonic() - waited < 60:
+        time.sleep(0.1)
+    with pytest.raises(LookupsError, match="another `lookups run` is at work"):
+        run_chapters(chain_of("planted", sources=sources))
+    process.kill()
+    process.wait()
+    edit(sources / "02_prompts.py", "time.sleep(60)", "time.sleep(0)")
+    executed = run_chapters(chain_of("planted", sources=sources))
+    assert executed == ["02_prompts", "03_suffixes"]
+
+
+def test_a_run_of_ones_own_by_path(sources, tmp_path):
+    path = tmp_path / "mine.yml"
+    path.write_text((RUNS / "planted.yml").read_text() + "keep: 0.5\n")
+    chain = chain_of(path, sources=sources)
+    run_chapters(chain, only=["01"])
+    assert chain.folder.name == "mine"
+    assert not list(sources.glob("*.ipynb"))
+
+
+def test_a_run_of_ones_own_cannot_take_the_default_runs_place(sources, tmp_path):
+    path = tmp_path / "embedded.yml"
+    path.write_text((RUNS / "planted.yml").read_text())
+    with pytest.raises(RunError, match=r"embedded\.yml calls itself 'embedded'"):
+        chain_of(path, sources=sources)
+
+
+def test_the_default_run_leaves_its_notebooks_beside_the_sources(sources):
+    chain = chain_of("embedded", sources=sources)
+    run_chapters(chain, only=["01"])
+    copy = sources / "01_next_token_neurons.ipynb"
+    assert copy.read_bytes() == chain.chapters[0].executed.read_bytes()
+    assert "The default run shows it." in copy.read_text()
+    copy.write_text("damaged")
+    assert run_chapters(chain, only=["01"]) == []
+    assert copy.read_bytes() == chain.chapters[0].executed.read_bytes()
+
+
+def test_plain_papermill_takes_a_relative_path(sources, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine.yml").write_text((RUNS / "planted.yml").read_text())
+    nbformat.write(read_source(sources / "01_next_token_neurons.py"), tmp_path / "one.ipynb")
+    command = ["papermill", "one.ipynb", "out.ipynb", "-p", "run", "runs/mine.yml"]
+    with kernel_environment():
+        subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, check=True)
+    assert (tmp_path / "artifacts" / "mine" / "01_neurons" / "table.parquet").is_file()
+
+
+def test_clean_removes_a_run_and_nothing_else(done):
+    chain = chain_of("planted", sources=done)
+    (chain.folder.parent / "other").mkdir()
+    assert chain.folder in clean(chain.settings)
+    assert [path.name for path in chain.folder.parent.iterdir()] == ["other"]
+
+
+def test_the_environment_is_given_back():
+    before = dict(os.environ)
+    with kernel_environment(record=True):
+        assert os.environ["PYTHONHASHSEED"] == "0"
+    assert dict(os.environ) == before
+
+
+def test_what_a_chapter_needs_is_read_from_its_source(sources):
+    needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
+    assert needs.reads == ("02_prompts", "02_neurons")
+    assert needs.makes == ("03_suffixes",)
+    assert {"keep", "longest", "corpus", "model", "seed"} <= set(needs.keys)
+    assert "active_rule" not in needs.keys
+    assert {"lookups.artifacts", "lookups.runs", "lookups.errors"} <= set(needs.modules)
+
+
+def test_settings_handed_to_something_unknown_count_whole(sources):
+    edit(sources / "03_suffixes.py", 'load(settings, "02_neurons")', "dict(settings)")
+    needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
+    assert set(needs.keys) == set(Run.model_fields) - {"paths"}
