@@ -28,10 +28,10 @@ from lookups.errors import CorpusError
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, Split] = ("train", "test")
 
-EXPECTED_DIGEST = "7fdcdd440501cabaf2817a4c6f641b4dac9ebf44a35fe740f84ae526f91e64db"
+EXPECTED_DIGEST = "98995c6f4cbaab30515964451c8f48e50278d48348ee5981a204363c02fa62eb"
 """Of the corpus that the committed notebooks and the embedded model were made from."""
 
-RULES = 1
+RULES = 3
 """Raised by hand when a rule here, in `prose` or `sources` changes: old caches stay unread."""
 
 SHINGLE = 5

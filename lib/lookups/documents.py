@@ -7,10 +7,11 @@ or the model's context less one) are cut to it and counted.
 """
 
 import hashlib
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int32
@@ -50,7 +51,8 @@ class Documents(Sequence[Document]):
     def __len__(self) -> int:
         return len(self._packed.stops)
 
-    def __getitem__(self, index: int) -> Document:  # type: ignore[override]
+    def __getitem__(self, index: SupportsIndex) -> Document:  # type: ignore[override]
+        index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.corpus}/{self.split} has {len(self)} documents")
         index %= len(self)
@@ -79,7 +81,7 @@ class Documents(Sequence[Document]):
             )
         return self[int(number)]
 
-    def text(self, index: int) -> str:
+    def text(self, index: SupportsIndex) -> str:
         """Return a document as its tokens read."""
         return self._decode(self[index].ids.tolist())
 

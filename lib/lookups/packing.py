@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int32
@@ -137,7 +138,7 @@ def _read(cache: Path) -> Packed | None:
         with np.load(cache, allow_pickle=False) as kept:
             sources, lines = kept["sources"].tolist(), kept["lines"].tolist()
             return Packed(kept["ids"], kept["stops"], sources, lines)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
 

@@ -121,7 +121,7 @@ def blocks(text: str) -> list[str]:
     until_blank = fenced = listing = False
 
     def flush() -> None:
-        if paragraph.lines:
+        if paragraph.lines and not listing:
             found.append(_joined(paragraph.lines))
         paragraph.start(-1, "", False)
 
@@ -163,9 +163,10 @@ def blocks(text: str) -> list[str]:
             skip_below = indent if kind.code == "block" else -1
             continue
         if listing:
+            paragraph.start(indent, content, False)  # perhaps the heading that ends the list
             continue
         literal = kind.text.endswith("::")
-        kept = kind.text[:-1] if literal else kind.text
+        kept = kind.text.removesuffix(" ::").removesuffix(":") if literal else kind.text
         if kind.starts or not paragraph.lines or not paragraph.accepts(indent):
             flush()
             paragraph.start(indent, kept, kind.starts)

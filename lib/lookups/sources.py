@@ -202,7 +202,7 @@ def written_in(source: str, *, constants: bool = True) -> Iterator[Written]:
                 continue
             line += source.count("\n", counted, start)
             counted = start
-            if line != last_line + 1 or len(before) != last_column:
+            if not comment or line != last_line + 1 or len(before) != last_column:
                 if comment:
                     yield Written(comment_line, "\n".join(comment))
                 comment, comment_line = [], line + 1
