@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from lookups.figures import house_style
 from lookups.paths import PROJECT
 from lookups.views import BOS, LONGEST, PromptText, attention_view, prompt_table, token_view

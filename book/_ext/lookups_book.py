@@ -82,6 +82,8 @@ def as_rst(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
     """Turn a docstring's `code` into reStructuredText, and keep | and * from meaning anything."""
+    if lines and lines[0].startswith("Alias for field number"):  # a NamedTuple's, says nothing
+        lines.clear()
     lines[:] = ["".join(map(_piece, re.split(r"(`+[^`]+`+)", line))) for line in lines]
 
 

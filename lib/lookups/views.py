@@ -4,7 +4,8 @@ The drawing is circuitsvis', put into the page by `lookups.view_html`.
 Every view also has a plain-text summary, for nbval and for readers without JavaScript. Nothing is
 measured here: patterns, activations and contributions come from the caller.
 
-Positions count the tokens that are passed, from 0. Axis order: head, query, key.
+Summaries number the tokens as drawings do, from 0 at the first one shown. Axis order: head, query,
+key.
 """
 
 import html
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from lookups.errors import LookupsError
 from lookups.view_html import inert, slug, view_html
@@ -19,11 +21,11 @@ from lookups.view_html import inert, slug, view_html
 BOS = "⟨BOS⟩"
 """The label of the beginning-of-sequence token; first in `tokens`, it survives every cut."""
 
+Numbers = np.ndarray | Tensor | Sequence[Any]
+"""An array, a tensor on any device, or nested lists; its axes are checked where it is shown."""
+
 LONGEST = 32
 """The most tokens a view shows; what is longer is cut from the left and the summary says so."""
-
-Numbers = Any
-"""An array, a tensor on any device, or nested lists; its axes are checked where it is shown."""
 
 _POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
 _EMPTY = {" ": "␣", "": "∅"}
@@ -88,9 +90,9 @@ def attention_view(
 ) -> View:
     """Show where a few heads look; hovering a head enlarges it.
 
-    `patterns` are attention weights, or attention weights times any signed quantity of the key
-    (then negative values are drawn in orange). The summary reads the last query, the position at
-    which neurons are measured.
+    `patterns` (head, query, key) are attention weights, or attention weights times any signed
+    quantity of the key (then negative values are drawn in orange). The summary reads the last
+    query, the position at which neurons are measured.
     """
     values = _numbers(patterns)
     expected = (len(head_names), len(tokens), len(tokens))
@@ -116,7 +118,7 @@ def attention_view(
         },
         name=name,
         look_for=look_for,
-        text=_pattern_text(_labels(tokens, kept), values[:, -1], head_names),
+        text=_pattern_text(_labels(shown), values[:, -1], head_names, len(tokens)),
     )
 
 
@@ -130,8 +132,8 @@ def token_view(
 ) -> View:
     """Show a value under every token, such as a neuron's activation; hovering tells the number.
 
-    Two axes (token, series) give one choice a series, named in `series`, such as what each head's
-    attention to every token contributes to the neuron.
+    `values` has one axis, the tokens. Two axes (token, series) give one choice a series, named in
+    `series`, such as what each head's attention to every token contributes to the neuron.
     """
     numbers = _numbers(values)
     wanted = (len(tokens), len(series)) if series else (len(tokens),)
@@ -167,7 +169,7 @@ def token_view(
         props,
         name=name,
         look_for=look_for,
-        text=_token_text(_labels(tokens, kept), rows, series or ("value",), len(tokens)),
+        text=_token_text(_labels(shown), rows, series or ("value",), len(tokens)),
     )
 
 
@@ -209,8 +211,8 @@ def _number(value: float) -> str:
     return f"{value + 0.0:.2g}"
 
 
-def _labels(tokens: Sequence[str], kept: Sequence[int]) -> list[str]:
-    return [f'"{readable(tokens[i])}" ({i})' for i in kept]
+def _labels(shown: Sequence[str]) -> list[str]:
+    return [f'"{token}" ({i})' for i, token in enumerate(shown)]  # numbered as in the drawing
 
 
 def _strongest(labels: Sequence[str], row: np.ndarray, count: int) -> str:
@@ -218,8 +220,10 @@ def _strongest(labels: Sequence[str], row: np.ndarray, count: int) -> str:
     return ", ".join(f"{_number(row[i])} {labels[i]}" for i in order)
 
 
-def _pattern_text(labels: Sequence[str], last: np.ndarray, head_names: Sequence[str]) -> str:
-    lines = [f"From the last token, {labels[-1]}, strongest among the {len(labels)} shown:"]
+def _pattern_text(
+    labels: Sequence[str], last: np.ndarray, head_names: Sequence[str], whole: int
+) -> str:
+    lines = [f"From the last token, {labels[-1]}, strongest among {_count(labels, whole)}:"]
     width = max(map(len, head_names))
     for name, row in zip(head_names, last, strict=True):
         lines.append(f"{name:<{width}}  {_strongest(labels, row, 2)}")
@@ -227,11 +231,16 @@ def _pattern_text(labels: Sequence[str], last: np.ndarray, head_names: Sequence[
 
 
 def _token_text(labels: Sequence[str], rows: np.ndarray, names: Sequence[str], whole: int) -> str:
-    lines = [f"Strongest of {len(labels)} tokens shown (of {whole}), ending in {labels[-1]}:"]
+    lines = [f"Strongest among {_count(labels, whole)}, ending in {labels[-1]}:"]
     width = max(map(len, names))
     for name, row in zip(names, rows, strict=True):
         lines.append(f"{name:<{width}}  {_strongest(labels, row, 3)}")
     return "\n".join(lines)
+
+
+def _count(labels: Sequence[str], whole: int) -> str:
+    cut = f" (the last of {whole})" if whole > len(labels) else ""
+    return f"{len(labels)} tokens{cut}"
 
 
 def _prompt_line(row: PromptText) -> str:
