@@ -7,12 +7,14 @@ plain Hugging Face model with its own modules and nothing of `lookups`: the naiv
 
 import functools
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import einsum
+from lookups.documents import Document, Documents, pack
 from lookups.model import Model, load_model
 from lookups.runs import ModelSpec
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -250,3 +252,25 @@ def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = T
         pre=[{key: outputs[module][0] for key, module in p.reads.items()} for p in layers],
         post=[inputs[p.mlp_out][0] for p in layers],
     )
+
+
+class TinyDocuments(Documents):
+    """Documents of given ids, listed in an order that may differ from that of their keys."""
+
+    def __init__(self, ids: Sequence[Sequence[int]], order: Sequence[int] | None = None):
+        packed = pack(((list(one), f"file{i % 7}.py", i) for i, one in enumerate(ids)), CONTEXT - 1)
+        super().__init__("tiny", "train", packed, str)
+        self.order = list(range(len(ids)) if order is None else order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> Document:
+        return super().__getitem__(self.order[index])
+
+
+def documents(n: int = 40, *, order: Sequence[int] | None = None) -> TinyDocuments:
+    """Return random documents of 1 to 30 tokens, no two of which begin alike."""
+    first = np.random.default_rng(1).permutation(np.arange(1, VOCAB))
+    rest = random_ids(n, shortest=0, longest=29)
+    return TinyDocuments([[f, *ids] for f, ids in zip(first, rest, strict=False)], order)

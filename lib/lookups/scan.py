@@ -3,7 +3,9 @@
 Every document gives every neuron one maximum (paper, step 2). Kept are the strongest documents and
 a few chosen by lot from each band of activation from half the maximum up, so that memory does not
 grow with the number of documents. Neither batch size nor the order of documents changes the result:
-equals are ordered by document number, lots are drawn from the document's key.
+equals are ordered by the number in the document's key, lots are drawn from the key, and activations
+are rounded before they are compared, since equal contexts differ in the last bits from batch to
+batch. What is reported about a prompt is measured again on the prompt alone (`lookups.firing`).
 """
 
 from collections.abc import Callable, Sequence
@@ -23,13 +25,14 @@ from lookups.names import Neuron
 from lookups.sequences import Batch, batches_by_length
 
 BANDS = 16
-"""Bands of equal ratio between half of a neuron's maximum and its maximum."""
+"""Bands of activation to the octave: for all neurons the edges are powers of 2 ** (1 / BANDS)."""
 
 
 class Maxima(NamedTuple):
     """Documents kept for each neuron; a slot that nothing fills holds activation -inf."""
 
     activation: Float[Tensor, "slot neuron"]
+    """Rounded to 15 significant bits."""
     document: Int[Tensor, "slot neuron"]
     """Row number in the documents scanned."""
     position: Int[Tensor, "slot neuron"]
@@ -68,10 +71,11 @@ def scan(
         CorpusError: no document has a position that could be a maximum.
     """
     neurons = model.neurons(layers)
-    lots = torch.tensor([_lot(documents[row].key) for row in range(len(documents))])
+    keys = [documents[row].key for row in range(len(documents))]
+    lots = torch.tensor([_lot(key) for key in keys]).to(model.device)
+    numbers = torch.tensor([int(key.rpartition("/")[2]) for key in keys]).to(model.device)
     best = _nothing(strongest, len(neurons), model.device)
     bands = _nothing((BANDS + 1) * per_band, len(neurons), model.device)
-    lots = lots.to(model.device)
     tokens = 0
     usable = [
         row for row in range(len(documents)) if len(documents[row].ids) >= (1 if only_last else 2)
@@ -88,7 +92,7 @@ def scan(
         may_be = _may_be_maximum(batch, only_last=only_last)
         tokens += int(may_be.sum())
         found = _batch_maxima(model, batch, may_be, layers, torch.tensor(rows).to(model.device))
-        best = _strongest(_joined(best, found), strongest)
+        best = _strongest(_joined(best, found), numbers, strongest)
         bands = _banded(_joined(bands, found), lots, per_band)
         progress(len(rows))
     return Scan(neurons, best, bands, tokens)
@@ -99,8 +103,9 @@ def maxima_table(
 ) -> pd.DataFrame:
     """Return kept maxima as rows (neuron, prompt, position, activation, next_token_id, source).
 
-    The column `order` counts a neuron's rows in the order in which they were kept, `band` its bands
-    downwards from the maximum (0) to half of it (BANDS - 1).
+    The column `order` counts a neuron's rows in the order in which they were kept; `band` counts
+    bands of activation downwards from the one that holds the neuron's maximum (0). The spread's
+    last one (BANDS) reaches below half of the maximum: leave out rows that lie there.
     """
     columns = {neuron: column for column, neuron in enumerate(scanned.neurons)}
     wanted = list(scanned.neurons if neurons is None else neurons)
@@ -113,7 +118,7 @@ def maxima_table(
     slot, column = slot[by_neuron], column[by_neuron]
     chosen = [documents[row] for row in document[slot, column]]
     at = position[slot, column]
-    ratio = activation[slot, column] / top[column]
+    levels = [_level(torch.from_numpy(some)) for some in (top[column], activation[slot, column])]
     table = pd.DataFrame(
         {
             "neuron": [str(wanted[c]) for c in column],
@@ -125,7 +130,7 @@ def maxima_table(
                 for one, p in zip(chosen, at, strict=True)
             ],
             "source": [one.source for one in chosen],
-            "band": np.floor(-np.log2(ratio) * BANDS + 1e-6).astype(int),
+            "band": (levels[0] - levels[1]).long().numpy(),
         }
     )
     table["order"] = table.groupby("neuron", sort=False).cumcount()
@@ -149,14 +154,13 @@ def _batch_maxima(
     """Each document's maximum of every neuron, in the order of `model.neurons(layers)`."""
     value: dict[int, list[Tensor]] = {}
     column: dict[int, list[Tensor]] = {}
-    signs = (1, -1) if model.gated else (1,)
 
     def take_maximum(layer: int) -> Callable[[Tensor], None]:
         def take(post: Float[Tensor, "prompt pos d_mlp"]) -> None:
             never = ~may_be[:, :, None]
             value[layer], column[layer] = [], []
-            for sign in signs:
-                masked = (post.float() * sign).masked_fill(never, -torch.inf)
+            for sign in model.signs:
+                masked = _rounded(post * sign).masked_fill(never, -torch.inf)
                 where = masked.argmax(dim=1)  # the first of equals
                 column[layer].append(where)
                 value[layer].append(masked.gather(1, where[:, None, :]).squeeze(1))
@@ -170,6 +174,12 @@ def _batch_maxima(
     return Maxima(values, documents, columns - 1)
 
 
+def _rounded(activation: Tensor) -> Tensor:
+    """Round to 15 significant bits: float32 has 24, of which the last few are noise."""
+    bits = activation.float().contiguous().view(torch.int32)
+    return ((bits + (1 << 8)) & ~((1 << 9) - 1)).view(torch.float32)
+
+
 def _nothing(slots: int, neurons: int, device: torch.device) -> Maxima:
     empty = torch.full((slots, neurons), -torch.inf, device=device)
     nowhere = torch.full((slots, neurons), -1, dtype=torch.long, device=device)
@@ -180,17 +190,29 @@ def _joined(first: Maxima, second: Maxima) -> Maxima:
     return Maxima(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
 
 
-def _ordered(maxima: Maxima, *keys: Tensor, slots: int) -> Maxima:
-    """Sort the slots of every neuron by keys, most important last, and keep the first ones."""
-    order = torch.arange(len(maxima.activation), device=maxima.activation.device)
-    order = order[:, None].expand_as(maxima.activation)
-    for key in keys:
+def _order(*keys: Tensor) -> Int[Tensor, "slot neuron"]:
+    """Return the places of every neuron's slots when sorted by keys, the most important last."""
+    order = keys[0].argsort(dim=0, stable=True)
+    for key in keys[1:]:
         order = order.gather(0, key.gather(0, order).argsort(dim=0, stable=True))
-    return Maxima(*(part.gather(0, order[:slots]) for part in maxima))
+    return order
 
 
-def _strongest(maxima: Maxima, slots: int) -> Maxima:
-    return _ordered(maxima, maxima.document, -maxima.activation, slots=slots)
+def _of_document(facts: Int[Tensor, " document"], maxima: Maxima) -> Int[Tensor, "slot neuron"]:
+    """Look up a fact of each slot's document; empty slots come last."""
+    return torch.where(maxima.document >= 0, facts[maxima.document.clamp(min=0)], _NEVER)
+
+
+def _strongest(maxima: Maxima, numbers: Tensor, slots: int) -> Maxima:
+    order = _order(_of_document(numbers, maxima), -maxima.activation)[:slots]
+    return Maxima(*(part.gather(0, order) for part in maxima))
+
+
+def _level(activation: Tensor) -> Tensor:
+    """The band that an activation lies in, higher for a higher one; -inf where not positive."""
+    positive = activation > 0
+    level = torch.where(positive, activation, 1.0).double().log2().mul(BANDS).floor()
+    return torch.where(positive, level, -torch.inf)
 
 
 def _banded(maxima: Maxima, lots: Tensor, per_band: int) -> Maxima:
@@ -199,14 +221,9 @@ def _banded(maxima: Maxima, lots: Tensor, per_band: int) -> Maxima:
     Bands have fixed edges (powers of 2 ** (1 / BANDS)), so what was kept stays right as the maximum
     grows: higher bands open and the lowest fall away.
     """
-    positive = maxima.activation > 0
-    level = torch.where(positive, maxima.activation, 1.0).double().log2().mul(BANDS).floor()
-    level = torch.where(positive, level, -torch.inf)
+    level = _level(maxima.activation)
     level = level.masked_fill(level < level.amax(0, keepdim=True) - BANDS, -torch.inf)
-    lot = torch.where(maxima.document >= 0, lots[maxima.document.clamp(min=0)], _NEVER)
-    order = torch.arange(len(level), device=level.device)[:, None].expand_as(level)
-    for key in (lot, -level):
-        order = order.gather(0, key.gather(0, order).argsort(dim=0, stable=True))
+    order = _order(_of_document(lots, maxima), -level)
     level = level.gather(0, order)
     rank = _rank_within_runs(level)
     dropped = (rank >= per_band) | ~level.isfinite()
