@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from lookups import corpus as prose_corpus
+from lookups.errors import CorpusError
 from lookups.texts import Text
 
 SHUFFLE_SEED = 0
@@ -49,10 +50,20 @@ def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 def tokenized(
     texts: Iterable[Text], tokenizer: Tokenizer, *, at_once: int = 1000
 ) -> Iterator[tuple[list[int], str, int]]:
-    """Yield ids, source and line of every text; texts are held `at_once` at a time."""
+    """Yield ids, source and line of every text; texts are held `at_once` at a time.
+
+    Raises:
+        CorpusError: a text holds a special token, or a word that the tokenizer does not know.
+    """
     texts = iter(texts)
+    special = set(tokenizer.all_special_ids)
     while some := list(islice(texts, at_once)):
         for ids, text in zip(encoded(tokenizer, [one.text for one in some]), some, strict=True):
+            if not special.isdisjoint(ids):
+                raise CorpusError(
+                    f"{text.source}: a special token stands in the text, or a word that the "
+                    "model's tokenizer does not know; take it out"
+                )
             yield ids, text.source, text.line
 
 

@@ -74,9 +74,10 @@ def sequences(documents: list[Document]) -> Int[Tensor, "prompt pos"]:
 def planted_tokenizer(grammar: Grammar = GRAMMAR) -> Tokenizer:
     """Return a tokenizer whose tokens are the words of the language, with their leading space.
 
-    It adds no BOS, reads any white space as one space, and refuses words of other languages.
+    It adds no BOS and reads any white space as one space. A word of another language becomes the
+    BOS, which documents refuse (`lookups.packing.tokenized`).
     """
-    tokenizer = Tokenizer(models.WordLevel(dict(grammar.ids), unk_token=None))
+    tokenizer = Tokenizer(models.WordLevel(dict(grammar.ids), unk_token=BOS_TEXT))
     white = normalizers.Replace(Regex(r"\s+"), " ")
     tokenizer.normalizer = normalizers.Sequence([white, normalizers.Replace(Regex("^ ?"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" [^ .]+|\."), "removed", invert=True)
