@@ -310,7 +310,11 @@ def test_what_a_chapter_needs_is_read_from_its_source(sources):
     assert {"lookups.artifacts", "lookups.runs", "lookups.errors"} <= set(needs.modules)
 
 
-def test_settings_handed_to_something_unknown_count_whole(sources):
-    edit(sources / "03_suffixes.py", 'load(settings, "02_neurons")', "dict(settings)")
+WHOLE = ["dict(settings)", "settings.model_dump()", "(settings.id, settings)"]
+
+
+@pytest.mark.parametrize("whole", WHOLE)
+def test_settings_handed_to_something_unknown_count_whole(sources, whole):
+    edit(sources / "03_suffixes.py", 'load(settings, "02_neurons")', whole)
     needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
     assert set(needs.keys) == set(Run.model_fields) - {"paths"}

@@ -1,10 +1,9 @@
-"""Run files: what is accepted, and that every mistake is one sentence naming the key and the fix."""
+"""Run files: what is accepted, and that a mistake is one sentence naming the key and the fix."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from lookups.errors import RunError
 from lookups.runs import RUNS, check_run, read_run
 

@@ -56,9 +56,7 @@ def needs_of(name: str, notebook: NotebookNode) -> Needs:
         tree = ast.parse("\n".join(sources))
     except SyntaxError as error:
         line = (error.text or "").strip()
-        raise ChapterError(
-            f"{name}: {error.msg} in the line {line!r}; correct it"
-        ) from None
+        raise ChapterError(f"{name}: {error.msg} in the line {line!r}; correct it") from None
     named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     stages = [stage for stage in STAGES if stage.name in named]
     makes = [stage for stage in stages if stage.chapter == name]
@@ -132,8 +130,10 @@ def _keys(tree: ast.AST) -> set[str]:
     keys: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and _is_settings(node.value):
-            known.add(id(node.value))
-            keys.add(node.attr if node.attr in Run.model_fields else "id")
+            if node.attr in Run.model_fields:
+                keys.add(node.attr)
+            if node.attr in (*Run.model_fields, "is_default", "folder"):
+                known.add(id(node.value))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id in TAKE_WHOLE:
                 known.update(id(argument) for argument in node.args if _is_settings(argument))

@@ -1,0 +1,40 @@
+# make book [RUN=planted]   set up, execute what is not up to date, render the book
+# make test                 set up, check everything
+# make bench                measure side by side
+# make pair                 bring notebooks/*.ipynb in step with notebooks/*.py
+# make clean                remove what was made, except .venv and downloads (data, models)
+
+RUN ?= embedded
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: book test bench pair clean
+.DELETE_ON_ERROR:
+
+book: $(READY)
+	$(BIN)/lookups run $(RUN)
+	$(BIN)/lookups book $(RUN)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+
+pair: $(READY)
+	$(BIN)/lookups pair
+
+clean:
+	rm -rf _build artifacts .pytest_cache .ruff_cache
+	find lib tests benchmarks book -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and pinned: without its version, pip might fetch several and much larger ones.
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=path/to/python3.11"; exit 1; }
+	@$(BIN)/python --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo "installing requirements.lock into .venv (some minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)

@@ -1,0 +1,38 @@
+"""Compare executed notebooks with a new execution: nbval, strict, in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lookups.execution import kernel_environment
+
+TESTS = Path(__file__).resolve().parent
+
+
+class Comparison(NamedTuple):
+    """What nbval said."""
+
+    equal: bool
+    cells: int
+    """Code cells executed."""
+    report: str
+
+
+def compare(notebooks: Sequence[Path], *, artifacts: Path, record: bool = False) -> Comparison:
+    """Execute notebooks again, in order, their stages in a scratch folder, and compare outputs."""
+    options = ["--nbval", "--nbval-kernel-name=python3", "--color=no", "-q", "-rN"]
+    options += [f"--nbval-sanitize-with={TESTS / 'nbval_sanitize.cfg'}"]
+    options += ["-p", "nbval_rules", "-p", "no:cacheprovider", "-c", os.devnull, "--tb=short"]
+    command = [sys.executable, "-m", "pytest", *options, *map(str, notebooks)]
+    with kernel_environment(record=record):
+        environment = os.environ | {
+            "LOOKUPS_ARTIFACTS": str(artifacts),
+            "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+        }
+        made = subprocess.run(command, env=environment, capture_output=True, text=True)
+    counts = {kind: int(n) for n, kind in re.findall(r"(\d+) (passed|failed|error)", made.stdout)}
+    return Comparison(made.returncode == 0, sum(counts.values()), made.stdout + made.stderr)

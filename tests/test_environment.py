@@ -1,0 +1,102 @@
+"""The environment: one set of pins in three files, and code that passes the linter."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+import yaml
+from lookups.paths import PROJECT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+LOCK = (PROJECT / "requirements.lock").read_text("utf-8").splitlines()
+PINS = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in LOCK}
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
+STYLED = [name for name in ("lib", "tests", "benchmarks", "notebooks") if (PROJECT / name).is_dir()]
+
+
+def wanted() -> list[Requirement]:
+    project = PYPROJECT["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    return [Requirement(line) for line in lines + PYPROJECT["build-system"]["requires"]]
+
+
+def test_the_lock_holds_exact_public_versions_in_order():
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line) for line in LOCK)
+    names = [canonicalize_name(line.split("==")[0]) for line in LOCK]
+    assert names == sorted(names)
+    assert len(set(names)) == len(names)
+
+
+def test_the_lock_leaves_accelerator_packages_to_torch():
+    assert not [name for name in PINS if name.startswith(("nvidia", "triton", "cuda", "lookups"))]
+
+
+@pytest.mark.parametrize("requirement", wanted(), ids=lambda requirement: requirement.name)
+def test_every_dependency_is_pinned_within_its_bounds(requirement):
+    pin = PINS[canonicalize_name(requirement.name)]
+    assert requirement.specifier.contains(pin)
+
+
+def test_conda_gets_the_same_pins():
+    conda = yaml.safe_load((PROJECT / "environment.yml").read_text("utf-8"))
+    *others, pip = conda["dependencies"]
+    assert pip["pip"] == LOCK
+    assert "python=3.11" in others
+
+
+def test_this_environment_is_the_locked_one():
+    installed = {}
+    for name in PINS:
+        try:
+            installed[name] = version(name).split("+")[0]
+        except PackageNotFoundError:
+            installed[name] = "missing"
+    different = {name: installed[name] for name in PINS if installed[name] != PINS[name]}
+    if different and sys.prefix == sys.base_prefix:
+        pytest.skip(f"NOT RUN: outside a virtual environment, with other versions of {different}")
+    assert different == {}
+
+
+def test_the_package_runs_from_this_checkout():
+    import lookups
+
+    assert (PROJECT / "lib" / "lookups" / "__init__.py").samefile(lookups.__file__)
+
+
+@pytest.mark.parametrize("command", [("check", "--quiet"), ("format", "--check", "--quiet")])
+def test_ruff_finds_nothing(command):
+    made = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, *STYLED],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+
+
+def tracked() -> list[str]:
+    made = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip("NOT RUN: not a git checkout, so what is committed is not known")
+    return made.stdout.splitlines()
+
+
+def test_nothing_that_is_made_is_committed():
+    made = ("_build/", "artifacts/", "data/", "models/", ".venv/")
+    assert not [name for name in tracked() if name.startswith(made) or "__pycache__" in name]
+
+
+def test_no_committed_text_holds_a_path_of_someones_machine():
+    pattern = re.compile(r"(?<![\w.])/(home|root|Users|work|tmp/w)/")
+    found = []
+    for name in tracked():
+        path = PROJECT / name
+        if path.suffix in (".safetensors", ".parquet", ".png") or not path.is_file():
+            continue
+        if path.name != "test_environment.py" and pattern.search(path.read_text("utf-8")):
+            found.append(name)
+    assert found == []

@@ -1,0 +1,104 @@
+"""The committed outputs are true: executed again they are the same; and the comparison can fail.
+
+That it can fail is shown on the third chapter of the planted run: its parents are executed once,
+then single things are changed and that chapter alone is executed again.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from comparing import Comparison, compare
+from lookups.artifacts import load, save
+from lookups.chain import Chain, chain_of, run_chapters
+from lookups.corpus import digest_as_expected, other_versions
+from lookups.pairs import NOTEBOOKS, chapter_sources
+from lookups.runs import RUNS, read_run
+
+pytestmark = pytest.mark.slow
+CHAPTER = "03_suffixes"
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Chain:
+    """The planted run, executed as far as the third chapter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path_factory.mktemp("artifacts")))
+        chain = chain_of("planted")
+        run_chapters(chain, only=["01", "02", "03"])
+        yield chain
+
+
+@pytest.fixture
+def copy(planted, tmp_path) -> Path:
+    """A copy of the executed third chapter and of the stages, to be changed."""
+    shutil.copytree(planted.folder, tmp_path / "artifacts" / "planted")
+    return Path(shutil.copy(planted.notebooks / f"{CHAPTER}.ipynb", tmp_path))
+
+
+def compared(notebook: Path) -> Comparison:
+    return compare([notebook], artifacts=notebook.parent / "artifacts")
+
+
+def test_the_same_chapter_again_is_the_same(copy):
+    made = compared(copy)
+    assert made.equal, made.report
+    cells = nbformat.read(copy, as_version=4).cells
+    assert made.cells == sum(cell.cell_type == "code" for cell in cells)
+
+
+def test_one_stored_digit_changed_is_found(copy):
+    notebook = nbformat.read(copy, as_version=4)
+    outputs = [o.data for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
+    with_digits = [
+        data
+        for data in outputs
+        if re.search(r"\d", data.get("text/plain", "")) and "image/png" not in data
+    ]
+    stored = with_digits[-1]["text/plain"]
+    place = max(match.start() for match in re.finditer(r"\d", stored))
+    other = str((int(stored[place]) + 1) % 10)
+    with_digits[-1]["text/plain"] = stored[:place] + other + stored[place + 1 :]
+    nbformat.write(notebook, copy)
+    made = compared(copy)
+    assert not made.equal
+    assert "mismatch 'text/plain'" in made.report
+
+
+def test_another_share_to_keep_is_found(copy):
+    text = (RUNS / "planted.yml").read_text("utf-8")
+    altered = copy.with_name("altered.yml")
+    altered.write_text(f"{text}\nid: planted\nkeep: 0.5\n", "utf-8")
+    source = copy.read_text("utf-8")
+    assert '"run: str = \\"planted\\"' in source
+    copy.write_text(source.replace('= \\"planted\\"', f'= \\"{altered}\\"'), "utf-8")
+    made = compared(copy)
+    assert not made.equal
+    assert "mismatch" in made.report
+
+
+def test_one_neuron_swapped_for_another_is_found(copy, monkeypatch):
+    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(copy.parent / "artifacts"))
+    settings = read_run("planted")
+    prompts = load(settings, "02_prompts")
+    first, second = prompts.neuron.drop_duplicates()[:2]
+    prompts["neuron"] = prompts.neuron.replace({first: second, second: first})
+    save(settings, "02_prompts", prompts)
+    made = compared(copy)
+    assert not made.equal
+    assert "mismatch" in made.report
+
+
+@pytest.mark.timeout(1500)
+def test_the_committed_outputs_are_those_of_a_new_execution(tmp_path):
+    notebooks = [source.with_suffix(".ipynb") for source in chapter_sources(NOTEBOOKS)]
+    if other := other_versions():
+        pytest.skip(f"NOT RUN: the committed outputs, since the corpus comes from other {other}")
+    if not digest_as_expected():
+        pytest.skip("NOT RUN: the committed outputs, since this machine's corpus is another one")
+    made = compare(notebooks, artifacts=tmp_path, record=True)
+    assert made.equal, made.report[-20_000:]
+    cells = [cell for path in notebooks for cell in nbformat.read(path, as_version=4).cells]
+    assert made.cells == sum(cell.cell_type == "code" for cell in cells)
