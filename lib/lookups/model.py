@@ -7,7 +7,7 @@ model's device, dtype or beginning-of-sequence token.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -34,9 +34,9 @@ class _Enough(Exception):
 class Model:
     """A processed model with its tokenizer and the facts that decide how it is read."""
 
-    bridge: Any
+    bridge: Any = field(repr=False)
     """The TransformerLens bridge; its old hook names work."""
-    tokenizer: Any
+    tokenizer: Any = field(repr=False)
     """The model's Hugging Face tokenizer."""
     name: str
     revision: str
@@ -59,7 +59,7 @@ class Model:
     """Whether position embeddings are added to the residual stream (GPT-2), not rotated in."""
     act: Callable[[Tensor], Tensor]
     """The MLP's activation function."""
-    token_counts: Int[Tensor, " vocab"] | None
+    token_counts: Int[Tensor, " vocab"] | None = field(repr=False)
     """How often each token occurred in training, where that is known."""
     device: torch.device
     dtype: torch.dtype

@@ -26,7 +26,7 @@ class Suffix(NamedTuple):
 def shortest_suffixes(
     fire: Fire,
     prompts: Sequence[Ids],
-    whole: Sequence[float],
+    whole: Sequence[float] | np.ndarray,
     long_enough: Callable[[float, float], bool],
     *,
     longest: int,
