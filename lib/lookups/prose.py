@@ -1,14 +1,13 @@
-"""English prose out of documentation strings and comments (chapter 0).
+"""English prose out of the paragraphs of documentation strings and comments (chapter 0).
 
-A text goes through three pure steps: `blocks` drops what is laid out as code, table, directive,
-heading or reference list and joins the lines of every paragraph; `plain` takes the inline markup
-off one paragraph; `fault` says why a paragraph is not English prose, or None where it is. No file
-is read here (`lookups.corpus` does), and no paragraph is compared with another.
+`plain` takes the inline markup off one paragraph (`lookups.layout` finds paragraphs); `fault` says
+why a paragraph is not English prose, or None where it is. No file is read here, and no paragraph
+is compared with another (`lookups.corpus` does both).
 """
 
 import re
-from inspect import cleandoc
-from typing import NamedTuple
+
+from lookups.layout import TAG
 
 SHORTEST_SENTENCE = 5
 """Words of a paragraph that ends like a sentence."""
@@ -29,28 +28,6 @@ until up upon us use used using very via was we well were what when where whethe
 who whose why will with within without would yet you your
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-# Sections whose lines are lists of names or of literature, in numpy's and in Google's style.
-LISTING_SECTIONS = frozenset(
-    {"references", "reference", "see also", "bibliography", "citation", "methods", "authors"}
-)
-PROSE_DIRECTIVES = frozenset(
-    {"attention", "caution", "hint", "important", "note", "tip", "warning", "danger", "todo"}
-)
-VERSION_DIRECTIVES = frozenset({"versionadded", "versionchanged", "deprecated", "admonition"})
-
-_RULE = re.compile(r"[=\-~`^\"*#+_.:/ |]{3,}$")
-_TABLE = re.compile(r"\S(?<![.!?:]) {3,}\S|\S {5,}\S")
-_DIRECTIVE = re.compile(r"\.\. ([\w:-]+?):: ?(.*)$")
-_FIELD = re.compile(r":(\w[^:`]*):(?: +(.*))?$")
-_BULLET = re.compile(r"(?:[-*+•]|\(?\d{1,2}[.):]|#\.|\(?[a-z][.)]) +(?=\S)")
-_TERM = re.compile(
-    r"[*`\"']*[A-Za-z_][\w.\-*/\[\]]*[`*\"']*"  # a name, perhaps marked up
-    r"(?: ?[\(\[{](?:[^()]|\((?:[^()]|\([^()]*\))*\))*[\)\]}])?"  # its type in brackets
-    r"(?::| --?)(?: +(.*))?$"
-)
-_NUMPY_TERM = re.compile(r"[*`\"']*[A-Za-z_][\w.,*` \[\]/\"'=-]{0,60} : ")
-_TAG = re.compile(r"(?:TODO|FIXME|X|HACK|NOTE|NB|BUG)\b *(?:[(\[][^)\]]*[)\]])? *[:,-]* *")
-
 _MARKUP = re.compile(r"[`*\[<\\|‘’“”–—…\u00a0_]")
 _ROLE = re.compile(r":[\w:+-]+:`([^`<]*?)(?:\s*<[^>`]*>)?`")
 _LINK = re.compile(r"`([^`<]*?)\s*<[^>`]*>`_{0,2}")
@@ -58,7 +35,9 @@ _MARKDOWN_LINK = re.compile(r"!?\[([^\]\[]+)\](?:\([^)]*\)|\[[^\]]*\])")
 _FOOTNOTE = re.compile(r"\s?\[[\w\-#*]+\]_+|\s?\|\w+\|_")
 _AUTO_LINK = re.compile(r"\[`~?([\w.]+)`\]")
 _SPOKEN_FOOTNOTE = re.compile(  # a note that is a word of its sentence: "see [1]_ for"
-    r"\b(?:see|in|of|from|by|to|per|and|or|also|with|at|the|e\.g\.,?|than|on) ?\[[\w\-#*]+\]_", re.I
+    r"\b(?:see|in|of|from|by|to|per|and|or|also|with|at|the|e\.g\.,?|than|on) ?\[[\w\-#*]+\]_"
+    r"|(?:^|[.;:] )\[[\w\-#*]+\]_ [a-z]",
+    re.IGNORECASE,
 )
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*]*?[^\s*])\1(?![\w*])")
 _HTML = re.compile(r"</?[A-Za-z][^<>]{0,80}>")
@@ -80,165 +59,6 @@ _GENERATED = re.compile(r"[Cc]opied from|uto-generated|utomatically generated|ig
 _REFERENCE = re.compile(r"\[[\w\-#*]+\]_|\w@\w+\.\w|\(\d{4}\)\.|\bPress\b")
 _BEGINNING = re.compile(r"[\"'(]{0,2}[A-Za-z]")
 _NAME_LIST = re.compile(r"(?:[\w.'\"]+, ){6}")
-
-
-class _Paragraph:
-    """Lines being collected; `hanging` ones (list items, fields) may be indented from line two."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.indent = self.body = -1
-        self.hanging = False
-
-    def accepts(self, indent: int) -> bool:
-        if len(self.lines) == 1 and self.hanging:
-            return indent >= self.indent
-        return indent == self.body
-
-    def add(self, indent: int, text: str) -> None:
-        self.body = indent
-        if text:
-            self.lines.append(text)
-
-    def start(self, indent: int, text: str, hanging: bool) -> None:
-        self.lines = [text] if text else []
-        self.indent = self.body = indent
-        self.hanging = hanging
-
-    def is_term(self) -> bool:
-        """A short unfinished line above deeper lines names what they describe."""
-        if len(self.lines) != 1 or self.hanging:
-            return False
-        line = self.lines[0]
-        return bool(_NUMPY_TERM.match(line)) or (len(line.split()) <= 6 and line[-1] not in ".!?")
-
-
-def blocks(text: str) -> list[str]:
-    """Return the paragraphs of a documentation string, laid-out matter left out, markup kept."""
-    found: list[str] = []
-    paragraph = _Paragraph()
-    skip_below = -1  # lines indented deeper than this belong to something dropped; -1: nothing
-    until_blank = fenced = listing = False
-
-    def flush() -> None:
-        if paragraph.lines and not listing:
-            found.append(_joined(paragraph.lines))
-        paragraph.start(-1, "", False)
-
-    for line in cleandoc(text).expandtabs(4).splitlines():
-        content = line.strip()
-        if content.startswith(("```", "~~~")):
-            flush()
-            fenced = not fenced and content.count("```") != 2
-            continue
-        if fenced:
-            continue
-        if not content:
-            flush()
-            until_blank = False
-            continue
-        indent = len(line) - len(line.lstrip())
-        if skip_below >= 0 and indent > skip_below:
-            continue
-        skip_below = -1
-        if _RULE.match(content):
-            heading = paragraph.lines[-1].lower().rstrip(":") if paragraph.lines else ""
-            if len(paragraph.lines) == 1:
-                listing = heading in LISTING_SECTIONS
-            del paragraph.lines[-1:]
-            flush()
-            continue
-        if until_blank:
-            continue
-        if paragraph.lines and indent > paragraph.body and paragraph.is_term():
-            if paragraph.lines[0].lower().rstrip(":") in LISTING_SECTIONS:
-                skip_below = paragraph.indent
-            paragraph.start(-1, "", False)
-            if skip_below >= 0:
-                continue
-        kind = _kind(content)
-        if kind.code:
-            flush()
-            until_blank = kind.code == "until blank"
-            skip_below = indent if kind.code == "block" else -1
-            continue
-        if listing:
-            paragraph.start(indent, content, False)  # perhaps the heading that ends the list
-            continue
-        literal = kind.text.endswith("::")
-        kept = kind.text.removesuffix(" ::").removesuffix(":") if literal else kind.text
-        if kind.starts or not paragraph.lines or not paragraph.accepts(indent):
-            flush()
-            paragraph.start(indent, kept, kind.starts)
-        else:
-            paragraph.add(indent, kept)
-        if literal:
-            skip_below = paragraph.indent
-            flush()
-    flush()
-    return found
-
-
-class _Kind(NamedTuple):
-    """What a line is: `code` "line", "block" or "until blank" is dropped; else `text` is kept."""
-
-    text: str
-    starts: bool = False
-    code: str = ""
-
-
-_DROPPED_LINE = _Kind("", code="line")
-
-
-def _kind(content: str) -> _Kind:
-    first = content[0]
-    if first.isalpha():
-        if content.startswith("In ["):
-            return _Kind("", code="until blank")
-        if _is_table(content):
-            return _DROPPED_LINE
-        if tag := _TAG.match(content):
-            return _Kind(content[tag.end() :], starts=True)
-        term = _TERM.match(content) if ":" in content or " -" in content else None
-        return _Kind((term[1] or "").strip(), starts=True) if term else _Kind(content)
-    if content.startswith((">>>", "...", "Out[", "%")):
-        return _Kind("", code="until blank")
-    if content.startswith((".. ", "..\t")) or content == "..":
-        return _directive(content)
-    if first in "|+$@!&{}<" and not content.startswith("+ "):
-        return _DROPPED_LINE
-    if _is_table(content):
-        return _DROPPED_LINE
-    if first == ":" and (field := _FIELD.match(content)):
-        wanted = field[2] and not field[1].startswith(("type", "rtype", "vartype"))
-        return _Kind(field[2].strip(), starts=True) if wanted else _Kind("", code="block")
-    if bullet := _BULLET.match(content):
-        item = content[bullet.end() :]
-        term = _TERM.match(item.replace(" : ", ": ", 1))
-        return _Kind((term[1] or "").strip() if term else item, starts=True)
-    if first in "*`\"'_" and (term := _TERM.match(content)):
-        return _Kind((term[1] or "").strip(), starts=True)
-    if first == "#":
-        return _DROPPED_LINE
-    return _Kind(content)
-
-
-def _is_table(content: str) -> bool:
-    return "   " in content and bool(_TABLE.search(content))
-
-
-def _directive(content: str) -> _Kind:
-    if found := _DIRECTIVE.match(content):
-        if found[1] in PROSE_DIRECTIVES:
-            return _Kind(found[2].strip(), starts=True)
-        if found[1] in VERSION_DIRECTIVES:
-            return _DROPPED_LINE
-    return _Kind("", code="block")
-
-
-def _joined(lines: list[str]) -> str:
-    text = " ".join(lines)
-    return re.sub(r"([a-z])- ([a-z])", r"\1-\2", text) if "- " in text else text
 
 
 def plain(paragraph: str) -> str:
@@ -263,7 +83,7 @@ def plain(paragraph: str) -> str:
             paragraph = re.sub(r"(?<=[a-z])_(?=[ .,])", "", paragraph)
         paragraph = _HTML.sub("", paragraph)
     paragraph = " ".join(paragraph.split())
-    if tag := _TAG.match(paragraph):
+    if tag := TAG.match(paragraph):
         paragraph = paragraph[tag.end() :]
     first = paragraph.split(" ", 1)[0]
     return paragraph[:1].upper() + paragraph[1:] if first.isalpha() else paragraph
