@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int32
@@ -20,8 +20,11 @@ from lookups import paths
 from lookups.corpus import Split
 from lookups.errors import CorpusError
 from lookups.packing import Packed, Tokenizer, pack, prose_passages, tokenized
-from lookups.runs import CorpusSpec
+from lookups.runs import CorpusSpec, Run
 from lookups.texts import ENDINGS, Text, hub_texts, local_texts
+
+if TYPE_CHECKING:
+    from lookups.model import Model
 
 
 class Document(NamedTuple):
@@ -102,6 +105,17 @@ class Documents(Sequence[Document]):
         content.update(self._packed.stops.astype("<i8").tobytes())
         content.update(self._packed.ids.astype("<i4").tobytes())
         return content.hexdigest()
+
+
+def run_documents(settings: Run, model: "Model", split: Split) -> Documents | None:
+    """Return the documents that a run reads in one split; None where it has none.
+
+    A run with `prompts:` of the reader's own reads those as its train split and nothing else.
+    """
+    reading = {"tokenizer": model.tokenizer, "context": model.context}
+    if settings.prompts is None:
+        return load_documents(settings.corpus, split, **reading)
+    return load_prompts(settings.prompts, **reading) if split == "train" else None
 
 
 def load_documents(

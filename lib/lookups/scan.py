@@ -47,8 +47,8 @@ class Scan(NamedTuple):
     """The strongest documents, strongest first."""
     spread: Maxima
     """Candidates for the spread sample, strongest band first, in the order of their lots."""
-    tokens: int
-    """Tokens that could be a maximum."""
+    successors: Int[Tensor, " vocab"]
+    """How often each token id followed a position that could be a maximum; 0 for `only_last`."""
 
 
 def scan(
@@ -76,7 +76,7 @@ def scan(
     numbers = torch.tensor([int(key.rpartition("/")[2]) for key in keys]).to(model.device)
     best = _nothing(strongest, len(neurons), model.device)
     bands = _nothing((BANDS + 1) * per_band, len(neurons), model.device)
-    tokens = 0
+    successors = torch.zeros(model.d_vocab, dtype=torch.long, device=model.device)
     usable = [
         row for row in range(len(documents)) if len(documents[row].ids) >= (1 if only_last else 2)
     ]
@@ -90,12 +90,14 @@ def scan(
         rows = [usable[i] for i in some]
         batch = model.batch([documents[row].ids for row in rows])
         may_be = _may_be_maximum(batch, only_last=only_last)
-        tokens += int(may_be.sum())
+        if not only_last:
+            following = batch.ids[:, 1:][may_be[:, :-1]]
+            successors += torch.bincount(following, minlength=model.d_vocab)
         found = _batch_maxima(model, batch, may_be, layers, torch.tensor(rows).to(model.device))
         best = _strongest(_joined(best, found), numbers, strongest)
         bands = _banded(_joined(bands, found), lots, per_band)
         progress(len(rows))
-    return Scan(neurons, best, bands, tokens)
+    return Scan(neurons, best, bands, successors.cpu())
 
 
 def maxima_table(

@@ -1,0 +1,359 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (prompts)=
+# # Which texts fire it?
+#
+# A neuron whose weights point at a token need not fire where that token follows. So we let texts
+# decide: in every document, where is the neuron at its maximum, and what comes next? One pass over
+# the documents answers for all neurons at once. A neuron that its own token follows far more often
+# than chance is {term}`sound <sound neuron>`; those are the neurons the later chapters are about.
+#
+# | needs | leaves |
+# | --- | --- |
+# | `01_neurons` from {ref}`next-token-neurons` | `02_neurons`: how often its token follows |
+# | the run's documents | `02_prompts`: the documents that fire the examined neurons |
+
+# %% tags=["parameters"]
+# Everything else stands in the run's file.
+run: str = "embedded"  # a run's id, or a path to its .yml
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from myst_nb import glue
+from scipy.stats import binom, false_discovery_control
+from tqdm import tqdm
+
+from lookups.artifacts import Stopwatch, load, save
+from lookups.documents import run_documents
+from lookups.figures import COLOURS, house_style
+from lookups.firing import activations
+from lookups.intervals import bootstrap_mean
+from lookups.model import load_model
+from lookups.names import Neuron
+from lookups.runs import check_run, read_run
+from lookups.scan import BANDS, maxima_table, scan
+from lookups.views import BOS, prompt_table, token_view
+
+settings = read_run(run)
+model = load_model(settings.model)
+check_run(settings, model)
+house_style()
+stopwatch = Stopwatch()
+neurons = load(settings, "01_neurons")
+texts = {split: run_documents(settings, model, split) for split in ("train", "test")}
+texts = {split: documents for split, documents in texts.items() if documents is not None}
+
+# %% [markdown]
+# The two splits share no file. Everything is *chosen* on `train` and *reported* on `test`:
+
+# %%
+pd.DataFrame(
+    {
+        "documents": {split: len(documents) for split, documents in texts.items()},
+        "tokens": {split: int(documents.lengths.sum()) for split, documents in texts.items()},
+        "cut to the context": {split: documents.n_cut for split, documents in texts.items()},
+    }
+)
+
+# %% [markdown]
+# ## One neuron, one text
+#
+# The most congruent neuron on the paper's list, or on yours, reads the first document token by
+# token. The {term}`beginning-of-sequence token <BOS>` in front never counts as a maximum, and
+# neither does the last token, which has no successor:
+
+# %%
+listed = neurons[(neurons.group == "top") & neurons.layer.isin(settings.layers)]
+example = Neuron.parse(listed.sort_values("congruence", ascending=False, kind="stable").neuron.iloc[0])
+ids = texts["train"][0].ids[:31]
+curve = activations(model, [example] * len(ids), [ids[: n + 1] for n in range(len(ids))])
+token_view(
+    [BOS, *(model.vocabulary[token] for token in ids)],
+    [0.0, *curve],
+    name="fig-one-text",
+    look_for=f"The darkest token is where {example} fires most; the token after it is what follows.",
+)
+
+# %% [markdown]
+# ## All neurons, all texts
+#
+# {func}`~lookups.scan.scan` keeps, for every neuron, its strongest documents and a few drawn by lot
+# from each band of activation from half of its maximum up. What it holds does not grow with the
+# number of documents. Prompts of one's own are read at their last token only.
+
+# %%
+per_band = {split: 2 + 2 * size // BANDS for split, size in settings.spread_per_neuron}
+layers = sorted({*settings.middle_layers, *settings.layers})
+scans = {}
+for split, documents in texts.items():
+    with tqdm(total=len(documents), desc=f"scan {split}") as bar:
+        scans[split] = scan(
+            model, documents, layers, strongest=settings.prompts_per_neuron,
+            per_band=per_band[split], only_last=settings.prompts is not None, progress=bar.update,
+        )  # fmt: skip
+
+# %%
+strongest = {s: maxima_table(scans[s].strongest, scans[s], texts[s]) for s in texts}
+row = strongest["train"][strongest["train"].neuron == str(example)].head(6)
+follows = [model.vocabulary[token] if token >= 0 else "" for token in row.next_token_id]
+before = [
+    model.decode(texts["train"].by_key(prompt).ids[max(0, at - 11) : at + 1])
+    for prompt, at in zip(row.prompt, row.position, strict=True)
+]
+prompt_table({f"strongest documents of {example}, with what follows": list(zip(before, follows, row.source))})  # fmt: skip
+
+# %% [markdown]
+# ## How often does the token follow?
+#
+# The {term}`follow rate` is the share of a neuron's strongest positions whose next token is the
+# neuron's own. Its {term}`base rate` is the token's share among all next tokens. Under chance the
+# number of successes is binomial; `p` is its upper tail, `q` corrects it over all neurons of the
+# run's layers {cite}`benjamini1995`.
+
+
+# %%
+def follow_rates(split: str) -> pd.DataFrame:
+    rows = strongest[split].merge(neurons[["neuron", "token_id", "paper_token_id"]], on="neuron")
+    rows = rows[rows.next_token_id >= 0]
+    rows = rows.assign(follows=rows.next_token_id == rows.token_id)
+    rows["paper_follows"] = rows.next_token_id == rows.paper_token_id
+    counts = rows.groupby("neuron").agg(
+        positions=("follows", "size"), hits=("follows", "sum"), paper_hits=("paper_follows", "sum")
+    )
+    table = neurons[neurons.layer.isin(layers)].merge(counts, on="neuron", how="left")
+    table[list(counts)] = table[list(counts)].fillna(0).astype(int)
+    share = scans[split].successors.numpy() / max(1, int(scans[split].successors.sum()))
+    table["base_rate"] = share[table.token_id]
+    known = table.positions.where(table.positions > 0)
+    table["follow_rate"], table["paper_follow_rate"] = table.hits / known, table.paper_hits / known
+    table["p"] = binom.sf(table.hits - 1, table.positions, table.base_rate)
+    return table.assign(split=split)
+
+
+# %% [markdown]
+# A neuron is sound when its token follows at least {glue:text}`follow-share` of its strongest
+# positions in `train`, at least {glue:text}`follow-lift` times as often as by chance, and `q` is
+# below {glue:text}`follow-q`. This is asked of *every* neuron of the run's layers, whatever its
+# congruence:
+
+
+# %%
+def is_sound(rows: pd.DataFrame) -> pd.Series:
+    often = rows.follow_rate >= settings.follow_share
+    more_than_chance = rows.follow_rate >= settings.follow_lift * rows.base_rate
+    return often & more_than_chance & (rows.q < settings.false_discovery_rate)
+
+
+def judged(split: str) -> pd.DataFrame:
+    table = follow_rates(split)
+    late = table.layer.isin(settings.layers)
+    table["q"] = np.nan
+    table.loc[late, "q"] = false_discovery_control(table.p[late])
+    return table
+
+
+glue("follow-share", f"{settings.follow_share:.0%}", display=False)
+glue("follow-lift", f"{settings.follow_lift:g}", display=False)
+glue("follow-q", f"{settings.false_discovery_rate:g}", display=False)
+
+# %%
+rates = pd.concat([judged(split) for split in texts], ignore_index=True)
+train = rates[rates.split == "train"]
+chosen = train[is_sound(train) & ~train.neuron.isin(list(settings.rejected))].neuron
+rates["sound"] = rates.neuron.isin(chosen)
+glue("sound-neurons", len(chosen), display=False)
+glue("sound-tokens", rates[rates.sound].token_id.nunique(), display=False)
+Markdown(
+    f"{len(chosen)} of {int(train.layer.isin(settings.layers).sum())} neurons are sound, for "
+    f"{rates[rates.sound].token_id.nunique()} different tokens."
+)
+
+# %% [markdown]
+# ```{admonition} Differs from the paper
+# :class: note
+# The paper examines the neurons at the top of its list, whatever their texts say. Under
+# `protocol: sound` the sound neurons take their place. Both are examined, and so are the controls.
+# ```
+
+
+# %%
+def selected_by(protocol: str) -> pd.Series:
+    named = settings.neurons is not None or settings.tokens is not None
+    if protocol == "paper" or named or settings.prompts is not None:
+        return (rates.group == "top") & rates.layer.isin(settings.layers)
+    return rates.sound
+
+
+rates["selected"] = selected_by(settings.protocol)
+rates["examined"] = rates.selected | rates.sound | (rates.group != "other")
+top = train[(train.group == "top") & train.layer.isin(settings.layers)]
+both = {rule: set(rates.neuron[selected_by(rule)]) for rule in ("sound", "paper")}
+changed = len(both["sound"] ^ both["paper"])
+glue("paper-list", len(top), display=False)
+glue("paper-list-sound", int(top.neuron.isin(chosen).sum()), display=False)
+Markdown(
+    f"Of the {len(top)} neurons on the list by congruence, {int(top.neuron.isin(chosen).sum())} are "
+    f"sound. The choice of protocol moves {changed} neurons in or out; this run selects "
+    f"{rates[rates.selected].neuron.nunique()} and examines {rates[rates.examined].neuron.nunique()}."
+)
+
+# %% [markdown]
+# ## On texts that chose nothing
+#
+# Selection favours luck, so rates on `train` flatter. On `test` ({numref}`fig-follow`):
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Follow rates on texts that were not used to choose neurons: each dot is a neuron, the bar its group's median. Sound neurons should stand far above the random ones.", "name": "fig-follow"}, "image": {"alt": "Follow rates on held-out texts by group of neurons"}}
+reported = list(texts)[-1]
+seen = rates[(rates.split == reported) & (rates.positions > 0)]
+groups = {
+    "sound": seen[seen.sound],
+    "paper's list": seen[(seen.group == "top") & seen.layer.isin(settings.layers)],
+    "middle layers": seen[(seen.group == "middle")],
+    "random": seen[(seen.group == "random")],
+}
+groups = {name: rows for name, rows in groups.items() if len(rows)}
+figure, axis = plt.subplots()
+for place, (name, rows) in enumerate(groups.items()):
+    offset = np.linspace(-0.25, 0.25, len(rows))
+    colour = COLOURS["blue" if name == "sound" else "grey" if name == "random" else "orange"]
+    axis.plot(place + offset, np.sort(rows.follow_rate), "o", color=colour, alpha=0.7)
+    axis.hlines(rows.follow_rate.median(), place - 0.35, place + 0.35, color="black")
+axis.set_xticks(range(len(groups)), list(groups))
+axis.set(ylabel=f"follow rate on {reported}", ylim=(-0.03, 1.03))
+plt.show()
+summary = pd.DataFrame(
+    {
+        name: {
+            "neurons": len(rows),
+            "mean and 95 % interval": str(bootstrap_mean(rows.follow_rate.tolist(), rows.neuron.tolist(), seed=settings.seed)),
+            "median": f"{rows.follow_rate.median():.2f}",
+            "share above one half": f"{(rows.follow_rate > 0.5).mean():.2f}",
+            "mean base rate": f"{rows.base_rate.mean():.4f}",
+        }
+        for name, rows in groups.items()
+    }
+).T  # fmt: skip
+summary
+
+# %%
+means = {name: float(rows.follow_rate.mean()) for name, rows in groups.items()}
+ratio = means.get("sound", np.nan) / means["random"] if means.get("random") else np.inf
+glue("follow-ratio", f"{ratio:.0f}" if np.isfinite(ratio) else "not defined", display=False)
+if "sound" not in means:
+    reading = "There is no sound neuron, so there is nothing to compare with the random ones."
+elif not np.isfinite(ratio):
+    reading = "Random neurons are never followed by their token here; sound neurons are, at the rates above."
+else:
+    reading = f"Sound neurons are followed by their token {ratio:.1f} times as often as random ones."
+Markdown(f"On `{reported}`: {reading}")
+
+# %% [markdown]
+# Does congruence find them? Where the sound neurons stand in their layer's order by congruence:
+
+# %%
+place = train[train.sound if "sound" in train else train.neuron.isin(chosen)]
+place = pd.cut(place["rank"], [0, 20, 50, 100, 200, 500, np.inf], labels=[
+    "1-20", "21-50", "51-100", "101-200", "201-500", "beyond"])  # fmt: skip
+place.value_counts(sort=False).rename("sound neurons").rename_axis("rank in its layer").to_frame()
+
+# %% [markdown]
+# ## Two samples of prompts
+#
+# The strongest documents are often all of one kind, which hides the specialisation we look for. So
+# beside them stands a *spread* sample: in turn one document from every band of activation between
+# half of the maximum and the maximum, drawn by lot, few from one file, none twice.
+
+
+# %%
+def top_sample(split: str) -> pd.DataFrame:
+    return strongest[split].assign(sample="top")
+
+
+def spread_sample(split: str, examined: list[Neuron]) -> pd.DataFrame:
+    rows = maxima_table(scans[split].spread, scans[split], texts[split], examined)
+    taken = pd.MultiIndex.from_frame(strongest[split][["neuron", "prompt"]])
+    rows = rows[~pd.MultiIndex.from_frame(rows[["neuron", "prompt"]]).isin(taken)]
+    rows = rows[rows.band < BANDS]
+    rows = rows.groupby(["neuron", "source"], sort=False).head(settings.prompts_per_file)
+    rows = rows.assign(turn=rows.groupby(["neuron", "band"], sort=False).cumcount())
+    rows = rows.sort_values(["turn", "band"], kind="stable").groupby("neuron", sort=False)
+    return rows.head(getattr(settings.spread_per_neuron, split)).assign(sample="spread")
+
+
+# %% [markdown]
+# ```{admonition} Differs from the paper
+# :class: note
+# The paper takes the strongest documents only; so does `protocol: paper`.
+# ```
+
+# %%
+examined = [Neuron.parse(name) for name in rates[rates.examined].neuron.unique()]
+samples = {"paper": [top_sample], "sound": [top_sample, lambda s: spread_sample(s, examined)]}
+made = [
+    draw(split).assign(split=split) for split in texts for draw in samples[settings.protocol]
+]
+prompts = pd.concat(made, ignore_index=True)
+prompts = prompts[prompts.neuron.isin([str(neuron) for neuron in examined])]
+order = {str(neuron): place for place, neuron in enumerate(examined)}
+prompts["place"] = prompts.neuron.map(order)
+by = ["place", "split", "sample", "activation", "prompt"]
+ascending = [True, False, False, False, True]
+prompts = prompts.sort_values(by, ascending=ascending).reset_index(drop=True)
+prompts.groupby(["split", "sample"], sort=False).size().rename("prompts").to_frame()
+
+# %% [markdown]
+# ## Check and save
+#
+# The scan may run in low precision and in large batches. So every activation is measured again, in
+# the run's own precision, on the BOS and the document up to the position, as all later chapters
+# read it. Prompts that do not fire their neuron at all are counted and left out:
+
+# %%
+reads = [
+    texts[split].by_key(prompt).ids[: at + 1]
+    for split, prompt, at in zip(prompts.split, prompts.prompt, prompts.position, strict=True)
+]
+again = activations(model, [Neuron.parse(name) for name in prompts.neuron], reads)
+exact = model.dtype.itemsize >= 4
+assert not exact or np.allclose(again, prompts.activation, rtol=1e-3, atol=1e-4)
+prompts["activation"] = again.astype("float32")
+silent = int((prompts.activation <= 0).sum())
+prompts = prompts[prompts.activation > 0].drop(columns=["place", "turn", "order"], errors="ignore")
+Markdown(f"{silent} prompts fire their neuron not at all and are left out; {len(prompts)} remain.")
+
+# %%
+assert not prompts.duplicated(["neuron", "split", "prompt"]).any()
+spread = prompts[prompts["sample"] == "spread"]
+assert spread.groupby(["neuron", "split", "source"]).size().le(settings.prompts_per_file).all()
+documents = {split: one.digest for split, one in texts.items()}
+columns = [
+    "neuron", "split", "layer", "index", "sign", "token", "token_id", "group", "positions",
+    "follow_rate", "paper_follow_rate", "base_rate", "p", "q", "sound", "examined", "selected",
+]  # fmt: skip
+facts = {"model": model, "documents": documents, "seconds": stopwatch.seconds}
+save(settings, "02_neurons", rates[columns], **facts)
+save(settings, "02_prompts", prompts, **facts)
+Markdown(f"Saved `02_neurons` ({len(rates)} rows) and `02_prompts` ({len(prompts)} rows).")
+
+# %% [markdown]
+# ## What we know
+#
+# We know which neurons act as next-token neurons on texts they were not chosen on, how often, and
+# where in their texts. What in those texts matters is not known: a document of a hundred tokens
+# fired the neuron, and most of them may be idle. That is the question of {ref}`truncation`.
+#
+# ```{admonition} Try it
+# :class: tip
+# Write `prompts: mine.txt` into a copy of the run file, one prompt a line. Which of the neurons
+# fire at the last token of your prompts?
+# ```
