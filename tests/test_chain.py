@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from chapters import NAMES, write_chapters
+from lookups import site
 from lookups.basis import needs_of
 from lookups.chain import Chain, chain_of, clean, run_chapters, why_stale
 from lookups.errors import ChapterError, LookupsError, RunError
@@ -287,7 +288,8 @@ def test_plain_papermill_takes_a_relative_path(sources, tmp_path):
     assert (tmp_path / "artifacts" / "mine" / "01_neurons" / "table.parquet").is_file()
 
 
-def test_clean_removes_a_run_and_nothing_else(done):
+def test_clean_removes_a_run_and_nothing_else(done, tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "site_folder", lambda run, default: tmp_path / "_build" / run)
     chain = chain_of("planted", sources=done)
     (chain.folder.parent / "other").mkdir()
     assert chain.folder in clean(chain.settings)

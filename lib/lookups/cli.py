@@ -80,7 +80,8 @@ def run(
         raise LookupsError(
             "stopped; finished chapters are kept, and the same command goes on from there"
         ) from None
-    typer.echo(f"{len(executed)} chapters executed; the notebooks are in {chain.notebooks}")
+    what = ", ".join(executed) or "nothing, all was up to date"
+    typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
 
 
 @app.command(short_help="Render the book of an executed run.")

@@ -1,0 +1,137 @@
+"""The command line: help at once, one clear line for every error, the right exit code."""
+
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+from chapters import write_chapters
+from lookups import chain, cli, pairs, site
+from lookups.runs import RUNS
+
+
+@pytest.fixture
+def call(capsys):
+    """Call `lookups` with arguments; return exit code, stdout and stderr."""
+
+    def called(*arguments: str) -> tuple[int, str, str]:
+        try:
+            cli.main(lambda: cli.app(arguments))
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return called
+
+
+@pytest.fixture
+def sample(tmp_path, artifacts, monkeypatch):
+    """Small chapters in place of the project's."""
+    sources = write_chapters(tmp_path / "notebooks")
+    monkeypatch.setattr(chain, "chain_of", partial(chain.chain_of, sources=sources))
+    monkeypatch.setattr(site, "site_folder", lambda run, default: tmp_path / "_build" / run)
+    monkeypatch.setattr(pairs, "chapter_sources", partial(pairs.chapter_sources, sources))
+    return sources
+
+
+def test_help_needs_nothing_heavy():
+    heavy = {"torch", "pandas", "transformers", "papermill", "jupytext"}
+    program = f"import sys, lookups.cli; print(sorted({heavy} & set(sys.modules)))"
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert made.stdout.strip() == "[]", made.stderr
+
+
+def test_help_tells_every_command_and_a_first_session(call):
+    code, out, _ = call("--help")
+    assert code == 0
+    for command in ("run", "book", "runs", "status", "pair", "train", "clean"):
+        assert f"\n  {command} " in out
+        assert call(command, "--help")[0] == 0
+    assert "lookups run planted" in out
+    assert "papermill notebooks/" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_without_arguments_help_is_shown(call):
+    assert "Commands:" in "".join(call()[1:])
+
+
+def test_runs_lists_ids_and_titles(call):
+    code, out, _ = call("runs")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == sorted(p.stem for p in RUNS.glob("*"))
+    assert "The planted language" in out
+
+
+@pytest.mark.parametrize("command", ["run", "book", "status", "clean"])
+def test_an_unknown_run_is_one_line_and_code_2(call, command):
+    code, out, err = call(command, "gpt9")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith("lookups: no run 'gpt9': known ids are embedded, planted")
+
+
+def test_a_wrong_run_file_is_one_line_and_code_2(call, tmp_path):
+    path = tmp_path / "mine.yml"
+    path.write_text((RUNS / "planted.yml").read_text() + "kepe: 1\n")
+    code, _, err = call("run", str(path))
+    assert code == 2
+    assert err == "lookups: mine.yml: unknown key 'kepe'; remove it or correct its spelling\n"
+
+
+def test_an_unknown_model_to_train_is_refused(call):
+    code, _, err = call("train", "gpt9")
+    assert code == 2
+    assert "'embedded', 'planted'" in err
+
+
+def test_out_for_several_seeds_is_refused(call, tmp_path):
+    code, _, err = call("train", "planted", "--out", str(tmp_path))
+    assert (code, err) == (2, "lookups: --out holds one model; say which with --seed\n")
+
+
+def test_run_status_and_clean(call, sample):
+    code, out, err = call("run", "planted", "--only", "01")
+    assert code == 0, err
+    assert out.startswith("executed: 01_next_token_neurons; the notebooks are in ")
+    assert "[1/1] 01_next_token_neurons: never executed; executing" in err
+    code, out, _ = call("status", "planted")
+    assert code == 0
+    assert "chapter  01_next_token_neurons           up to date" in out
+    assert "chapter  03_suffixes                     never executed" in out
+    assert "stage    01_neurons                      fresh, 2 rows" in out
+    assert "stage    04_heads                        missing" in out
+    assert "removed" in call("clean", "planted")[1]
+    assert call("clean", "planted")[1] == "there was nothing to remove\n"
+
+
+def test_a_chapter_that_stops_is_told_without_a_traceback(call, sample):
+    path = sample / "01_next_token_neurons.py"
+    path.write_text(path.read_text().replace('print("to stdout")', "1 / 0"))
+    code, _, err = call("run", "planted")
+    assert code == 1
+    assert "raised ZeroDivisionError: division by zero" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_a_missing_parent_names_the_chapter_to_run(call, sample):
+    code, _, err = call("run", "planted", "--only", "03")
+    assert code == 1
+    assert "has no stage 01_neurons; run the chapter 01_next_token_neurons" in err.splitlines()[-1]
+
+
+def test_pair_makes_notebooks(call, sample):
+    assert "brought in step" in call("pair")[1]
+    assert call("pair")[1].count("in step\n") == 3
+    assert (sample / "02_prompts.ipynb").is_file()
+
+
+def test_a_disk_error_is_one_line(call, sample, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path / "file"))
+    code, _, err = call("run", "planted")
+    assert code == 1
+    assert "Not a directory" in err
+    assert err.count("\n") == 1
