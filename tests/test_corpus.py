@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lookups import corpus, sources
+from lookups.copies import new_shares
 from lookups.errors import CorpusError
 from lookups.sources import Written
 
@@ -122,13 +123,13 @@ def test_share_of_new_runs_by_hand():
     a = np.array([1, 2, 3, 4, 5, 6], dtype=np.uint64)  # runs 1-5, 2-6
     b = np.array([1, 2, 3, 4, 5, 7], dtype=np.uint64)  # runs 1-5 (seen), 2-7
     short = np.array([8, 9], dtype=np.uint64)
-    assert corpus.new_shares([a, b, a, short, short]).tolist() == [1, 0.5, 0, 1, 0]
-    assert corpus.new_shares([short]).tolist() == [1]
+    assert new_shares([a, b, a, short, short]).tolist() == [1, 0.5, 0, 1, 0]
+    assert new_shares([short]).tolist() == [1]
 
 
 def test_a_run_seen_twice_in_one_paragraph_is_new_there():
     again = np.array([1, 2, 3, 4, 5] * 2, dtype=np.uint64)
-    assert corpus.new_shares([again]).tolist() == [1]
+    assert new_shares([again]).tolist() == [1]
 
 
 def test_cache_is_read_and_half_written_ones_are_not(packages, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 
-from lookups import layout, paths, prose, sources
+from lookups import copies, layout, paths, prose, sources
 from lookups.errors import CorpusError
 
 Split = Literal["train", "test"]
@@ -34,9 +34,6 @@ EXPECTED_DIGEST = "bf320e9ec57f71d86f0aec9df68ef7173bf50c79ec820961ba0805829479c
 
 RULES = 4
 """Raised by hand when a rule here, in `layout`, `prose` or `sources` changes: caches start anew."""
-
-SHINGLE = 5
-"""Words in a run; a paragraph is kept when more than half of its runs are new."""
 
 COLUMNS = ("number", "package", "file", "line", "text")
 
@@ -112,32 +109,6 @@ def _harvest_all(files: Sequence[sources.SourceFile], workers: int) -> list[Harv
     return [results[index] for index in range(len(files))]
 
 
-def new_shares(paragraphs: Sequence[np.ndarray]) -> np.ndarray:
-    """Return for each paragraph (word codes) the share of its word runs not seen in an earlier one.
-
-    A paragraph of fewer than `SHINGLE` words is one run.
-    """
-    if not paragraphs:
-        return np.zeros(0)
-    padded = [np.pad(codes, (0, max(0, SHINGLE - len(codes)))) for codes in paragraphs]
-    lengths = np.array([len(codes) for codes in padded])
-    words = np.concatenate(padded)
-    runs = np.zeros(len(words) - SHINGLE + 1, dtype=np.uint64)
-    for offset in range(SHINGLE):
-        runs = runs * np.uint64(0x9E3779B97F4A7C15) + words[offset : offset + len(runs)]
-        runs ^= runs >> np.uint64(29)
-    owner = np.repeat(np.arange(len(padded)), lengths)
-    starts_run = np.ones(len(words), dtype=bool)
-    ends = np.cumsum(lengths)
-    for back in range(1, SHINGLE):
-        starts_run[ends - back] = False
-    starts_run = starts_run[: len(runs)]
-    runs, owner = runs[starts_run], owner[: len(starts_run)][starts_run]
-    _, first, inverse = np.unique(runs, return_index=True, return_inverse=True)
-    new = owner[first][inverse] == owner
-    return np.bincount(owner, weights=new, minlength=len(padded)) / np.bincount(owner)
-
-
 def split_of(name: str) -> Split:
     """Return the split of a file (or of anything with a name): one in five is held out."""
     return "test" if int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 5 == 0 else "train"
@@ -170,7 +141,7 @@ def harvest(packages: Mapping[str, str] = sources.PACKAGES, *, workers: int = 2)
     versions = sources.installed_versions(packages)
     files = sources.source_files(packages)
     harvests = _harvest_all(files, workers)
-    shares = new_shares([codes for found in harvests for codes in found.words])
+    shares = copies.new_shares([codes for found in harvests for codes in found.words])
     rows: dict[str, list[tuple]] = {split: [] for split in SPLITS}
     report = {name: _blank(versions[name], pin) for name, pin in packages.items()}
     start = 0
