@@ -142,7 +142,7 @@ def test_other_settings_make_a_stage_and_its_offspring_stale(settings):
 @pytest.mark.parametrize("key", ["seed", "protocol", "layers"])
 def test_settings_of_the_first_stage_reach_the_last(settings, key):
     save_all(settings)
-    other = changed(settings, **{key: {"seed": 5, "protocol": "paper", "layers": (1,)}[key]})
+    other = changed(settings, **{key: {"seed": 5, "protocol": "paper", "layers": (0,)}[key]})
     with pytest.raises(StaleStage, match=f"settings \\({key}\\)"):
         load(other, "04_pairs")
 

@@ -155,8 +155,9 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
         content["model"]["files"] = contents_digest(settings.model.local, "*.safetensors", "*.json")
     if "corpus" in content and Path(settings.corpus.name).is_absolute():
         content["corpus"]["files"] = contents_digest(Path(settings.corpus.name))
-    if content.get("prompts") is not None:
-        content["prompts"] = contents_digest(settings.prompts)
+    for key in ("prompts", "verdicts"):
+        if content.get(key) is not None:
+            content[key] = contents_digest(getattr(settings, key))
     return content
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_RUN = "embedded"
 RUNS = PROJECT / "notebooks" / "runs"
+RECORDS = PROJECT / "notebooks" / "records"
+"""What people found out by reading, which no code can make again."""
 
 Count = Annotated[int, Field(ge=1)]
 Layers = tuple[Annotated[int, Field(ge=0)], ...]
@@ -113,6 +115,9 @@ class Run(Section):
     """Only neurons whose token is one of these, in place of the search."""
     prompts: Path | None = None
     """A text file of one's own, one prompt a line, in place of the search for prompts."""
+    verdicts: Path | None = None
+    """A reader's verdicts in the blind sort of chapter 5; notebooks/records/<id>.sort.yml if there
+    is one. Written by `python -m lookups.sorting`."""
     minimum_count: Annotated[int, Field(ge=0)] = 300
     """A token must occur this often in training to be a neuron's token, where counts are known."""
     prompts_per_neuron: Count = 20
@@ -256,14 +261,14 @@ def _with_folders(settings: Run, base: Path) -> Run:
         room: (base / path if path is not None else None)
         for room, path in settings.paths.model_dump().items()
     }
-    if settings.prompts is not None and not (base / settings.prompts).is_file():
-        raise RunError(f"prompts: there is no file {base / settings.prompts}; correct its path")
-    settings = settings.model_copy(
-        update={
-            "paths": Paths(**paths),
-            "prompts": base / settings.prompts if settings.prompts is not None else None,
-        }
-    )
+    files = {key: getattr(settings, key) for key in ("prompts", "verdicts")}
+    files = {key: base / file for key, file in files.items() if file is not None}
+    for key, file in files.items():
+        if not file.is_file():
+            raise RunError(f"{key}: there is no file {file}; correct its path")
+    if (record := RECORDS / f"{settings.id}.sort.yml").is_file():
+        files = {"verdicts": record} | files
+    settings = settings.model_copy(update={"paths": Paths(**paths)} | files)
     model = settings.model
     if model.name.startswith((".", "~")):
         model = model.model_copy(update={"name": str(base / Path(model.name).expanduser())})

@@ -96,6 +96,16 @@ STAGES = (
         parents=("04_heads",),
         settings=("pair_share",),
     ),
+    Stage(
+        "05_deck",
+        "05_attention_specialization",
+        "One prompt of one item of the blind sort: to learn from, or held out and to be sorted.",
+        (
+            "item", "digest", "kind", "neuron", "head", "role", "place", "prompt", "text", "token",
+            "active",
+        ),
+        parents=("04_pairs",),
+    ),
 )  # fmt: skip
 
 CHAPTERS = (
