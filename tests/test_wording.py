@@ -62,7 +62,7 @@ def test_a_prompt_has_no_say_in_its_own_tally():
     for i, prompt in enumerate(prompts):
         rest = [j for j in range(4) if j != i]
         given = votes([prompts[j] for j in rest], [active[j] for j in rest])
-        assert left_out[i] == tally(prompt, given)
+        assert left_out[i] == pytest.approx(tally(prompt, given))
 
 
 def test_no_vote_counts_half():
@@ -72,5 +72,7 @@ def test_no_vote_counts_half():
 
 def test_one_kind_alone_is_no_accuracy():
     assert np.isnan(balanced_accuracy([1.0], [True]))
-    with pytest.raises(ValueError, match="both active and inactive"):
+    with pytest.raises(ValueError, match="1 or more of both active and inactive"):
         votes([clues([1])], [True])
+    with pytest.raises(ValueError, match="2 or more"):
+        tallies_left_out([clues([1])] * 3, [True, True, False])

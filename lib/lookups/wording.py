@@ -45,17 +45,8 @@ def votes(prompts: Sequence[Collection[Clue]], active: Collection) -> Votes:
     Raises:
         ValueError: there is no prompt of one of the two kinds.
     """
-    kinds = [sum(map(bool, active)), len(active) - sum(map(bool, active))]
-    if not all(kinds):
-        raise ValueError("votes need both active and inactive prompts")
-    counts = Counter(), Counter()
-    for seen, is_active in zip(prompts, active, strict=True):
-        counts[0 if is_active else 1].update(seen)
-    floor = 1 / len(prompts)
-    return {
-        clue: log((counts[0][clue] / kinds[0] + floor) / (counts[1][clue] / kinds[1] + floor))
-        for clue in sorted(counts[0] | counts[1])
-    }
+    counts, sizes = _counted(prompts, active)
+    return {clue: _vote(clue, counts, sizes) for clue in sorted(counts[True] | counts[False])}
 
 
 def tally(prompt: Collection[Clue], given: Votes) -> float:
@@ -69,11 +60,12 @@ def tallies_left_out(prompts: Sequence[Collection[Clue]], active: Collection) ->
     Raises:
         ValueError: there are fewer than two prompts of one of the two kinds.
     """
+    counts, sizes = _counted(prompts, active, at_least=2)
     found = []
-    for left_out, prompt in enumerate(prompts):
-        others = [i for i in range(len(prompts)) if i != left_out]
-        given = votes([prompts[i] for i in others], [active[i] for i in others])
-        found.append(tally(prompt, given))
+    for prompt, own in zip(prompts, map(bool, active), strict=True):
+        others = counts | {own: {clue: counts[own][clue] - 1 for clue in prompt}}
+        remaining = sizes | {own: sizes[own] - 1}
+        found.append(sum(_vote(clue, others, remaining) for clue in sorted(prompt)))
     return np.array(found)
 
 
@@ -87,3 +79,25 @@ def balanced_accuracy(tallies: Collection, active: Collection) -> float:
     if truth.all() or not truth.any():
         return float("nan")
     return float((called[truth].mean() + 1 - called[~truth].mean()) / 2)
+
+
+def _counted(
+    prompts: Sequence[Collection[Clue]], active: Collection, at_least: int = 1
+) -> tuple[dict[bool, Counter[Clue]], dict[bool, int]]:
+    """Count, among active (True) and inactive (False) prompts, each clue's prompts and all."""
+    counts: dict[bool, Counter[Clue]] = {True: Counter(), False: Counter()}
+    sizes = {True: 0, False: 0}
+    for prompt, kind in zip(prompts, map(bool, active), strict=True):
+        counts[kind].update(prompt)
+        sizes[kind] += 1
+    if min(sizes.values()) < at_least:
+        raise ValueError(f"votes need {at_least} or more of both active and inactive prompts")
+    return counts, sizes
+
+
+def _vote(
+    clue: Clue, counts: Mapping[bool, Mapping[Clue, int]], sizes: Mapping[bool, int]
+) -> float:
+    floor = 1 / (sizes[True] + sizes[False])
+    shares = (counts[kind].get(clue, 0) / sizes[kind] + floor for kind in (True, False))
+    return log(next(shares) / next(shares))
