@@ -83,14 +83,24 @@ class Model:
             )
         return batch
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Ids) -> str:
         """Return the text of some ids, nothing tidied."""
-        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        return self.tokenizer.decode([int(token) for token in ids], clean_up_tokenization_spaces=False)
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """The text of every token id."""
-        return [self.decode([token]) for token in range(self.d_vocab)]
+        """The text of every token id as it reads inside a text.
+
+        Some tokenizers drop the space before a text's first token, so each id is decoded behind
+        another one, whose text is then taken off.
+        """
+        first = self.tokenizer("a", add_special_tokens=False)["input_ids"][-1]
+        start = self.decode([first])
+        texts = [self.decode([first, token]) for token in range(self.d_vocab)]
+        return [
+            text.removeprefix(start) if text.startswith(start) else self.decode([token])
+            for token, text in enumerate(texts)
+        ]
 
     def mlp_in(self, layer: int) -> dict[str, tuple[Float[Tensor, "d_model d_mlp"], Tensor]]:
         """Return the weights that read the residual stream into a layer's MLP, with their biases.

@@ -1,7 +1,7 @@
 """The one rule for what a model reads: exactly one beginning-of-sequence token, then token ids.
 
 Every chapter hands over ids without that token; it is put in front here and nowhere else, and
-padding goes to the right, with a mask (METHOD 5.1). A position counts the prompt's own tokens from
+padding goes to the right, with a mask. A position counts the prompt's own tokens from
 0; in the padded tensor it stands one column further on.
 """
 
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-Ids = Sequence[int] | np.ndarray
+Ids = Sequence[int] | Sequence[np.integer] | np.ndarray
 
 
 class Batch(NamedTuple):

@@ -1,0 +1,115 @@
+"""Every chapter on every kind of run: architectures, protocols, controls, prompts of one's own.
+
+Chapters are executed in this process, cell after cell, on tiny models with random weights; what
+they assert themselves is part of the test.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import yaml
+from lookups.artifacts import load
+from lookups.errors import LookupsError
+from lookups.paths import PROJECT
+from lookups.runs import read_run
+from lookups.stages import CHAPTERS
+
+matplotlib.use("agg")
+
+NOTEBOOKS = PROJECT / "notebooks"
+
+VARIATIONS: dict[str, dict[str, Any]] = {
+    "gpt2": {"model": "gpt2"},
+    "parallel blocks": {"model": "neox"},
+    "gated and grouped": {"model": "llama"},
+    "protocol paper": {"model": "gpt2", "protocol": "paper"},
+    "permuted weights": {"model": "gpt2", "permute": 0},
+    "neurons by name": {"model": "neox", "neurons": ["L1.N3", "L2.N5"]},
+    "own prompts": {"model": "gpt2", "own": True},
+}
+
+
+def run_file(folder: Path, variation: dict[str, Any]) -> Path:
+    """Write a run over a small local corpus of words in which some follow others."""
+    random = np.random.default_rng(0)
+    lines = []
+    for _ in range(60):
+        words = random.integers(1, 101, 12).tolist()
+        lines.append(" ".join(f"w{word} w{(word * 7) % 100 + 1}" for word in words))
+    (folder / "words.txt").write_text("\n\n".join(lines), "utf-8")
+    settings = {
+        "title": "A tiny run",
+        "model": {"name": str(tiny.folder(variation["model"])), "device": "cpu"},
+        "corpus": {"name": str(folder / "words.txt"), "documents": 40, "length": 24},
+        "layers": [1, 2],
+        "middle_layers": [0],
+        "neurons_per_layer": 4,
+        "random_per_layer": 3,
+        "prompts_per_neuron": 8,
+        "spread_per_neuron": {"train": 8, "test": 8},
+        "longest": 24,
+        "protocol": variation.get("protocol", "sound"),
+    }
+    if "permute" in variation:
+        settings["model"]["permute_seed"] = variation["permute"]
+    if "neurons" in variation:
+        settings["neurons"] = variation["neurons"]
+    if "own" in variation:
+        (folder / "mine.txt").write_text("\n".join(line[:40] for line in lines[:20]), "utf-8")
+        settings |= {"prompts": "mine.txt"}
+    path = folder / "tiny.yml"
+    path.write_text(yaml.safe_dump(settings), "utf-8")
+    return path
+
+
+def execute(chapter: str, run: Path) -> None:
+    """Run the code cells of a chapter in one namespace."""
+    cells = jupytext.read(NOTEBOOKS / f"{chapter}.py").cells
+    names: dict[str, Any] = {"__name__": chapter, "display": print}
+    for cell in cells:
+        if cell.cell_type != "code":
+            continue
+        if "parameters" in cell.metadata.get("tags", []):
+            names["run"] = str(run)
+            continue
+        exec(compile(cell.source, f"{chapter}.py", "exec"), names)
+        matplotlib.pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_every_chapter_runs_and_reads_true(name: str, tmp_path: Path, artifacts: Path) -> None:
+    run = run_file(tmp_path, VARIATIONS[name])
+    for chapter in (c for c in CHAPTERS if (NOTEBOOKS / f"{c}.py").is_file()):
+        execute(chapter, run)
+    settings = read_run(run)
+    suffixes, heads, parts = (
+        load(settings, stage) for stage in ("03_suffixes", "04_heads", "04_parts")
+    )
+    assert len(suffixes)
+    assert (suffixes.activation >= settings.keep * suffixes.whole_activation * 0.999).all()
+    rows = ["neuron", "split", "prompt", "input"]
+    whole = heads.groupby(rows).attribution.sum() + parts.groupby(rows).value.sum()
+    total = parts.groupby(rows).total.first()
+    size = heads.groupby(rows).attribution.agg(lambda a: a.abs().sum())
+    size = size + parts.groupby(rows).value.agg(lambda a: a.abs().sum())
+    assert ((whole - total).abs() <= 1e-5 * size).all()
+    assert set(load(settings, "02_neurons").columns) >= {"sound", "selected", "examined"}
+    if name == "neurons by name":
+        assert set(suffixes.neuron) >= {"L1.N3", "L2.N5"}
+    if name == "gated and grouped":
+        assert set(heads.input) == {"gate", "up", "post"}
+        assert pd.Series(suffixes.neuron).str.endswith("-").any()
+
+
+def test_a_chapter_without_its_parents_names_the_one_to_run(
+    tmp_path: Path, artifacts: Path
+) -> None:
+    run = run_file(tmp_path, VARIATIONS["gpt2"])
+    with pytest.raises(LookupsError, match="01_next_token_neurons"):
+        execute("02_prompts", run)
