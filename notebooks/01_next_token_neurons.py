@@ -317,7 +317,7 @@ some = neurons.sample(20, random_state=settings.seed)
 rows = torch.stack(
     [s * model.w_out(a)[i] for a, i, s in zip(some.layer, some["index"], some.sign, strict=True)]
 )
-again = (rows * model.w_u[:, some.token_id.to_numpy()].T).sum(1).numpy(force=True)
+again = (rows * model.w_u[:, some.token_id.to_list()].T).sum(1).numpy(force=True)
 assert np.allclose(again, some.congruence, rtol=1e-4, atol=1e-4)
 assert not neurons[neurons.group == "top"].neuron.isin(list(settings.rejected)).any()
 
