@@ -12,13 +12,33 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from lookups.figures import house_style
 from lookups.paths import PROJECT
+from lookups.site import build_book
 from lookups.views import BOS, LONGEST, PromptText, attention_view, prompt_table, token_view
 
 HOSTILE = (
     "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
 )
+
+
+SAMPLE = "sample"
+"""The id of the run whose book these chapters make."""
+
+
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the sample chapters once in a test session, into `notebooks` of the folder returned."""
+    folder = tmp_path_factory.getbasetemp() / SAMPLE
+    if not folder.exists():
+        write_sample_chapters(folder / "notebooks")
+    return folder
+
+
+def sample_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the book of the sample chapters once in a test session."""
+    folder = sample_folder(tmp_path_factory)
+    return build_book(SAMPLE, folder / "notebooks", folder / "html", default=False).parent
 
 
 def chapter_names() -> list[str]:
@@ -29,6 +49,12 @@ def chapter_names() -> list[str]:
 def write_sample_chapters(folder: Path) -> Path:
     """Write one sample notebook for every chapter into a folder, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LOOKUPS_VIEWS", "linked")
+        return _write(folder)
+
+
+def _write(folder: Path) -> Path:
     glued = _glued_names()
     for number, name in enumerate(chapter_names()):
         cells = [_markdown(f"(sample-{number})=\n# Is this chapter {number}?\n\nA sample.")]

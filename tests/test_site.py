@@ -1,7 +1,6 @@
 """The book: built strictly, self-contained, whole or not at all, and true for every run."""
 
 import json
-import os
 import pkgutil
 import re
 from pathlib import Path
@@ -13,20 +12,19 @@ from lookups.errors import LookupsError
 from lookups.paths import PROJECT
 from lookups.site import STAMP, build_book, site_folder
 from lookups.stages import CHAPTERS
-from sample_chapters import chapter_names, write_sample_chapters
+from sample_chapters import SAMPLE, chapter_names, sample_folder, sample_site, write_sample_chapters
 
 ELSEWHERE = re.compile(r"""(?:src|href|srcset|content)\s*=\s*["'](?:https?:)?//[^"']*["']""")
 
 
 @pytest.fixture(scope="module")
 def chapters(tmp_path_factory) -> Path:
-    os.environ["LOOKUPS_VIEWS"] = "linked"
-    return write_sample_chapters(tmp_path_factory.mktemp("sample") / "notebooks")
+    return sample_folder(tmp_path_factory) / "notebooks"
 
 
 @pytest.fixture(scope="module")
-def site(chapters) -> Path:
-    return build_book("other", chapters, chapters.parent / "html", default=False).parent
+def site(tmp_path_factory) -> Path:
+    return sample_site(tmp_path_factory)
 
 
 def page(site: Path, name: str) -> str:
@@ -70,7 +68,7 @@ def test_words_that_are_true_of_the_default_run_only_are_dropped(site):
     text = page(site, "notebooks/04_heads")
     assert "Only of the default run." not in text
     assert "The end." in text
-    assert "run other" in text
+    assert f"run {SAMPLE}" in text
 
 
 @pytest.mark.slow
@@ -91,7 +89,7 @@ def test_hostile_text_stays_text(site):
 @pytest.mark.slow
 def test_what_has_not_changed_is_not_built_again(site, chapters):
     before = (site / STAMP).stat().st_mtime_ns
-    build_book("other", chapters, site, default=False)
+    build_book(SAMPLE, chapters, site, default=False)
     assert (site / STAMP).stat().st_mtime_ns == before
 
 
@@ -103,7 +101,7 @@ def test_a_warning_fails_the_build_and_leaves_the_former_site(site, chapters, tm
     text = broken.read_text("utf-8").replace("The end.", "See {doc}`nowhere`.")
     broken.write_text(text, "utf-8")
     with pytest.raises(LookupsError, match=r"(?s)not built.*03_suffixes.*nowhere") as caught:
-        build_book("other", tmp_path, site, default=False)
+        build_book(SAMPLE, tmp_path, site, default=False)
     assert "/.book-" not in str(caught.value)
     assert (site / STAMP).is_file()
     assert [path for path in site.parent.iterdir() if path.name.startswith(".book-")] == []

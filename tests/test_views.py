@@ -143,6 +143,10 @@ def test_wrong_shapes_say_what_is_needed():
         attention_view(["a", "b"], uniform(2, 2), ["L0.H0"], name="v")
     with pytest.raises(LookupsError, match=r"tokens need \(2,\)"):
         token_view(["a", "b"], [1.0], name="v")
+    with pytest.raises(LookupsError, match="nothing to show"):
+        attention_view([], np.zeros((0, 0, 0)), [], name="v")
+    with pytest.raises(LookupsError, match="nothing to show"):
+        token_view([], [], name="v")
     with pytest.raises(LookupsError, match="not finite"):
         token_view(["a"], [float("nan")], name="v")
     with pytest.raises(LookupsError, match="letters or digits"):

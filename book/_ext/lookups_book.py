@@ -87,6 +87,13 @@ def as_rst(
     lines[:] = ["".join(map(_piece, re.split(r"(`+[^`]+`+)", line))) for line in lines]
 
 
+def without_settings(
+    app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out pydantic's own attribute, which says nothing about a run file."""
+    return True if name == "model_config" else None
+
+
 def _piece(text: str) -> str:
     if text.startswith("`"):
         return f"``{text.strip('`')}``"
@@ -107,5 +114,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("library", Library)
     app.connect("config-inited", drop_thebe)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
+    app.connect("autodoc-skip-member", without_settings)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

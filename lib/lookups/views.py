@@ -95,6 +95,10 @@ def attention_view(
     query, the position at which neurons are measured.
     """
     values = _numbers(patterns)
+    if not tokens or not head_names:
+        raise LookupsError(
+            f"view {name!r} has nothing to show: give it a token and a head at least"
+        )
     expected = (len(head_names), len(tokens), len(tokens))
     if values.shape != expected:
         raise LookupsError(
@@ -136,6 +140,8 @@ def token_view(
     `series`, such as what each head's attention to every token contributes to the neuron.
     """
     numbers = _numbers(values)
+    if not tokens:
+        raise LookupsError(f"view {name!r} has nothing to show: give it a token at least")
     wanted = (len(tokens), len(series)) if series else (len(tokens),)
     if numbers.shape != wanted:
         raise LookupsError(
@@ -249,8 +255,9 @@ def _prompt_line(row: PromptText) -> str:
 
 
 _TABLE_STYLE = """
-.prompt-table{display:table;width:100%;table-layout:fixed;border-collapse:collapse;margin:1rem 0;
-font-size:.82rem}
+.prompt-table{display:table!important;width:100%!important;table-layout:fixed!important;
+border-collapse:collapse;margin:1rem 0;font-size:.82rem}
+.prompt-table tr{background:none!important}
 .prompt-table th,.prompt-table td{text-align:left!important;vertical-align:top;padding:.35rem .5rem;
 border:0;border-bottom:1px solid #8884;white-space:pre-wrap;overflow-wrap:anywhere}
 .prompt-table td span{font-family:ui-monospace,Menlo,Consolas,monospace}
