@@ -7,7 +7,7 @@ from lookups.names import Neuron
 from tiny import LAYERS, VARIANTS, anatomy, model, random_ids
 
 
-def some_rows(name: str, n: int = 24):
+def some_rows(name: str, n: int = 12):
     one, rng = model(name), np.random.default_rng(7)
     sequences = random_ids(n // 2, seed=11)
     rows = rng.integers(0, len(sequences), n)

@@ -99,6 +99,14 @@ def test_the_pass_finds_what_one_document_at_a_time_finds(name, only_last):
     assert found.successors.sum() == (0 if only_last else sum(readable) - len(docs))
 
 
+def test_what_follows_a_token_is_counted_once_for_all_neurons():
+    docs = TinyDocuments([[1, 2, 2], [9], [3, 2]])
+    successors = scanned("gpt2", docs).successors
+    assert successors[2] == 3
+    assert successors.sum() == 3
+    assert scanned("gpt2", docs, only_last=True).successors.sum() == 0
+
+
 def test_both_signs_of_a_gated_neuron_are_scanned():
     found = scanned("llama", documents(20))
     column = {neuron: place for place, neuron in enumerate(found.neurons)}

@@ -166,7 +166,9 @@ class Parts:
     """d_heads × d_model."""
     b_o: Tensor
     b_v: Tensor
-    """One a query head, flat."""
+    """What a value is when the layer's norm gives zero but for its bias; a query head each, flat.
+
+    Folding a LayerNorm moves its bias into the value bias, so this is the processed value bias."""
     norm: nn.Module
     reads: dict[str, nn.Module]
     mlp: nn.Module
@@ -194,19 +196,22 @@ class Parts:
         return bias if bias is not None else torch.zeros_like(self.norm.weight)
 
 
+@torch.no_grad()
 def parts_of(name: str, hf: nn.Module, layer: int) -> Parts:
     """Find the modules of a layer."""
     zero = torch.zeros(32, dtype=next(hf.parameters()).dtype)
     if name.startswith("gpt2"):
         block = hf.transformer.h[layer]
         attn, mlp = block.attn, block.mlp
-        reads, b_v = {"in": mlp.c_fc}, attn.c_attn.bias[64:]
+        b_v = attn.c_attn.bias[64:] + block.ln_1.bias @ attn.c_attn.weight[:, 64:]
+        reads = {"in": mlp.c_fc}
         return Parts(attn.c_proj, attn.c_proj.weight, attn.c_proj.bias, b_v, block.ln_2, reads, mlp,
                      mlp.c_proj)  # fmt: skip
     if name.startswith("neox"):
         block = hf.gpt_neox.layers[layer]
         attn, mlp = block.attention, block.mlp
-        b_v = attn.query_key_value.bias.reshape(HEADS, 3, -1)[:, 2].flatten()
+        whole = attn.query_key_value.bias + attn.query_key_value.weight @ block.input_layernorm.bias
+        b_v = whole.reshape(HEADS, 3, -1)[:, 2].flatten()
         return Parts(attn.dense, attn.dense.weight.T, attn.dense.bias, b_v,
                      block.post_attention_layernorm, {"in": mlp.dense_h_to_4h}, mlp,
                      mlp.dense_4h_to_h)  # fmt: skip
@@ -219,11 +224,17 @@ def parts_of(name: str, hf: nn.Module, layer: int) -> Parts:
                  {"gate": mlp.gate_proj, "up": mlp.up_proj}, mlp, mlp.down_proj)  # fmt: skip
 
 
+@functools.cache
+@torch.no_grad()
+def anatomy_parts(name: str, dtype: str) -> list[Parts]:
+    return [parts_of(name, plain(name, dtype), layer) for layer in range(LAYERS)]
+
+
 @torch.no_grad()
 def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = True) -> Anatomy:
     """Run plain Hugging Face on one sequence alone and keep every module's part."""
     hf = plain(name, dtype)
-    layers = [parts_of(name, hf, layer) for layer in range(LAYERS)]
+    layers = anatomy_parts(name, dtype)
     inputs, outputs = {}, {}
     watched = [m for p in layers for m in (p.attn_out, p.norm, p.mlp, p.mlp_out, *p.reads.values())]
     base = hf.transformer if name.startswith("gpt2") else None
