@@ -1,7 +1,7 @@
 """The committed outputs are true: executed again they are the same; and the comparison can fail.
 
-That it can fail is shown on the third chapter of the planted run: its parents are executed once,
-then single things are changed and that chapter alone is executed again.
+That it can fail is shown on the third chapter of the planted run, made smaller: its parents are
+executed once, then single things are changed and that chapter alone is executed again.
 """
 
 import re
@@ -10,32 +10,49 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from comparing import Comparison, compare
 from lookups.artifacts import load, save
 from lookups.chain import Chain, chain_of, run_chapters
 from lookups.corpus import digest_as_expected, other_versions
 from lookups.pairs import NOTEBOOKS, chapter_sources
-from lookups.runs import RUNS, read_run
+from lookups.runs import RUNS
 
 pytestmark = pytest.mark.slow
 CHAPTER = "03_suffixes"
+SMALLER = {
+    "id": "small",
+    "layers": [1],
+    "neurons_per_layer": 5,
+    "random_per_layer": 2,
+    "prompts_per_neuron": 5,
+    "spread_per_neuron": {"train": 5, "test": 5},
+}
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory) -> Chain:
-    """The planted run, executed as far as the third chapter."""
+def small(tmp_path_factory) -> Chain:
+    """The planted run made smaller, executed as far as the third chapter."""
+    folder = tmp_path_factory.mktemp("small")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path_factory.mktemp("artifacts")))
-        chain = chain_of("planted")
+        patch.setenv("LOOKUPS_ARTIFACTS", str(folder / "artifacts"))
+        chain = chain_of(write_run(folder / "small.yml"))
         run_chapters(chain, only=["01", "02", "03"])
         yield chain
 
 
+def write_run(path: Path, **changes) -> Path:
+    content = yaml.safe_load((RUNS / "planted.yml").read_text("utf-8")) | SMALLER | changes
+    content["corpus"]["documents"] = 500
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    return path
+
+
 @pytest.fixture
-def copy(planted, tmp_path) -> Path:
+def copy(small, tmp_path) -> Path:
     """A copy of the executed third chapter and of the stages, to be changed."""
-    shutil.copytree(planted.folder, tmp_path / "artifacts" / "planted")
-    return Path(shutil.copy(planted.notebooks / f"{CHAPTER}.ipynb", tmp_path))
+    shutil.copytree(small.folder, tmp_path / "artifacts" / "small")
+    return Path(shutil.copy(small.notebooks / f"{CHAPTER}.ipynb", tmp_path))
 
 
 def compared(notebook: Path) -> Comparison:
@@ -68,20 +85,20 @@ def test_one_stored_digit_changed_is_found(copy):
 
 
 def test_another_share_to_keep_is_found(copy):
-    text = (RUNS / "planted.yml").read_text("utf-8")
-    altered = copy.with_name("altered.yml")
-    altered.write_text(f"{text}\nid: planted\nkeep: 0.5\n", "utf-8")
-    source = copy.read_text("utf-8")
-    assert '"run: str = \\"planted\\"' in source
-    copy.write_text(source.replace('= \\"planted\\"', f'= \\"{altered}\\"'), "utf-8")
+    altered = write_run(copy.with_name("altered.yml"), keep=0.5)
+    stored = copy.read_text("utf-8")
+    line = r'run: str = \\".*?\\"'
+    text, found = re.subn(line, lambda _: f'run: str = \\"{altered}\\"', stored)
+    assert found == 1
+    copy.write_text(text, "utf-8")
     made = compared(copy)
     assert not made.equal
     assert "mismatch" in made.report
 
 
-def test_one_neuron_swapped_for_another_is_found(copy, monkeypatch):
+def test_one_neuron_swapped_for_another_is_found(copy, small, monkeypatch):
     monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(copy.parent / "artifacts"))
-    settings = read_run("planted")
+    settings = small.settings
     prompts = load(settings, "02_prompts")
     first, second = prompts.neuron.drop_duplicates()[:2]
     prompts["neuron"] = prompts.neuron.replace({first: second, second: first})

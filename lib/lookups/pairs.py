@@ -5,6 +5,7 @@ papermill's and no random id, so that two executions of the same chapter are the
 """
 
 import hashlib
+import json
 import os
 import re
 from collections import Counter
@@ -70,7 +71,8 @@ def for_run(notebook: NotebookNode, run: str, *, default: bool) -> NotebookNode:
     cells = [cell for cell in notebook.cells if default or not _default_only(cell)]
     for cell in cells:
         if "parameters" in cell.metadata.get("tags", []) and _RUN_LINE.search(cell.source):
-            cell.source = _RUN_LINE.sub(lambda _: f'run: str = "{run}"', cell.source, count=1)
+            line = f"run: str = {json.dumps(run, ensure_ascii=False)}"
+            cell.source = _RUN_LINE.sub(lambda _: line, cell.source, count=1)  # noqa: B023
             if len(cell.source.splitlines()) == 1:
                 raise LookupsError(
                     "IPython takes a cell of the one line `run: …` for its own command %run; put a "
