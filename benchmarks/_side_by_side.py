@@ -1,0 +1,113 @@
+"""What the three measurements share: which rows are measured, the clock, and the table of results.
+
+The naive way reads one prompt at a time with whole forward passes and full logits; the fast way is
+the library's. Both run in one process on the same rows, so their ratio does not depend on what else
+the machine does as much as seconds do.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lookups.congruence import congruence
+from lookups.documents import Documents, load_documents
+from lookups.model import Model, load_model
+from lookups.names import Neuron
+from lookups.paths import EMBEDDED
+from lookups.runs import read_run
+from lookups.scan import maxima_table, scan
+
+RESULTS = Path(__file__).with_name("results.md")
+HEADING = "| measured | machine | model | rows | naive, s | fast, s | ratio | agreement |"
+RULE = "| --- | --- | --- | --- | ---: | ---: | ---: | --- |"
+GPU_UNKNOWN = "one GPU"
+
+
+class Setting(NamedTuple):
+    """A model with texts that fit it."""
+
+    model: Model
+    documents: Documents
+    layers: Sequence[int]
+
+
+class Rows(NamedTuple):
+    """Prompts with the neuron that each of them fires."""
+
+    neurons: list[Neuron]
+    prompts: list[np.ndarray]
+    whole: list[float]
+
+
+def setting(description: str, *, documents: int) -> tuple[Setting, argparse.Namespace]:
+    """Read the command line and load what it names."""
+    default = "embedded" if (EMBEDDED / "english").is_dir() else "planted"
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--run", default=default, help="a run's id, or a path to its .yml")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
+    parser.add_argument("--documents", type=int, default=documents, help="texts to read")
+    chosen = parser.parse_args()
+    run = read_run(chosen.run)
+    model = load_model(run.model.model_copy(update={"device": chosen.device}))
+    corpus = run.corpus.model_copy(update={"documents": chosen.documents})
+    texts = load_documents(corpus, "train", tokenizer=model.tokenizer, context=model.context)
+    return Setting(model, texts, run.layers), chosen
+
+
+def rows_of(found: Setting, *, neurons: int, prompts: int) -> Rows:
+    """Return the strongest prompts of the most congruent neurons of the last layer."""
+    layer = max(found.layers)
+    order = congruence(found.model.written_by(layer), found.model.w_u).value.argsort(
+        descending=True
+    )
+    every = found.model.neurons([layer])
+    wanted = [every[i] for i in order[:neurons].tolist()]
+    scanned = scan(found.model, found.documents, [layer], strongest=prompts)
+    table = maxima_table(scanned.strongest, scanned, found.documents, wanted)
+    ids = [found.documents.by_key(row.prompt).ids[: row.position + 1] for row in table.itertuples()]
+    return Rows([Neuron.parse(name) for name in table.neuron], ids, table.activation.tolist())
+
+
+def timed(model: Model, measure: Callable[[], Any]) -> tuple[float, Any]:
+    """Return seconds and what was measured."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = measure()
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, result
+
+
+def record(
+    measured: str, found: Setting, rows: str, *, naive: float, fast: float, agreement: str
+) -> None:
+    """Print one line, and write it into the table in place of the last one of its kind."""
+    machine = _machine(found.model)
+    model = Path(found.model.name).name
+    line = (
+        f"| {measured} | {machine} | {model} | {rows} | {naive:.1f} | {fast:.2f} | "
+        f"{naive / fast:.0f} | {agreement} |"
+    )
+    print(line)
+    old = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
+    intro = [text for text in old if not text.startswith("|")]
+    table = {tuple(text.split(" | ")[:2]): text for text in old if text.startswith("| ")}
+    for head in (HEADING, RULE):
+        table.pop(tuple(head.split(" | ")[:2]), None)
+    if found.model.device.type == "cuda":
+        table.pop((f"| {measured}", GPU_UNKNOWN), None)
+    table[(f"| {measured}", machine)] = line
+    body = [HEADING, RULE, *(table[key] for key in sorted(table))]
+    RESULTS.write_text("\n".join([*intro, *body]).strip() + "\n", "utf-8")
+
+
+def _machine(model: Model) -> str:
+    if model.device.type == "cuda":
+        return f"one {torch.cuda.get_device_name(model.device)}"
+    return f"{len(os.sched_getaffinity(0))}-core CPU"
