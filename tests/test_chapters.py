@@ -61,7 +61,9 @@ def run_file(folder: Path, variation: dict[str, Any]) -> Path:
     if "neurons" in variation:
         settings["neurons"] = variation["neurons"]
     if "own" in variation:
-        (folder / "mine.txt").write_text("\n".join(line[:40] for line in lines[:20]), "utf-8")
+        (folder / "mine.txt").write_text(
+            "\n".join(" ".join(line.split()[:9]) for line in lines[:20]), "utf-8"
+        )
         settings |= {"prompts": "mine.txt"}
     path = folder / "tiny.yml"
     path.write_text(yaml.safe_dump(settings), "utf-8")
@@ -85,19 +87,20 @@ def execute(chapter: str, run: Path) -> None:
 @pytest.mark.parametrize("name", VARIATIONS)
 def test_every_chapter_runs_and_reads_true(name: str, tmp_path: Path, artifacts: Path) -> None:
     run = run_file(tmp_path, VARIATIONS[name])
-    for chapter in (c for c in CHAPTERS if (NOTEBOOKS / f"{c}.py").is_file()):
+    for chapter in CHAPTERS:
         execute(chapter, run)
     settings = read_run(run)
     suffixes, heads, parts = (
         load(settings, stage) for stage in ("03_suffixes", "04_heads", "04_parts")
     )
     assert len(suffixes)
-    assert (suffixes.activation >= settings.keep * suffixes.whole_activation * 0.999).all()
+    if settings.protocol == "sound":  # the paper measures its share without a BOS
+        assert (suffixes.activation >= settings.keep * suffixes.whole_activation * 0.999).all()
     rows = ["neuron", "split", "prompt", "input"]
-    whole = heads.groupby(rows).attribution.sum() + parts.groupby(rows).value.sum()
+    values = pd.concat([heads.rename(columns={"attribution": "value"}), parts])
+    whole = values.groupby(rows).value.sum()  # in layer 0 of parallel blocks no head is among them
+    size = values.assign(value=values.value.abs()).groupby(rows).value.sum()
     total = parts.groupby(rows).total.first()
-    size = heads.groupby(rows).attribution.agg(lambda a: a.abs().sum())
-    size = size + parts.groupby(rows).value.agg(lambda a: a.abs().sum())
     assert ((whole - total).abs() <= 1e-5 * size).all()
     assert set(load(settings, "02_neurons").columns) >= {"sound", "selected", "examined"}
     if name == "neurons by name":
