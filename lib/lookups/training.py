@@ -243,7 +243,9 @@ d_mlp {recipe["d_mlp"]}, context {recipe["context"]}, vocabulary {recipe["vocabu
 {record["tokens"] / data["train_tokens"]:.1f} passes over {data["train_tokens"] / 1e6:.2f} M |
 | held-out loss | {last["val_loss"]} nats a token, {last["bits_per_byte"]} bits a byte |
 | neurons followed by their token, a layer | {", ".join(map(str, last["followed"]))} |
-| precision | half (float16); trained in float32 with bfloat16 autocast |
+| precision | half (float16); trained in float32{" with bfloat16 autocast" if recipe["bf16"] else ""} |
+| optimizer | {"Muon and AdamW" if recipe["optimizer"] == "muon" else "AdamW"} |
+| corpus | digest `{data["corpus"][:16]}…` (`training.json` has it whole) |
 
 Every sequence begins with the token of id 0, exactly once. The unembedding is not tied to the
 embedding. `training.json` holds the recipe and the whole curve, `token_counts.json` how often each
@@ -254,6 +256,8 @@ English prose from the docstrings and comments of published Python packages (the
 this project names them, with versions). These texts belong to their authors and are under the
 packages' licences: BSD, Apache-2.0, MIT and PSF-style. The corpus is not shipped; anyone can
 harvest it again from the packages. The held-out text comes from other files of the same packages.
+Where the digest above is not that of the corpus the book reads, cleaning rules changed after
+training; files fall into the same splits all the same.
 
 ## Limits
 It knows the register of technical documentation and little else, states things that are not so,
