@@ -27,9 +27,9 @@ def test_the_clues_of_a_prompt_are_its_tokens_and_its_last_places():
 def test_a_vote_is_the_log_of_the_two_shares():
     prompts = [{Clue(1, 0)}, {Clue(1, 0), Clue(2, 0)}, {Clue(2, 0)}, {Clue(3, 0)}]
     given = votes(prompts, [True, True, False, False])
-    assert given[Clue(1, 0)] == pytest.approx(log((1 + 0.25) / 0.25))
+    assert given[Clue(1, 0)] == pytest.approx(log((1 + 0.1) / 0.1))
     assert given[Clue(2, 0)] == pytest.approx(0)
-    assert given[Clue(3, 0)] == pytest.approx(log(0.25 / (0.5 + 0.25)))
+    assert given[Clue(3, 0)] == pytest.approx(log(0.1 / (0.5 + 0.1)))
 
 
 def test_an_unseen_clue_votes_nothing_however_uneven_the_kinds():

@@ -17,6 +17,9 @@ from lookups.sequences import Ids
 
 ANYWHERE = -1
 
+FLOOR = 0.1
+"""Added to both shares, so that a clue seen once or twice has little weight."""
+
 
 class Clue(NamedTuple):
     """One thing that can be seen in a prompt."""
@@ -40,7 +43,7 @@ def clues(ids: Ids, *, places: int = 4) -> frozenset[Clue]:
 def votes(prompts: Sequence[Collection[Clue]], active: Collection) -> Votes:
     """Return every clue's vote: log of its share among active over that among inactive prompts.
 
-    Shares are kept from zero by one part in the number of prompts.
+    `FLOOR` is added to both shares.
 
     Raises:
         ValueError: there is no prompt of one of the two kinds.
@@ -98,6 +101,5 @@ def _counted(
 def _vote(
     clue: Clue, counts: Mapping[bool, Mapping[Clue, int]], sizes: Mapping[bool, int]
 ) -> float:
-    floor = 1 / (sizes[True] + sizes[False])
-    shares = (counts[kind].get(clue, 0) / sizes[kind] + floor for kind in (True, False))
-    return log(next(shares) / next(shares))
+    active, inactive = (counts[kind].get(clue, 0) / sizes[kind] for kind in (True, False))
+    return log((active + FLOOR) / (inactive + FLOOR))
