@@ -11,7 +11,11 @@ from jaxtyping import install_import_hook
 
 install_import_hook("lookups", "beartype.beartype")  # before anything imports lookups
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+hypothesis.settings.register_profile("lookups", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("lookups")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the hub, and none should wait for it
 for room in ("ARTIFACTS", "DATA", "MODELS"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from lookups.congruence import congruence, isotropic_null, percentile_in, rotation_null
 from tiny import ARCHITECTURES, model
 
@@ -26,7 +27,7 @@ def integers(shape, seed) -> torch.Tensor:
     return torch.randint(-2, 3, shape, generator=generator).float()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 45), st.booleans())
 def test_blocks_find_the_maximum_of_the_whole_matrix_ties_included(seed, vocab, block, masked):
     directions, w_u = integers((7, 3), seed), integers((3, vocab), seed + 1)
@@ -58,6 +59,11 @@ def test_minus_a_gated_neuron_writes_what_the_neuron_takes_away():
     lowest = (one.w_out(1) @ one.w_u).min(dim=1)
     assert torch.allclose(both.value[one.d_mlp :], -lowest.values, rtol=1e-5)
     assert torch.equal(both.token_id[one.d_mlp :], lowest.indices)
+
+
+def test_shapes_are_checked_while_tests_run():
+    with pytest.raises(TypeCheckError, match="d_model vocab"):
+        congruence(torch.ones(2, 3), torch.ones(4, 5))
 
 
 def test_no_eligible_token():
