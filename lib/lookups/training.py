@@ -243,7 +243,7 @@ d_mlp {recipe["d_mlp"]}, context {recipe["context"]}, vocabulary {recipe["vocabu
 {record["tokens"] / data["train_tokens"]:.1f} passes over {data["train_tokens"] / 1e6:.2f} M |
 | held-out loss | {last["val_loss"]} nats a token, {last["bits_per_byte"]} bits a byte |
 | neurons followed by their token, a layer | {", ".join(map(str, last["followed"]))} |
-| precision | half (float16); trained in float32{" with bfloat16 autocast" if recipe["bf16"] else ""} |
+| precision | half (float16); trained in {"bfloat16 autocast" if recipe["bf16"] else "float32"} |
 | optimizer | {"Muon and AdamW" if recipe["optimizer"] == "muon" else "AdamW"} |
 | corpus | digest `{data["corpus"][:16]}…` (`training.json` has it whole) |
 
