@@ -59,6 +59,8 @@ def _write(folder: Path) -> Path:
     for number, name in enumerate(chapter_names()):
         cells = [_markdown(f"(sample-{number})=\n# Is this chapter {number}?\n\nA sample.")]
         cells += [_glue(key) for key in sorted(glued.get(name, ()))]
+        if number == 1:
+            cells += [_markdown(f"$$ x $$ ({label})") for label in sorted(_missing_equations())]
         if number == 4:
             cells += [_figure()]
         if number == 5:
@@ -83,6 +85,12 @@ def _glued_names() -> dict[str, set[str]]:
         for name, key in re.findall(r"notebooks/(\w+)(?:\.ipynb)?::([\w-]+)", text):
             found.setdefault(name, set()).add(key)
     return found
+
+
+def _missing_equations() -> set[str]:
+    """The equations that prose pages refer to and chapters define."""
+    pages = "\n".join(page.read_text("utf-8") for page in (PROJECT / "book").glob("*.md"))
+    return set(re.findall(r"{eq}`([\w-]+)`", pages)) - set(re.findall(r":label: (\S+)", pages))
 
 
 def _shown(name: str) -> list[dict]:
@@ -142,7 +150,9 @@ def _figure() -> dict:
         file = BytesIO()
         figure.savefig(file, metadata={"Software": None})
         plt.close(figure)
-    cell = _code("draw()", {"image/png": b64encode(file.getvalue()).decode()}, "hide-input")
+    cell = _code("draw()", _table(2), "hide-input")
+    picture = {"image/png": b64encode(file.getvalue()).decode(), "text/plain": "a figure"}
+    cell["outputs"].append({"output_type": "display_data", "data": picture, "metadata": {}})
     cell["metadata"]["mystnb"] = {
         "figure": {"caption": "Read it upwards.", "name": "fig-sample"},
         "image": {"alt": "A line."},

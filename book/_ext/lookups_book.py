@@ -13,6 +13,8 @@ from pathlib import Path
 import lookups
 from docutils import nodes
 from docutils.statemachine import StringList
+from markdown_it.tree import SyntaxTreeNode
+from myst_nb.sphinx_ import SphinxNbRenderer
 from lookups.view_html import BUNDLE, bundle_path
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
@@ -70,6 +72,26 @@ class Library(SphinxDirective):
         return sections
 
 
+def caption_pictures_only() -> None:
+    """Give a cell's caption and name to its picture, and not to the table beside it as well.
+
+    myst-nb wraps every output of such a cell into a figure of the same name, which is an error
+    where a cell draws a figure and returns the numbers that it drew.
+    """
+    render = SphinxNbRenderer._render_nb_cell_code_outputs
+
+    def one_by_one(self: SphinxNbRenderer, token: SyntaxTreeNode, outputs: list) -> None:
+        metadata = token.meta["metadata"]
+        without = {k: v for k, v in metadata.get("mystnb", {}).items() if k != "figure"}
+        for output in outputs:
+            picture = any(mime.startswith("image/") for mime in output.get("data", {}))
+            token.meta["metadata"] = metadata if picture else {**metadata, "mystnb": without}
+            render(self, token, [output])
+        token.meta["metadata"] = metadata
+
+    SphinxNbRenderer._render_nb_cell_code_outputs = one_by_one
+
+
 def drop_thebe(app: Sphinx, config: object) -> None:
     """Unhook sphinx-thebe, which would write another host's address into every page."""
     for listeners in app.events.listeners.values():
@@ -111,6 +133,7 @@ def copy_scripts(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Hook everything into Sphinx."""
+    caption_pictures_only()
     app.add_directive("library", Library)
     app.connect("config-inited", drop_thebe)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
