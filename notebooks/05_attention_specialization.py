@@ -148,8 +148,7 @@ side_by_side(by_hand) if by_hand else NOTHING
 # Before we ask a reader we ask a simpler judge. Every *clue* in a prompt votes: a token anywhere in
 # it, or a token at one of its last four places. The weight of a vote is the logarithm of the clue's
 # share among active prompts over its share among inactive ones, a tenth added to both
-# ({func}`~lookups.wording.votes`).
-# For the pair above, the strongest votes of both kinds:
+# ({func}`~lookups.wording.votes`). For the pair above, the strongest votes of both kinds:
 
 
 # %%
@@ -247,8 +246,8 @@ pd.DataFrame(
 # ## The clearest pairs
 #
 # From now on *clearest* means: the {glue:text}`shown-pairs` pairs with the highest score on `train`,
-# left out, at most two of one neuron; of equal ones first the one whose kinds lie further apart. The test
-# split has no say in it.
+# left out, at most two of one neuron; of equal ones first the one whose kinds lie further apart.
+# The test split has no say in it.
 
 # %%
 MOST, PER_NEURON = 15, 2
@@ -267,13 +266,14 @@ clearest.assign(token=clearest.neuron.map(neurons.token))[
 
 # %%
 different = list(clearest.drop_duplicates("neuron").itertuples())
+NO_FURTHER = Markdown("*There is no kept pair of a further neuron.*") if different else NOTHING
 side_by_side(different[0]) if different else NOTHING
 
 # %%
-side_by_side(different[1]) if len(different) > 1 else NOTHING
+side_by_side(different[1]) if len(different) > 1 else NO_FURTHER
 
 # %%
-side_by_side(different[2]) if len(different) > 2 else NOTHING
+side_by_side(different[2]) if len(different) > 2 else NO_FURTHER
 
 # %% [markdown]
 # ## Where it looks, and what it brings
@@ -463,8 +463,8 @@ reading = (
 if strength[False] < strength[True] - 0.1:
     reading += "Where these heads are inactive, their attention is less sure of its place."
 elif ratio < 0.5:
-    reading += "They look as hard where they are inactive, and find nothing the neuron cares for: "
-    reading += "what they find decides, not how hard they look."
+    reading += "They look as hard where they are inactive, and bring less than half as much: what "
+    reading += "they find tells the two kinds of prompt apart, not how hard they look."
 else:
     reading += (
         "Neither how hard they look nor what the most seen position brings tells the two apart."
@@ -629,19 +629,17 @@ pd.concat([overlap.head(5), overlap[5:].tail(5)]).reset_index(drop=True).round(2
 turns, both = int((overlap.r < -0.3).sum()), int((overlap.r > 0.3).sum())
 glue("heads-take-turns", turns, display=False)
 glue("heads-together", both, display=False)
-if not len(overlap):
-    reading = "No neuron has two kept heads, so no two heads can be compared."
-elif turns > both:
-    reading = "Taking turns is the commoner case: one neuron, several contexts, a head for each."
+if turns > both:
+    reading = "Taking turns is the commoner case, as if each head stood for contexts of its own."
 elif both > turns:
-    reading = (
-        "Acting together is the commoner case: a neuron's heads tend to read the same contexts."
-    )
+    reading = "Acting together is the commoner case, as if the heads read the same contexts."
 else:
     reading = "Neither case is the commoner one."
 Markdown(
     f"Of {len(overlap)} pairs of heads kept for the same neuron, {turns} take turns (r below -0.3) "
     f"and {both} act together (r above 0.3). {reading}"
+    if len(overlap)
+    else "No neuron has two kept heads, so no two heads can be compared."
 )
 
 # %% [markdown]

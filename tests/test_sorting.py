@@ -174,6 +174,15 @@ def placeholder(stage: str) -> pd.DataFrame:
     return pd.DataFrame({name: [0] for name in stage_named(stage).columns})
 
 
+@pytest.mark.parametrize("text", [None, "- a list", "1: [", "AABB"])
+def test_files_without_verdicts_say_what_to_write(text, tmp_path):
+    path = tmp_path / "said.yml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(LookupsError, match="holds no verdicts; write lines such as"):
+        read_verdicts(path)
+
+
 def test_an_unknown_command_says_what_there_is():
     with pytest.raises(LookupsError, match=r"export RUN FOLDER \| record RUN VERDICTS"):
         main(["sort"])

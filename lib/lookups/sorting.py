@@ -35,9 +35,12 @@ def as_markdown(deck: pd.DataFrame) -> str:
 
 
 def read_verdicts(path: Path | None) -> dict[str, str]:
-    """Return recorded verdicts by item digest; none if there is no record."""
-    content = yaml.safe_load(path.read_text("utf-8")) if path is not None else None
-    return dict((content or {}).get("verdicts") or {})
+    """Return recorded verdicts by item digest; none if there is no record.
+
+    Raises:
+        LookupsError: the record cannot be read.
+    """
+    return {} if path is None else dict(_mapping(path).get("verdicts") or {})
 
 
 def verdicts_of(deck: pd.DataFrame, answers: Mapping) -> dict[str, str]:
@@ -70,8 +73,8 @@ def main(arguments: list[str]) -> str:
             path.write_text(as_markdown(load(read_run(run), "05_deck")), "utf-8")
             return f"{path}: give this to a reader who has seen neither the book nor the tables"
         case ["record", run, file]:
-            settings, answers = read_run(run), yaml.safe_load(Path(file).read_text("utf-8"))
-            verdicts = verdicts_of(load(settings, "05_deck"), answers)
+            settings = read_run(run)
+            verdicts = verdicts_of(load(settings, "05_deck"), _mapping(Path(file)))
             path = settings.verdicts or RECORDS / f"{settings.id}.sort.yml"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_RECORD_HEAD + yaml.safe_dump({"verdicts": verdicts}), "utf-8")
@@ -87,13 +90,25 @@ _RECORD_HEAD = """\
 _INSTRUCTIONS = f"""\
 # A blind sort
 
-Each item has two groups of prompts, A and B, and {SORT} more. Every prompt ends in the same word,
-which is set in «marks». Something was active on the prompts of A and not on those of B. Read them,
-think of what sets A apart, and say for each of the {SORT}, in order, whether it belongs to A or to
-B. There may be more of the one than of the other, and there may be nothing to be found. Prompts are
-cut on the left, and may begin in the middle of a word; ⏎ stands for a line break.
+Each item has two groups of prompts, A and B, and {SORT} more. The word in «marks» is the same
+throughout an item: it was put at the end of every prompt, whatever came next in the text. Something
+was active on the prompts of A, before that word, and not on those of B. Read them, think of what
+sets A apart, and say for each of the {SORT}, in order, whether it belongs to A or B. There may be
+more of the one than of the other, and there may be nothing to be found. Prompts are cut on the
+left, and may begin in the middle of a word; ⏎ stands for a line break.
 
 Write a file with one line an item, its number and {SORT} letters, such as `1: ABBABAABBA`."""
+
+
+def _mapping(path: Path) -> dict:
+    """Read a YAML file of keys and values; an empty file has none."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = "nothing readable"
+    if not isinstance(content, dict | None):
+        raise LookupsError(f"{path} holds no verdicts; write lines such as '1: ABBABAABBA'")
+    return content or {}
 
 
 def _line(row) -> str:
