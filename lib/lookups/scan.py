@@ -27,6 +27,9 @@ from lookups.sequences import Batch, batches_by_length
 BANDS = 16
 """Bands of activation to the octave: for all neurons the edges are powers of 2 ** (1 / BANDS)."""
 
+SETTLE = 512
+"""Documents after which kept maxima are sorted out: rarely, since sorting costs much of a scan."""
+
 
 class Maxima(NamedTuple):
     """Documents kept for each neuron; a slot that nothing fills holds activation -inf."""
@@ -86,6 +89,16 @@ def scan(
             "give documents of two tokens or more"
         )
     lengths = [len(documents[row].ids) for row in usable]
+    waiting: list[Maxima] = []
+
+    def settle() -> None:
+        nonlocal best, bands
+        if waiting:
+            found = _joined(*waiting)
+            best = _strongest(_joined(best, found), numbers, strongest)
+            bands = _banded(_joined(bands, found), lots, per_band)
+            waiting.clear()
+
     for some in batches_by_length(lengths, tokens=tokens_per_batch):
         rows = [usable[i] for i in some]
         batch = model.batch([documents[row].ids for row in rows])
@@ -93,10 +106,12 @@ def scan(
         if not only_last:
             following = batch.ids[:, 1:][may_be[:, :-1]]
             successors += torch.bincount(following, minlength=model.d_vocab)
-        found = _batch_maxima(model, batch, may_be, layers, torch.tensor(rows).to(model.device))
-        best = _strongest(_joined(best, found), numbers, strongest)
-        bands = _banded(_joined(bands, found), lots, per_band)
+        read = torch.tensor(rows, device=model.device)
+        waiting.append(_batch_maxima(model, batch, may_be, layers, read))
+        if sum(len(one.document) for one in waiting) >= SETTLE:
+            settle()
         progress(len(rows))
+    settle()
     return Scan(neurons, best, bands, successors.cpu())
 
 
@@ -154,18 +169,19 @@ def _batch_maxima(
     model: Model, batch: Batch, may_be: Tensor, layers: Sequence[int], rows: Tensor
 ) -> Maxima:
     """Each document's maximum of every neuron, in the order of `model.neurons(layers)`."""
+    never = ~may_be
     value: dict[int, list[Tensor]] = {}
     column: dict[int, list[Tensor]] = {}
 
     def take_maximum(layer: int) -> Callable[[Tensor], None]:
         def take(post: Float[Tensor, "prompt pos d_mlp"]) -> None:
-            never = ~may_be[:, :, None]
             value[layer], column[layer] = [], []
             for sign in model.signs:
-                masked = _rounded(post * sign).masked_fill(never, -torch.inf)
-                where = masked.argmax(dim=1)  # the first of equals
-                column[layer].append(where)
-                value[layer].append(masked.gather(1, where[:, None, :]).squeeze(1))
+                signed = _rounded(post * sign)
+                signed[never] = -torch.inf
+                largest = signed.max(dim=1)  # the first of equals
+                value[layer].append(largest.values)
+                column[layer].append(largest.indices)
 
         return take
 
@@ -176,10 +192,11 @@ def _batch_maxima(
     return Maxima(values, documents, columns - 1)
 
 
-def _rounded(activation: Tensor) -> Tensor:
-    """Round to 15 significant bits: float32 has 24, of which the last few are noise."""
-    bits = activation.float().contiguous().view(torch.int32)
-    return ((bits + (1 << 8)) & ~((1 << 9) - 1)).view(torch.float32)
+def _rounded(signed: Tensor) -> Tensor:
+    """Round a tensor of one's own to 15 significant bits of float32's 24: the rest is noise."""
+    rounded = signed.float().contiguous()
+    rounded.view(torch.int32).add_(1 << 8).bitwise_and_(~((1 << 9) - 1))
+    return rounded
 
 
 def _nothing(slots: int, neurons: int, device: torch.device) -> Maxima:
@@ -188,8 +205,8 @@ def _nothing(slots: int, neurons: int, device: torch.device) -> Maxima:
     return Maxima(empty, nowhere, nowhere.clone())
 
 
-def _joined(first: Maxima, second: Maxima) -> Maxima:
-    return Maxima(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+def _joined(*maxima: Maxima) -> Maxima:
+    return Maxima(*(torch.cat(parts) for parts in zip(*maxima, strict=True)))
 
 
 def _order(*keys: Tensor) -> Int[Tensor, "slot neuron"]:
