@@ -32,6 +32,7 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 from scipy.stats import binomtest, fisher_exact
+from sklearn.metrics import roc_auc_score
 
 from lookups.artifacts import Stopwatch, load, save
 from lookups.attention import Look, look
@@ -54,7 +55,6 @@ from lookups.views import (
 from lookups.wording import (
     ANYWHERE,
     Clue,
-    balanced_accuracy,
     clues,
     tallies_left_out,
     tally,
@@ -143,12 +143,64 @@ by_hand = next(widest.itertuples(), None)
 side_by_side(by_hand) if by_hand else NOTHING
 
 # %% [markdown]
+# ## The clearest pairs
+#
+# A head may be called active on some prompts and not on others because its attribution hovers about
+# the bound of the rule. It is a better candidate when the two kinds lie apart: the difference of
+# the mean attributions, in standard deviations within a kind, over the training prompts.
+
+
+# %%
+def apart(rows: pd.DataFrame) -> float:
+    kinds = [rows.attribution[rows.active == kind] for kind in (True, False)]
+    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
+    enough = min(map(len, kinds)) >= LEARN and within > 0
+    return float(kinds[0].mean() - kinds[1].mean()) / within if enough else np.nan
+
+
+kept["apart"] = [apart(prompts_of(pair, "train")) for pair in kept.itertuples()]
+glue("learn", LEARN, display=False)
+
+# %% [markdown]
+# It is asked of pairs with at least {glue:text}`learn` training prompts of each kind. From now on
+# *clearest* means: the {glue:text}`shown-pairs` pairs that lie furthest apart, at most
+# {glue:text}`per-neuron` of one neuron, equals in the order of their names. No word of the prompts
+# and nothing of the test split has a say in it; the last column is what the same measure gives there.
+
+# %%
+MOST, PER_NEURON = 15, 2
+glue("shown-pairs", MOST, display=False)
+glue("per-neuron", PER_NEURON, display=False)
+ranked = kept.sort_values(["apart", "neuron", "head"], ascending=[False, True, True])
+clearest = ranked.groupby("neuron", sort=False).head(PER_NEURON).head(MOST).reset_index(drop=True)
+best = list(clearest.itertuples())
+clearest.assign(
+    token=clearest.neuron.map(neurons.token).map(readable),
+    apart_on_test=[apart(prompts_of(pair, "test")) for pair in best],
+)[["neuron", "token", "head", "n_prompts", "share", "apart", "apart_on_test"]].round(2)
+
+# %% [markdown]
+# The three clearest of different neurons, or as many as there are, in their strongest training
+# prompts:
+
+# %%
+different = list(clearest.drop_duplicates("neuron").itertuples())
+NO_FURTHER = Markdown("*There is no kept pair of a further neuron.*") if different else NOTHING
+side_by_side(different[0]) if different else NOTHING
+
+# %%
+side_by_side(different[1]) if len(different) > 1 else NO_FURTHER
+
+# %%
+side_by_side(different[2]) if len(different) > 2 else NO_FURTHER
+
+# %% [markdown]
 # ## Do words tell?
 #
 # Before we ask a reader we ask a simpler judge. Every *clue* in a prompt votes: a token anywhere in
 # it, or a token at one of its last four places. The weight of a vote is the logarithm of the clue's
 # share among active prompts over its share among inactive ones, a tenth added to both
-# ({func}`~lookups.wording.votes`). For the pair above, the strongest votes of both kinds:
+# ({func}`~lookups.wording.votes`). For the clearest pair, the strongest votes of both kinds:
 
 
 # %%
@@ -167,113 +219,75 @@ def ballot(pair) -> pd.DataFrame:
     return table.sort_values(["vote", "clue"], ascending=[False, True])
 
 
-if by_hand:
-    table = ballot(by_hand)
+if best:
+    table = ballot(best[0])
     table = pd.concat([table.head(4), table.tail(4)])
     strongest = table.assign(clue=table.clue.map(in_words)).set_index("clue").round(2)
-strongest if by_hand else NOTHING
+strongest if best else NOTHING
 
 # %% [markdown]
-# A prompt with a positive sum of votes is called active. On `train` each prompt is judged by the
-# votes of the others; on `test`, by those of all training prompts. The score is the mean of the
-# shares of active and of inactive prompts that are called right: one half is chance. A pair needs
-# at least {glue:text}`learn` training prompts of each kind to be judged. Beside the score stands
-# how far apart the attributions of the two kinds lie, in standard deviations within a kind.
+# The more votes for active a prompt gets, the more likely should it be active. The score is the
+# chance that of two prompts, one of each kind, the active one gets more: one half says nothing. On
+# `train` each prompt is judged by the votes of the others; on `test`, by those of all training
+# prompts. The same is done with the labels of each split shuffled; what they reach is chance.
+
 
 # %%
-glue("learn", LEARN, display=False)
+def score(tallies, active: pd.Series) -> float:
+    return roc_auc_score(active, np.round(tallies, 9)) if active.nunique() == 2 else np.nan
 
 
 def judged(train: pd.DataFrame, test: pd.DataFrame) -> tuple[float, float]:
     """How well words tell active from inactive prompts, on train (left out) and on test."""
-    if train.active.sum() < LEARN or (~train.active).sum() < LEARN:
+    if min(train.active.sum(), (~train.active).sum()) < LEARN:
         return np.nan, np.nan
     seen, held_out = (rows.token_ids.map(clues).tolist() for rows in (train, test))
     given = votes(seen, train.active)
-    on_train = balanced_accuracy(tallies_left_out(seen, train.active), train.active)
-    return on_train, balanced_accuracy([tally(one, given) for one in held_out], test.active)
+    on_train = score(tallies_left_out(seen, train.active), train.active)
+    return on_train, score([tally(one, given) for one in held_out], test.active)
 
-
-def apart(rows: pd.DataFrame) -> float:
-    kinds = [rows.attribution[rows.active == kind] for kind in (True, False)]
-    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
-    return float(kinds[0].mean() - kinds[1].mean()) / within if within > 0 else np.nan
-
-
-# %% [markdown]
-# The same is done with the labels of each split shuffled. What shuffled pairs reach is chance:
 
 # %%
 random = np.random.default_rng(settings.seed)
 scores = []
 for pair in kept.itertuples():
-    train, test = (prompts_of(pair, split) for split in ("train", "test"))
-    shuffled = [rows.assign(active=random.permutation(rows.active)) for rows in (train, test)]
-    scores.append((*judged(train, test), apart(train), *judged(*shuffled)))
-names = ["words", "words_test", "apart", "shuffled", "shuffled_test"]
+    both = [prompts_of(pair, split) for split in ("train", "test")]
+    shuffled = [rows.assign(active=random.permutation(rows.active)) for rows in both]
+    scores.append((*judged(*both), *judged(*shuffled)))
+names = ["words", "words_test", "shuffled", "shuffled_test"]
 kept[names] = np.array(scores, dtype=float).reshape(len(kept), len(names))
+is_clearest = kept.set_index(["neuron", "head"]).index.isin(clearest.set_index(["neuron", "head"]).index)  # fmt: skip
 
 # %% [markdown]
 # Points to the upper right in {numref}`fig-words` are pairs whose contexts can be told by their
-# words on text that had no say in it.
+# words on text that had no say in it. Are the clearest pairs, which no word chose, among them?
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "How well votes of words tell a pair's active from its inactive prompts: on training prompts left out (across) and on held-out prompts (up). Crosses have shuffled labels. Read how far the dots lie above and to the right of the crosses.", "name": "fig-words"}, "image": {"alt": "Scatter of word scores on train and test, for pairs and for shuffled labels"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How well votes of words tell a pair's active from its inactive prompts: on training prompts left out (across) and on held-out prompts (up). Crosses have shuffled labels. Read how far the dots lie above and to the right of the crosses, and whether the filled ones lie furthest.", "name": "fig-words"}, "image": {"alt": "Scatter of word scores on train and test, for pairs and for shuffled labels"}}
 figure, axis = plt.subplots(figsize=(4.6, 4.2))
 axis.axhline(0.5, color="black", linewidth=0.8)
 axis.axvline(0.5, color="black", linewidth=0.8)
-axis.plot(kept.shuffled, kept.shuffled_test, "x", color=COLOURS["grey"], label="shuffled labels")
-axis.plot(kept.words, kept.words_test, "o", color=COLOURS["blue"], alpha=0.7, label="kept pairs")
+groups = {
+    "shuffled labels": kept[["shuffled", "shuffled_test"]],
+    "other kept pairs": kept.loc[~is_clearest, ["words", "words_test"]],
+    "clearest pairs": kept.loc[is_clearest, ["words", "words_test"]],
+}
+looks = [("x", "grey", "full"), ("o", "blue", "none"), ("o", "blue", "full")]
+for (name, table), (marker, colour, fill) in zip(groups.items(), looks, strict=True):
+    axis.plot(*table.T.to_numpy(), marker, color=COLOURS[colour], fillstyle=fill, label=name)
 axis.set(xlabel="score on train, left out", ylabel="score on test", xlim=(0, 1.03), ylim=(0, 1.03))
 axis.legend(loc="lower left")
 plt.show()
-both = {
-    "kept pairs": kept[["words", "words_test"]],
-    "labels shuffled": kept[["shuffled", "shuffled_test"]],
-}
 pd.DataFrame(
     {
         name: {
-            "pairs judged": int(table.iloc[:, 0].notna().sum()),
-            "mean on train": round(float(table.iloc[:, 0].mean()), 2),
             "pairs judged on test": int(table.iloc[:, 1].notna().sum()),
-            "mean on test": round(float(table.iloc[:, 1].mean()), 2),
+            "median on train": round(float(table.iloc[:, 0].median()), 2),
+            "median on test": round(float(table.iloc[:, 1].median()), 2),
+            "0.75 or more on test": int((table.iloc[:, 1] >= 0.75).sum()),
         }
-        for name, table in both.items()
+        for name, table in groups.items()
     }
 ).T
-
-# %% [markdown]
-# ## The clearest pairs
-#
-# From now on *clearest* means: the {glue:text}`shown-pairs` pairs with the highest score on `train`,
-# left out, at most two of one neuron; of equal ones first the one whose kinds lie further apart.
-# The test split has no say in it.
-
-# %%
-MOST, PER_NEURON = 15, 2
-glue("shown-pairs", MOST, display=False)
-by_clearness = ["words", "apart", "neuron", "head"]
-ranked = kept.sort_values(by_clearness, ascending=[False, False, True, True])
-clearest = ranked.groupby("neuron", sort=False).head(PER_NEURON).head(MOST).reset_index(drop=True)
-best = list(clearest.itertuples())
-clearest.assign(token=clearest.neuron.map(neurons.token))[
-    ["neuron", "token", "head", "n_prompts", "share", "words", "words_test", "apart"]
-].round(2)
-
-# %% [markdown]
-# The three clearest of different neurons, or as many as there are, in their strongest training
-# prompts:
-
-# %%
-different = list(clearest.drop_duplicates("neuron").itertuples())
-NO_FURTHER = Markdown("*There is no kept pair of a further neuron.*") if different else NOTHING
-side_by_side(different[0]) if different else NOTHING
-
-# %%
-side_by_side(different[1]) if len(different) > 1 else NO_FURTHER
-
-# %%
-side_by_side(different[2]) if len(different) > 2 else NO_FURTHER
 
 # %% [markdown]
 # ## Where it looks, and what it brings
@@ -589,7 +603,9 @@ else:
     reading = f"correlate at {same:.2f} (median), those of different tokens at {other:.2f}. " + (
         "A token's neurons share their heads more than neurons in general do."
         if same - other > 0.1
-        else "Sharing a token makes neurons no more alike in the heads that feed them."
+        else "A token's neurons are fed by different heads more than neurons in general are."
+        if same - other < -0.1
+        else "Sharing a token makes neurons no more and no less alike in the heads that feed them."
     )
 Markdown(f"The profiles of two neurons of one token {reading}")
 

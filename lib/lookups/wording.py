@@ -72,18 +72,6 @@ def tallies_left_out(prompts: Sequence[Collection[Clue]], active: Collection) ->
     return np.array(found)
 
 
-def balanced_accuracy(tallies: Collection, active: Collection) -> float:
-    """Return the mean share of active and of inactive prompts told right; a tally of 0 is half.
-
-    Not-a-number where one of the two kinds is missing.
-    """
-    called = (np.sign(np.round(tallies, 9)) + 1) / 2
-    truth = np.asarray(active, dtype=bool)
-    if truth.all() or not truth.any():
-        return float("nan")
-    return float((called[truth].mean() + 1 - called[~truth].mean()) / 2)
-
-
 def _counted(
     prompts: Sequence[Collection[Clue]], active: Collection, at_least: int = 1
 ) -> tuple[dict[bool, Counter[Clue]], dict[bool, int]]:
