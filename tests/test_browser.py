@@ -97,6 +97,7 @@ class Visit:
 
     def __init__(self, browser: Any, file: Path, size: dict = WIDE, scheme: str = "light", **more):
         self.context = browser.new_context(viewport=size, color_scheme=scheme, **more)
+        self.context.set_default_timeout(120_000)  # a machine may be busy
         self.page = self.context.new_page()
         self.asked: list[str] = []
         self.complaints: list[str] = []
