@@ -17,7 +17,7 @@ book: $(READY)
 	$(BIN)/lookups book $(RUN)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=10 --durations-min=20
 
 bench: $(READY)
 	@for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done

@@ -145,6 +145,19 @@ def test_changed_words_are_taken_over_without_executing(done):
     assert stale(chain) == {}
 
 
+def test_layout_is_taken_over_and_another_division_into_cells_is_executed(done):
+    edit(done / "03_suffixes.py", 'suffixes[["neuron"', 'suffixes[[  # shown\n    "neuron"')
+    chain = chain_of("planted", sources=done)
+    assert run_chapters(chain) == []
+    cells = nbformat.read(chain.chapters[2].executed, as_version=4).cells
+    assert "# shown" in cells[-2].source
+    assert all(cell.outputs for cell in cells[-2:])
+    edit(done / "03_suffixes.py", "suffixes = save(", "# %%\nsuffixes = save(")
+    assert stale(chain_of("planted", sources=done)) == {
+        "03_suffixes": "its cells are divided in another way"
+    }
+
+
 def test_a_changed_module_is_noticed_but_not_its_words(done, tmp_path, monkeypatch):
     from lookups import basis
 

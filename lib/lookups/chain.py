@@ -120,6 +120,8 @@ def why_stale(settings: Run, chapter: Chapter) -> str | None:
             reason = "its tables were made by another hand"
     except (MissingStage, StaleStage) as error:
         return str(error).split(";")[0]
+    if reason is None and any(_unexecuted(cell) for cell in _with_new_words(chapter).cells):
+        reason = "its cells are divided in another way"
     return reason
 
 
@@ -197,11 +199,20 @@ def _execute(chain: Chain, chapter: Chapter) -> float:
 
 def _refresh(chain: Chain, chapter: Chapter) -> None:
     """Bring changed words into an executed copy whose outputs still hold."""
-    text = as_text(with_outputs_of(chapter.notebook, read_notebook(chapter.executed)))
+    text = as_text(_with_new_words(chapter))
     record = _read_record(chapter) | {"notebook": hashlib.sha256(text.encode()).hexdigest()}
     if write_if_new(chapter.executed, text):
         write_whole(chapter.record, json.dumps(record, indent=1) + "\n")
     _publish(chain, chapter, text)
+
+
+def _with_new_words(chapter: Chapter) -> NotebookNode:
+    """The chapter as its source reads now, with the outputs of its executed copy."""
+    return with_outputs_of(chapter.notebook, read_notebook(chapter.executed))
+
+
+def _unexecuted(cell: NotebookNode) -> bool:
+    return cell.cell_type == "code" and cell.execution_count is None
 
 
 def _publish(chain: Chain, chapter: Chapter, text: str) -> None:

@@ -4,6 +4,7 @@ The way goes from text to notebook and never back. A notebook made here holds no
 papermill's and no random id, so that two executions of the same chapter are the same bytes.
 """
 
+import ast
 import hashlib
 import json
 import os
@@ -149,12 +150,14 @@ def write_if_new(path: Path, text: str) -> bool:
 
 
 def with_outputs_of(notebook: NotebookNode, former: NotebookNode) -> NotebookNode:
-    """Return a notebook whose code cells carry the outputs of the same cells of a former one."""
+    """Return a notebook whose code cells carry the outputs of the same cells of a former one.
+
+    Cells that differ in layout or comments only are the same.
+    """
     notebook = cleaned(notebook)
     new, old = ([c for c in n.cells if c.cell_type == "code"] for n in (notebook, former))
-    matcher = SequenceMatcher(
-        None, [cell.source for cell in old], [cell.source for cell in new], autojunk=False
-    )
+    meant, was_meant = ([_meaning(cell.source) for cell in cells] for cells in (new, old))
+    matcher = SequenceMatcher(None, was_meant, meant, autojunk=False)
     for start, place, size in matcher.get_matching_blocks():
         for cell, kept in zip(new[place : place + size], old[start : start + size], strict=True):
             cell.outputs, cell.execution_count = kept.outputs, kept.execution_count
@@ -188,6 +191,14 @@ def drift(source: Path, notebook: Path) -> list[str]:
     if len(ours) != len(theirs):
         found.append(f"{source.name} has {len(ours)} cells, {notebook.name} {len(theirs)}")
     return found
+
+
+def _meaning(code: str) -> str:
+    """What Python reads in some code, whatever its layout."""
+    try:
+        return ast.dump(ast.parse(code))
+    except SyntaxError:
+        return code
 
 
 def _default_only(cell: NotebookNode) -> bool:
