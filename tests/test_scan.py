@@ -16,6 +16,12 @@ LAYERS = [0, 2]
 STRONGEST, PER_BAND = 7, 2
 
 
+@pytest.fixture(autouse=True)
+def settled_often(monkeypatch):
+    """Sort out what was found every few documents, as a long corpus makes a scan do."""
+    monkeypatch.setattr("lookups.scan.SETTLE", 7)
+
+
 def looked_at(name: str) -> list[Neuron]:
     """Return a few neurons; reading all of them one by one takes long."""
     neurons = model(name).neurons(LAYERS)
@@ -129,9 +135,10 @@ def table(docs: TinyDocuments, part: str, **options) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("part", ["strongest", "spread"])
-def test_batch_size_and_the_order_of_documents_change_nothing(part):
+def test_batch_size_and_the_order_of_documents_change_nothing(part, monkeypatch):
     rng = np.random.default_rng(3)
     usual = table(documents(), part)
+    monkeypatch.setattr("lookups.scan.SETTLE", 512)
     for docs, tokens in [
         (documents(), 100),
         (documents(order=rng.permutation(40).tolist()), 8192),
