@@ -152,7 +152,7 @@ Markdown(alone if len(texts) == 1 else f"The two splits share {shared} files.")
 #
 # The prose corpus is what people wrote in documentation strings and comments. It is harvested from
 # the packages that are installed here, so other versions of them give another corpus. Its digest
-# says whether it is the one that the committed notebooks and the model `english` were made from:
+# says whether it is the one that the committed notebooks were made from:
 
 # %%
 if harvested:
@@ -402,6 +402,14 @@ curve = pd.DataFrame(record.get("curve", []))
 recorded = {"tokens", "train_loss", "val_loss", "followed", "distinct_tokens"} <= set(curve)
 if recorded:
     said = f"Trained on {record['tokens']:,} tokens in {record['recipe']['steps']:,} steps."
+    trained_on = record["data"].get("corpus", "")
+    if harvested and trained_on == corpus.digest:
+        said += " Its texts were the train split of this corpus."
+    elif harvested and trained_on:
+        said += (
+            f" Its texts were the train split of another harvest (digest `{trained_on[:12]}…`). The "
+            "split of a file hangs on its name alone: what is held out here was held out there."
+        )
     if settings.model.permute_seed is not None:
         said += " The curve is that of the model before its weights were permuted."
 else:
@@ -411,7 +419,7 @@ Markdown(said)
 # %% [markdown]
 # In {numref}`fig-curve`, look whether the right-hand lines still rise when the loss has flattened:
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Training, where it was recorded. Left: loss on held-out texts. Right: neurons that their token follows, by layer (lines), and for how many different tokens (dotted). Neurons that stand for words come late, and not in every layer.", "name": "fig-curve"}, "image": {"alt": "Loss and number of followed neurons by layer over training, or an empty frame where no record exists"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Training, where it was recorded. Left: loss on held-out texts. Right: neurons that their token follows, by layer (lines), and for how many different tokens (dotted). The lines on the right need not follow the loss on the left.", "name": "fig-curve"}, "image": {"alt": "Loss and number of followed neurons by layer over training, or an empty frame where no record exists"}}
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.0 if recorded else 0.6))
 if recorded:
     million = curve.tokens / 1e6

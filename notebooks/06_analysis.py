@@ -82,10 +82,11 @@ percent = {name: "–" if np.isnan(m) else f"{m:.0%}" for name, m in means.items
 warning = ""
 if on.sound.sum() < 20:
     warning = (
-        f"**Only {on.sound.sum()} sound neurons were found: too few to say anything general.** "
+        f"**Fewer than 20 sound neurons were found ({on.sound.sum()}): too few to say anything "
+        "general.** "
     )
 in_short = (
-    f"Of {len(on)} neurons, {on.sound.sum()} are sound, for {tokens} different tokens. On "
+    f"Sound neurons: {on.sound.sum()} of {len(on)}, for {tokens} different tokens. On "
     f"`{reported}` their token follows in {percent['sound']} of their strongest positions, after "
     f"random neurons in {percent['random']}. {len(kept)} pairs of a selected neuron and a head are "
     f"active on {low:.0%} to {high:.0%} of the neuron's prompts."
@@ -203,9 +204,11 @@ elif means["random"] == 0:
 else:
     ratio = f"{means['sound'] / means['random']:.1f}"
     limits = ratio_between(follow["sound"], follow["random"])
+    enough = min(len(follow["sound"]), len(follow["random"])) >= 5
     said = f"Sound neurons are followed by their token {ratio} times as often as random ones "
     upper = f"{limits[1]:.1f}" if np.isfinite(limits[1]) else "no limit"
-    said += f"(95% interval: {limits[0]:.1f} to {upper})."
+    between = f"95% interval: {limits[0]:.1f} to {upper}" if enough else "too few for an interval"
+    said += f"({between})."
 glue("follow_ratio", ratio, display=False)
 listed = on[on.group == "top"]
 said += f" Of the {len(listed)} neurons on the paper's list, {int(listed.sound.sum())} are sound."
@@ -310,7 +313,7 @@ Markdown(
     f"A selected neuron has {a_neuron:.1f} pairs on {low:.0%} to {high:.0%}, a random one "
     f"{of_random:.1f}. "
     + (
-        f"Candidate heads a neuron: {candidates.min()} to {candidates.max()}. With ten or fewer at "
+        f"Candidate heads a neuron: {', '.join(map(str, sorted(set(candidates))))}. With ten or fewer at "
         "most one can exceed mean + 2 sd, with five or fewer none."
         if len(candidates)
         else "No neuron was selected, so there is no candidate head."
