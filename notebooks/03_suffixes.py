@@ -81,12 +81,20 @@ pd.DataFrame(
 # %% [markdown]
 # ## One prompt by hand
 #
-# The strongest prompt of all, seen through a window of one, two, four … tokens, each with the
-# {term}`beginning-of-sequence token <BOS>` in front:
+# Take the strongest prompt of every selected neuron (of every neuron, where none is selected), and of
+# these the one that its last token alone fires least. Seen through a window of one, two, four …
+# tokens, each with the {term}`beginning-of-sequence token <BOS>` in front:
+
+# %% tags=["hide-input"]
+own = prompts[selected & (prompts.split == "train")]
+firsts = (own if len(own) else prompts).sort_values("activation", ascending=False, kind="stable")
+firsts = firsts.drop_duplicates("neuron")
+alone = activations(
+    model, firsts.neuron.map(Neuron.parse).tolist(), [ids[-1:] for ids in firsts.ids]
+)
+strongest = firsts.iloc[int((alone / firsts.activation).round(3).argmin())]
 
 # %%
-own = prompts[selected & (prompts.split == "train")]
-strongest = prompts.loc[(own if len(own) else prompts).activation.idxmax()]
 whole = len(strongest.ids)
 windows = sorted({min(2**power, whole) for power in range(whole.bit_length() + 1)})
 seen = [strongest.ids[-window:] for window in windows]
@@ -371,10 +379,11 @@ shown = []
 for row, colour in zip(drawn, COLOURS.values(), strict=False):
     share = curves[row] / whole[row]
     name = f"{some.neuron.iloc[row]}, {some.prompt.iloc[row]}"
-    axis.plot(np.arange(1, len(share) + 1), share, color=colour, label=name, linewidth=1.2)
-    axis.plot(shortest[row], share[shortest[row] - 1], "o", color=colour, markersize=7)
+    axis.plot(np.arange(1, len(share) + 1), share, color=colour, label=name, linewidth=0.9)
+    mark = {"color": colour, "markersize": 9, "markeredgecolor": "black", "zorder": 3}
+    axis.plot(shortest[row], share[shortest[row] - 1], "o", **mark)
     if halved[row] <= len(share):
-        axis.plot(halved[row], share[halved[row] - 1], "x", color=colour, markersize=8)
+        axis.plot(halved[row], share[halved[row] - 1], "X", **mark)
     low = share[shortest[row] - 1 :].min()
     shown.append((name, len(ids[row]), shortest[row], halved[row], round(float(low), 2)))
 axis.axhline(settings.keep, color="black", linestyle="--", linewidth=0.8)

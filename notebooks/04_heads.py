@@ -63,16 +63,20 @@ def quoted(ids: Sequence[int], longest: int) -> str:
 # %% [markdown]
 # ## One prompt by hand
 #
-# We take the strongest suffix and read everything that was written at its last token. A layer's
-# heads are taken without their {term}`value biases <value bias>`, which are the same for every text
-# and stand with the layer's attention bias:
+# We take the strongest of the suffixes that are not shorter than most, and read everything that was
+# written at its last token. A layer's heads are taken without their
+# {term}`value biases <value bias>`, which are the same for every text and stand with the layer's
+# attention bias:
 
-# %%
+# %% tags=["hide-input"]
 own = suffixes[selected & (suffixes.split == "train")]
-example = suffixes.loc[(own if len(own) else suffixes).activation.idxmax()]
+own = own if len(own) else suffixes
+length = own.token_ids.map(len)
+example = own.loc[own.activation.where(length >= length.median()).idxmax()]
 neuron = Neuron.parse(example.neuron)
 _, seen = model.bridge.run_with_cache(model.batch([example.token_ids]).ids)
 
+# %%
 written = {"embed": seen["hook_embed"][0, -1]}
 if model.adds_positions:
     written["pos_embed"] = seen["hook_pos_embed"][0, -1]
@@ -420,7 +424,7 @@ Markdown(
 # with several dots a head that informs several neurons.
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of a neuron's training prompts (colour) on which a head is active. Dots mark the pairs that are kept. Shown are the selected neurons with most kept pairs, by token, and the heads in most of those pairs.", "name": "fig-pairs"}, "image": {"alt": "Heat map of neurons by heads, coloured by the share of prompts on which the head is active"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of a neuron's training prompts (colour) on which a head is active. Dots mark the pairs that are kept; grey heads do not feed the neuron. Shown are the selected neurons with most kept pairs, by token, and the heads in most of those pairs.", "name": "fig-pairs"}, "image": {"alt": "Heat map of neurons by heads, coloured by the share of prompts on which the head is active"}}
 def with_most(column: str, limit: int) -> list[str]:
     return kept[column].value_counts(sort=False).sort_values(ascending=False, kind="stable").index[:limit].tolist()  # fmt: skip
 
@@ -442,6 +446,7 @@ if len(kept):
         range(len(lines)), [f"{name} “{neurons.token[name]}”" for name in lines], fontsize=8
     )
     axis.set(xlabel="head", ylabel="neuron")
+    axis.set_facecolor("#e4e4e4")
     axis.grid(False)
     figure.colorbar(image, label="share of prompts")
     plt.show()
