@@ -292,18 +292,28 @@ pd.DataFrame(
 # %% [markdown]
 # ## Where it looks, and what it brings
 #
-# Of the clearest pair we take one active and one inactive training prompt: those whose attribution
-# is nearest to the median of their kind. Beside the pair's own head stand the three others that are
+# We take the clearest pair whose prompts leave something to look at (five tokens or more in the
+# median of both kinds; if there is none, the clearest), and one active and one inactive training
+# prompt of it: those whose attribution is nearest to the median of their kind, among prompts of 5
+# to {glue:text}`longest-shown` tokens. Beside the pair's own head stand the three others that are
 # most often active for this neuron. {func}`~lookups.attention.look` reads the
 # {term}`attention weights <attention weight>`, and what the value at each position brings the
 # neuron:
 
 
 # %%
+glue("longest-shown", LONGEST - 1, display=False)
+
+
 def typical(rows: pd.DataFrame) -> pd.Series:
-    fits = rows[rows.token_ids.map(len) < LONGEST]
+    fits = rows[rows.token_ids.map(len).between(5, LONGEST - 1)]
     rows = fits if len(fits) else rows
     return rows.loc[(rows.attribution - rows.attribution.median()).abs().idxmin()]
+
+
+def is_roomy(pair) -> bool:
+    rows = prompts_of(pair, "train")
+    return bool((rows.token_ids.map(len).groupby(rows.active).median() >= 5).all())
 
 
 def look_back(pair, names: list[str], ids) -> Look:
@@ -314,13 +324,16 @@ def in_tokens(ids) -> list[str]:
     return [BOS, *(model.vocabulary[token] for token in ids)]
 
 
+look_at = next(filter(is_roomy, best), best[0] if best else None)
 examples, seen = {}, {}
-for pair in best[:1]:
-    rival = pairs[(pairs.neuron == pair.neuron) & (pairs["head"] != pair.head)]
-    names = [pair.head, *rival.sort_values(["share", "head"], ascending=[False, True])["head"][:3]]
-    rows = prompts_of(pair, "train")
+if best:
+    rival = pairs[(pairs.neuron == look_at.neuron) & (pairs["head"] != look_at.head)]
+    rival = rival.sort_values(["share", "head"], ascending=[False, True])
+    names = [look_at.head, *rival["head"][:3]]
+    rows = prompts_of(look_at, "train")
     examples = {"active": typical(rows[rows.active]), "inactive": typical(rows[~rows.active])}
-    seen = {kind: look_back(pair, names, row.token_ids) for kind, row in examples.items()}
+    seen = {kind: look_back(look_at, names, row.token_ids) for kind, row in examples.items()}
+Markdown(f"The pair is {look_at.neuron} and {look_at.head}.") if best else NOTHING
 
 # %%
 attention_view(
@@ -373,12 +386,16 @@ def fires_at(pair, ids) -> list[float]:
 
 
 ids = examples["active"].token_ids if best else []
-series = [f"attention of {names[0]}", f"brought by {names[0]}", f"activation of {best[0].neuron}"] if best else []  # fmt: skip
+series = (
+    [f"attention of {names[0]}", f"brought by {names[0]}", f"activation of {look_at.neuron}"]
+    if best
+    else []
+)
 token_view(
     in_tokens(ids),
     np.stack([seen["active"].pattern[0, -1].numpy(force=True),
               seen["active"].contribution[0].numpy(force=True),
-              fires_at(best[0], ids)], axis=1),
+              fires_at(look_at, ids)], axis=1),
     name="fig-attention-tokens",
     series=series,
     look_for="Choose what is coloured. Is the token that gets most attention the one that brings "
