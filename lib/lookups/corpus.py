@@ -30,7 +30,7 @@ Split = Literal["train", "test"]
 SPLITS: tuple[Split, Split] = ("train", "test")
 
 EXPECTED_DIGEST = "bf320e9ec57f71d86f0aec9df68ef7173bf50c79ec820961ba0805829479cb47"
-"""Of the corpus that the committed notebooks and the embedded model were made from."""
+"""Of the corpus that the committed notebooks were made from; a model card names its own."""
 
 RULES = 4
 """Raised by hand when a rule here, in `layout`, `prose` or `sources` changes: caches start anew."""
