@@ -13,9 +13,9 @@ from pathlib import Path
 import lookups
 from docutils import nodes
 from docutils.statemachine import StringList
+from lookups.view_html import BUNDLE, bundle_path
 from markdown_it.tree import SyntaxTreeNode
 from myst_nb.sphinx_ import SphinxNbRenderer
-from lookups.view_html import BUNDLE, bundle_path
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
