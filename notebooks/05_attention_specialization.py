@@ -108,7 +108,7 @@ pd.Series(
 # is appended and marked; below stands the file. What sets the left apart from the right?
 
 
-# %%
+# %% tags=["hide-input"]
 @cache
 def rows_of(neuron: str, head: str) -> pd.DataFrame:
     """The prompts of a neuron, the strongest first, and what one head does on each."""
@@ -138,6 +138,8 @@ def side_by_side(pair, most: int = 5):
 NOTHING = Markdown(
     "*This run kept no pair of a selected neuron, so there is nothing to show here.*"
 )
+
+# %%
 widest = kept.sort_values(["gap", "neuron", "head"], ascending=[False, True, True], kind="stable")
 by_hand = next(widest.itertuples(), None)
 side_by_side(by_hand) if by_hand else NOTHING
@@ -298,7 +300,7 @@ pd.DataFrame(
 # to {glue:text}`longest-shown` tokens. Beside the pair's own head stand the three others that are
 # most often active for this neuron. {func}`~lookups.attention.look` reads the
 # {term}`attention weights <attention weight>`, and what the value at each position brings the
-# neuron:
+# neuron; the views are drawn by CircuitsVis {cite}`circuitsvis`.
 
 
 # %%
@@ -357,7 +359,7 @@ attention_view(
 # which was computed by another way:
 
 
-# %%
+# %% tags=["hide-input"]
 sums = pd.DataFrame(
     {
         kind: {
@@ -378,7 +380,7 @@ sums.round(3) if best else NOTHING
 # what that brings the neuron, and how strongly the neuron itself fires at each token.
 
 
-# %%
+# %% tags=["hide-input"]
 def fires_at(pair, ids) -> list[float]:
     """The neuron's activation at every token; the beginning of the sequence is given none."""
     prefixes = [ids[: n + 1] for n in range(len(ids))]
@@ -540,7 +542,7 @@ pd.DataFrame(shown, columns=columns).set_index("prompts").round(2)
 # fetched is not yet the context that matters.
 
 
-# %%
+# %% tags=["hide-input"]
 def commonest(rows: pd.DataFrame, pair) -> str:
     own = rows[(rows.neuron == pair.neuron) & (rows["head"] == pair.head)]
     counts = own.groupby("token").size().reset_index(name="n")
@@ -634,7 +636,7 @@ Markdown(f"The profiles of two neurons of one token {reading}")
 # The active rule lets few heads pass on a prompt, which by itself pushes φ below 0. So $r$ decides.
 
 
-# %%
+# %% tags=["hide-input"]
 def overlaps(neuron: str, names: list[str]) -> pd.DataFrame:
     rows = attributions[(attributions.neuron == neuron) & attributions["head"].isin(names)]
     rows = rows[rows.split == "train"].astype({"active": float})
@@ -712,6 +714,14 @@ items = pd.DataFrame(items, columns=["neuron", "head", "kind"])
 items.groupby("kind").size().rename("pairs").to_frame()
 
 # %% [markdown]
+# ```{admonition} Differs from the paper
+# :class: note
+# The paper lets a language model put the contexts of a pair into words and then sort held-out
+# prompts by them {cite}`neo2024`. Here a reader sorts, no sentence stands in between, and random
+# pairs stand among the others. Pairs with fewer than three held-out prompts of a kind are
+# left out, as they are there when one kind is missing.
+# ```
+#
 # `python -m lookups.sorting export` writes the deck for the reader, `record` keeps the verdicts
 # with the project. A verdict is kept under the digest of its item, so it counts only where the run
 # shows exactly the prompts that were read, with the same answers.
@@ -729,7 +739,7 @@ results = scored(deck, read_verdicts(settings.verdicts))
 # ones among the held-out prompts:
 
 
-# %%
+# %% tags=["hide-input"]
 def right_by_words(row) -> int:
     train, test = (prompts_of(row, split) for split in ("train", "test"))
     given = votes(train.token_ids.map(clues).tolist(), train.active)
@@ -749,7 +759,7 @@ order["token"] = order.token.map(readable)
 order[["item", "kind", "neuron", "head", "token", "active", "reader", "clear", "by words"]].set_index("item")  # fmt: skip
 
 
-# %%
+# %% tags=["hide-input"]
 def clear_among(kind: str, counts: pd.Series) -> tuple[int, int]:
     some = counts[(results.kind == kind) & counts.notna()]
     return int((some >= CLEAR).sum()), len(some)
