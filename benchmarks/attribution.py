@@ -32,7 +32,7 @@ def fast(found: Setting, rows: Rows) -> torch.Tensor:
 
 def main() -> None:
     found, _ = setting(__doc__, documents=1000)
-    rows = rows_of(found, neurons=40, prompts=20)
+    rows = rows_of(found, neurons=20, prompts=15)
     warm = Rows(*(part[:5] for part in rows))
     naive(found, warm), fast(found, warm)
     slow, expected = timed(found.model, lambda: naive(found, rows))
