@@ -74,7 +74,9 @@ pd.DataFrame(
 
 # %%
 listed = neurons[(neurons.group == "top") & neurons.layer.isin(settings.layers)]
-example = Neuron.parse(listed.sort_values("congruence", ascending=False, kind="stable").neuron.iloc[0])
+example = Neuron.parse(
+    listed.sort_values("congruence", ascending=False, kind="stable").neuron.iloc[0]
+)
 ids = texts["train"][0].ids[:31]
 curve = activations(model, [example] * len(ids), [ids[: n + 1] for n in range(len(ids))])
 token_view(
@@ -235,7 +237,9 @@ summary = pd.DataFrame(
     {
         name: {
             "neurons": len(rows),
-            "mean and 95 % interval": str(bootstrap_mean(rows.follow_rate.tolist(), rows.neuron.tolist(), seed=settings.seed)),
+            "mean and 95 % interval": str(
+                bootstrap_mean(rows.follow_rate.tolist(), list(rows.neuron), seed=settings.seed)
+            ),
             "median": f"{rows.follow_rate.median():.2f}",
             "share above one half": f"{(rows.follow_rate > 0.5).mean():.2f}",
             "mean base rate": f"{rows.base_rate.mean():.4f}",
@@ -254,14 +258,16 @@ if "sound" not in means:
 elif not np.isfinite(ratio):
     reading = "Random neurons are never followed by their token here; sound neurons are, at the rates above."
 else:
-    reading = f"Sound neurons are followed by their token {ratio:.1f} times as often as random ones."
+    reading = (
+        f"Sound neurons are followed by their token {ratio:.1f} times as often as random ones."
+    )
 Markdown(f"On `{reported}`: {reading}")
 
 # %% [markdown]
 # Does congruence find them? Where the sound neurons stand in their layer's order by congruence:
 
 # %%
-place = train[train.sound if "sound" in train else train.neuron.isin(chosen)]
+place = train[train.neuron.isin(chosen)]
 place = pd.cut(place["rank"], [0, 20, 50, 100, 200, 500, np.inf], labels=[
     "1-20", "21-50", "51-100", "101-200", "201-500", "beyond"])  # fmt: skip
 place.value_counts(sort=False).rename("sound neurons").rename_axis("rank in its layer").to_frame()
@@ -299,9 +305,7 @@ def spread_sample(split: str, examined: list[Neuron]) -> pd.DataFrame:
 # %%
 examined = [Neuron.parse(name) for name in rates[rates.examined].neuron.unique()]
 samples = {"paper": [top_sample], "sound": [top_sample, lambda s: spread_sample(s, examined)]}
-made = [
-    draw(split).assign(split=split) for split in texts for draw in samples[settings.protocol]
-]
+made = [draw(split).assign(split=split) for split in texts for draw in samples[settings.protocol]]
 prompts = pd.concat(made, ignore_index=True)
 prompts = prompts[prompts.neuron.isin([str(neuron) for neuron in examined])]
 order = {str(neuron): place for place, neuron in enumerate(examined)}
