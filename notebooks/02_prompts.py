@@ -112,7 +112,8 @@ before = [
     model.decode(texts["train"].by_key(prompt).ids[max(0, at - 11) : at + 1])
     for prompt, at in zip(row.prompt, row.position, strict=True)
 ]
-prompt_table({f"strongest documents of {example}, with what follows": list(zip(before, follows, row.source))})  # fmt: skip
+quotes = list(zip(before, follows, row.source, strict=True))
+prompt_table({f"strongest documents of {example}, with what follows": quotes})
 
 # %% [markdown]
 # ## How often does the token follow?
