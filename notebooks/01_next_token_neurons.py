@@ -156,7 +156,9 @@ tokens = eligible[settings.protocol].to(model.device)
 
 
 def null_of(draw_null, layer: int) -> torch.Tensor:
-    draws = [congruence(draw_null(model.w_out(layer), s), model.w_u, eligible=tokens) for s in DRAWS]
+    draws = [
+        congruence(draw_null(model.w_out(layer), s), model.w_u, eligible=tokens) for s in DRAWS
+    ]
     return torch.cat([draw.value for draw in draws]).cpu()
 
 
@@ -312,7 +314,8 @@ pd.DataFrame(
 # touches a rejected neuron:
 
 # %%
-assert neurons.neuron.is_unique and len(neurons) == model.n_layers * model.d_mlp * len(model.signs)
+assert neurons.neuron.is_unique
+assert len(neurons) == model.n_layers * model.d_mlp * len(model.signs)
 some = neurons.sample(20, random_state=settings.seed)
 rows = torch.stack(
     [s * model.w_out(a)[i] for a, i, s in zip(some.layer, some["index"], some.sign, strict=True)]

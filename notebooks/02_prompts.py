@@ -290,7 +290,7 @@ def spread_sample(split: str, examined: list[Neuron]) -> pd.DataFrame:
     rows = maxima_table(scans[split].spread, scans[split], texts[split], examined)
     taken = pd.MultiIndex.from_frame(strongest[split][["neuron", "prompt"]])
     rows = rows[~pd.MultiIndex.from_frame(rows[["neuron", "prompt"]]).isin(taken)]
-    rows = rows[rows.activation >= rows.neuron.map(rows.groupby("neuron").activation.max()) / 2]
+    rows = rows[rows.activation >= rows.groupby("neuron").activation.transform("max") / 2]
     rows = rows.groupby(["neuron", "source"], sort=False).head(settings.prompts_per_file)
     rows = rows.assign(turn=rows.groupby(["neuron", "band"], sort=False).cumcount())
     rows = rows.sort_values(["turn", "band"], kind="stable").groupby("neuron", sort=False)

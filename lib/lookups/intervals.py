@@ -31,7 +31,8 @@ def bootstrap_mean(
 ) -> Estimate:
     """Return the mean of `values` with a percentile interval from resampling whole clusters.
 
-    Arrays, columns and lists will do. Not-a-number values are left out. With fewer than two clusters the interval is not-a-number.
+    Arrays, columns and lists will do. Not-a-number values are left out. With fewer than two
+    clusters the interval is not-a-number.
 
     Raises:
         ValueError: `values` and `clusters` differ in length.

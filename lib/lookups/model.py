@@ -85,7 +85,8 @@ class Model:
 
     def decode(self, ids: Ids) -> str:
         """Return the text of some ids, nothing tidied."""
-        return self.tokenizer.decode([int(token) for token in ids], clean_up_tokenization_spaces=False)
+        plain = [int(token) for token in ids]
+        return self.tokenizer.decode(plain, clean_up_tokenization_spaces=False)
 
     @cached_property
     def vocabulary(self) -> list[str]:
