@@ -803,9 +803,10 @@ else:
         f"To a reader {counts[0][0]} of {counts[0][1]} look-ups among the clearest are clear, and "
         f"{counts[1][0]} of {counts[1][1]} random ones (one-sided Fisher's exact test, p = {p:.2g}). "
     )
-    reading += (
-        "That is more." if more else "That is not more: what ranks pairs is not what readers see."
-    )
+    if not more:
+        reading += "That is not more: what sets pairs apart is not what readers see."
+    else:
+        reading += "That is more." if p < 0.05 else "That is more, but chance could do as much."
     reading += f" {unread} items were not sorted for this run." if unread else ""
 Markdown(reading)
 
