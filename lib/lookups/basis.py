@@ -166,7 +166,8 @@ def _with_imports(modules: set[str]) -> tuple[str, ...]:
     while waiting:
         module = waiting.pop()
         found.add(module)
-        waiting |= _imports(_module_tree(module)) - found
+        text = _module_file(module).read_text("utf-8")
+        waiting |= _read_module(text, module)[1] - found
     return tuple(sorted(found))
 
 
@@ -178,22 +179,24 @@ def _module_file(module: str) -> Path | None:
     return next((p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
 
 
-def _module_tree(module: str) -> ast.AST:
-    path = _module_file(module)
-    try:
-        return ast.parse(path.read_text("utf-8"))
-    except SyntaxError as error:
-        raise LookupsError(f"{path} is not valid Python ({error}); correct it") from None
-
-
 def _module_digest(module: str) -> str:
     """A digest of what a module does: comments, layout and docstrings are left out."""
-    tree = _module_tree(module)
+    return _read_module(_module_file(module).read_text("utf-8"), module)[0]
+
+
+@lru_cache(maxsize=512)
+def _read_module(text: str, module: str) -> tuple[str, frozenset[str]]:
+    """The digest of a module's text, and the modules of this package that it imports."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise LookupsError(f"{module} is not valid Python ({error}); correct it") from None
+    imports = _imports(tree)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [item for item in body if not _is_docstring(item)]
-    return _digest(ast.dump(tree))
+    return _digest(ast.dump(tree)), frozenset(imports)
 
 
 def _is_docstring(node: ast.AST) -> bool:
