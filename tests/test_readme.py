@@ -68,13 +68,15 @@ def test_make_book_from_a_clean_copy(copy):
     book, test = BLOCKS[0]
     made = in_copy(f"{book} RUN=planted", copy)
     assert made.returncode == 0, made.stdout[-5000:] + made.stderr[-5000:]
-    assert (copy / "_build" / "planted" / "html" / "index.html").is_file()
+    page = copy / "_build" / "planted" / "html" / "index.html"
+    rendered = page.stat().st_mtime_ns
     assert "open " in made.stdout.splitlines()[-1]
 
     start = time.monotonic()
     made = in_copy(f"{book} RUN=planted", copy)
     assert made.returncode == 0, made.stderr
     assert "all up to date" in made.stderr
+    assert page.stat().st_mtime_ns == rendered
     assert time.monotonic() - start < 60
 
     assert in_copy(f"make -n {test.removeprefix('make ')}", copy).returncode == 0
