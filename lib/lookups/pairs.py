@@ -92,7 +92,8 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
     """
     cells, seen, count = [], Counter(), 0
     for cell in notebook.cells:
-        kept = {key: cell.metadata[key] for key in KEPT_METADATA if key in cell.metadata}
+        # papermill gives every cell an empty list of tags
+        kept = {key: cell.metadata[key] for key in KEPT_METADATA if cell.metadata.get(key)}
         name = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
         seen[name] += 1
         made = NotebookNode(cell_type=cell.cell_type, id=f"{name}-{seen[name]}", metadata=kept)
