@@ -254,7 +254,7 @@ random = np.random.default_rng(settings.seed)
 scores = []
 for pair in kept.itertuples():
     both = [prompts_of(pair, split) for split in ("train", "test")]
-    shuffled = [rows.assign(active=random.permutation(rows.active)) for rows in both]
+    shuffled = [rows.assign(active=random.permutation(rows.active.tolist())) for rows in both]
     scores.append((*judged(*both), *judged(*shuffled)))
 names = ["words", "words_test", "shuffled", "shuffled_test"]
 kept[names] = np.array(scores, dtype=float).reshape(len(kept), len(names))
