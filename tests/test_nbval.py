@@ -108,7 +108,7 @@ def test_one_neuron_swapped_for_another_is_found(copy, small, monkeypatch):
     assert "mismatch" in made.report
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_the_committed_outputs_are_those_of_a_new_execution(tmp_path):
     notebooks = [source.with_suffix(".ipynb") for source in chapter_sources(NOTEBOOKS)]
     if other := other_versions():

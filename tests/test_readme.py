@@ -63,7 +63,7 @@ def test_the_readme_pins_the_torch_of_the_lock():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_make_book_from_a_clean_copy(copy):
     book, test = BLOCKS[0]
     made = in_copy(f"{book} RUN=planted", copy)
