@@ -9,6 +9,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Threads that wait for each other should sleep, not spin: the machine may have other work.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: book test bench pair clean
 .DELETE_ON_ERROR:
 

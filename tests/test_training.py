@@ -12,7 +12,13 @@ import pytest
 import torch
 from lookups import training
 from lookups.errors import CorpusError, ModelError
-from lookups.following import congruence, measure_following, strongest_next_tokens, wordlike
+from lookups.following import (
+    measure_following,
+    strongest_next_tokens,
+    unembedding_of,
+    wordlike,
+    written_by,
+)
 from lookups.muon import orthogonalised
 from lookups.recipe import Recipe, new_model, new_optimizer, stream_batches
 from lookups.shipping import ship
@@ -283,7 +289,8 @@ def test_congruence_is_what_a_neuron_does_to_the_logits(random_model):
     with torch.no_grad():
         scale = state.std(unbiased=False)
         moved = (logits(state + row, scale) - logits(state, scale)) * scale
-    assert torch.allclose(congruence(model, 1)[5], moved, atol=1e-5)
+    written = written_by(model, 1)[5] @ unembedding_of(model)
+    assert torch.allclose(written, moved, atol=1e-5)
 
 
 def bare_tokenizer(folder):

@@ -21,6 +21,7 @@ from lookups.errors import ChapterError, LookupsError
 from lookups.pairs import KERNEL, as_text, cleaned
 
 ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin slow down everything else
     "LOOKUPS_VIEWS": "linked",
     "PYTHONHASHSEED": "0",
     "PYTHONWARNINGS": "ignore",

@@ -15,13 +15,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-BOS = 0
-"""The id that opens every sequence of the models trained here."""
+from lookups.congruence import congruence
+from lookups.vocabulary import BOS_ID
 
 
 class Following(NamedTuple):
@@ -53,25 +52,27 @@ def wordlike(texts: Sequence[str]) -> Bool[Tensor, " vocab"]:
     return torch.tensor([text.startswith(" ") and len(text) >= 3 for text in texts])
 
 
-def congruence(model: GPT2LMHeadModel, layer: int) -> Float[Tensor, "neuron vocab"]:
-    """Return what each neuron's output row adds to each logit, the final LayerNorm folded in."""
+def unembedding_of(model: GPT2LMHeadModel) -> Float[Tensor, "d_model vocab"]:
+    """Return the unembedding with the final LayerNorm folded in, centred both ways."""
     scale = model.transformer.ln_f.weight.detach().float()
-    unembedding = model.lm_head.weight.detach().float() * scale
-    unembedding = unembedding - unembedding.mean(dim=1, keepdim=True)
-    unembedding = unembedding - unembedding.mean(dim=0, keepdim=True)
+    weights = model.lm_head.weight.detach().float() * scale
+    weights = weights - weights.mean(dim=1, keepdim=True)
+    return (weights - weights.mean(dim=0, keepdim=True)).T
+
+
+def written_by(model: GPT2LMHeadModel, layer: int) -> Float[Tensor, "neuron d_model"]:
+    """Return what each neuron of a layer writes to the residual stream, centred."""
     written = model.transformer.h[layer].mlp.c_proj.weight.detach().float()
-    written = written - written.mean(dim=1, keepdim=True)
-    return einsum(written, unembedding, "neuron d_model, vocab d_model -> neuron vocab")
+    return written - written.mean(dim=1, keepdim=True)
 
 
 def tokens_of_neurons(
     model: GPT2LMHeadModel, eligible: Bool[Tensor, " vocab"]
 ) -> Int[Tensor, "layer neuron"]:
     """Return every neuron's most congruent eligible token."""
-    barred = ~eligible.to(model.device)
-    layers = range(model.config.n_layer)
-    scores = (congruence(model, layer).masked_fill(barred, -torch.inf) for layer in layers)
-    return torch.stack([score.argmax(dim=1) for score in scores])
+    w_u, eligible = unembedding_of(model), eligible.to(model.device)
+    rows = (written_by(model, layer) for layer in range(model.config.n_layer))
+    return torch.stack([congruence(some, w_u, eligible=eligible).token_id for some in rows])
 
 
 @contextmanager
@@ -110,7 +111,7 @@ def strongest_next_tokens(
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
                 model.transformer(ids[:, :-1], use_cache=False)
             activation = torch.stack([seen[layer] for layer in sorted(seen)], dim=1).float()
-            barred = (ids[:, :-1] == BOS)[:, None, :, None]
+            barred = (ids[:, :-1] == BOS_ID)[:, None, :, None]
             value, position = activation.masked_fill(barred, -torch.inf).max(dim=2)
             following = ids.gather(1, position.flatten(1) + 1).reshape(position.shape)
             new = (value, following)
@@ -136,7 +137,7 @@ def measure_following(
     token = tokens_of_neurons(model, eligible)
     after = strongest_next_tokens(model, documents, strongest=strongest, batch=batch, bf16=bf16)
     model.train(training)
-    own = documents[documents != BOS].flatten().cpu().long()
+    own = documents[documents != BOS_ID].flatten().cpu().long()
     rate = torch.bincount(own, minlength=model.config.vocab_size) / len(own)
     share = (after == token).float().mean(dim=0)
     return Following(token.cpu(), share.cpu(), rate[token.cpu()])

@@ -20,10 +20,11 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
+from lookups.vocabulary import BOS_TEXT
+
 Kind = Literal["topic", "filler", "title"]
 KINDS: tuple[Kind, ...] = ("topic", "filler", "title")
 
-BOS_TEXT = "<|bos|>"
 STOP = "."
 
 TARGETS = (" boats", " bread", " books", " horses", " stars", " coins", " roses", " drums")

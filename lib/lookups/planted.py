@@ -18,12 +18,13 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from lookups.following import BOS, measure_following, wordlike
-from lookups.grammar import BOS_TEXT, KINDS, Document, Grammar
+from lookups.following import measure_following, wordlike
+from lookups.grammar import KINDS, Document, Grammar
 from lookups.paths import EMBEDDED, folder
 from lookups.recipe import Recipe
 from lookups.shipping import ship, training_record
 from lookups.trainer import Measure, Trained, mean_loss, tell, train
+from lookups.vocabulary import BOS_ID, BOS_TEXT
 
 SEEDS = (0, 1, 2)
 GRAMMAR = Grammar()
@@ -68,7 +69,7 @@ def planted_documents(split: str, n: int, seed: int = 0) -> list[list[int]]:
 def sequences(documents: list[Document]) -> Int[Tensor, "prompt pos"]:
     """Return documents of one length as rows, each after the BOS."""
     ids = torch.tensor([document.ids for document in documents])
-    return torch.nn.functional.pad(ids, (1, 0), value=BOS)
+    return torch.nn.functional.pad(ids, (1, 0), value=BOS_ID)
 
 
 def planted_tokenizer(grammar: Grammar = GRAMMAR) -> Tokenizer:

@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lookups.errors import CorpusError
-from lookups.following import BOS
 from lookups.muon import Muon
+from lookups.vocabulary import BOS_ID
 
 Batches = Callable[[int], Int[Tensor, "prompt pos"]]
 """The sequences of a step, by the step's number alone."""
@@ -74,8 +74,8 @@ def new_model(recipe: Recipe) -> GPT2LMHeadModel:
         embd_pdrop=recipe.dropout,
         attn_pdrop=recipe.dropout,
         tie_word_embeddings=False,
-        bos_token_id=BOS,
-        eos_token_id=BOS,
+        bos_token_id=BOS_ID,
+        eos_token_id=BOS_ID,
         use_cache=False,
     )
     with torch.random.fork_rng():
@@ -109,7 +109,7 @@ def stream_batches(stream: Int[Tensor, " pos"], recipe: Recipe) -> Batches:
         line = torch.cat([starts(epoch) for epoch in epochs])
         begin = wanted[0] - epochs[0] * windows
         rows = stream[line[begin : begin + recipe.batch, None] + offsets].long()
-        return torch.nn.functional.pad(rows, (1, 0), value=BOS)
+        return torch.nn.functional.pad(rows, (1, 0), value=BOS_ID)
 
     return batch
 

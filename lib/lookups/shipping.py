@@ -18,9 +18,9 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from lookups.errors import ModelError
-from lookups.following import BOS
 from lookups.recipe import Recipe
 from lookups.trainer import Trained, mean_loss
+from lookups.vocabulary import BOS_ID
 
 
 def ship(
@@ -69,7 +69,7 @@ def ship(
 
 def tokenizer_config(tokenizer: Path, model: GPT2LMHeadModel) -> dict[str, Any]:
     """Return what `AutoTokenizer` needs to load a bare `tokenizer.json`."""
-    bos = Tokenizer.from_file(str(tokenizer)).id_to_token(BOS)
+    bos = Tokenizer.from_file(str(tokenizer)).id_to_token(BOS_ID)
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": bos,

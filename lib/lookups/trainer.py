@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GPT2LMHeadModel
 
+from lookups.memory import keep_freed_memory
 from lookups.recipe import Batches, Recipe, new_model, new_optimizer
 from lookups.resumption import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 
@@ -82,6 +83,9 @@ class _Run:
         self.recipe, self.identity = recipe, identity_of(recipe, data)
         self.path = folder / "checkpoint.safetensors"
         self.model = new_model(recipe).to(place).train()
+        if place.type == "cpu":  # the fused attention's backward pass takes a third of a CPU step
+            self.model.set_attn_implementation("eager")
+            keep_freed_memory()
         self.optimizer = new_optimizer(self.model, recipe)
         standing = Checkpoint(0, 0.0, [], [])
         if self.path.exists():

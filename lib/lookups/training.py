@@ -24,11 +24,12 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from lookups.errors import CorpusError
-from lookups.following import BOS, measure_following, wordlike
+from lookups.following import measure_following, wordlike
 from lookups.paths import EMBEDDED, folder
 from lookups.recipe import Recipe, stream_batches
 from lookups.shipping import ship, training_record
 from lookups.trainer import Measure, device_of_choice, mean_loss, tell, train
+from lookups.vocabulary import BOS_ID
 
 RARE = 300
 """A token seen less often in training is no neuron's token: its embedding is mostly noise."""
@@ -101,7 +102,9 @@ def held_out(
     def rows(size: int, most: int) -> Int[Tensor, "prompt pos"]:
         whole = stream[: len(stream) // size * size].reshape(-1, size)
         chosen = np.random.default_rng(0).permutation(len(whole))[:most]
-        return torch.nn.functional.pad(whole[torch.from_numpy(np.sort(chosen))], (1, 0), value=BOS)
+        return torch.nn.functional.pad(
+            whole[torch.from_numpy(np.sort(chosen))], (1, 0), value=BOS_ID
+        )
 
     if len(stream) < max(recipe.context, length):
         raise CorpusError(

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-BOS = "<|bos|>"
+BOS_TEXT = "<|bos|>"
 BOS_ID = 0
+"""The id that opens every sequence of the models trained here."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096) -> Tokenizer:
-    """Learn a byte-level BPE of `vocabulary` pieces, `BOS` and the 256 bytes among them.
+    """Learn a byte-level BPE of `vocabulary` pieces, `BOS_TEXT` and the 256 bytes among them.
 
     The same texts in the same order give the same tokenizer.
     """
@@ -25,7 +26,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[BOS],
+        special_tokens=[BOS_TEXT],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -39,8 +40,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, context: int) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": BOS,
-        "eos_token": BOS,
+        "bos_token": BOS_TEXT,
+        "eos_token": BOS_TEXT,
         "model_max_length": context,
         "clean_up_tokenization_spaces": False,
     }
