@@ -69,7 +69,13 @@ def written_by(model: GPT2LMHeadModel, layer: int) -> Float[Tensor, "neuron d_mo
 def tokens_of_neurons(
     model: GPT2LMHeadModel, eligible: Bool[Tensor, " vocab"]
 ) -> Int[Tensor, "layer neuron"]:
-    """Return every neuron's most congruent eligible token."""
+    """Return every neuron's most congruent eligible token.
+
+    Where none is eligible, as in a corpus too small, it is the BOS, which follows nothing.
+    """
+    shape = (model.config.n_layer, model.transformer.h[0].mlp.c_proj.weight.shape[0])
+    if not eligible.any():
+        return torch.full(shape, BOS_ID, device=model.device)
     w_u, eligible = unembedding_of(model), eligible.to(model.device)
     rows = (written_by(model, layer) for layer in range(model.config.n_layer))
     return torch.stack([congruence(some, w_u, eligible=eligible).token_id for some in rows])
