@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lookups.lots import lots_of
+
 LEARN = 6
 """Prompts of each kind to learn from."""
 SORT = 10
@@ -44,7 +46,7 @@ def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.Da
     items = []
     for pair in pairs.itertuples():
         own = prompts[(prompts.neuron == pair.neuron) & (prompts["head"] == pair.head)]
-        item = _draw_item(own, _generator(seed, pair.neuron, pair.head))
+        item = _draw_item(own, lots_of(seed, pair.neuron, pair.head))
         items.append(item.assign(kind=pair.kind, digest=digest_of(item)))
     if not items:
         types = {"item": int, "place": int, "active": bool}
@@ -90,9 +92,3 @@ def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFra
     sort = sort.iloc[random.permutation(len(sort))]
     both = pd.concat([learn.assign(role="learn"), sort.assign(role="sort")])
     return both.assign(place=both.groupby("role").cumcount() + 1)
-
-
-def _generator(seed: int, *names: str) -> np.random.Generator:
-    """A source of random numbers that belongs to some names."""
-    digest = hashlib.sha256(" ".join(names).encode()).digest()
-    return np.random.default_rng([seed, *digest])
