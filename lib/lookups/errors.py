@@ -35,3 +35,11 @@ class ChapterError(LookupsError):
 
 class MeasurementError(LookupsError):
     """A quantity is undefined on this input, such as a share of an activation that never rose."""
+
+
+class ServerError(LookupsError):
+    """A language model's server is unreachable, lacks a key or model, or keeps failing."""
+
+
+class NotConfirmed(LookupsError):
+    """Requests would be sent, and perhaps paid for, that nobody has agreed to."""

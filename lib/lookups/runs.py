@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lookups.errors import RunError
+from lookups.llm_settings import LlmSettings
 from lookups.names import Neuron
 from lookups.paths import EMBEDDED, PROJECT, Room, folder
 
@@ -130,6 +131,12 @@ class Run(Section):
     longest: Count = 100
     active_rule: Literal["2sd", "top3"] = "2sd"
     pair_share: tuple[float, float] = (0.25, 0.75)
+    llm: LlmSettings | None = None
+    """A language model that explains heads too; without it only the rules of words do."""
+    held_out: Count = 50
+    """Held-out prompts of each kind on which an explanation is scored, where there are so many."""
+    permuted: str | None = None
+    """The run on the same model with permuted weights that chapter 8 holds this one against."""
     protocol: Literal["sound", "paper"] = "sound"
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -251,7 +258,8 @@ def _first_problem(error: ValidationError | TypeError) -> str:
             problems.append(f"{where} is a section: put its keys below it, indented")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            problems.append(f"{where}: {message} (it holds {item['input']!r})")
+            held = "" if "key" in where else f" (it holds {item['input']!r})"  # it may be a key
+            problems.append(f"{where}: {message}{held}")
     return "; ".join(problems)
 
 
