@@ -1,5 +1,6 @@
 """Views: same numbers, same bytes; data never becomes markup; words beside every picture."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -14,10 +15,12 @@ from lookups.views import (
     LONGEST,
     PromptText,
     attention_view,
+    escaped,
     prompt_table,
     readable,
     token_view,
 )
+from markdown_it import MarkdownIt
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -193,3 +196,10 @@ def test_tokens_are_readable():
         "∅",
         "⏎",
     ]
+
+
+def test_text_from_data_is_shown_by_markdown_as_it_stands():
+    text = "ends in “*a*_b_ `c` <b>#d</b> $e$ [f](g) 1. h - i\\n”"
+    shown = MarkdownIt().render(f"> {escaped(text)}")
+    inside = re.sub(r"</?(blockquote|p)>|\n", "", shown)
+    assert html.unescape(inside) == text

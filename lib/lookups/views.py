@@ -9,6 +9,7 @@ key.
 """
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -188,6 +189,11 @@ def readable(token: str) -> str:
     """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣."""
     seen = token.replace("\r", "").replace("\n", "⏎").replace("\t", "⇥")
     return _EMPTY.get(seen, seen)
+
+
+def escaped(text: str) -> str:
+    """Return a text from data for Markdown, which then shows it as it stands."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+.!|$~&-])", r"\\\1", readable(text))
 
 
 def _numbers(values: Any) -> np.ndarray:

@@ -1,0 +1,66 @@
+"""A neuron's cut prompts with what one of its heads does on each (chapters 5, 7 and 8).
+
+Held-out prompts that read the same as a training prompt are left out, since they would test memory.
+A gated neuron is read through the product of its two inputs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from lookups.explainers import Case, Example
+
+DECISIVE = ("in", "post")
+"""The inputs by which a head is called active: a plain neuron's one, or a gated one's product."""
+
+
+class PairPrompts:
+    """The prompts of every (neuron, head), looked up by name."""
+
+    def __init__(
+        self,
+        suffixes: pd.DataFrame,
+        heads: pd.DataFrame,
+        *,
+        tokens: Mapping[str, str],
+        decode: Callable[[Sequence[int]], str],
+    ):
+        """Take the tables `03_suffixes` and `04_heads`, each neuron's token, and the decoder."""
+        known = (suffixes.split == "test") & suffixes.also_in_train
+        self.left_out = known.groupby(suffixes.neuron).sum()
+        """Held-out prompts of each neuron that read the same as a training prompt."""
+        self._prompts = dict(list(suffixes[~known].groupby("neuron", sort=False)))
+        decisive = heads[heads.input.isin(DECISIVE)]
+        self._heads = decisive.groupby(["neuron", "head"], sort=False)
+        self._tokens, self._decode = tokens, decode
+        self._found: dict[tuple[str, str], pd.DataFrame] = {}
+
+    def rows(self, neuron: str, head: str, split: str | None = None) -> pd.DataFrame:
+        """Return a row a prompt, the strongest first: those of `03_suffixes`, and `text`, `token`,
+        `head`, `attribution` and `active`."""
+        if (neuron, head) not in self._found:
+            self._found[neuron, head] = self._joined(neuron, head)
+        rows = self._found[neuron, head]
+        return rows if split is None else rows[rows.split == split].reset_index(drop=True)
+
+    def case(self, neuron: str, head: str) -> Case:
+        """Return what an explanation of the pair may be made from: its training prompts."""
+        rows = self.rows(neuron, head, "train")
+        kinds = [tuple(examples(rows[rows.active == kind])) for kind in (True, False)]
+        return Case(*kinds, token=self._tokens[neuron])
+
+    def _joined(self, neuron: str, head: str) -> pd.DataFrame:
+        own = self._heads.get_group((neuron, head))
+        own = own[["split", "prompt", "head", "attribution", "active"]]
+        rows = self._prompts[neuron]
+        rows = rows.assign(text=rows.token_ids.map(self._decode), token=self._tokens[neuron])
+        rows = rows.merge(own, on=["split", "prompt"])
+        return rows.sort_values(["activation", "prompt"], ascending=[False, True])
+
+
+def examples(rows: pd.DataFrame) -> list[Example]:
+    """Return rows of one pair as an explainer sees them."""
+    return [
+        Example(row.prompt, tuple(int(i) for i in row.token_ids), row.text, row.token)
+        for row in rows.itertuples()
+    ]
