@@ -24,8 +24,6 @@
 run: str = "embedded"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
-from functools import cache
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -36,11 +34,12 @@ from sklearn.metrics import roc_auc_score
 
 from lookups.artifacts import Stopwatch, load, save
 from lookups.attention import Look, look
-from lookups.deck import CLEAR, LEARN, SORT, draw_deck, is_sortable, scored
+from lookups.deck import CLEAR, LEARN, SORT, draw_deck, is_sortable, majority, scored
 from lookups.figures import COLOURS, house_style
 from lookups.firing import activations
 from lookups.model import load_model
 from lookups.names import Head, Neuron
+from lookups.pair_prompts import DECISIVE, PairPrompts
 from lookups.runs import check_run, read_run
 from lookups.sorting import read_verdicts
 from lookups.views import (
@@ -80,13 +79,9 @@ pairs = load(settings, "04_pairs")
 pairs = pairs[pairs.neuron.map(neurons.selected)]
 kept = pairs[pairs.kept].reset_index(drop=True)
 attributions = attributions[
-    attributions.neuron.map(neurons.selected) & attributions.input.isin(["in", "post"])
+    attributions.neuron.map(neurons.selected) & attributions.input.isin(DECISIVE)
 ]
-by_pair = attributions.groupby(["neuron", "head"])
-known = (suffixes.split == "test") & suffixes.also_in_train
-read = suffixes[~known & suffixes.neuron.map(neurons.selected)]
-read = read.assign(text=read.token_ids.map(model.decode), token=read.neuron.map(neurons.token))
-by_neuron = dict(list(read.groupby("neuron")))
+prompts = PairPrompts(suffixes, attributions, tokens=neurons.token, decode=model.decode)
 glue("kept-pairs", len(kept), display=False)
 pd.Series(
     {
@@ -95,7 +90,7 @@ pd.Series(
         "kept pairs": len(kept),
         "neurons with a kept pair": kept.neuron.nunique(),
         "heads in a kept pair": kept["head"].nunique(),
-        "held-out prompts left out": int(known[suffixes.neuron.map(neurons.selected)].sum()),
+        "held-out prompts left out": int(prompts.left_out[neurons.selected].sum()),
     },
     name="number",
 ).to_frame()
@@ -109,17 +104,8 @@ pd.Series(
 
 
 # %% tags=["hide-input"]
-@cache
-def rows_of(neuron: str, head: str) -> pd.DataFrame:
-    """The prompts of a neuron, the strongest first, and what one head does on each."""
-    own = by_pair.get_group((neuron, head))[["split", "prompt", "head", "attribution", "active"]]
-    rows = by_neuron[neuron].merge(own, on=["split", "prompt"])
-    return rows.sort_values(["activation", "prompt"], ascending=[False, True])
-
-
 def prompts_of(pair, split: str) -> pd.DataFrame:
-    rows = rows_of(pair.neuron, pair.head)
-    return rows[rows.split == split].reset_index(drop=True)
+    return prompts.rows(pair.neuron, pair.head, split)
 
 
 def side_by_side(pair, most: int = 5):
@@ -145,64 +131,12 @@ by_hand = next(widest.itertuples(), None)
 side_by_side(by_hand) if by_hand else NOTHING
 
 # %% [markdown]
-# ## The clearest pairs
-#
-# A head may be called active on some prompts and not on others because its attribution hovers about
-# the bound of the rule. It is a better candidate when the two kinds lie apart: the difference of
-# the mean attributions, in standard deviations within a kind, over the training prompts.
-
-
-# %%
-def apart(rows: pd.DataFrame) -> float:
-    kinds = [rows.attribution[rows.active == kind] for kind in (True, False)]
-    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
-    enough = min(map(len, kinds)) >= LEARN and within > 0
-    return float(kinds[0].mean() - kinds[1].mean()) / within if enough else np.nan
-
-
-kept["apart"] = [apart(prompts_of(pair, "train")) for pair in kept.itertuples()]
-glue("learn", LEARN, display=False)
-
-# %% [markdown]
-# It is asked of pairs with at least {glue:text}`learn` training prompts of each kind. From now on
-# *clearest* means: the {glue:text}`shown-pairs` pairs that lie furthest apart, at most
-# {glue:text}`per-neuron` of one neuron, equals in the order of their names. No word of the prompts
-# and nothing of the test split has a say in it; the last column is what the same measure gives there.
-
-# %%
-MOST, PER_NEURON = 15, 2
-glue("shown-pairs", MOST, display=False)
-glue("per-neuron", PER_NEURON, display=False)
-ranked = kept.sort_values(["apart", "neuron", "head"], ascending=[False, True, True])
-clearest = ranked.groupby("neuron", sort=False).head(PER_NEURON).head(MOST).reset_index(drop=True)
-best = list(clearest.itertuples())
-clearest.assign(
-    token=clearest.neuron.map(neurons.token).map(readable),
-    apart_on_test=[apart(prompts_of(pair, "test")) for pair in best],
-)[["neuron", "token", "head", "n_prompts", "share", "apart", "apart_on_test"]].round(2)
-
-# %% [markdown]
-# The three clearest of different neurons, or as many as there are, in their strongest training
-# prompts:
-
-# %%
-different = list(clearest.drop_duplicates("neuron").itertuples())
-NO_FURTHER = Markdown("*There is no kept pair of a further neuron.*") if different else NOTHING
-side_by_side(different[0]) if different else NOTHING
-
-# %%
-side_by_side(different[1]) if len(different) > 1 else NO_FURTHER
-
-# %%
-side_by_side(different[2]) if len(different) > 2 else NO_FURTHER
-
-# %% [markdown]
 # ## Do words tell?
 #
 # Before we ask a reader we ask a simpler judge. Every *clue* in a prompt votes: a token anywhere in
 # it, or a token at one of its last four places. The weight of a vote is the logarithm of the clue's
 # share among active prompts over its share among inactive ones, a tenth added to both
-# ({func}`~lookups.wording.votes`). For the clearest pair, the strongest votes of both kinds:
+# ({func}`~lookups.wording.votes`). For the pair above, the strongest votes of both kinds:
 
 
 # %%
@@ -221,17 +155,18 @@ def ballot(pair) -> pd.DataFrame:
     return table.sort_values(["vote", "clue"], ascending=[False, True])
 
 
-if best:
-    table = ballot(best[0])
+if by_hand:
+    table = ballot(by_hand)
     table = pd.concat([table.head(4), table.tail(4)])
     strongest = table.assign(clue=table.clue.map(in_words)).set_index("clue").round(2)
-strongest if best else NOTHING
+strongest if by_hand else NOTHING
 
 # %% [markdown]
 # The more votes for active a prompt gets, the more likely should it be active. The score is the
 # chance that of two prompts, one of each kind, the active one gets more: one half says nothing. On
 # `train` each prompt is judged by the votes of the others; on `test`, by those of all training
-# prompts. The same is done with the labels of each split shuffled; what they reach is chance.
+# prompts. It takes {glue:text}`learn` training prompts of each kind at least. The same is done with
+# the labels of each split shuffled; what they reach is chance.
 
 
 # %%
@@ -249,6 +184,8 @@ def judged(train: pd.DataFrame, test: pd.DataFrame) -> tuple[float, float]:
     return on_train, score([tally(one, given) for one in held_out], test.active)
 
 
+glue("learn", LEARN, display=False)
+
 # %%
 random = np.random.default_rng(settings.seed)
 scores = []
@@ -258,21 +195,108 @@ for pair in kept.itertuples():
     scores.append((*judged(*both), *judged(*shuffled)))
 names = ["words", "words_test", "shuffled", "shuffled_test"]
 kept[names] = np.array(scores, dtype=float).reshape(len(kept), len(names))
-is_clearest = kept.set_index(["neuron", "head"]).index.isin(clearest.set_index(["neuron", "head"]).index)  # fmt: skip
 
 # %% [markdown]
-# Points to the upper right in {numref}`fig-words` are pairs whose contexts can be told by their
-# words on text that had no say in it. Are the clearest pairs, which no word chose, among them?
+# ## The clearest pairs
+#
+# A look-up is clear when somebody who has seen a few prompts of each kind can tell the next one. So we let
+# *few* prompts vote: {glue:text}`learn` training prompts of each kind, drawn by lot, judge all the others
+# of train, and again, {glue:text}`draws` times. The measure is how many they judge right, as the mean of
+# the shares among active and inactive prompts; one half is chance.
+
+
+# %%
+DRAWS = 60
+glue("draws", DRAWS, display=False)
+
+
+def told_by_few(train: pd.DataFrame, judged: pd.DataFrame | None = None) -> float:
+    """How many of some prompts (of the rest of train) are judged right by a few of train."""
+    kinds = [np.flatnonzero(train.active == kind) for kind in (True, False)]
+    if min(map(len, kinds)) < LEARN + 2:
+        return np.nan
+    random, right = np.random.default_rng(settings.seed), []
+    for _ in range(DRAWS):
+        few = np.concatenate([random.permutation(kind)[:LEARN] for kind in kinds])
+        rest = train.drop(index=few) if judged is None else judged
+        given = votes(train.seen[few].tolist(), train.active[few])
+        called = np.array([tally(one, given) > 0 for one in rest.seen], dtype=bool)
+        right.append((called == rest.active).groupby(rest.active).mean().mean())
+    return float(np.mean(right)) if len(rest) else np.nan
+
+
+# %% [markdown]
+# From now on *clearest* means: the {glue:text}`shown-pairs` pairs with the best of these measures on
+# `train`, at most {glue:text}`per-neuron` of one neuron, equals in the order of their names. Nothing of
+# the test split has a say in it; the last column is what the same few prompts get right there. Beside it
+# stands how far *apart* the attributions of the two kinds lie on train, in standard deviations within a
+# kind: a head may be called active here and not there only because it hovers about the rule's bound.
+
+
+# %% tags=["hide-input"]
+def apart(rows: pd.DataFrame) -> float:
+    kinds = [rows.attribution[rows.active == kind] for kind in (True, False)]
+    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
+    enough = min(map(len, kinds)) >= LEARN and within > 0
+    return float(kinds[0].mean() - kinds[1].mean()) / within if enough else np.nan
+
+
+def few_and_apart(pair, shuffle=None) -> tuple[float, float, float]:
+    train, test = (prompts_of(pair, split) for split in ("train", "test"))
+    train, test = (rows.assign(seen=rows.token_ids.map(clues)) for rows in (train, test))
+    if shuffle is not None:
+        train, test = (
+            rows.assign(active=shuffle.permutation(rows.active.tolist())) for rows in (train, test)
+        )
+    return told_by_few(train), told_by_few(train, test), apart(train)
+
+
+# %%
+MOST, PER_NEURON = 15, 2
+kept[["few", "few_test", "apart"]] = np.array(
+    [few_and_apart(pair) for pair in kept.itertuples()], dtype=float
+).reshape(len(kept), 3)
+glue("shown-pairs", MOST, display=False)
+glue("per-neuron", PER_NEURON, display=False)
+ranked = kept.sort_values(["few", "neuron", "head"], ascending=[False, True, True])
+clearest = ranked.groupby("neuron", sort=False).head(PER_NEURON).head(MOST).reset_index(drop=True)
+best = list(clearest.itertuples())
+clearest.assign(token=clearest.neuron.map(neurons.token).map(readable))[
+    ["neuron", "token", "head", "n_prompts", "share", "apart", "few", "few_test"]
+].round(2)
+
+# %% [markdown]
+# Who is chosen for a high measure has been lucky, too. The same choice among pairs whose labels were
+# shuffled shows what luck alone reaches:
+
+# %%
+random = np.random.default_rng(settings.seed)
+lucky = np.array([few_and_apart(pair, random)[:2] for pair in kept.itertuples()], dtype=float)
+lucky = pd.DataFrame(lucky.reshape(len(kept), 2), columns=["few", "few_test"])
+lucky = lucky.sort_values("few", ascending=False, kind="stable").head(len(clearest))
+chosen = {"clearest pairs": clearest, "shuffled labels, chosen alike": lucky}
+pd.DataFrame(
+    {
+        name: table[["few", "few_test"]].astype(float).mean().round(2)
+        for name, table in chosen.items()
+    }
+).T.rename(columns={"few": "mean on train, which chose", "few_test": "mean on test"})
+
+# %% [markdown]
+# And do the words of *all* training prompts, which had no say in the choice, tell these pairs' held-out
+# prompts apart? In {numref}`fig-words`, points to the upper right are pairs whose contexts can be told by
+# their words on text that had no say in it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How well votes of words tell a pair's active from its inactive prompts: on training prompts left out (across) and on held-out prompts (up). Crosses have shuffled labels. Read how far the dots lie above and to the right of the crosses, and whether the filled ones lie furthest.", "name": "fig-words"}, "image": {"alt": "Scatter of word scores on train and test, for pairs and for shuffled labels"}}
-figure, axis = plt.subplots(figsize=(4.6, 4.2))
-axis.axhline(0.5, color="black", linewidth=0.8)
-axis.axvline(0.5, color="black", linewidth=0.8)
+is_clearest = kept.set_index(["neuron", "head"]).index.isin(clearest.set_index(["neuron", "head"]).index)  # fmt: skip
 groups = {
     "shuffled labels": kept[["shuffled", "shuffled_test"]],
     "other kept pairs": kept.loc[~is_clearest, ["words", "words_test"]],
     "clearest pairs": kept.loc[is_clearest, ["words", "words_test"]],
 }
+figure, axis = plt.subplots(figsize=(4.6, 4.2))
+axis.axhline(0.5, color="black", linewidth=0.8)
+axis.axvline(0.5, color="black", linewidth=0.8)
 looks = [("x", "grey", "full"), ("o", "blue", "none"), ("o", "blue", "full")]
 for (name, table), (marker, colour, fill) in zip(groups.items(), looks, strict=True):
     axis.plot(*table.T.to_numpy(), marker, color=COLOURS[colour], fillstyle=fill, label=name)
@@ -290,6 +314,21 @@ pd.DataFrame(
         for name, table in groups.items()
     }
 ).T
+
+# %% [markdown]
+# The three clearest of different neurons, or as many as there are, in their strongest training
+# prompts:
+
+# %%
+different = list(clearest.drop_duplicates("neuron").itertuples())
+NO_FURTHER = Markdown("*There is no kept pair of a further neuron.*") if different else NOTHING
+side_by_side(different[0]) if different else NOTHING
+
+# %%
+side_by_side(different[1]) if len(different) > 1 else NO_FURTHER
+
+# %%
+side_by_side(different[2]) if len(different) > 2 else NO_FURTHER
 
 # %% [markdown]
 # ## Where it looks, and what it brings
@@ -687,6 +726,7 @@ Markdown(
 # so many. With {glue:text}`to-be-clear` right the look-up is clear. Among the clearest pairs,
 # shuffled, stand as many pairs drawn at random from those of the selected neurons' pairs that have
 # enough prompts of both kinds and are not among the clearest. The reader is not told which is which.
+# Where several readers sort the deck, what more than half of them say of a prompt counts.
 
 # %%
 glue("learn-each", LEARN, display=False)
@@ -722,7 +762,7 @@ items.groupby("kind").size().rename("pairs").to_frame()
 # left out, as they are there when one kind is missing.
 # ```
 #
-# `python -m lookups.sorting export` writes the deck for the reader, `record` keeps the verdicts
+# `python -m lookups.sorting export` writes the deck for a reader, `record` keeps the verdicts
 # with the project. A verdict is kept under the digest of its item, so it counts only where the run
 # shows exactly the prompts that were read, with the same answers.
 
@@ -731,7 +771,8 @@ material = [prompts_of(pair, split) for pair in items.itertuples() for split in 
 columns = ["neuron", "head", "split", "prompt", "text", "token", "active"]
 material = pd.concat(material) if material else pd.DataFrame(columns=columns)
 deck = draw_deck(items, material[columns], seed=settings.seed)
-results = scored(deck, read_verdicts(settings.verdicts))
+readers = read_verdicts(settings.verdicts)
+results = scored(deck, majority(readers))
 
 # %% [markdown]
 # Beside the reader stand the words again, judging the same held-out prompts by the votes of all
@@ -782,6 +823,20 @@ tallied = pd.DataFrame(
     }
 )
 tallied
+
+# %% [markdown]
+# Each reader alone:
+
+# %%
+alone = {}
+for number, verdicts in enumerate(readers, 1):
+    one = scored(deck, verdicts)
+    alone[f"reader {number}"] = {
+        kind: f"{int(rows.clear.sum())} of {int(rows.correct.notna().sum())} clear, "
+        f"{rows.correct.mean():.1f} of {SORT} right on average"
+        for kind, rows in one.groupby("kind")
+    }
+pd.DataFrame(alone).T if alone else Markdown("*The deck was not sorted by a reader for this run.*")
 
 # %% [markdown]
 # The intervals are Clopper and Pearson's, which hold their level for small numbers. Guessing is

@@ -16,7 +16,7 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | all tables: `01_neurons` to `05_deck` ({ref}`next-token-neurons` to {ref}`attention`) | the numbers that other pages quote |
+# | all tables: `01_neurons` to `08_neuron_ablations` ({ref}`next-token-neurons` to {ref}`neuron-ablation`) | the numbers that other pages quote |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -32,7 +32,9 @@ from scipy.stats import binom
 from statsmodels.stats.proportion import proportion_confint
 
 from lookups.artifacts import load
-from lookups.deck import scored
+from lookups.before_after import of_group, with_falls
+from lookups.deck import majority, scored
+from lookups.effects import ks, mean_difference, pair_means, written
 from lookups.figures import COLOURS, house_style
 from lookups.intervals import bootstrap_mean
 from lookups.model import load_model
@@ -446,7 +448,7 @@ look_ups.reset_index(drop=True) if len(look_ups) else Markdown(
 # a reader who did not know the labels learned from six prompts of each kind and sorted ten held-out ones:
 
 # %%
-verdicts = scored(load(settings, "05_deck"), read_verdicts(settings.verdicts))
+verdicts = scored(load(settings, "05_deck"), majority(read_verdicts(settings.verdicts)))
 sorted_ones = verdicts[verdicts.correct.notna()].groupby("kind")
 seen = {kind: f"{int(some.clear.sum())} of {len(some)}" for kind, some in sorted_ones}
 Markdown(
@@ -455,6 +457,76 @@ Markdown(
     if seen
     else "No reader has sorted the prompts of this run."
 )
+
+# %% [markdown]
+# ## Can the heads be explained?
+#
+# A sentence was made for every kept pair from its training prompts ({ref}`explanations`), and had to sort
+# held-out ones ({ref}`scores`). The mean {term}`head explanation score` over pairs, with an interval that draws
+# neurons again; beside it what the same judge reaches with the explanation of another head of the same
+# neuron or of another neuron, and how many pairs are better than chance after correction:
+
+# %%
+scores = load(settings, "06_scores")
+
+
+def explained(some: pd.DataFrame, control: str) -> str:
+    rows = some[some.control == control].dropna(subset="score")
+    if not len(rows):
+        return "–"
+    return str(bootstrap_mean(rows.score.tolist(), rows.neuron.tolist(), seed=settings.seed))
+
+
+table = []
+for explainer, rows in scores.groupby("explainer", sort=False):
+    for name, some in {"selected": rows.selected, "random": rows.group == "random"}.items():
+        mine = rows[some]
+        read = mine[mine.control == "none"].dropna(subset="score")
+        better = int((read.q < settings.false_discovery_rate).sum())
+        means = [explained(mine, control) for control in ("none", "other head", "other neuron")]
+        table.append((explainer, name, len(read), *means, better))
+columns = ["explainer", "neurons", "pairs", "mean E", "by another head's", "by another neuron's"]
+pd.DataFrame(table, columns=[*columns, f"q < {settings.false_discovery_rate:g}"])
+
+# %% [markdown]
+# ## Does it matter to the model?
+#
+# Heads were silenced on held-out prompts ({ref}`head-ablation`), then only their way into the neuron was
+# cut ({ref}`direct-path`), and neurons were held at zero ({ref}`neuron-ablation`). A *fall* is what was there
+# before less what is there after. For heads: points of the token's probability, active less inactive prompts,
+# mean over pairs. For neurons: nats of the token's log-probability where the neuron fires.
+
+# %%
+silenced = with_falls(load(settings, "07_head_ablations"))
+cut = with_falls(load(settings, "07_direct_paths"))
+held_at = with_falls(load(settings, "08_neuron_ablations"))
+fires = held_at[
+    (held_at.context == "fires") & (held_at.kind == "zero") & (held_at.control == "none")
+]
+
+
+def head_effect(rows: pd.DataFrame, kind: str) -> str:
+    means = pair_means(rows[rows.kind == kind], "fall")
+    found = mean_difference(
+        100 * means.active, 100 * means.inactive, means.neuron, seed=settings.seed
+    )
+    return written(found, digits=2) if len(means) else "–"
+
+
+def neuron_effect(rows: pd.DataFrame) -> str:
+    means = rows.groupby("neuron").log_fall.mean()
+    return written(bootstrap_mean(means, means.index, seed=settings.seed)) if len(means) else "–"
+
+
+lines = {
+    "head silenced (zero), points": lambda some: head_effect(of_group(silenced, on, some), "zero"),
+    "head silenced (resample), points": lambda some: head_effect(of_group(silenced, on, some), "resample"),
+    "only its way into the neuron cut, points": lambda some: head_effect(of_group(cut, on, some), "direct_recomputed"),
+    "neuron held at zero, nats": lambda some: neuron_effect(fires[fires.group == some]),
+}  # fmt: skip
+pd.DataFrame(
+    {name: {some: tell(some) for some in ("selected", "random")} for name, tell in lines.items()}
+).T.rename_axis("fall")
 
 # %% [markdown]
 # ## Beside the paper
@@ -502,21 +574,32 @@ beside = [
 ]  # fmt: skip
 
 # %% [markdown]
-# Figures of the paper for which this run has no counterpart yet, since they take readers of prompts
-# or {term}`ablation`. The {term}`head explanation score` of random neurons is what that of the others
-# must be held against; the KS statistic compares the drop in the token's probability between active
-# and inactive prompts ({term}`Kolmogorov–Smirnov test`).
+# The paper's explainer is GPT-4, this run's is named beside its score. The {term}`head explanation score`
+# of random neurons is what that of the others must be held against. The KS statistic compares the drop in
+# the token's probability between active and inactive prompts ({term}`Kolmogorov–Smirnov test`).
 
 # %%
-none = "not measured"
+explainer = scores.explainer.iloc[0] if len(scores) else ""
+found = scores[(scores.control == "none") & (scores.explainer == explainer)]
+
+
+def mean_and_sd(some: pd.Series) -> str:
+    values = found.score[some.reindex(found.index)].dropna()
+    return f"{values.mean():.3f} ({values.std(ddof=0):.3f}), {explainer}" if len(values) else "–"
+
+
+means = pair_means(of_group(silenced, on, "selected").query("kind == 'zero'"), "fall")
+test = ks(means.active, means.inactive)
+of_ks = f"{test.statistic:.3f} ({test.p:.1e}), {test.pairs} pairs" if test.pairs else "–"
+of_selected, of_random = mean_and_sd(scores.selected), mean_and_sd(scores.group == "random")
 beside += [
-    ("mean head explanation score (sd)", f"{theirs}, GPT-2 small", ".650 (.194)", none),
-    ("", f"{theirs}, GPT-2 medium", ".610 (.201)", none),
-    ("", f"{theirs}, GPT-2 large", ".575 (.227)", none),
-    ("", f"{theirs}, GPT-2 large, random neurons", ".558 (.191)", none),
-    ("zero ablation, KS statistic", f"{theirs}, GPT-2 small", ".242", none),
-    ("", f"{theirs}, GPT-2 medium", ".331", none),
-    ("", f"{theirs}, GPT-2 large, 612 pairs", ".293", none),
+    ("mean head explanation score (sd)", f"{theirs}, GPT-2 small", ".650 (.194)", of_selected),
+    ("", f"{theirs}, GPT-2 medium", ".610 (.201)", ""),
+    ("", f"{theirs}, GPT-2 large", ".575 (.227)", ""),
+    ("of random neurons", f"{theirs}, GPT-2 large", ".558 (.191)", of_random),
+    ("zero ablation, KS statistic (p)", f"{theirs}, GPT-2 small", ".242 (1.0e-5)", of_ks),
+    ("", f"{theirs}, GPT-2 medium", ".331 (3.7e-13)", ""),
+    ("", f"{theirs}, GPT-2 large, 612 pairs", ".293 (2.1e-23)", ""),
 ]
 pd.DataFrame(beside, columns=["figure", "of", "reported", "this run"])
 
@@ -564,9 +647,9 @@ else:
 Markdown(reading)
 
 # %% [markdown]
-# Not known: whether somebody can say in a sentence what such a head looks for, whether that sentence
-# sorts new prompts, and whether the model would say something else without the head. Attribution is arithmetic on one forward pass; only
-# an {term}`ablation` asks what would have been.
+# Not known: how much of this holds in models that others use, and whether the method finds all that is
+# there. A head may matter through several neurons at once, or a neuron's work be done by others when it is
+# silenced; pairs show neither.
 #
 # ```{admonition} Try it
 # :class: tip

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from chapters import NAMES, write_chapters
 from lookups import site
 from lookups.basis import needs_of
@@ -333,3 +334,37 @@ def test_settings_handed_to_something_unknown_count_whole(sources, whole):
     edit(sources / "03_suffixes.py", 'load(settings, "02_neurons")', whole)
     needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
     assert set(needs.keys) == set(Run.model_fields) - {"paths"}
+
+
+def test_settings_handed_to_documents_count_as_the_keys_they_read(sources):
+    """And not as all: a chapter that reads texts is not held against another run for it."""
+    edit(
+        sources / "03_suffixes.py",
+        'load(settings, "02_neurons")',
+        'run_documents(settings, 0, "x")',
+    )
+    needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
+    assert {"corpus", "prompts"} <= set(needs.keys)
+    assert not {"permuted", "active_rule", "verdicts"} & set(needs.keys)
+
+
+def test_what_a_run_is_held_against_is_executed_first(tmp_path, artifacts, monkeypatch):
+    """And a chapter that reads its scores is stale once they have changed."""
+    folder = write_chapters(tmp_path / "notebooks")
+    other, own = ({"id": name} for name in ("other", "own"))
+    content = yaml.safe_load((RUNS / "planted.yml").read_text("utf-8"))
+    paths = {name: tmp_path / f"{name}.yml" for name in ("other", "own")}
+    paths["other"].write_text(yaml.safe_dump(content | other), "utf-8")
+    against = {"permuted": str(paths["other"])}
+    paths["own"].write_text(yaml.safe_dump(content | own | against), "utf-8")
+    third = folder / "03_suffixes.py"
+    third.write_text(third.read_text("utf-8") + "\n\n# %%\nsettings.permuted is None\n", "utf-8")
+    chain = chain_of(paths["own"], sources=folder)
+    assert run_chapters(chain, only=["01"]) == ["01_next_token_neurons"]
+    executed = run_chapters(chain)
+    assert executed[0].endswith("other.yml/01_next_token_neurons")
+    assert executed[-1] == "03_suffixes"
+    assert (artifacts / "other" / "03_suffixes" / "manifest.json").is_file()
+    assert run_chapters(chain) == []
+    monkeypatch.setattr("lookups.basis._of_permuted", lambda settings: {"06_scores of other": "x"})
+    assert list(stale(chain)) == ["03_suffixes"]

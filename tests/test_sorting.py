@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 from lookups.artifacts import save
-from lookups.deck import CLEAR, LEARN, SORT, draw_deck, is_sortable, scored
+from lookups.deck import CLEAR, LEARN, SORT, draw_deck, is_sortable, majority, scored
 from lookups.errors import LookupsError
 from lookups.runs import read_run
 from lookups.sorting import as_markdown, main, read_verdicts, verdicts_of
@@ -141,6 +141,14 @@ def test_answers_that_cannot_be_read_say_what_is_wanted(deck, answer):
         verdicts_of(deck, letters)
 
 
+def test_the_majority_is_what_more_than_half_of_an_items_readers_said():
+    readers = [{"x": "ABAB?", "y": "AA"}, {"x": "AAAA?"}, {"x": "BBA??"}]
+    assert majority(readers) == {"x": "ABA??", "y": "AA"}
+    assert majority(readers[:1]) == readers[0]
+    assert majority([{"x": "AB"}, {"x": "BB"}]) == {"x": "?B"}
+    assert majority([]) == {}
+
+
 def test_a_deck_without_pairs_can_be_kept_and_scored():
     none = draw_deck(pairs_of([]), prompts_of(), seed=0)
     assert none.empty
@@ -156,7 +164,7 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     )
     (tmp_path / "said.yml").write_text("")
     settings = read_run(run)
-    assert read_verdicts(settings.verdicts) == {}
+    assert read_verdicts(settings.verdicts) == []
     for stage in ("01_neurons", "02_prompts", "02_neurons", "03_suffixes", "04_heads", "04_pairs"):
         save(settings, stage, placeholder(stage))
     save(settings, "05_deck", deck)
@@ -164,8 +172,13 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     assert [path.name for path in (tmp_path / "deck").iterdir()] == ["deck.md"]
     answers = tmp_path / "answers.yml"
     answers.write_text(yaml.safe_dump(right_letters(deck)))
-    assert "now run chapter 5 again" in main(["record", str(run), str(answers)])
-    assert scored(deck, read_verdicts(read_run(run).verdicts)).clear.all()
+    other = tmp_path / "other.yml"
+    other.write_text(yaml.safe_dump(dict.fromkeys(right_letters(deck), "?" * SORT)))
+    made = main(["record", str(run), str(answers), str(other), str(answers)])
+    assert "now run chapter 5 again" in made
+    readers = read_verdicts(read_run(run).verdicts)
+    assert [scored(deck, one).clear.all() for one in readers] == [True, False, True]
+    assert scored(deck, majority(readers)).clear.all()
 
 
 def placeholder(stage: str) -> pd.DataFrame:

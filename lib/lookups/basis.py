@@ -18,16 +18,23 @@ from typing import Any, NamedTuple
 from nbformat import NotebookNode
 
 from lookups.artifacts import manifest, parameters
-from lookups.errors import ChapterError, LookupsError
+from lookups.errors import ChapterError, LookupsError, MissingStage, StaleStage
 from lookups.paths import PROJECT
-from lookups.runs import Run
+from lookups.runs import Run, read_run
 from lookups.stages import STAGES, settings_of
 
 PACKAGE = Path(__file__).resolve().parent
 LOCK = PROJECT / "requirements.lock"
 
-TAKE_WHOLE = ("load", "save", "manifest", "check_run")
-"""Functions that take the whole of `settings` but depend on no more than their stage does."""
+TAKE_WHOLE: dict[str, set[str]] = {
+    "load": set(),
+    "save": set(),
+    "manifest": set(),
+    "check_run": {"layers", "middle_layers", "neurons", "rejected", "longest"},
+    "run_documents": {"corpus", "prompts"},
+    "run_explainers": {"llm"},
+}
+"""Functions that take the whole of `settings`, and the keys they read beyond those of a stage."""
 
 
 class Needs(NamedTuple):
@@ -81,8 +88,20 @@ def basis_of(settings: Run, needs: Needs) -> dict[str, Any]:
         "modules": {module: _module_digest(module) for module in needs.modules},
         "settings": parameters(settings, needs.keys),
         "packages": packages_digest(),
-        "reads": {stage: manifest(settings, stage)["digest"] for stage in needs.reads},
+        "reads": {stage: manifest(settings, stage)["digest"] for stage in needs.reads}
+        | ({} if "permuted" not in needs.keys else _of_permuted(settings)),
     }
+
+
+def _of_permuted(settings: Run) -> dict[str, str]:
+    """The scores of the run that this one is held against, or that they are not there."""
+    if settings.permuted is None:
+        return {}
+    try:
+        digest = manifest(read_run(settings.permuted), "06_scores")["digest"]
+    except (MissingStage, StaleStage):
+        digest = "missing"
+    return {f"06_scores of {settings.permuted}": digest}
 
 
 def difference(former: dict[str, Any], now: dict[str, Any]) -> str | None:
@@ -134,11 +153,9 @@ def _keys(tree: ast.AST) -> set[str]:
                 keys.add(node.attr)
             if node.attr in (*Run.model_fields, "is_default", "folder"):
                 known.add(id(node.value))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in TAKE_WHOLE:
-                known.update(id(argument) for argument in node.args if _is_settings(argument))
-            if node.func.id == "check_run":
-                keys |= {"layers", "middle_layers", "neurons", "rejected", "longest"}
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) in TAKE_WHOLE:
+            known.update(id(argument) for argument in node.args if _is_settings(argument))
+            keys |= TAKE_WHOLE[node.func.id]
     used = (n for n in ast.walk(tree) if _is_settings(n) and isinstance(n.ctx, ast.Load))
     if any(id(node) not in known for node in used):
         keys = set(Run.model_fields)

@@ -30,7 +30,7 @@ from lookups.pairs import (
     write_whole,
 )
 from lookups.runs import DEFAULT_RUN, RUNS, Run, read_run
-from lookups.stages import CHAPTERS
+from lookups.stages import CHAPTERS, SCORED
 
 
 class Chapter(NamedTuple):
@@ -145,7 +145,7 @@ def run_chapters(
     if not chosen:
         known = ", ".join(chapter.name for chapter in chain.chapters)
         raise LookupsError(f"no chapter {', '.join(only)}; there are {known}")
-    executed = []
+    executed = run_permuted(chain, chosen, say=say)
     with _alone(chain.folder), kernel_environment(record=chain.default):
         say(_forecast(chain, chosen, again))
         for number, chapter in enumerate(chosen, 1):
@@ -160,6 +160,27 @@ def run_chapters(
             executed.append(chapter.name)
             say(f"{where}: done in {seconds:.0f} s")
     return executed
+
+
+def run_permuted(
+    chain: Chain,
+    chosen: Sequence[Chapter] | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[str]:
+    """Execute what is not up to date of the run that this one is held against (`permuted:`).
+
+    Only if one of the chosen chapters reads it, and only the chapters that its scores need. Returns
+    the names of those executed.
+    """
+    other = chain.settings.permuted
+    chosen = chain.chapters if chosen is None else chosen
+    if other is None or not any("permuted" in chapter.needs.keys for chapter in chosen):
+        return []
+    against = chain_of(other, sources=chain.sources)
+    names = [name for name in SCORED if name in {one.name for one in against.chapters}]
+    with kernel_environment(record=chain.default):
+        return [f"{other}/{name}" for name in run_chapters(against, only=names, say=say)]
 
 
 def clean(settings: Run) -> list[Path]:

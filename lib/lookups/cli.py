@@ -65,15 +65,23 @@ def run(
         typer.Option(help="Only this chapter, by name or number; may be given several times."),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Execute what is up to date too.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Send the requests to the run's language model.")
+    ] = False,
 ) -> None:
     """Execute a run's chapters in order; what is up to date is left as it is.
 
     Stops at the first chapter that fails and keeps all before it. The default run, embedded, also
-    renews the committed notebooks/*.ipynb.
+    renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
+    would send and what that may cost, and sends it only with --yes.
     """
+    import os
+
     from lookups.chain import chain_of, run_chapters
 
     chain = chain_of(run)
+    if yes:
+        os.environ["LOOKUPS_SEND"] = "yes"
     try:
         executed = run_chapters(chain, only=only or (), again=again, say=note)
     except KeyboardInterrupt:

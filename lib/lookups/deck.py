@@ -8,7 +8,8 @@ it, so that a verdict stays true of its item when other items come or go.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,24 @@ def digest_of(item: pd.DataFrame) -> str:
     rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
     content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return, for every item that was sorted, what more than half of its readers said of a prompt.
+
+    `?` where no letter has more than half of them. One reader is the majority.
+    """
+    digests = sorted({digest for verdicts in readers for digest in verdicts})
+    said = {d: [verdicts[d] for verdicts in readers if d in verdicts] for d in digests}
+    return {
+        digest: "".join(_most_said(letters) for letters in zip(*those, strict=True))
+        for digest, those in said.items()
+    }
+
+
+def _most_said(letters: Sequence[str]) -> str:
+    letter, times = Counter(letters).most_common(1)[0]
+    return letter if 2 * times > len(letters) else "?"
 
 
 def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:

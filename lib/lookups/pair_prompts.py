@@ -22,7 +22,7 @@ class PairPrompts:
         suffixes: pd.DataFrame,
         heads: pd.DataFrame,
         *,
-        tokens: Mapping[str, str],
+        tokens: Mapping[str, str] | pd.Series,
         decode: Callable[[Sequence[int]], str],
     ):
         """Take the tables `03_suffixes` and `04_heads`, each neuron's token, and the decoder."""

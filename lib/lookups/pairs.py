@@ -19,6 +19,7 @@ from nbformat import NotebookNode
 
 from lookups.errors import LookupsError, StorageError
 from lookups.paths import PROJECT
+from lookups.stages import CHAPTERS
 
 NOTEBOOKS = PROJECT / "notebooks"
 DEFAULT_ONLY = "default-run"
@@ -30,8 +31,9 @@ _RUN_LINE = re.compile(r"^run(: str)? = [^#\n]*?(?=\s*(#|$))", re.MULTILINE)
 
 
 def chapter_sources(folder: Path = NOTEBOOKS) -> list[Path]:
-    """Return the chapters' source files in the order of their numbers."""
-    return sorted(folder.glob("[0-9][0-9]_*.py"))
+    """Return the chapters' source files in the order in which they are executed."""
+    found = sorted(folder.glob("[0-9][0-9]_*.py"))
+    return sorted(found, key=lambda path: [*CHAPTERS, path.stem].index(path.stem))
 
 
 def read_source(source: Path) -> NotebookNode:

@@ -117,7 +117,7 @@ class Run(Section):
     prompts: Path | None = None
     """A text file of one's own, one prompt a line, in place of the search for prompts."""
     verdicts: Path | None = None
-    """A reader's verdicts in the blind sort of chapter 5; notebooks/records/<id>.sort.yml if there
+    """Readers' verdicts in the blind sort of chapter 5; notebooks/records/<id>.sort.yml if there
     is one. Written by `python -m lookups.sorting`."""
     minimum_count: Annotated[int, Field(ge=0)] = 300
     """A token must occur this often in training to be a neuron's token, where counts are known."""

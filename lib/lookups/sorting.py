@@ -1,7 +1,7 @@
-"""Handing out the deck of chapter 5's blind sort, and keeping what its reader said.
+"""Handing out the deck of chapter 5's blind sort, and keeping what its readers said.
 
     python -m lookups.sorting export RUN FOLDER      deck.md for the reader
-    python -m lookups.sorting record RUN VERDICTS    keep the reader's verdicts with the project
+    python -m lookups.sorting record RUN VERDICTS …  keep the readers' verdicts, a file a reader
 
 The key is the stage `05_deck`; nothing in deck.md gives it away. What is in a deck, and how
 verdicts are counted, is `lookups.deck`.
@@ -34,13 +34,13 @@ def as_markdown(deck: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_verdicts(path: Path | None) -> dict[str, str]:
-    """Return recorded verdicts by item digest; none if there is no record.
+def read_verdicts(path: Path | None) -> list[dict[str, str]]:
+    """Return each reader's recorded verdicts by item digest; none if there is no record.
 
     Raises:
         LookupsError: the record cannot be read.
     """
-    return {} if path is None else dict(_mapping(path).get("verdicts") or {})
+    return [] if path is None else [dict(one) for one in _mapping(path).get("readers") or []]
 
 
 def verdicts_of(deck: pd.DataFrame, answers: Mapping) -> dict[str, str]:
@@ -72,19 +72,20 @@ def main(arguments: list[str]) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(as_markdown(load(read_run(run), "05_deck")), "utf-8")
             return f"{path}: give this to a reader who has seen neither the book nor the tables"
-        case ["record", run, file]:
+        case ["record", run, *files] if files:
             settings = read_run(run)
-            verdicts = verdicts_of(load(settings, "05_deck"), _mapping(Path(file)))
+            deck = load(settings, "05_deck")
+            readers = [verdicts_of(deck, _mapping(Path(file))) for file in files]
             path = settings.verdicts or RECORDS / f"{settings.id}.sort.yml"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_RECORD_HEAD + yaml.safe_dump({"verdicts": verdicts}), "utf-8")
+            path.write_text(_RECORD_HEAD + yaml.safe_dump({"readers": readers}), "utf-8")
             return f"{path}: now run chapter 5 again (lookups run {run})"
-    raise LookupsError("write: python -m lookups.sorting export RUN FOLDER | record RUN VERDICTS")
+    raise LookupsError("write: python -m lookups.sorting export RUN FOLDER | record RUN VERDICTS …")
 
 
 _RECORD_HEAD = """\
-# A reader's verdicts in the blind sort of chapter 5: for each item, by its digest, what was said of
-# its held-out prompts in order. A: active, B: not active, ?: not read.
+# Readers' verdicts in the blind sort of chapter 5, one list entry a reader: for each item, by its
+# digest, what was said of its held-out prompts in order. A: active, B: not active, ?: not read.
 """
 
 _INSTRUCTIONS = f"""\

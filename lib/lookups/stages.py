@@ -23,6 +23,17 @@ class Stage(NamedTuple):
     settings: tuple[str, ...] = ()
 
 
+_SEARCH = (
+    "corpus", "prompts", "prompts_per_neuron", "spread_per_neuron", "prompts_per_file",
+    "follow_share", "follow_lift", "false_discovery_rate",
+)  # fmt: skip
+"""What the search for prompts depends on."""
+
+_ABLATED = (
+    "neuron", "head", "split", "prompt", "active", "kind", "p_before", "p_after", "logp_before",
+    "logp_after", "pre_before", "pre_after", "act_before", "act_after",
+)  # fmt: skip
+
 STAGES = (
     Stage(
         "01_neurons",
@@ -43,10 +54,7 @@ STAGES = (
         "One document in which one examined neuron was at its maximum, and the position of it.",
         ("neuron", "split", "sample", "prompt", "position", "activation", "next_token_id"),
         parents=("01_neurons",),
-        settings=(
-            "corpus", "prompts", "prompts_per_neuron", "spread_per_neuron", "prompts_per_file",
-            "follow_share", "follow_lift", "false_discovery_rate",
-        ),
+        settings=_SEARCH,
     ),
     Stage(
         "02_neurons",
@@ -54,10 +62,7 @@ STAGES = (
         "One neuron of the run's layers in one split: how often its token follows its maxima.",
         ("neuron", "split", "follow_rate", "base_rate", "p", "q", "sound"),
         parents=("01_neurons",),
-        settings=(
-            "corpus", "prompts", "prompts_per_neuron", "spread_per_neuron", "prompts_per_file",
-            "follow_share", "follow_lift", "false_discovery_rate",
-        ),
+        settings=_SEARCH,
     ),
     Stage(
         "03_suffixes",
@@ -106,6 +111,63 @@ STAGES = (
         ),
         parents=("04_pairs",),
     ),
+    Stage(
+        "05_explanations",
+        "07_explanations",
+        "What one explainer says of one pair: when the head is active on the neuron's prompts.",
+        (
+            "neuron", "head", "explainer", "explanation", "rule", "digest", "n_active",
+            "n_inactive",
+        ),
+        parents=("04_pairs",),
+        settings=("llm",),
+    ),
+    Stage(
+        "06_verdicts",
+        "08_scores",
+        "What was said of one held-out prompt of one pair by one explanation.",
+        (
+            "neuron", "head", "explainer", "control", "lender", "prompt", "active", "verdict",
+            "probability",
+        ),
+        parents=("05_explanations",),
+        settings=("held_out",),
+    ),
+    Stage(
+        "06_scores",
+        "08_scores",
+        "How well one explainer's explanation of one pair sorts its held-out prompts.",
+        (
+            "neuron", "head", "explainer", "control", "tp", "fp", "tn", "fn", "unread_active",
+            "unread_inactive", "score", "score_strict", "low", "high", "p", "q", "auroc",
+        ),
+        parents=("05_explanations",),
+        settings=("held_out",),
+    ),
+    Stage(
+        "07_head_ablations",
+        "09_head_ablation",
+        "One held-out prompt of one kept pair: neuron and token before and after the ablation.",
+        _ABLATED,
+        parents=("04_pairs",),
+    ),
+    Stage(
+        "07_direct_paths",
+        "10_direct_path",
+        "The same row with only the way from the head into the neuron cut.",
+        _ABLATED,
+        parents=("07_head_ablations", "04_parts"),
+    ),
+    Stage(
+        "08_neuron_ablations",
+        "11_neuron_ablation",
+        "One text and one neuron, or its control: the token before and after the neuron is held.",
+        (
+            "neuron", "group", "split", "prompt", "context", "kind", "control", "p_before",
+            "p_after", "logp_before", "logp_after",
+        ),
+        parents=("03_suffixes",),
+    ),
 )  # fmt: skip
 
 CHAPTERS = (
@@ -115,9 +177,20 @@ CHAPTERS = (
     "03_suffixes",
     "04_heads",
     "05_attention_specialization",
+    "07_explanations",
+    "08_scores",
+    "09_head_ablation",
+    "10_direct_path",
+    "11_neuron_ablation",
     "06_analysis",
 )
-"""The notebooks in the order in which a run executes them."""
+"""The notebooks in the order in which a run executes them; the analysis gathers what all found."""
+
+
+SCORED = tuple(
+    name for name in CHAPTERS if name.split("_")[0] in ("01", "02", "03", "04", "07", "08")
+)
+"""The chapters that scores need: what another run, there for comparison, has to execute."""
 
 
 def stage_named(name: str) -> Stage:
