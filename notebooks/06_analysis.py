@@ -498,7 +498,7 @@ pd.DataFrame(table, columns=[*columns, f"q < {settings.false_discovery_rate:g}"]
 
 # %%
 silenced = with_falls(load(settings, "07_head_ablations"))
-cut = with_falls(load(settings, "07_direct_paths"))
+cut = silenced[silenced.kind == "direct_recomputed"]
 held_at = with_falls(load(settings, "08_neuron_ablations"))
 fires = held_at[
     (held_at.context == "fires") & (held_at.kind == "zero") & (held_at.control == "none")
@@ -522,7 +522,7 @@ lines = {
     "head silenced (zero), points": lambda some: head_effect(of_group(silenced, on, some), "zero"),
     "head silenced (resample), points": lambda some: head_effect(of_group(silenced, on, some), "resample"),
     "only its way into the neuron cut, points": lambda some: head_effect(of_group(cut, on, some), "direct_recomputed"),
-    "neuron held at zero, nats": lambda some: neuron_effect(fires[fires.group == some]),
+    "neuron held at zero, nats": lambda some: neuron_effect(of_group(fires, on, some)),
 }  # fmt: skip
 pd.DataFrame(
     {name: {some: tell(some) for some in ("selected", "random")} for name, tell in lines.items()}

@@ -188,10 +188,13 @@ if hand:
     counts = count([one.active for one in explainers["contrast"].judge(asked)], rows.active)
     if (counts.tp + counts.fn) and (counts.tn + counts.fp):
         assert np.isclose(head_explanation_score(counts), score(counts))
+    low, high = newcombe(counts)
     by_hand_score = (
-        f"{score(counts):.2f}, 95 % interval {newcombe(counts)[0]:.2f} to {newcombe(counts)[1]:.2f}"
+        f"{counts.tp} of {counts.tp + counts.fn} active prompts were called active, {counts.fp} of "
+        f"{counts.tn + counts.fp} inactive ones, too: E = {score(counts):.2f}, 95 % interval "
+        f"{low:.2f} to {high:.2f}."
     )
-Markdown(f"{counts}: E = {by_hand_score}") if hand else NOTHING
+Markdown(by_hand_score) if hand else NOTHING
 
 # %% [markdown]
 # The interval is Newcombe's, built from a {term}`Wilson interval` for each of the two rates
@@ -221,11 +224,13 @@ borrowed = {
     "other neuron": shuffled_among(keys, seed=settings.seed),
 }
 lenders = {"none": {key: key for key in keys}} | {c: b.lender for c, b in borrowed.items()}
-pd.DataFrame(
-    {
-        "pairs with a lender": {control: len(found.lender) for control, found in borrowed.items()},
-        "left out, there is none": {control: len(b.left_out) for control, b in borrowed.items()},
-    }
+single = sorted({neuron for neuron, _ in borrowed["other head"].left_out}, key=Neuron.parse)
+Markdown(
+    "\n".join(
+        f"- *{control}*: {len(found.lender)} of {len(keys)} pairs borrow an explanation."
+        for control, found in borrowed.items()
+    )
+    + f"\n- No other head, or none that differs enough, have pairs of: {', '.join(single) or 'no neuron'}."
 )
 
 
@@ -321,7 +326,9 @@ for row, explainer in enumerate(explainers):
         mean = bootstrap_mean(some.score.tolist(), some.neuron.tolist(), seed=settings.seed)
         summary[explainer, control] = {"pairs": len(some), "mean E": str(mean)}
         summary[explainer, control]["strict"] = f"{some.score_strict.mean():.3f}"
-        summary[explainer, control]["mean AUROC"] = f"{some.auroc.mean():.3f}"
+        summary[explainer, control]["mean AUROC"] = (
+            f"{some.auroc.mean():.3f}" if some.auroc.notna().any() else "–"
+        )
         colour = COLOURS["blue" if control == "none" else "grey"]
         at = row + 0.16 * (place - 1.5)
         axis.hlines(at, mean.low, mean.high, color=colour)

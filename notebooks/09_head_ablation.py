@@ -214,7 +214,8 @@ stand_ins = {
 
 # %% [markdown]
 # {func}`~lookups.ablation.ablate_heads` does on many prompts what we did by hand: the unchanged pass
-# once a prompt, each change resumed at the layer of its head.
+# once a prompt, each change resumed at the layer of its head. Besides the kinds above it measures two
+# that cut only the way from the head straight into the neuron; {ref}`direct-path` reads those.
 
 
 # %%
@@ -236,7 +237,7 @@ others = rows.assign(
 several = rows[rows.groupby(["neuron", "head"]).prompt.transform("size") > 1]
 donors = other_rows(list(zip(several.neuron, several["head"], strict=True)), seed=settings.seed)
 parts = [
-    silenced(rows, ["zero", "mean"], means=means),
+    silenced(rows, ["zero", "mean", "direct_frozen", "direct_recomputed"], means=means),
     silenced(several, ["resample"], donors=donors),
     silenced(others.dropna(subset="silenced"), ["zero"]).replace({"kind": {"zero": "other head"}}),
 ]

@@ -164,3 +164,16 @@ def test_a_run_that_fits_its_model_passes(written, small):
 def test_prompts_cannot_be_longer_than_their_documents(written, small):
     text = GOOD.replace("{name: planted}", "{name: planted, length: 48}") + "longest: 100\n"
     assert check_run(read_run(written(text)), small) is None
+
+
+def test_the_run_to_be_held_against_is_an_id_or_a_file_beside(written):
+    assert read_run("embedded").permuted == "embedded-random"
+    path = written(GOOD + "permuted: other.yml\n")
+    assert read_run(path).permuted == str(path.parent / "other.yml")
+
+
+def test_a_key_written_where_its_variables_name_belongs_is_not_shown(written):
+    text = GOOD + "llm: {model: small, key_variable: sk-not-to-be-shown}\n"
+    with pytest.raises(RunError, match=r"llm\.key_variable") as caught:
+        read_run(written(text))
+    assert "sk-not-to-be-shown" not in str(caught.value)

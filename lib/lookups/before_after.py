@@ -1,4 +1,4 @@
-"""Measurements of `lookups.edits` as the long tables that the chapters on ablation save.
+"""Measurements of `lookups.edits` as the long tables that chapters 9 to 11 save.
 
 A row of the table is a row that was measured and one kind of change; it keeps the caller's columns
 and gets `kind`, and `p`, `logp`, `pre` and `act` before and after. Gated neurons have `up` as well.

@@ -29,7 +29,7 @@ app = typer.Typer(
 
     \b
       lookups runs              which runs there are
-      lookups run planted       execute its chapters (a minute); stop and resume at will
+      lookups run planted       execute its chapters (three minutes); stop and resume
       lookups book planted      render its book
       lookups status planted    what is up to date, and why the rest is not
 

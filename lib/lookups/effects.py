@@ -11,7 +11,7 @@ A pair is a neuron and a head, by name; no model is touched here, and no prompt 
 """
 
 from collections.abc import Collection
-from math import nan
+from math import isfinite, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -148,7 +148,12 @@ def cliffs_delta_of_means(
 
 
 def written(found: Estimate, *, times: float | int = 1, digits: int = 3) -> str:
-    """Return an estimate as text, without a minus zero: `times=100` for percentage points."""
+    """Return an estimate as text, without a minus zero: `times=100` for percentage points.
+
+    A dash stands for what is not known.
+    """
+    if not isfinite(found.mean):
+        return "–"
     mean, low, high = (f"{round(times * number, digits) + 0.0:.{digits}f}" for number in found)
     return f"{mean} [{low}, {high}]"
 

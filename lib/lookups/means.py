@@ -1,4 +1,4 @@
-"""The average output of heads and neurons, to put in place of what they do (chapters on ablation).
+"""The average output of heads and neurons, to put in place of what they do (chapters 9 to 11).
 
 Averages run over every token of the given texts but the BOS: the texts should be training texts,
 so that nothing of a held-out prompt goes into what it is compared with.

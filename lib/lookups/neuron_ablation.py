@@ -1,4 +1,4 @@
-"""What a token loses without a neuron, and gains when it is switched on (chapters on ablation).
+"""What a token loses without a neuron, and gains when it is switched on (chapters 9 to 11).
 
 `zero` and `mean` hold the neuron at 0 or at its average at every position but the BOS; `on` sets
 it at the last token alone, whatever it did there before. Given several tokens, write a row for

@@ -1,4 +1,4 @@
-"""Go on from inside a forward pass, at a chosen layer (chapters on ablation).
+"""Go on from inside a forward pass, at a chosen layer (chapters 9 to 11).
 
 One normal pass of some prompts is recorded: what enters the blocks, the arguments the blocks are
 called with, keys and values. From there the model's own blocks run on, hooks and all, from the

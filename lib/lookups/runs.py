@@ -136,7 +136,8 @@ class Run(Section):
     held_out: Count = 50
     """Held-out prompts of each kind on which an explanation is scored, where there are so many."""
     permuted: str | None = None
-    """The run on the same model with permuted weights that chapter 8 holds this one against."""
+    """The run, by id or file, on the same model with permuted weights that chapter 8 holds this one
+    against; `lookups run` executes it first."""
     protocol: Literal["sound", "paper"] = "sound"
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -276,6 +277,8 @@ def _with_folders(settings: Run, base: Path) -> Run:
             raise RunError(f"{key}: there is no file {file}; correct its path")
     if (record := RECORDS / f"{settings.id}.sort.yml").is_file():
         files = {"verdicts": record} | files
+    if settings.permuted is not None and settings.permuted.endswith((".yml", ".yaml")):
+        files["permuted"] = str(base / Path(settings.permuted).expanduser())
     settings = settings.model_copy(update={"paths": Paths(**paths)} | files)
     model = settings.model
     if model.name.startswith((".", "~")):

@@ -29,11 +29,6 @@ _SEARCH = (
 )  # fmt: skip
 """What the search for prompts depends on."""
 
-_ABLATED = (
-    "neuron", "head", "split", "prompt", "active", "kind", "p_before", "p_after", "logp_before",
-    "logp_after", "pre_before", "pre_after", "act_before", "act_after",
-)  # fmt: skip
-
 STAGES = (
     Stage(
         "01_neurons",
@@ -148,15 +143,11 @@ STAGES = (
         "07_head_ablations",
         "09_head_ablation",
         "One held-out prompt of one kept pair: neuron and token before and after the ablation.",
-        _ABLATED,
+        (
+            "neuron", "head", "split", "prompt", "active", "kind", "p_before", "p_after",
+            "logp_before", "logp_after", "pre_before", "pre_after", "act_before", "act_after",
+        ),
         parents=("04_pairs",),
-    ),
-    Stage(
-        "07_direct_paths",
-        "10_direct_path",
-        "The same row with only the way from the head into the neuron cut.",
-        _ABLATED,
-        parents=("07_head_ablations", "04_parts"),
     ),
     Stage(
         "08_neuron_ablations",

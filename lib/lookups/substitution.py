@@ -1,4 +1,4 @@
-"""Put a value in the place of one head's or one neuron's output (chapters on ablation)."""
+"""Put a value in the place of one head's or one neuron's output (chapters 9 to 11)."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass

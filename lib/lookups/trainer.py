@@ -21,7 +21,7 @@ from transformers import GPT2LMHeadModel
 
 from lookups.memory import keep_freed_memory
 from lookups.recipe import Batches, Recipe, new_model, new_optimizer
-from lookups.resumption import Checkpoint, identity_of, load_checkpoint, save_checkpoint
+from lookups.training_state import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 
 Measure = Callable[[GPT2LMHeadModel], dict[str, Any]]
 """What the curve records about a model in training."""
