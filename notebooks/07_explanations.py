@@ -41,7 +41,7 @@ from lookups.figures import COLOURS, house_style
 from lookups.instructions import explaining, judging
 from lookups.log_odds import log_odds
 from lookups.model import load_model
-from lookups.pair_prompts import PairPrompts
+from lookups.pair_prompts import PairPrompts, examples
 from lookups.run_explainers import run_explainers
 from lookups.runs import check_run, read_run
 from lookups.views import PromptText, escaped, prompt_table, readable
@@ -172,6 +172,30 @@ print(judging(by_hand.text, cases[hand].active[0])[0]["content"] if hand else ""
 # cost, sends nothing without `--yes`, and keeps every reply.
 # ```
 #
+# ## What it would cost
+#
+# Before anything is sent, the whole run is counted: a request for each explanation, and one for each verdict
+# in {ref}`scores`, where every explanation judges its own pair and, as a control, about two others.
+
+
+# %%
+def to_be_judged(place: int) -> list:
+    """About the prompts that one explanation will be asked about: those of three pairs."""
+    three = [keys[(place + step) % len(keys)] for step in range(min(3, len(keys)))]
+    rows = [prompts.rows(*key, "test").groupby("active").head(settings.held_out) for key in three]
+    return [one for some in rows for one in examples(some)]
+
+
+if "llm" in explainers:
+    told = explainers["llm"].plan(
+        list(cases.values()), [to_be_judged(place) for place in range(len(keys))]
+    )
+    explainers["llm"].confirm(told)  # stops here, and says what it would cost, without --yes
+Markdown(
+    f"{told}." if "llm" in explainers else "This run names no language model: nothing is sent."
+)
+
+# %% [markdown]
 # ## All pairs, all explainers
 #
 # Beside `contrast` stand two judges that explain nothing and still sort prompts, which any explanation has

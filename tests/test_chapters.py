@@ -15,10 +15,12 @@ import pytest
 import tiny
 import yaml
 from lookups.artifacts import load
-from lookups.errors import LookupsError
+from lookups.errors import LookupsError, NotConfirmed
 from lookups.paths import PROJECT
+from lookups.run_explainers import CONSENT
 from lookups.runs import read_run
-from lookups.stages import CHAPTERS
+from lookups.stages import CHAPTERS, SCORED
+from misbehaving import Server, says
 
 matplotlib.use("agg")
 
@@ -116,6 +118,40 @@ def test_every_chapter_runs_and_reads_true(name: str, tmp_path: Path, artifacts:
     if name == "gated and grouped":
         assert set(heads.input) == {"gate", "up", "post"}
         assert pd.Series(suffixes.neuron).str.endswith("-").any()
+
+
+def test_a_language_model_is_asked_with_consent_and_once(
+    tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chapters 7 and 8 with a real server: told beforehand, kept, and replayed without it."""
+    monkeypatch.delenv(CONSENT, raising=False)
+    path = run_file(tmp_path, VARIATIONS["gated and grouped"])
+    with Server(
+        answer=lambda body: says("Yes" if "Yes or No" in str(body) else "On w7.")
+    ) as server:
+        content = yaml.safe_load(path.read_text("utf-8"))
+        content["llm"] = {"model": "tiny", "base_url": server.url, "price_in": 1, "price_out": 1}
+        content["paths"] = {"data": str(tmp_path / "data")}
+        path.write_text(yaml.safe_dump(content), "utf-8")
+        for chapter in SCORED[:4]:
+            execute(chapter, path)
+        with pytest.raises(NotConfirmed, match=r"requests to send .*about \$.*pass --yes"):
+            execute("07_explanations", path)
+        assert not server.asked
+        monkeypatch.setenv(CONSENT, "yes")
+        execute("07_explanations", path)
+        execute("08_scores", path)
+        assert set(server.asked.values()) == {1}
+    settings = read_run(path)
+    first = load(settings, "06_scores")
+    mine = first[(first.explainer == "llm") & (first.control == "none")]
+    assert len(mine)
+    assert (mine.fn == 0).all()  # it calls everything active
+    assert (mine.score.dropna() == 0.5).all()
+    monkeypatch.delenv(CONSENT)
+    execute("07_explanations", path)  # the server is gone: every reply comes from the store
+    execute("08_scores", path)
+    pd.testing.assert_frame_equal(load(settings, "06_scores"), first)
 
 
 def test_a_chapter_without_its_parents_names_the_one_to_run(
