@@ -92,7 +92,7 @@ def record(
     model = Path(found.model.name).name
     line = (
         f"| {measured} | {machine} | {model} | {rows} | {naive:.1f} | {fast:.2f} | "
-        f"{naive / fast:.0f} | {agreement} |"
+        f"{naive / fast:.1f} | {agreement} |"
     )
     print(line)
     old = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []

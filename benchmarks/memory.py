@@ -1,46 +1,56 @@
-"""What does giving freed memory back cost? The same scan in two processes; one keeps it."""
+"""What does giving freed memory back cost training? The same steps twice; one process keeps it."""
 
 import subprocess
 import sys
+import time
 
-import lookups.model
-from _side_by_side import record, setting, timed
-from lookups.scan import scan
+import torch
+from _side_by_side import record, setting
+from lookups.memory import keep_freed_memory
+from lookups.recipe import Recipe, new_model, new_optimizer, stream_batches
+from lookups.trainer import loss_of
 
-STRONGEST = 20
+STEPS, WARM = 12, 3
+RECIPE = Recipe(batch=16, context=128, bf16=False)
+
+
+def steps() -> tuple[float, float]:
+    """Return the seconds that some steps take, and the last loss."""
+    stream = torch.randint(1, RECIPE.vocabulary, (50_000,), generator=torch.manual_seed(0)).int()
+    model = new_model(RECIPE).train()
+    model.set_attn_implementation("eager")
+    optimizer, batches = new_optimizer(model, RECIPE), stream_batches(stream, RECIPE)
+    for number in range(STEPS):
+        if number == WARM:
+            start = time.perf_counter()
+        loss = loss_of(model, batches(number))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - start, float(loss)
 
 
 def main() -> None:
     """Measure one way in this process, if it is told which, or both in two others."""
-    if sys.argv[1:2] == ["--usual"]:
-        del sys.argv[1]
-        lookups.model.keep_freed_memory = lambda: False
-    elif sys.argv[1:2] == ["--kept"]:
-        del sys.argv[1]
-    else:
-        return both()
-    found, _ = setting(__doc__, documents=500)
-    seconds, kept = timed(
-        found.model, lambda: scan(found.model, found.documents, found.layers, strongest=STRONGEST)
-    )
-    print(seconds, float(kept.strongest.activation.double().sum()))
-
-
-def both() -> None:
-    found, _ = setting(__doc__, documents=500)
+    if sys.argv[1:] in (["--usual"], ["--kept"]):
+        if sys.argv[1] == "--kept":
+            keep_freed_memory()
+        print(*steps())
+        return
+    found, _ = setting(__doc__, documents=1)
     measured = {}
     for way in ("--usual", "--kept"):
-        command = [sys.executable, __file__, way, *sys.argv[1:]]
+        command = [sys.executable, __file__, way]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         measured[way] = [float(number) for number in printed.split()]
     (usual, first), (kept, second) = measured.values()
     record(
         "memory",
         found,
-        f"{len(found.documents)} texts",
+        f"{STEPS - WARM} training steps × {RECIPE.batch * RECIPE.context} tokens",
         naive=usual,
         fast=kept,
-        agreement="the same" if first == second else f"sums {first:.6g} and {second:.6g}",
+        agreement="the same loss" if first == second else f"losses {first:.6f} and {second:.6f}",
     )
 
 

@@ -109,7 +109,7 @@ def runs() -> None:
     """List the runs that ship with the project."""
     from lookups.runs import RUNS, read_run
 
-    for path in sorted(RUNS.glob("*.yml")):
+    for path in sorted(RUNS.glob("*.yml"), key=lambda path: path.stem):
         try:
             typer.echo(f"{path.stem:12}  {read_run(path.stem).title}")
         except RunError as error:

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from lookups.checkpoint import Checkpoint, find_checkpoint
 from lookups.errors import MeasurementError, ModelError
-from lookups.memory import keep_freed_memory
 from lookups.names import Neuron
 from lookups.runs import ModelSpec
 from lookups.sequences import Batch, Ids, batch_of
@@ -233,8 +232,6 @@ def load_model(spec: ModelSpec | str) -> Model:
     """
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
     device = _device(spec.device)
-    if device.type == "cpu":
-        keep_freed_memory()
     checkpoint = find_checkpoint(spec, SUPPORTED)
     bridge = raw_bridge(checkpoint, getattr(torch, spec.dtype), device)
     bridge.enable_compatibility_mode(disable_warnings=True)
