@@ -1,8 +1,9 @@
 """Keep freed memory in the process: what one training step frees the next one needs again.
 
 glibc gives large blocks back to the system and asks for them anew, page by page; on Linux that
-costs training on a CPU a tenth to a sixth of its speed (`benchmarks/memory.py`). The forward passes of
-the chapters gain nothing by it, so only `lookups.trainer` asks. Nothing computed depends on it.
+costs training on a CPU a tenth to a sixth of its speed (`benchmarks/memory.py`). The forward
+passes of the chapters gain nothing by it, so only `lookups.trainer` asks for it. Nothing computed
+depends on it.
 """
 
 import ctypes
