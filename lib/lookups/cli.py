@@ -81,7 +81,9 @@ def run(
 
     chain = chain_of(run)
     if yes:
-        os.environ["LOOKUPS_SEND"] = "yes"
+        from lookups.run_explainers import CONSENT
+
+        os.environ[CONSENT] = "yes"
     try:
         executed = run_chapters(chain, only=only or (), again=again, say=note)
     except KeyboardInterrupt:
