@@ -348,6 +348,17 @@ def test_settings_handed_to_documents_count_as_the_keys_they_read(sources):
     assert not {"permuted", "active_rule", "verdicts"} & set(needs.keys)
 
 
+def test_a_run_cannot_be_held_against_one_that_is_held_against_another(tmp_path, artifacts):
+    folder = write_chapters(tmp_path / "notebooks")
+    third = folder / "03_suffixes.py"
+    third.write_text(third.read_text("utf-8") + "\n\n# %%\nsettings.permuted is None\n", "utf-8")
+    path = tmp_path / "own.yml"
+    content = yaml.safe_load((RUNS / "planted.yml").read_text("utf-8"))
+    path.write_text(yaml.safe_dump(content | {"id": "own", "permuted": "own.yml"}), "utf-8")
+    with pytest.raises(RunError, match="the run own is held against another run itself"):
+        run_chapters(chain_of(path, sources=folder))
+
+
 def test_what_a_run_is_held_against_is_executed_first(tmp_path, artifacts, monkeypatch):
     """And a chapter that reads its scores is stale once they have changed."""
     folder = write_chapters(tmp_path / "notebooks")

@@ -172,12 +172,20 @@ def run_permuted(
 
     Only if one of the chosen chapters reads it, and only the chapters that its scores need. Returns
     the names of those executed.
+
+    Raises:
+        RunError: that run names a run of this kind, too.
     """
     other = chain.settings.permuted
     chosen = chain.chapters if chosen is None else chosen
     if other is None or not any("permuted" in chapter.needs.keys for chapter in chosen):
         return []
     against = chain_of(other, sources=chain.sources)
+    if against.settings.permuted is not None:
+        raise RunError(
+            f"permuted: the run {against.settings.id} is held against another run itself; "
+            "take `permuted:` out of its file"
+        )
     names = [name for name in SCORED if name in {one.name for one in against.chapters}]
     with kernel_environment(record=chain.default):
         return [f"{other}/{name}" for name in run_chapters(against, only=names, say=say)]
