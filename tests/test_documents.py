@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 from lookups import corpus, packing
 from lookups.corpus import Prose
 from lookups.documents import load_documents, load_prompts
 from lookups.errors import CorpusError
 from lookups.packing import pack, passages
 from lookups.runs import CorpusSpec
-from lookups.texts import half_of
+from lookups.texts import Text, half_of
 from lookups.vocabulary import BOS_ID, save_tokenizer, train_tokenizer
 from transformers import AutoTokenizer
 
@@ -69,6 +70,37 @@ def test_passages_lose_nothing(limit):
     assert all(len(ids) <= limit for ids, _ in found)
     ids = [i for passage, _ in found for i in passage if i]
     assert ids == [i for paragraph, _ in paragraphs for i in paragraph]
+
+
+def test_what_looks_like_a_special_token_is_read_as_it_is_written(tmp_path, tokenizer):
+    text = f"The value{tokenizer.bos_token} is kept, {tokenizer.eos_token}"
+    path = tmp_path / "mine.txt"
+    path.write_text(text)
+    documents = load_prompts(path, tokenizer=tokenizer, context=64)
+    assert documents.text(0) == text
+    assert BOS_ID not in documents[0].ids
+    assert BOS_ID in tokenizer(text)["input_ids"], "the tokenizer itself is left as it was"
+
+
+@pytest.mark.parametrize("lot", [1, 50, 10**9])
+def test_lots_of_texts_change_no_id(tokenizer, monkeypatch, lot):
+    monkeypatch.setattr(packing, "LOT", lot)
+    texts = [Text(text * (n % 3), str(n), n) for n, text in enumerate(SENTENCES[:50])]
+    found = list(packing.tokenized(texts, tokenizer, at_once=7))
+    assert [ids for ids, _, _ in found] == [tokenizer(one.text)["input_ids"] for one in texts]
+    assert [(source, line) for _, source, line in found] == [(str(n), n) for n in range(50)]
+
+
+def test_a_word_that_the_tokenizer_does_not_know_is_refused(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("w1 w2\n\nw3 other")
+    with pytest.raises(CorpusError, match=r"mine\.txt#2: a special token .* take it out"):
+        load_documents(
+            spec(path, held_out=str(tmp_path / "none.txt"), folder=tmp_path),
+            "train",
+            tokenizer=tiny.random_tokenizer(bos_token="<|bos|>"),
+            context=64,
+        )
 
 
 def test_passages_end_at_paragraphs_where_they_can():

@@ -148,6 +148,16 @@ def test_batch_size_and_the_order_of_documents_change_nothing(part, monkeypatch)
         pd.testing.assert_frame_equal(firm(usual), firm(other), rtol=1e-4)
 
 
+@pytest.mark.parametrize("window", [1, 7, 39, 40])
+@pytest.mark.parametrize("part", ["strongest", "spread"])
+def test_reading_in_windows_changes_nothing(part, window, monkeypatch):
+    usual, told = table(documents(), part), []
+    monkeypatch.setattr("lookups.scan.WINDOW", window)
+    other = table(documents(), part, progress=told.append)
+    pd.testing.assert_frame_equal(firm(usual), firm(other), rtol=1e-4)
+    assert sum(told) == sum(len(one.ids) >= 2 for one in documents())
+
+
 def test_equal_maxima_stand_in_the_order_of_their_numbers_whatever_their_batch():
     begin = [4, 5, 6]
     docs = TinyDocuments(

@@ -2,26 +2,31 @@
 
 Ids never hold the beginning-of-sequence token: it is put in front in one place, when a model reads
 them. A document's key is "<corpus>/<split>/<number>"; numbers count from 0 in an order that does
-not depend on how many documents are asked for. Documents longer than the limit (the run's `length`,
-or the model's context less one) are cut to it and counted.
+not depend on how many documents are asked for, and one that is left out leaves a gap. Documents
+longer than the limit (the run's `length`, or the model's context less one) are cut to it and
+counted. A test text that the train split holds is left out and counted (`lookups.disjoint`).
+
+However many there are, they are not in memory: those of a large corpus of texts lie in files in the
+data folder's `tokens`, made once for all chapters and read one at a time (`lookups.token_files`).
 """
 
 import hashlib
 import operator
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int32
 
-from lookups import paths
 from lookups.corpus import Split
 from lookups.errors import CorpusError
-from lookups.packing import Packed, Tokenizer, pack, prose_passages, tokenized
+from lookups.packed_texts import packed_texts
+from lookups.packing import Tokenizer, pack, prose_passages, tokenized
 from lookups.runs import CorpusSpec, Run
-from lookups.texts import ENDINGS, Text, hub_texts, local_texts
+from lookups.texts import Text, key_name, part_of
+from lookups.token_files import Packed, pieces
 
 if TYPE_CHECKING:
     from lookups.model import Model
@@ -47,9 +52,12 @@ class Documents(Sequence[Document]):
         self.split = split
         self.n_cut = packed.n_cut
         """How many documents were cut to the limit."""
+        self.n_shared = packed.n_shared
+        """How many texts were left out of the test split because the train split holds them."""
         self._packed = packed
         self._decode = decode
-        packed.ids.flags.writeable = False
+        if isinstance(packed.ids, np.ndarray):
+            packed.ids.flags.writeable = False  # what is read from files cannot be written anyway
 
     def __len__(self) -> int:
         return len(self._packed.stops)
@@ -60,8 +68,9 @@ class Documents(Sequence[Document]):
             raise IndexError(f"{self.corpus}/{self.split} has {len(self)} documents")
         index %= len(self)
         start = int(self._packed.stops[index - 1]) if index else 0
+        numbers = self._packed.numbers
         return Document(
-            f"{self.corpus}/{self.split}/{index}",
+            f"{self.corpus}/{self.split}/{index if numbers is None else numbers[index]}",
             self._packed.ids[start : int(self._packed.stops[index])],
             self._packed.sources[index],
             int(self._packed.lines[index]),
@@ -71,18 +80,29 @@ class Documents(Sequence[Document]):
         """Return the document of that key.
 
         Raises:
-            CorpusError: the key belongs to another corpus or split, or its number is too high.
+            CorpusError: the key belongs to another corpus or split, or there is no such number.
         """
         corpus, _, number = key.rpartition("/")
         if corpus != f"{self.corpus}/{self.split}" or not number.isdigit():
             raise CorpusError(
                 f"{key!r} is not a key of {self.corpus}/{self.split}; load the documents it names"
             )
-        if int(number) >= len(self):
+        place = self._place_of(int(number))
+        if place >= len(self):
             raise CorpusError(
                 f"{key!r} is beyond the {len(self)} documents loaded; raise `corpus: documents:`"
             )
-        return self[int(number)]
+        found = self[place]
+        if found.key != f"{corpus}/{int(number)}":
+            raise CorpusError(
+                f"{key!r} is left out, since the train split holds it; run the chapter that named "
+                "it again"
+            )
+        return found
+
+    def _place_of(self, number: int) -> int:
+        numbers = self._packed.numbers
+        return number if numbers is None else bisect_left(numbers, number)
 
     def text(self, index: SupportsIndex) -> str:
         """Return a document as its tokens read."""
@@ -91,19 +111,29 @@ class Documents(Sequence[Document]):
     @property
     def lengths(self) -> np.ndarray:
         """Tokens a document."""
-        return np.diff(self._packed.stops, prepend=0)
+        return np.concatenate(list(self._lengths()))
+
+    def _lengths(self) -> Iterator[np.ndarray]:
+        before = 0
+        for stops in pieces(self._packed.stops):
+            yield np.diff(stops, prepend=before)
+            before = int(stops[-1])
 
     @property
     def length(self) -> int:
         """Tokens of the longest document."""
-        return int(self.lengths.max())
+        return max(int(some.max()) for some in self._lengths())
 
     @property
     def digest(self) -> str:
         """Sha256 over the keys and ids of all documents, in order."""
         content = hashlib.sha256(f"{self.corpus}/{self.split}/{len(self)}".encode())
-        content.update(self._packed.stops.astype("<i8").tobytes())
-        content.update(self._packed.ids.astype("<i4").tobytes())
+        columns = {"stops": "<i8", "ids": "<i4"} | (
+            {} if self._packed.numbers is None else {"numbers": "<i8"}
+        )
+        for name, kind in columns.items():
+            for some in pieces(getattr(self._packed, name)):
+                content.update(np.asarray(some).astype(kind).tobytes())
         return content.hexdigest()
 
 
@@ -127,25 +157,29 @@ def load_documents(
         CorpusError: the corpus is missing, unreadable, or has no text in this split.
     """
     limit = min(corpus.length, context - 1)
-    name = Path(corpus.name).stem if Path(corpus.name).suffix in ENDINGS else corpus.name
-    name = name.rstrip("/").rsplit("/", 1)[-1]
-    if corpus.name == "prose":
+    named, _ = part_of(corpus, split)
+    if named == "prose":
         packed = _first(prose_passages(split, tokenizer, limit, corpus.folder), corpus.documents)
-    elif corpus.name == "planted":
+    elif named == "planted":
         from lookups.planted import planted_documents
 
         found = planted_documents(split, corpus.documents)
         sources = (f"planted/{split}/{number}" for number in range(len(found)))
         packed = pack(((ids, source, 0) for ids, source in zip(found, sources, strict=True)), limit)
+    elif named.startswith("planted-"):
+        from lookups.worlds import world_documents
+
+        found = world_documents(named.removeprefix("planted-"), split, corpus.documents)
+        sources = (f"{named}/{split}/{number}" for number in range(len(found)))
+        packed = pack(((ids, source, 0) for ids, source in zip(found, sources, strict=True)), limit)
     else:
-        texts = islice(_texts(corpus, split), corpus.documents)
-        packed = pack(tokenized(texts, tokenizer), limit)
+        packed = packed_texts(corpus, split, tokenizer, limit)
     if not len(packed.stops):
         raise CorpusError(
-            f"corpus {corpus.name!r} has no text for its {split} split; add documents to it, or "
-            f"name another corpus in the run file"
+            f"corpus {named!r} has no text for its {split} split{_all_shared(packed)}; add "
+            f"documents to it, or name another corpus in the run file"
         )
-    return Documents(name, split, packed, tokenizer.decode)
+    return Documents(key_name(named), split, packed, tokenizer.decode)
 
 
 def load_prompts(
@@ -170,14 +204,9 @@ def load_prompts(
     return Documents("own", split, packed, tokenizer.decode)
 
 
-def _texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
-    path = Path(corpus.name).expanduser()
-    if not path.is_absolute():
-        path = paths.folder("data", corpus.folder) / path
-    looks_local = path.suffix in ENDINGS or Path(corpus.name).is_absolute()
-    if path.exists() or looks_local:
-        return local_texts(path, split)
-    return hub_texts(corpus.name, split)
+def _all_shared(packed: Packed) -> str:
+    """Say why nothing is left, where that is why."""
+    return f" (all {packed.n_shared} stand in the train split)" if packed.n_shared else ""
 
 
 def _first(packed: Packed, n: int) -> Packed:

@@ -1,4 +1,9 @@
-"""Token ids of texts, packed flat; and the passages that the prose corpus is cut into (chapter 0).
+"""Token ids of texts, packed into columns; and the passages that the prose corpus is cut into
+(chapter 0).
+
+Texts are read, turned into ids, cut and handed on a lot at a time: a corpus of any size passes
+through, and only what `lookups.token_files` keeps of it stays. What looks like a special token
+within a text (`<|endoftext|>`) is read as the characters it is written with.
 
 A passage is a run of consecutive paragraphs of one file, joined by newlines and filled up to a
 limit of tokens at paragraph boundaries. The passages of a split are shuffled once, with a fixed
@@ -8,17 +13,16 @@ seed, and kept beside the corpus, since they take seconds to make.
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Int32
 
 from lookups import corpus as prose_corpus
 from lookups.errors import CorpusError
 from lookups.texts import Text
+from lookups.token_files import Packed, Row, Tally, in_memory
 
 SHUFFLE_SEED = 0
 """Of the order of the prose corpus's passages."""
@@ -27,14 +31,8 @@ Tokenizer = Any
 """A Hugging Face tokenizer, as `lookups.model.Model` carries it."""
 
 
-class Packed(NamedTuple):
-    """Documents as flat arrays: document i is `ids[stops[i - 1] : stops[i]]`."""
-
-    ids: Int32[np.ndarray, " token"]
-    stops: np.ndarray
-    sources: list[str]
-    lines: list[int]
-    n_cut: int = 0
+LOT = 2**20
+"""Characters of texts that are turned into ids together, unless one text has more."""
 
 
 def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -43,21 +41,34 @@ def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
         backend = tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
-        return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        usual = backend.encode_special_tokens
+        backend.encode_special_tokens = True  # as the characters they are written with
+        try:
+            found = backend.encode_batch_fast(texts, add_special_tokens=False)
+        finally:
+            backend.encode_special_tokens = usual
+        return [one.ids for one in found]
+    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    return tokenizer(texts, **options)["input_ids"]
+
+
+def learned_by(tokenizer: Tokenizer) -> str:
+    """Return all that ids depend on, as text."""
+    fast = getattr(tokenizer, "is_fast", False)
+    return tokenizer.backend_tokenizer.to_str() if fast else repr(tokenizer)
 
 
 def tokenized(
     texts: Iterable[Text], tokenizer: Tokenizer, *, at_once: int = 1000
 ) -> Iterator[tuple[list[int], str, int]]:
-    """Yield ids, source and line of every text; texts are held `at_once` at a time.
+    """Yield ids, source and line of every text; at most `at_once` texts are held at a time.
 
     Raises:
-        CorpusError: a text holds a special token, or a word that the tokenizer does not know.
+        CorpusError: a text has a word that the tokenizer does not know, or gives a special token.
     """
     texts = iter(texts)
     special = set(tokenizer.all_special_ids)
-    while some := list(islice(texts, at_once)):
+    while some := _lot_of(texts, at_once):
         for ids, text in zip(encoded(tokenizer, [one.text for one in some]), some, strict=True):
             if not special.isdisjoint(ids):
                 raise CorpusError(
@@ -67,20 +78,35 @@ def tokenized(
             yield ids, text.source, text.line
 
 
+def _lot_of(texts: Iterator[Text], at_once: int) -> list[Text]:
+    some: list[Text] = []
+    characters = 0
+    for text in texts:
+        some.append(text)
+        characters += len(text.text)
+        if len(some) == at_once or characters >= LOT:
+            break
+    return some
+
+
 def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> Packed:
-    """Return documents as flat arrays, each cut to `limit` ids; empty ones are left out."""
-    ids: list[np.ndarray] = []
-    sources, lines, n_cut = [], [], 0
-    for document, source, line in documents:
-        if not len(document):
-            continue
-        n_cut += len(document) > limit
-        ids.append(np.asarray(document[:limit], dtype=np.int32))
-        sources.append(source)
-        lines.append(line)
-    stops = np.cumsum([len(document) for document in ids], dtype=np.int64)
-    flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
-    return Packed(flat, stops, sources, lines, n_cut)
+    """Return documents as columns in memory, each cut to `limit` ids; empty ones are left out."""
+    tally = Tally()
+    return in_memory(list(rows_of(enumerate(documents), limit, tally, gaps=False)), tally)
+
+
+def rows_of(
+    documents: Iterable[tuple[int, tuple[Sequence[int], str, int]]],
+    limit: int,
+    tally: Tally,
+    *,
+    gaps: bool,
+) -> Iterator[Row]:
+    """Cut documents to the limit; a document without ids leaves a gap among the numbers or none."""
+    full = (numbered for numbered in documents if len(numbered[1][0]))
+    for place, (number, (ids, source, line)) in enumerate(full):
+        tally.n_cut += len(ids) > limit
+        yield Row(np.asarray(ids[:limit], np.int32), source, line, number if gaps else place)
 
 
 def passages(
@@ -113,8 +139,7 @@ def prose_passages(
     split: prose_corpus.Split, tokenizer: Tokenizer, limit: int, data: Path | None
 ) -> Packed:
     """Return all passages of a split, shuffled, from their cache where that is whole."""
-    learned = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer)
-    recipe = f"{learned}{limit}{SHUFFLE_SEED}{prose_corpus.RULES}"
+    recipe = f"{learned_by(tokenizer)}{limit}{SHUFFLE_SEED}{prose_corpus.RULES}"
     folder = prose_corpus.cache_folder(data=data)
     name = f"{hashlib.sha256(recipe.encode()).hexdigest()[:16]}-{split}.npz"
     cache = folder.with_name(f"{folder.name}-tokens") / name

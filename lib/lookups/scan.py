@@ -2,13 +2,15 @@
 
 Every document gives every neuron one maximum (paper, step 2). Kept are the strongest documents and
 a few chosen by lot from each band of activation from half the maximum up, so that memory does not
-grow with the number of documents. Neither batch size nor the order of documents changes the result:
-equals are ordered by the number in the document's key, lots are drawn from the key, and activations
-are rounded before they are compared, since equal contexts differ in the last bits from batch to
-batch. What is reported about a prompt is measured again on the prompt alone (`lookups.firing`).
+grow with the number of documents, but for a number and a lot of each (16 bytes). Documents are read
+when their batch comes, and are put in the order of their lengths a window at a time. Neither batch
+size nor the order of documents changes the result: equals are ordered by the number in the
+document's key, lots are drawn from the key, and activations are rounded before they are compared,
+since equal contexts differ in the last bits from batch to batch. What is reported about a prompt is
+measured again on the prompt alone (`lookups.firing`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -20,25 +22,25 @@ from torch import Tensor
 
 from lookups.documents import Documents
 from lookups.errors import CorpusError
+from lookups.kept_maxima import (
+    BANDS,
+    Maxima,
+    joined,
+    keep_by_band,
+    keep_strongest,
+    level_of,
+    no_maxima,
+)
 from lookups.model import Model
 from lookups.names import Neuron
 from lookups.sequences import Batch, batches_by_length
 
-BANDS = 16
-"""Bands of activation to the octave: for all neurons the edges are powers of 2 ** (1 / BANDS)."""
-
 SETTLE = 512
 """Documents after which kept maxima are sorted out: rarely, since sorting costs much of a scan."""
 
-
-class Maxima(NamedTuple):
-    """Documents kept for each neuron; a slot that nothing fills holds activation -inf."""
-
-    activation: Float[Tensor, "slot neuron"]
-    """Rounded to 15 significant bits."""
-    document: Int[Tensor, "slot neuron"]
-    """Row number in the documents scanned."""
-    position: Int[Tensor, "slot neuron"]
+WINDOW = 2**15
+"""Consecutive documents that are put in the order of their lengths together: so many that batches
+hold little padding."""
 
 
 class Scan(NamedTuple):
@@ -74,33 +76,21 @@ def scan(
         CorpusError: no document has a position that could be a maximum.
     """
     neurons = model.neurons(layers)
-    keys = [documents[row].key for row in range(len(documents))]
-    lots = torch.tensor([_lot(key) for key in keys]).to(model.device)
-    numbers = torch.tensor([int(key.rpartition("/")[2]) for key in keys]).to(model.device)
-    best = _nothing(strongest, len(neurons), model.device)
-    bands = _nothing((BANDS + 1) * per_band, len(neurons), model.device)
+    facts = _Facts.of(documents, model.device)
+    best = no_maxima(strongest, len(neurons), model.device)
+    bands = no_maxima((BANDS + 1) * per_band, len(neurons), model.device)
     successors = torch.zeros(model.d_vocab, dtype=torch.long, device=model.device)
-    usable = [
-        row for row in range(len(documents)) if len(documents[row].ids) >= (1 if only_last else 2)
-    ]
-    if not usable:
-        raise CorpusError(
-            f"no document of {documents.corpus}/{documents.split} is long enough to scan; "
-            "give documents of two tokens or more"
-        )
-    lengths = [len(documents[row].ids) for row in usable]
     waiting: list[Maxima] = []
 
     def settle() -> None:
         nonlocal best, bands
         if waiting:
-            found = _joined(*waiting)
-            best = _strongest(_joined(best, found), numbers, strongest)
-            bands = _banded(_joined(bands, found), lots, per_band)
+            found = joined(*waiting)
+            best = keep_strongest(joined(best, found), facts.numbers, strongest)
+            bands = keep_by_band(joined(bands, found), facts.lots, per_band)
             waiting.clear()
 
-    for some in batches_by_length(lengths, tokens=tokens_per_batch):
-        rows = [usable[i] for i in some]
+    for rows in _batches(documents, facts, 1 if only_last else 2, tokens_per_batch):
         batch = model.batch([documents[row].ids for row in rows])
         may_be = _may_be_maximum(batch, only_last=only_last)
         if not only_last:
@@ -133,25 +123,78 @@ def maxima_table(
     slot, column = np.nonzero(kept)
     by_neuron = np.lexsort((slot, column))
     slot, column = slot[by_neuron], column[by_neuron]
-    chosen = [documents[row] for row in document[slot, column]]
     at = position[slot, column]
-    levels = [_level(torch.from_numpy(some)) for some in (top[column], activation[slot, column])]
+    keys, sources, following = _read_again(documents, document[slot, column], at)
+    levels = [level_of(torch.from_numpy(some)) for some in (top[column], activation[slot, column])]
     table = pd.DataFrame(
         {
             "neuron": [str(wanted[c]) for c in column],
-            "prompt": [one.key for one in chosen],
+            "prompt": keys,
             "position": at,
             "activation": activation[slot, column],
-            "next_token_id": [
-                int(one.ids[p + 1]) if p + 1 < len(one.ids) else -1
-                for one, p in zip(chosen, at, strict=True)
-            ],
-            "source": [one.source for one in chosen],
+            "next_token_id": following,
+            "source": sources,
             "band": (levels[0] - levels[1]).long().numpy(),
         }
     )
     table["order"] = table.groupby("neuron", sort=False).cumcount()
     return table
+
+
+def _read_again(
+    documents: Documents, rows: np.ndarray, at: np.ndarray
+) -> tuple[list[str], list[str], list[int]]:
+    """Return key, source and next token (-1: none) of positions, each document read once."""
+    keys, sources, following = [""] * len(rows), [""] * len(rows), [-1] * len(rows)
+    order = np.argsort(rows, kind="stable")
+    last, document = None, None
+    for place in order.tolist():
+        if rows[place] != last:
+            last, document = rows[place], documents[rows[place]]
+        keys[place], sources[place] = document.key, document.source
+        if at[place] + 1 < len(document.ids):
+            following[place] = int(document.ids[at[place] + 1])
+    return keys, sources, following
+
+
+class _Facts(NamedTuple):
+    """What places a document among equals."""
+
+    numbers: Int[Tensor, " document"]
+    """The number in its key."""
+    lots: Int[Tensor, " document"]
+
+    @classmethod
+    def of(cls, documents: Documents, device: torch.device) -> "_Facts":
+        """Make room for the facts of documents that have not been read yet."""
+        unknown = torch.zeros(len(documents), dtype=torch.long, device=device)
+        return cls(unknown, unknown.clone())
+
+
+def _batches(
+    documents: Documents, facts: _Facts, shortest: int, tokens: int
+) -> Iterator[list[int]]:
+    """Yield rows of similar lengths, window after window, and note the facts of each window."""
+    n_usable = 0
+    for start in range(0, len(documents), WINDOW):
+        rows = range(start, min(start + WINDOW, len(documents)))
+        length, number, lot = (np.empty(len(rows), np.int64) for _ in range(3))
+        for place, row in enumerate(rows):
+            document = documents[row]
+            length[place] = len(document.ids)
+            number[place] = int(document.key.rpartition("/")[2])
+            lot[place] = _lot(document.key)
+        for fact, values in ((facts.numbers, number), (facts.lots, lot)):
+            fact[rows.start : rows.stop] = torch.from_numpy(values).to(fact.device)
+        usable = np.nonzero(length >= shortest)[0]
+        n_usable += len(usable)
+        for some in batches_by_length(length[usable].tolist(), tokens=tokens):
+            yield (start + usable[some]).tolist()
+    if not n_usable:
+        raise CorpusError(
+            f"no document of {documents.corpus}/{documents.split} is long enough to scan; "
+            "give documents of two tokens or more"
+        )
 
 
 def _lot(key: str) -> int:
@@ -197,69 +240,3 @@ def _rounded(signed: Tensor) -> Tensor:
     rounded = signed.float().contiguous()
     rounded.view(torch.int32).add_(1 << 8).bitwise_and_(~((1 << 9) - 1))
     return rounded
-
-
-def _nothing(slots: int, neurons: int, device: torch.device) -> Maxima:
-    empty = torch.full((slots, neurons), -torch.inf, device=device)
-    nowhere = torch.full((slots, neurons), -1, dtype=torch.long, device=device)
-    return Maxima(empty, nowhere, nowhere.clone())
-
-
-def _joined(*maxima: Maxima) -> Maxima:
-    return Maxima(*(torch.cat(parts) for parts in zip(*maxima, strict=True)))
-
-
-def _order(*keys: Tensor) -> Int[Tensor, "slot neuron"]:
-    """Return the places of every neuron's slots when sorted by keys, the most important last."""
-    order = keys[0].argsort(dim=0, stable=True)
-    for key in keys[1:]:
-        order = order.gather(0, key.gather(0, order).argsort(dim=0, stable=True))
-    return order
-
-
-def _of_document(facts: Int[Tensor, " document"], maxima: Maxima) -> Int[Tensor, "slot neuron"]:
-    """Look up a fact of each slot's document; empty slots come last."""
-    return torch.where(maxima.document >= 0, facts[maxima.document.clamp(min=0)], _NEVER)
-
-
-def _strongest(maxima: Maxima, numbers: Tensor, slots: int) -> Maxima:
-    order = _order(_of_document(numbers, maxima), -maxima.activation)[:slots]
-    return Maxima(*(part.gather(0, order) for part in maxima))
-
-
-def _level(activation: Tensor) -> Tensor:
-    """The band that an activation lies in, higher for a higher one; -inf where not positive."""
-    positive = activation > 0
-    level = torch.where(positive, activation, 1.0).double().log2().mul(BANDS).floor()
-    return torch.where(positive, level, -torch.inf)
-
-
-def _banded(maxima: Maxima, lots: Tensor, per_band: int) -> Maxima:
-    """Keep, in each band below the maximum so far, the documents with the smallest lots.
-
-    Bands have fixed edges (powers of 2 ** (1 / BANDS)), so what was kept stays right as the maximum
-    grows: higher bands open and the lowest fall away.
-    """
-    level = _level(maxima.activation)
-    level = level.masked_fill(level < level.amax(0, keepdim=True) - BANDS, -torch.inf)
-    order = _order(_of_document(lots, maxima), -level)
-    level = level.gather(0, order)
-    rank = _rank_within_runs(level)
-    dropped = (rank >= per_band) | ~level.isfinite()
-    order = order.gather(0, dropped.long().argsort(dim=0, stable=True))
-    slots = (BANDS + 1) * per_band
-    dropped = dropped.sort(dim=0, stable=True).values[:slots]
-    kept = Maxima(*(part.gather(0, order[:slots]) for part in maxima))
-    return kept._replace(activation=kept.activation.masked_fill(dropped, -torch.inf))
-
-
-_NEVER = torch.iinfo(torch.int64).max
-
-
-def _rank_within_runs(sorted_values: Float[Tensor, "slot neuron"]) -> Int[Tensor, "slot neuron"]:
-    """Count, down each column, the place of a value within its run of equal values, from 0."""
-    place = torch.arange(len(sorted_values), device=sorted_values.device)[:, None]
-    place = place.expand_as(sorted_values)
-    starts = torch.ones_like(sorted_values, dtype=torch.bool)
-    starts[1:] = sorted_values[1:] != sorted_values[:-1]
-    return place - torch.where(starts, place, 0).cummax(dim=0).values
