@@ -16,7 +16,7 @@ loaded here. Documents hold ids without the BOS (id 0); positions count them fro
 import random
 from bisect import bisect
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
@@ -63,7 +63,7 @@ class Slot(NamedTuple):
     """The id that follows the marker."""
     kind: Kind
     cue: int
-    """Position of the word that settles the target."""
+    """Position of the word that settles the target, or of the first of several."""
     marker: int
     """The marker's id."""
 
@@ -81,7 +81,7 @@ class Document(NamedTuple):
 
 
 class MinimalPair(NamedTuple):
-    """Two texts that end in the same marker and differ in one word, the cue of one kind."""
+    """Two texts that end in the same marker and differ in the cue of one kind alone."""
 
     cued: tuple[int, ...]
     """Calls for `slot.target`."""
@@ -158,6 +158,10 @@ class Grammar:
         }
         return tuple(self.ids[word] for word in by_kind[kind])
 
+    def phrases(self, kind: Kind, meant: int) -> tuple[tuple[int, ...], ...]:
+        """Return the whole cues of a kind that mean that target; here each is a single word."""
+        return tuple((word,) for word in self.cues(kind, meant))
+
     def called_for(self, meant: int, marker: int) -> int:
         """Return the id of the target that a marker (by index) makes of the one meant."""
         return self.ids[self.targets[self.permutations[marker][meant]]]
@@ -171,10 +175,14 @@ class Grammar:
 
         A longer document begins with the shorter one of its name.
         """
-        return _Writer(self, random.Random(name)).document(length or self.length)
+        return self.writer(random.Random(name)).document(length or self.length)
+
+    def writer(self, draw: random.Random) -> "Writer":
+        """Return what writes a document from these draws."""
+        return Writer(self, draw)
 
 
-class _Writer:
+class Writer:
     """Writes one document, drawing only `random()`, which Python keeps stable across versions."""
 
     def __init__(self, grammar: Grammar, draw: random.Random) -> None:
@@ -198,25 +206,36 @@ class _Writer:
 
     def cue(self, kind: Kind, meant: int) -> int:
         """Write a cue and return where it stands."""
-        words = self.grammar.cues(kind, meant)
-        self.ids.append(words[self.below(len(words))])
-        return len(self.ids) - 1
+        phrases = self.grammar.phrases(kind, meant)
+        phrase = phrases[self.below(len(phrases))]
+        self.ids += phrase
+        return len(self.ids) - len(phrase)
+
+    def distract(self, *, late: bool) -> None:
+        """Write words that look like cues, before a topic or `late`, after it: here, none."""
+
+    def plain_word(self) -> None:
+        """Write the word before the marker that leaves the target to the topic or title."""
+        first, plain = len(self.grammar.overriding), len(self.grammar.plain)
+        self.ids.append(self.grammar.fillers[first + self.below(plain)])
 
     def sentence(self, title: int) -> None:
         """Write a sentence that ends in a slot: four in ten by topic, three each by the others."""
         grammar, size = self.grammar, len(self.grammar.targets)
         self.wander(1 + self.below(4))
+        self.distract(late=False)
         chance, topic, cue = self.draw.random(), self.below(size), 0
         kind: Kind = "topic" if chance < 0.4 else "filler" if chance < 0.7 else "title"
         if kind == "topic" or (kind == "filler" and self.draw.random() < 0.6):
             cue = self.cue("topic", topic)
         self.wander(grammar.nearest + self.below(grammar.furthest - grammar.nearest + 1))
+        self.distract(late=True)
         if kind == "filler":
             meant = self.below(size)
             cue = self.cue("filler", meant)
         else:
             meant = topic if kind == "topic" else title
-            self.ids.append(grammar.fillers[size + self.below(len(grammar.plain))])
+            self.plain_word()
         marker = self.below(len(grammar.markers))
         target = grammar.called_for(meant, marker)
         self.ids.append(grammar.ids[grammar.markers[marker]])
@@ -246,13 +265,19 @@ def minimal_pairs(
     pairs: list[MinimalPair] = []
     number = 0
     while len(pairs) < n:
-        name = f"pairs/{seed}/{kind}/{target}/{number}"
+        name = f"pairs/{seed}/{kind}/{number}"
         number += 1
-        document = grammar.document(name)
+        document = _remembered(grammar, name)
         first = next((slot for slot in document.slots if slot.kind == kind), None)
         if first is not None and first.target == target:
             pairs.append(_altered(grammar, document, first, random.Random(name + "/other")))
     return pairs
+
+
+@lru_cache(maxsize=20_000)
+def _remembered(grammar: Grammar, name: str) -> Document:
+    """Pairs for every target are drawn from the same documents, which take time to write."""
+    return grammar.document(name)
 
 
 def _altered(grammar: Grammar, document: Document, slot: Slot, draw: random.Random) -> MinimalPair:
@@ -261,8 +286,9 @@ def _altered(grammar: Grammar, document: Document, slot: Slot, draw: random.Rand
     size = len(grammar.targets)
     others = [m for m in range(size) if grammar.called_for(m, marker) != slot.target]
     meant = others[int(draw.random() * len(others))]
-    words = grammar.cues(slot.kind, meant)
+    phrases = grammar.phrases(slot.kind, meant)
+    phrase = phrases[int(draw.random() * len(phrases))]
     cued = document.ids[: slot.position + 1]
     other = list(cued)
-    other[slot.cue] = words[int(draw.random() * len(words))]
+    other[slot.cue : slot.cue + len(phrase)] = phrase
     return MinimalPair(cued, tuple(other), slot, grammar.called_for(meant, marker))

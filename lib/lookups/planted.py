@@ -28,6 +28,10 @@ from lookups.vocabulary import BOS_ID, BOS_TEXT
 
 SEEDS = (0, 1, 2)
 GRAMMAR = Grammar()
+Card = Callable[[dict[str, Any]], str]
+"""Writes the model card from the training record."""
+ABOUT = """`lookups.grammar` is the
+language; `lookups train planted` makes this model again."""
 
 
 def planted_recipe(seed: int, grammar: Grammar = GRAMMAR) -> Recipe:
@@ -135,6 +139,7 @@ def train_planted(
     work: Path | None = None,
     device: str | None = "cpu",
     held_out: int = 2000,
+    card: Card | None = None,
     say: Callable[[str], None] = tell,
 ) -> dict[str, Any]:
     """Train the planted model of a seed and ship it in place of the one in the package.
@@ -159,7 +164,7 @@ def train_planted(
         say=say,
     )
     held = labelled_documents("test", held_out, grammar=grammar)
-    record = ship_planted(trained, recipe, grammar, rows, held, out)
+    record = ship_planted(trained, recipe, grammar, rows, held, out, card or planted_card)
     if work is None:
         shutil.rmtree(checkpoints)
     return record
@@ -172,33 +177,33 @@ def ship_planted(
     rows: Int[Tensor, "prompt pos"],
     held: list[Document],
     out: Path,
+    card: Card,
 ) -> dict[str, Any]:
     """Write a planted model's folder and return its record."""
     counts = torch.bincount(rows[:, 1:].flatten(), minlength=recipe.vocabulary).tolist()
     facts = {"digest": digest_of(rows), "documents": len(rows), "train_tokens": sum(counts)}
     record = training_record(recipe, trained, facts)
     record["accuracy"] = slot_accuracy(trained.model, held)
-    card = planted_card(record)
     windows = sequences(held)
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = Path(scratch) / "tokenizer.json"
         planted_tokenizer(grammar).save(str(tokenizer))
-        ship(trained, tokenizer, out, counts=counts, record=record, card=card, windows=windows)
+        shown = {"card": card(record), "windows": windows}
+        ship(trained, tokenizer, out, counts=counts, record=record, **shown)
     return record
 
 
-def planted_card(record: dict[str, Any]) -> str:
+def planted_card(record: dict[str, Any], *, title: str | None = None, about: str = ABOUT) -> str:
     """Return the model card of a planted model."""
     recipe, last = record["recipe"], record["curve"][-1]
     reached = ", ".join(f"{kind} {share:.3f}" for kind, share in record["accuracy"].items())
     return f"""---
 tags: [gpt2, interpretability, synthetic]
 ---
-# A planted model, seed {recipe["seed"]}
+# {title or f"A planted model, seed {recipe['seed']}"}
 
 A tiny GPT-2-shaped model of a made-up language in which known contexts call for known words, so
-that a method for finding look-ups can be checked against the truth. `lookups.grammar` is the
-language; `lookups train planted` makes this model again.
+that a method for finding look-ups can be checked against the truth. {about}
 
 | | |
 | --- | --- |
