@@ -13,13 +13,14 @@ import pytest
 import yaml
 from chapters import NAMES, write_chapters
 from lookups import site
-from lookups.basis import needs_of
+from lookups.basis import basis_of, needs_of
 from lookups.chain import Chain, chain_of, clean, run_chapters, why_stale
 from lookups.errors import ChapterError, LookupsError, RunError
 from lookups.execution import kernel_environment
-from lookups.pairs import read_source
+from lookups.inline import METHOD
+from lookups.pairs import NOTEBOOKS, read_source
 from lookups.paths import PROJECT
-from lookups.runs import RUNS, Run
+from lookups.runs import RUNS, Run, read_run
 
 
 @pytest.fixture
@@ -346,6 +347,15 @@ def test_settings_handed_to_documents_count_as_the_keys_they_read(sources):
     needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
     assert {"corpus", "prompts"} <= set(needs.keys)
     assert not {"permuted", "active_rule", "verdicts"} & set(needs.keys)
+
+
+def test_a_chapter_that_executes_others_stands_on_their_code(sources, artifacts):
+    edit(sources / "03_suffixes.py", "import sys", "import sys\nimport lookups.inline")
+    needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
+    reads = basis_of(read_run("planted"), needs._replace(reads=()))["reads"]
+    assert set(reads) == {f"code of {name}" for name in METHOD}
+    code = needs_of("04_heads", read_source(NOTEBOOKS / "04_heads.py")).code
+    assert reads["code of 04_heads"] == code
 
 
 def test_a_run_cannot_be_held_against_one_that_is_held_against_another(tmp_path, artifacts):

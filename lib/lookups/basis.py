@@ -33,6 +33,7 @@ TAKE_WHOLE: dict[str, set[str]] = {
     "check_run": {"layers", "middle_layers", "neurons", "rejected", "longest"},
     "run_documents": {"corpus", "prompts"},
     "run_explainers": {"llm"},
+    "run_like": set(),
 }
 """Functions that take the whole of `settings`, and the keys they read beyond those of a stage."""
 
@@ -89,7 +90,8 @@ def basis_of(settings: Run, needs: Needs) -> dict[str, Any]:
         "settings": parameters(settings, needs.keys),
         "packages": packages_digest(),
         "reads": {stage: manifest(settings, stage)["digest"] for stage in needs.reads}
-        | ({} if "permuted" not in needs.keys else _of_permuted(settings)),
+        | ({} if "permuted" not in needs.keys else _of_permuted(settings))
+        | ({} if "lookups.inline" not in needs.modules else _of_inline()),
     }
 
 
@@ -102,6 +104,16 @@ def _of_permuted(settings: Run) -> dict[str, str]:
     except (MissingStage, StaleStage):
         digest = "missing"
     return {f"06_scores of {settings.permuted}": digest}
+
+
+@lru_cache(maxsize=1)
+def _of_inline() -> dict[str, str]:
+    """The chapters that are executed inside another, which stands on their code as on its own."""
+    from lookups.inline import METHOD
+    from lookups.pairs import NOTEBOOKS, read_source
+
+    sources = {name: read_source(NOTEBOOKS / f"{name}.py") for name in METHOD}
+    return {f"code of {name}": needs_of(name, source).code for name, source in sources.items()}
 
 
 def difference(former: dict[str, Any], now: dict[str, Any]) -> str | None:

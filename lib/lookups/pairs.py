@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -27,7 +28,6 @@ DEFAULT_ONLY = "default-run"
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT_METADATA = ("tags", "mystnb")
-_RUN_LINE = re.compile(r"^run(: str)? = [^#\n]*?(?=\s*(#|$))", re.MULTILINE)
 
 
 def chapter_sources(folder: Path = NOTEBOOKS) -> list[Path]:
@@ -73,9 +73,7 @@ def for_run(notebook: NotebookNode, run: str, *, default: bool) -> NotebookNode:
     """
     cells = [cell for cell in notebook.cells if default or not _default_only(cell)]
     for cell in cells:
-        if "parameters" in cell.metadata.get("tags", []) and _RUN_LINE.search(cell.source):
-            line = f"run: str = {json.dumps(run, ensure_ascii=False)}"
-            cell.source = _RUN_LINE.sub(lambda _: line, cell.source, count=1)  # noqa: B023
+        if _set_line(cell, "run", run):
             if len(cell.source.splitlines()) == 1:
                 raise LookupsError(
                     "IPython takes a cell of the one line `run: …` for its own command %run; put a "
@@ -85,6 +83,24 @@ def for_run(notebook: NotebookNode, run: str, *, default: bool) -> NotebookNode:
     else:
         raise LookupsError('a chapter needs a cell tagged "parameters" with a line run: str = "…"')
     return cleaned(nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata))
+
+
+def with_parameters(notebook: NotebookNode, values: Mapping[str, str]) -> NotebookNode:
+    """Return a chapter with lines `name: str = …` of its parameters cell set to other values.
+
+    Raises:
+        LookupsError: it has no such line.
+    """
+    made = cleaned(notebook)
+    for name, value in values.items():
+        if not any(_set_line(cell, name, value) for cell in made.cells):
+            raise LookupsError(f'its parameters cell has no line {name}: str = "…"')
+    return cleaned(made)
+
+
+def has_parameter(notebook: NotebookNode, name: str) -> bool:
+    """Tell whether a chapter's parameters cell has a line `name: str = …`."""
+    return any(_parameter_line(name).search(c.source) for c in notebook.cells if _parameters(c))
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
@@ -202,6 +218,24 @@ def _meaning(code: str) -> str:
         return ast.dump(ast.parse(code))
     except SyntaxError:
         return code
+
+
+def _parameters(cell: NotebookNode) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
+def _parameter_line(name: str) -> re.Pattern[str]:
+    return re.compile(rf"^{re.escape(name)}(: str)? = [^#\n]*?(?=\s*(#|$))", re.MULTILINE)
+
+
+def _set_line(cell: NotebookNode, name: str, value: str) -> bool:
+    """Set one line of a parameters cell; False if it is no such cell or has no such line."""
+    pattern = _parameter_line(name)
+    if not _parameters(cell) or not pattern.search(cell.source):
+        return False
+    line = f"{name}: str = {json.dumps(value, ensure_ascii=False)}"
+    cell.source = pattern.sub(lambda _: line, cell.source, count=1)
+    return True
 
 
 def _default_only(cell: NotebookNode) -> bool:
