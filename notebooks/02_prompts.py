@@ -62,6 +62,9 @@ pd.DataFrame(
         "documents": {split: len(documents) for split, documents in texts.items()},
         "tokens": {split: int(documents.lengths.sum()) for split, documents in texts.items()},
         "cut to the context": {split: documents.n_cut for split, documents in texts.items()},
+        "left out, also in train": {
+            split: documents.n_shared for split, documents in texts.items()
+        },
     }
 )
 

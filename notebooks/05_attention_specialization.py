@@ -39,7 +39,7 @@ from lookups.figures import COLOURS, house_style
 from lookups.firing import activations
 from lookups.model import load_model
 from lookups.names import Head, Neuron
-from lookups.pair_prompts import DECISIVE, PairPrompts
+from lookups.pair_prompts import DECISIVE, PairPrompts, apart, widest
 from lookups.runs import check_run, read_run
 from lookups.sorting import read_verdicts
 from lookups.views import (
@@ -98,8 +98,8 @@ pd.Series(
 # %% [markdown]
 # ## One pair by hand
 #
-# We take the pair that {ref}`heads` ended with, whose head adds most on active prompts over what it
-# adds on the others, and set its strongest prompts of the two kinds side by side. The neuron's token
+# We take the pair that {ref}`heads` ended with, whose head brings most on active prompts over what it
+# brings on the others, and set its strongest prompts of the two kinds side by side. The neuron's token
 # is appended and marked; below stands the file. What sets the left apart from the right?
 
 
@@ -126,8 +126,7 @@ NOTHING = Markdown(
 )
 
 # %%
-widest = kept.sort_values(["gap", "neuron", "head"], ascending=[False, True, True], kind="stable")
-by_hand = next(widest.itertuples(), None)
+by_hand = next(widest(kept).itertuples(), None)
 side_by_side(by_hand) if by_hand else NOTHING
 
 # %% [markdown]
@@ -199,93 +198,60 @@ kept[names] = np.array(scores, dtype=float).reshape(len(kept), len(names))
 # %% [markdown]
 # ## The clearest pairs
 #
-# A look-up is clear when somebody who has seen a few prompts of each kind can tell the next one. So we let
-# *few* prompts vote: {glue:text}`learn` training prompts of each kind, drawn by lot, judge all the others
-# of train, and again, {glue:text}`draws` times. The measure is how many they judge right, as the mean of
-# the shares among active and inactive prompts; one half is chance.
+# Two things must hold for a look-up to be clear. Its contexts must differ in something that can be read:
+# that is the score of the words on `train`. And its two kinds of prompts must be two kinds indeed: the
+# numbers that decide whether a head is active must lie far *apart*, in standard deviations within a kind
+# ({func}`~lookups.pair_prompts.apart`). A pair is as good as the worse of its two ranks. From now on
+# *clearest* means: the {glue:text}`shown-pairs` best, at most {glue:text}`per-neuron` of one neuron,
+# equals in the order of their names. Nothing of the test split has a say in it.
 
 
 # %%
-DRAWS = 60
-glue("draws", DRAWS, display=False)
-
-
-def told_by_few(train: pd.DataFrame, judged: pd.DataFrame | None = None) -> float:
-    """How many of some prompts (of the rest of train) are judged right by a few of train."""
-    kinds = [np.flatnonzero(train.active == kind) for kind in (True, False)]
-    if min(map(len, kinds)) < LEARN + 2:
-        return np.nan
-    random, right = np.random.default_rng(settings.seed), []
-    for _ in range(DRAWS):
-        few = np.concatenate([random.permutation(kind)[:LEARN] for kind in kinds])
-        rest = train.drop(index=few) if judged is None else judged
-        given = votes(train.seen[few].tolist(), train.active[few])
-        called = np.array([tally(one, given) > 0 for one in rest.seen], dtype=bool)
-        right.append((called == rest.active).groupby(rest.active).mean().mean())
-    return float(np.mean(right)) if len(rest) else np.nan
-
-
-# %% [markdown]
-# From now on *clearest* means: the {glue:text}`shown-pairs` pairs with the best of these measures on
-# `train`, at most {glue:text}`per-neuron` of one neuron, equals in the order of their names. Nothing of
-# the test split has a say in it; the last column is what the same few prompts get right there. Beside it
-# stands how far *apart* the attributions of the two kinds lie on train, in standard deviations within a
-# kind: a head may be called active here and not there only because it hovers about the rule's bound.
-
-
-# %% tags=["hide-input"]
-def apart(rows: pd.DataFrame) -> float:
-    kinds = [rows.attribution[rows.active == kind] for kind in (True, False)]
-    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
-    enough = min(map(len, kinds)) >= LEARN and within > 0
-    return float(kinds[0].mean() - kinds[1].mean()) / within if enough else np.nan
-
-
-def few_and_apart(pair, shuffle=None) -> tuple[float, float, float]:
-    train, test = (prompts_of(pair, split) for split in ("train", "test"))
-    train, test = (rows.assign(seen=rows.token_ids.map(clues)) for rows in (train, test))
-    if shuffle is not None:
-        train, test = (
-            rows.assign(active=shuffle.permutation(rows.active.tolist())) for rows in (train, test)
-        )
-    return told_by_few(train), told_by_few(train, test), apart(train)
+def ranked_by_both(table: pd.DataFrame) -> pd.DataFrame:
+    """Order pairs by the worse of their ranks in `words` and `apart`; what is not known comes last."""
+    worse = table[["words", "apart"]].rank(ascending=False, na_option="bottom").max(axis=1)
+    known = table[["words", "apart"]].notna().all(axis=1)
+    order = table.assign(worse=worse.where(known, np.inf))
+    return order.sort_values(["worse", "neuron", "head"], kind="stable").drop(columns="worse")
 
 
 # %%
 MOST, PER_NEURON = 15, 2
-kept[["few", "few_test", "apart"]] = np.array(
-    [few_and_apart(pair) for pair in kept.itertuples()], dtype=float
-).reshape(len(kept), 3)
+kept["apart"] = [
+    apart(prompts_of(pair, "train"), settings.measure, fewest=LEARN) for pair in kept.itertuples()
+]
+kept["apart"] = kept.apart.astype(float)
 glue("shown-pairs", MOST, display=False)
 glue("per-neuron", PER_NEURON, display=False)
-ranked = kept.sort_values(["few", "neuron", "head"], ascending=[False, True, True])
+ranked = ranked_by_both(kept)
 clearest = ranked.groupby("neuron", sort=False).head(PER_NEURON).head(MOST).reset_index(drop=True)
 best = list(clearest.itertuples())
 clearest.assign(token=clearest.neuron.map(neurons.token).map(readable))[
-    ["neuron", "token", "head", "n_prompts", "share", "apart", "few", "few_test"]
+    ["neuron", "token", "head", "n_prompts", "share", "apart", "words", "words_test"]
 ].round(2)
 
 # %% [markdown]
-# Who is chosen for a high measure has been lucky, too. The same choice among pairs whose labels were
+# Who is chosen for a high score has been lucky, too. The same choice among pairs whose labels were
 # shuffled shows what luck alone reaches:
 
 # %%
 random = np.random.default_rng(settings.seed)
-lucky = np.array([few_and_apart(pair, random)[:2] for pair in kept.itertuples()], dtype=float)
-lucky = pd.DataFrame(lucky.reshape(len(kept), 2), columns=["few", "few_test"])
-lucky = lucky.sort_values("few", ascending=False, kind="stable").head(len(clearest))
+mixed = [prompts_of(pair, "train") for pair in kept.itertuples()]
+mixed = [rows.assign(active=random.permutation(rows.active.tolist())) for rows in mixed]
+lucky = kept[["neuron", "head"]].assign(words=kept.shuffled, words_test=kept.shuffled_test)
+lucky["apart"] = np.array([apart(r, settings.measure, fewest=LEARN) for r in mixed], dtype=float)
+lucky = ranked_by_both(lucky).groupby("neuron", sort=False).head(PER_NEURON).head(len(clearest))
 chosen = {"clearest pairs": clearest, "shuffled labels, chosen alike": lucky}
 pd.DataFrame(
     {
-        name: table[["few", "few_test"]].astype(float).mean().round(2)
+        name: table[["words", "words_test"]].astype(float).mean().round(2)
         for name, table in chosen.items()
     }
-).T.rename(columns={"few": "mean on train, which chose", "few_test": "mean on test"})
+).T.rename(columns={"words": "mean on train, which chose", "words_test": "mean on test"})
 
 # %% [markdown]
-# And do the words of *all* training prompts, which had no say in the choice, tell these pairs' held-out
-# prompts apart? In {numref}`fig-words`, points to the upper right are pairs whose contexts can be told by
-# their words on text that had no say in it.
+# In {numref}`fig-words`, points to the upper right are pairs whose contexts can be told by their words on
+# text that had no say in the choice.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How well votes of words tell a pair's active from its inactive prompts: on training prompts left out (across) and on held-out prompts (up). Crosses have shuffled labels. Read how far the dots lie above and to the right of the crosses, and whether the filled ones lie furthest.", "name": "fig-words"}, "image": {"alt": "Scatter of word scores on train and test, for pairs and for shuffled labels"}}
 is_clearest = kept.set_index(["neuron", "head"]).index.isin(clearest.set_index(["neuron", "head"]).index)  # fmt: skip
@@ -335,7 +301,7 @@ side_by_side(different[2]) if len(different) > 2 else NO_FURTHER
 #
 # We take the clearest pair whose prompts leave something to look at (five tokens or more in the
 # median of both kinds; if there is none, the clearest), and one active and one inactive training
-# prompt of it: those whose attribution is nearest to the median of their kind, among prompts of 5
+# prompt of it: those that are nearest to the median of their kind in what decides, among prompts of 5
 # to {glue:text}`longest-shown` tokens. Beside the pair's own head stand the three others that are
 # most often active for this neuron. {func}`~lookups.attention.look` reads the
 # {term}`attention weights <attention weight>`, and what the value at each position brings the
@@ -349,7 +315,8 @@ glue("longest-shown", LONGEST - 1, display=False)
 def typical(rows: pd.DataFrame) -> pd.Series:
     fits = rows[rows.token_ids.map(len).between(5, LONGEST - 1)]
     rows = fits if len(fits) else rows
-    return rows.loc[(rows.attribution - rows.attribution.median()).abs().idxmin()]
+    decides = rows[settings.measure]
+    return rows.loc[(decides - decides.median()).abs().idxmin()]
 
 
 def is_roomy(pair) -> bool:

@@ -41,7 +41,7 @@ from lookups.figures import COLOURS, house_style
 from lookups.instructions import explaining, judging
 from lookups.log_odds import log_odds
 from lookups.model import load_model
-from lookups.pair_prompts import PairPrompts, examples
+from lookups.pair_prompts import PairPrompts, examples, widest
 from lookups.run_explainers import run_explainers
 from lookups.runs import check_run, read_run
 from lookups.views import PromptText, escaped, prompt_table, readable
@@ -84,15 +84,12 @@ pd.DataFrame(counts).astype("Int64").fillna(0)
 # %% [markdown]
 # ## One pair by hand
 #
-# The pair of a selected neuron whose head adds most on active prompts over what it adds on the others.
+# The pair of a selected neuron whose head brings most on active prompts over what it brings on the others.
 # Try to finish the sentence "the head is active when …" yourself:
 
 # %%
 own = kept[kept.selected] if kept.selected.any() else kept
-hand = next(
-    own.sort_values(["gap", "neuron", "head"], ascending=[False, True, True], kind="stable")
-    [["neuron", "head"]].itertuples(index=False, name=None), None,
-)  # fmt: skip
+hand = next(widest(own)[["neuron", "head"]].itertuples(index=False, name=None), None)
 NOTHING = Markdown("*This run kept no pair, so there is nothing to explain.*")
 
 

@@ -41,7 +41,7 @@ from lookups.intervals import bootstrap_mean
 from lookups.lots import lots_of
 from lookups.model import load_model
 from lookups.names import Head, Neuron
-from lookups.pair_prompts import PairPrompts, examples
+from lookups.pair_prompts import PairPrompts, apart, examples, widest
 from lookups.run_explainers import run_explainers
 from lookups.runs import check_run, read_run
 from lookups.scores_together import between_pairs, paper_summary
@@ -119,11 +119,9 @@ pd.Series(
 # wrong ones are marked:
 
 # %% tags=["hide-input"]
-widest = pairs.set_index(["neuron", "head"]).loc[keys] if keys else pairs[:0]
-widest = widest[widest.selected] if len(widest) and widest.selected.any() else widest
-by_hand = widest.reset_index().sort_values(
-    ["gap", "neuron", "head"], ascending=[False, True, True], kind="stable"
-)
+told = pairs.set_index(["neuron", "head"]).loc[keys] if keys else pairs[:0]
+told = told[told.selected] if len(told) and told.selected.any() else told
+by_hand = widest(told.reset_index())
 hand = tuple(by_hand.iloc[0][["neuron", "head"]]) if len(by_hand) else None
 NOTHING = Markdown("*This run has no explained pair, so there is nothing to show here.*")
 
@@ -564,7 +562,7 @@ marked(looked[2], first) if looked else NOTHING
 
 # %% [markdown]
 # What goes with a failure? Each pair is held against four things that were known before it was scored:
-# how far apart the head's attributions lie on active and inactive prompts, how many training prompts
+# how far apart active and inactive prompts lie in what decides (sds), how many training prompts
 # the rarer kind had, how well the explanation sorts the prompts it was made from, and how many tokens
 # the prompts have. The numbers are rank correlations with E over pairs.
 
@@ -572,13 +570,11 @@ marked(looked[2], first) if looked else NOTHING
 # %% tags=["hide-input"]
 def of_pair(row) -> dict:
     train = prompts.rows(row.neuron, row.head, "train")
-    kinds = [train.attribution[train.active == kind] for kind in (True, False)]
-    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
     asked = Question(explanation_of((row.neuron, row.head), first), tuple(examples(train)))
     learned = count([one.active for one in explainers[first].judge(asked)], train.active)
     return {
-        "attributions apart": (kinds[0].mean() - kinds[1].mean()) / within if within else np.nan,
-        "prompts of the rarer kind": min(map(len, kinds)),
+        "kinds apart": apart(train, settings.measure),
+        "prompts of the rarer kind": min(train.active.sum(), (~train.active).sum()),
         "E on the prompts explained from": score(learned),
         "tokens a prompt": train.token_ids.map(len).median(),
     }

@@ -98,7 +98,7 @@ pd.DataFrame({name: counted(of_group(rows, neurons, name)) for name in GROUPS})
 # %% [markdown]
 # ## One look-up by hand
 #
-# The pair of a selected neuron whose head adds most on active training prompts over what it adds on the
+# The pair of a selected neuron whose head brings most on active training prompts over what it brings on the
 # others, times how often the neuron's token follows there. We take the strongest held-out prompt on
 # which the head is active and after which the token does follow. First where the head looks there:
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from lookups.errors import MeasurementError
 from lookups.explainers import Explanation, Question, check_apart
-from lookups.pair_prompts import PairPrompts, examples
+from lookups.pair_prompts import PairPrompts, apart, examples, widest
 
 WORDS = {1: " if", 2: " they", 3: " who", 4: " we"}
 
@@ -23,6 +23,7 @@ def prompts() -> PairPrompts:
     )
     heads = suffixes[["neuron", "split", "prompt"]].assign(head="L0.H1", input="in")
     heads["attribution"] = [0.5, 0.1, 0.2, 0.3, 0.9]
+    heads["effect"] = [0.4, 0.0, 0.1, 0.3, 0.2]
     heads["active"] = [True, False, False, True, True]
     other = heads.assign(head="L0.H2", active=False)
     gate = heads.assign(input="gate", attribution=9.0)
@@ -61,3 +62,18 @@ def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
     copy = test[0]._replace(ids=case.active[0].ids)  # another key, the same words
     with pytest.raises(MeasurementError, match="cannot be used to score"):
         check_apart(case, Question(Explanation("contrast", "so"), (copy,)))
+
+
+def test_how_far_kinds_lie_apart_is_counted_in_sds_within_a_kind():
+    rows = pd.DataFrame({"effect": [0.6, 0.8, 0.1, 0.3], "active": [True, True, False, False]})
+    assert apart(rows, "effect") == pytest.approx(0.5 / 0.02**0.5)
+    assert pd.isna(apart(rows, "effect", fewest=3))
+    assert pd.isna(apart(rows.assign(effect=1.0), "effect"))
+    assert pd.isna(apart(rows[:3], "effect"))  # one inactive prompt has no spread
+
+
+def test_the_widest_pair_comes_first_and_equals_by_name():
+    pairs = pd.DataFrame(
+        {"neuron": ["L1.N2", "L1.N1", "L1.N0"], "head": "L0.H0", "gap": [0.5, 0.5, None]}
+    )
+    assert widest(pairs).neuron.tolist() == ["L1.N1", "L1.N2", "L1.N0"]

@@ -79,7 +79,7 @@ def test_missing_file_of_ones_own(tmp_path):
         ("tokens: [no, the]", "put a word such as no or on in quotes"),
         ("longest: 2.5", "longest: Input should be a valid integer"),
         ("protocol: fair", "protocol: Input should be 'sound' or 'paper' (it holds 'fair')"),
-        ("active_rule: 3sd", "active_rule: Input should be '2sd' or 'top3'"),
+        ("active_rule: 3sd", "active_rule: Input should be 'effect', '2sd' or 'top3'"),
         ("pair_share: [0.75, 0.25]", "pair_share must be two shares in order"),
         ("middle_layers: [1, 1]", "middle_layers names a layer twice"),
         ("neurons: [L1N2]", "'L1N2' names no neuron; write layer and index as in 'L9.N5'"),

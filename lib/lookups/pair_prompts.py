@@ -6,6 +6,7 @@ A gated neuron is read through the product of its two inputs.
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from lookups.explainers import Case, Example
@@ -37,7 +38,7 @@ class PairPrompts:
 
     def rows(self, neuron: str, head: str, split: str | None = None) -> pd.DataFrame:
         """Return a row a prompt, the strongest first: those of `03_suffixes`, and `text`, `token`,
-        `head`, `attribution` and `active`."""
+        `head`, `attribution`, `effect` and `active`."""
         if (neuron, head) not in self._found:
             self._found[neuron, head] = self._joined(neuron, head)
         rows = self._found[neuron, head]
@@ -51,7 +52,7 @@ class PairPrompts:
 
     def _joined(self, neuron: str, head: str) -> pd.DataFrame:
         own = self._heads.get_group((neuron, head))
-        own = own[["split", "prompt", "head", "attribution", "active"]]
+        own = own[["split", "prompt", "head", "attribution", "effect", "active"]]
         rows = self._prompts[neuron]
         rows = rows.assign(text=rows.token_ids.map(self._decode), token=self._tokens[neuron])
         rows = rows.merge(own, on=["split", "prompt"])
@@ -64,3 +65,23 @@ def examples(rows: pd.DataFrame) -> list[Example]:
         Example(row.prompt, tuple(int(i) for i in row.token_ids), row.text, row.token)
         for row in rows.itertuples()
     ]
+
+
+def widest(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return pairs (`04_pairs`), the head that brings most on active over other prompts first."""
+    return pairs.sort_values(
+        ["gap", "neuron", "head"], ascending=[False, True, True], kind="stable"
+    )
+
+
+def apart(rows: pd.DataFrame, measure: str, *, fewest: int = 2) -> float:
+    """Return how far the two kinds of prompts of a pair lie apart, in sds within a kind.
+
+    `measure` is the column that the run's active rule looks at. Not defined (nan) with fewer than
+    `fewest` prompts of a kind, or without any spread.
+    """
+    kinds = [rows[measure][rows.active == kind] for kind in (True, False)]
+    if min(map(len, kinds)) < max(2, fewest):
+        return float("nan")
+    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
+    return float((kinds[0].mean() - kinds[1].mean()) / within) if within > 0 else float("nan")

@@ -7,19 +7,20 @@ same way. Chapters take the id or path as their only setting; thresholds are sho
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lookups.errors import RunError
 from lookups.llm_settings import LlmSettings
 from lookups.names import Neuron
 from lookups.paths import EMBEDDED, PROJECT, Room, folder
+from lookups.run_files import RUNS as RUNS
+from lookups.run_files import content_of, path_of
+from lookups.run_lock import locked_revision
 
 if TYPE_CHECKING:
     from lookups.model import Model
 
 DEFAULT_RUN = "embedded"
-RUNS = PROJECT / "notebooks" / "runs"
 RECORDS = PROJECT / "notebooks" / "records"
 """What people found out by reading, which no code can make again."""
 
@@ -68,13 +69,32 @@ class CorpusSpec(Section):
     """Which texts, and how many."""
 
     name: str
-    """'prose', 'planted', a local file or folder, or a Hugging Face dataset id."""
+    """'prose', 'planted', 'planted-<world>', a file or folder of one's own, or a dataset's id."""
+    held_out: str | None = None
+    """Another corpus of texts as the test split; without it half of this one is held out."""
+    field: str = "text"
+    """The field of a row of .jsonl, .parquet or a dataset that holds the text."""
     documents: Count = 10_000
     """Documents a split."""
     length: Annotated[int, Field(ge=2)] = 127
     """Tokens a document, beginning-of-sequence token not counted."""
     folder: Path | None = None
     """Where corpora are cached; filled in from `paths`."""
+
+    @model_validator(mode="after")
+    def _held_out_is_texts(self):
+        names = (self.name, self.held_out or "")
+        made = any(name == "prose" or name.partition("-")[0] == "planted" for name in names)
+        if self.held_out is not None and made:
+            raise ValueError(
+                "held_out goes with texts of one's own or from the hub; 'prose' and 'planted' have "
+                "a test split of their own, so leave the key out"
+            )
+        if self.held_out is not None and self.held_out == self.name:
+            raise ValueError(
+                f"held_out is {self.name!r} as well; without the key half of it is held out"
+            )
+        return self
 
 
 class Paths(Section):
@@ -129,7 +149,11 @@ class Run(Section):
     false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
     keep: Annotated[float, Field(gt=0, le=1)] = 0.8
     longest: Count = 100
-    active_rule: Literal["2sd", "top3"] = "2sd"
+    active_rule: Literal["effect", "2sd", "top3"]
+    """Which heads are called active; by default `2sd` under the paper's protocol, else `effect`."""
+    effect_apart: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """For `effect`: how much more of its activation a neuron owes to the head on the active prompts
+    than on the others, for the pair to be kept."""
     pair_share: tuple[float, float] = (0.25, 0.75)
     llm: LlmSettings | None = None
     """A language model that explains heads too; without it only the rules of words do."""
@@ -151,6 +175,12 @@ class Run(Section):
                 raise ValueError(str(error)) from None
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rule_of_the_protocol(cls, content: Any) -> Any:
+        rule = "2sd" if content.get("protocol") == "paper" else "effect"
+        return {"active_rule": rule} | content
+
     @model_validator(mode="after")
     def _shares_in_order(self):
         low, high = self.pair_share
@@ -168,6 +198,11 @@ class Run(Section):
         """Whether this is the run whose notebooks are committed."""
         return self.id == DEFAULT_RUN
 
+    @property
+    def measure(self) -> Literal["effect", "attribution"]:
+        """The column of `04_heads` that the run's active rule looks at."""
+        return "effect" if self.active_rule == "effect" else "attribution"
+
     def folder(self, room: Room) -> Path:
         """Return where this run keeps its data, models or artifacts."""
         return folder(room, getattr(self.paths, room))
@@ -176,31 +211,25 @@ class Run(Section):
 def read_run(run: str | Path) -> Run:
     """Read a run by its id (`notebooks/runs/<id>.yml`) or by a path to its file.
 
-    Relative paths inside a run file are taken from the file's own folder.
+    Relative paths inside a run file are taken from the file's own folder. A file that says
+    `extends:` another run takes over what it does not say itself, section by section; `null` takes
+    a key of that run away. The id is always the file's own. Where `lookups download` has left a
+    lock, the model's revision is the locked commit.
 
     Raises:
-        RunError: there is no such file, it is not YAML, or a key or value in it is wrong.
+        RunError: there is no such file, it is not YAML, a key or value in it is wrong, or its lock
+            is for another revision.
     """
-    path = Path(run).expanduser()
-    if path.suffix not in (".yml", ".yaml"):
-        path = RUNS / f"{run}.yml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RUNS.glob("*.yml"))) or "none"
-        raise RunError(f"no run {str(run)!r}: known ids are {known}; or give a path to a .yml file")
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read as text ({error}); check the file") from None
-    except yaml.YAMLError as error:
-        where = str(error).splitlines()[-1].strip()
-        raise RunError(f"{path.name} is not valid YAML ({where}); mend that line") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{path.name} holds no settings; start from a copy of embedded.yml")
+    path = path_of(run)
+    content = content_of(path)
     try:
         settings = Run(**{"id": path.stem} | content)
     except (ValidationError, TypeError) as error:
         raise RunError(f"{path.name}: {_first_problem(error)}") from None
-    return _with_folders(settings, path.resolve().parent)
+    settings = _with_folders(settings, path.resolve().parent)
+    revision = locked_revision(path, settings.model.name, settings.model.revision)
+    model = settings.model.model_copy(update={"revision": revision})
+    return settings.model_copy(update={"model": model})
 
 
 def check_run(settings: Run, model: "Model") -> None:
@@ -284,8 +313,10 @@ def _with_folders(settings: Run, base: Path) -> Run:
     if model.name.startswith((".", "~")):
         model = model.model_copy(update={"name": str(base / Path(model.name).expanduser())})
     corpus = settings.corpus
-    if corpus.name.startswith((".", "~")):
-        corpus = corpus.model_copy(update={"name": str(base / Path(corpus.name).expanduser())})
+    for key in ("name", "held_out"):
+        if (getattr(corpus, key) or "").startswith((".", "~")):
+            file = str(base / Path(getattr(corpus, key)).expanduser())
+            corpus = corpus.model_copy(update={key: file})
     return settings.model_copy(
         update={
             "model": model.model_copy(update={"folder": settings.folder("models")}),

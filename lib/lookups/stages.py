@@ -73,10 +73,10 @@ STAGES = (
     Stage(
         "04_heads",
         "04_heads",
-        "What one head writes into one neuron's input at the last token of one cut prompt.",
+        "What one head writes into one neuron's input at the end of a cut prompt, and its effect.",
         (
-            "neuron", "split", "prompt", "head", "input", "attribution", "active", "active_2sd",
-            "active_top3",
+            "neuron", "split", "prompt", "head", "input", "attribution", "effect", "active",
+            "active_2sd", "active_top3", "active_effect",
         ),
         parents=("03_suffixes",),
         settings=("active_rule",),
@@ -94,7 +94,7 @@ STAGES = (
         "One neuron and one head: on how many of the neuron's training prompts the head is active.",
         ("neuron", "head", "n_prompts", "n_active", "share", "kept"),
         parents=("04_heads",),
-        settings=("pair_share",),
+        settings=("pair_share", "effect_apart"),
     ),
     Stage(
         "05_deck",
@@ -173,6 +173,9 @@ CHAPTERS = (
     "09_head_ablation",
     "10_direct_path",
     "11_neuron_ablation",
+    "12_ground_truth",
+    "13_published_record",
+    "14_agreement",
     "06_analysis",
 )
 """The notebooks in the order in which a run executes them; the analysis gathers what all found."""
