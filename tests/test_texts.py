@@ -106,8 +106,8 @@ def test_keys_name_a_corpus_in_one_word():
         "NeelNanda/pile-10k": "pile-10k",
         "org/name/val.jsonl": "name-val",
         "org/name/data/train-0.parquet": "name-data-train-0",
-        "/home/me/texts/": "texts",
-        "/home/me/texts.jsonl.gz": "texts",
+        "/srv/texts/": "texts",
+        "/srv/texts.jsonl.gz": "texts",
         "mine.txt": "mine",
         "prose": "prose",
     }

@@ -24,6 +24,7 @@ from lookups.errors import MissingStage, StaleStage, StorageError
 from lookups.paths import PROJECT
 from lookups.runs import Run
 from lookups.stages import Stage, settings_of, stage_named
+from lookups.texts import local_path
 
 SCHEMA = 1
 PACKAGES = ("torch", "transformers", "transformer-lens", "tokenizers", "numpy", "pandas", "pyarrow")
@@ -153,12 +154,22 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
         content.get(section, {}).pop("folder", None)
     if "model" in content and settings.model.local is not None:
         content["model"]["files"] = contents_digest(settings.model.local, "*.safetensors", "*.json")
-    if "corpus" in content and Path(settings.corpus.name).is_absolute():
-        content["corpus"]["files"] = contents_digest(Path(settings.corpus.name))
+    if "corpus" in content and (files := _corpus_files(settings)):
+        content["corpus"]["files"] = files
     for key in ("prompts", "verdicts"):
         if content.get(key) is not None:
             content[key] = contents_digest(getattr(settings, key))
     return content
+
+
+def _corpus_files(settings: Run) -> dict[str, str]:
+    """Digests of the texts that lie on this machine, of both halves of a corpus."""
+    corpus = settings.corpus
+    names = {name for name in (corpus.name, corpus.held_out) if name is not None}
+    made = {name for name in names if name == "prose" or name.partition("-")[0] == "planted"}
+    paths = {name: local_path(corpus, name) for name in names - made}
+    there = {name: path for name, path in paths.items() if path is not None and path.exists()}
+    return {Path(name).name: contents_digest(path) for name, path in sorted(there.items())}
 
 
 def contents_digest(path: Path, *patterns: str) -> str:

@@ -16,8 +16,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lookups.errors import ModelError
+from lookups.artifacts import contents_digest
+from lookups.errors import DownloadError, ModelError
 from lookups.paths import EMBEDDED
+from lookups.run_lock import read_record
 from lookups.runs import ModelSpec
 
 
@@ -28,7 +30,7 @@ class Checkpoint:
     location: str
     """A folder, or a Hugging Face id."""
     revision: str
-    """For a folder, the word 'local'."""
+    """The commit of what was downloaded; for a folder of one's own the word 'local'."""
     config: Any
     tokenizer: Any
     bos_id: int
@@ -48,7 +50,7 @@ class Checkpoint:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        options = {} if self.revision == "local" else {"revision": self.revision}
+        options = _of_hub(self.location, self.revision)
         try:
             model, report = AutoModelForCausalLM.from_pretrained(
                 self.location,
@@ -112,6 +114,7 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
     """
     location, revision = _locate(spec)
     config = _config(location, revision)
+    revision = getattr(config, "_commit_hash", None) or revision  # of the hub's cache
     architecture = (getattr(config, "architectures", None) or ["model of no named kind"])[0]
     if architecture not in supported:
         raise ModelError(
@@ -141,7 +144,7 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
 
 
 def _locate(spec: ModelSpec) -> tuple[str, str]:
-    """Return a folder and 'local', or a hub id and its revision."""
+    """Return a folder and its commit, or 'local', or a hub id and its revision."""
     found = spec.local
     if found is not None:
         if not (found / "config.json").is_file():
@@ -151,21 +154,56 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
                 f"{found} has no weights; put the model's .safetensors files there "
                 "(pickled .bin files are never read)"
             )
-        return str(found), "local"
+        return str(found), _downloaded(found, spec)
     known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
     if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
         raise ModelError(f"there is no folder {spec.name}; embedded models are {known}")
     return spec.name, spec.revision
 
 
+def _downloaded(found: Path, spec: ModelSpec) -> str:
+    """Return the commit that `lookups download` put into a folder, or 'local' for one's own.
+
+    What lies there must be the revision that the run asks for, file by file as it was verified.
+    """
+    try:
+        record = read_record(found)
+    except DownloadError as error:
+        raise ModelError(str(error)) from error
+    if record is None:
+        in_room = spec.folder is not None and not Path(spec.name).is_absolute()
+        if spec.revision == "main" or not in_room or found != spec.folder / spec.name:
+            return "local"
+        raise ModelError(
+            f"{found} does not say which revision it holds, and the run asks for "
+            f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
+            "`revision:` and the run's lock"
+        )
+    if spec.revision != "main" and not record.names(spec.revision):
+        raise ModelError(
+            f"{found} holds revision {record.commit[:12]}, and the run is bound to "
+            f"{spec.revision[:12]}; move it away and give `lookups download`"
+        )
+    for path, file in record.files.items():
+        if not (found / path).is_file() or contents_digest(found / path) != file.sha256:
+            raise ModelError(
+                f"{found / path} is not the file that was downloaded; give `lookups download` again"
+            )
+    return record.commit
+
+
+def _of_hub(location: str, revision: str) -> dict[str, str]:
+    return {} if Path(location).is_dir() else {"revision": revision}
+
+
 def _config(location: str, revision: str) -> Any:
     from transformers import AutoConfig
 
-    options = {} if revision == "local" else {"revision": revision}
+    options = _of_hub(location, revision)
     try:
         return AutoConfig.from_pretrained(location, trust_remote_code=False, **options)
     except Exception as error:
-        if revision == "local":
+        if not options:
             raise ModelError(f"{location}/config.json cannot be read ({_short(error)})") from error
         known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
@@ -179,7 +217,7 @@ def _config(location: str, revision: str) -> Any:
 def _tokenizer(location: str, revision: str) -> Any:
     from transformers import AutoTokenizer
 
-    options = {} if revision == "local" else {"revision": revision}
+    options = _of_hub(location, revision)
     try:
         return AutoTokenizer.from_pretrained(location, trust_remote_code=False, **options)
     except Exception as error:

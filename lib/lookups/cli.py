@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lookups.errors import LookupsError, RunError
+from lookups.errors import LookupsError, NotConfirmed, RunError
 
 app = typer.Typer(
     name="lookups",
@@ -29,7 +29,7 @@ app = typer.Typer(
 
     \b
       lookups runs              which runs there are
-      lookups run planted       execute its chapters (three minutes); stop and resume
+      lookups run planted       execute its chapters (five minutes); stop and resume
       lookups book planted      render its book
       lookups status planted    what is up to date, and why the rest is not
 
@@ -68,18 +68,27 @@ def run(
     yes: Annotated[
         bool, typer.Option("--yes", help="Send the requests to the run's language model.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Execute nothing; tell what each chapter would cost.")
+    ] = False,
 ) -> None:
     """Execute a run's chapters in order; what is up to date is left as it is.
 
     Stops at the first chapter that fails and keeps all before it. The default run, embedded, also
     renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
-    would send and what that may cost, and sends it only with --yes.
+    would send and what that may cost, and sends it only with --yes. With --dry-run nothing is
+    executed: some ten seconds' reading tells documents, tokens, memory and time of each chapter.
     """
     import os
 
     from lookups.chain import chain_of, run_chapters
 
     chain = chain_of(run)
+    if dry_run:
+        from lookups.costs import forecast, lines_of
+
+        typer.echo("\n".join(lines_of(forecast(chain, say=note))))
+        return
     if yes:
         from lookups.run_explainers import CONSENT
 
@@ -90,6 +99,31 @@ def run(
         raise LookupsError(
             "stopped; finished chapters are kept, and the same command goes on from there"
         ) from None
+    what = ", ".join(executed) or "nothing, all was up to date"
+    typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
+
+
+@app.command(short_help="Hold a run against the authors' released record.")
+def verify(
+    run: RunArgument,
+    published: Annotated[
+        Path,
+        typer.Option(help="The authors' folder: one model's, or one that holds several models'."),
+    ],
+    model: Annotated[
+        str, typer.Option(help="The record's name of the run's model, such as gpt2-small.")
+    ] = "",
+) -> None:
+    """Execute the chapters that hold a run against the record that the paper's authors released.
+
+    The stages of chapters 1 to 4 must be there: `lookups run RUN` makes them. What the chapters
+    find is part of the run's book, and the folder is remembered: `lookups run RUN` leaves the
+    chapters as they are until something they stand on changes, then reads the folder again, and
+    says so if it is gone. --model is needed where the run names a folder in place of a model's id.
+    """
+    from lookups.verifying import verify as hold_against
+
+    chain, executed = hold_against(run, published, model=model, say=note)
     what = ", ".join(executed) or "nothing, all was up to date"
     typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
 
@@ -111,11 +145,13 @@ def runs() -> None:
     """List the runs that ship with the project."""
     from lookups.runs import RUNS, read_run
 
-    for path in sorted(RUNS.glob("*.yml"), key=lambda path: path.stem):
+    paths = sorted(RUNS.glob("*.yml"), key=lambda path: path.stem)
+    width = max(len(path.stem) for path in paths)
+    for path in paths:
         try:
-            typer.echo(f"{path.stem:12}  {read_run(path.stem).title}")
+            typer.echo(f"{path.stem:{width}}  {read_run(path.stem).title}")
         except RunError as error:
-            typer.echo(f"{path.stem:12}  cannot be used: {error}")
+            typer.echo(f"{path.stem:{width}}  cannot be used: {error}")
 
 
 @app.command(short_help="Tell what is up to date, and why the rest is not.")
@@ -153,11 +189,56 @@ def pair() -> None:
         typer.echo(f"{source.stem:30}  {'brought in step' if changed else 'in step'}")
 
 
+@app.command(short_help="Fetch a run's model and texts, or the paper's record, beforehand.")
+def download(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run's id, or a path to its .yml file.")
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="The record that the paper's authors released.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Of the record only this model, such as gpt2-small.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 1 GB too.")] = False,
+) -> None:
+    """Fetch what a run needs from the hub, or the paper's record; resumes, and verifies every file.
+
+    Sizes are shown first; more than 1 GB is fetched only with --yes. The run is then bound, by a
+    lock beside its file, to the revision that came, and needs no network (HF_HUB_OFFLINE=1).
+    A gated model needs a token in the environment variable HF_TOKEN.
+    """
+    from lookups.download import carry_out, plan_published, plan_run
+    from lookups.plans import FREELY, as_size, table
+
+    if (run is None and not published) or (model is not None and not published):
+        raise RunError("name a RUN, or give --published; --model goes with --published")
+    plans = [] if run is None else list(plan_run(run, say=note))
+    plans += [plan_published(model, say=note)] if published else []
+    typer.echo("\n".join(dict.fromkeys("\n".join(map(table, plans)).splitlines())))
+    total = sum(plan.bytes_left for plan in plans)
+    if total > FREELY and not yes:
+        raise NotConfirmed(f"{as_size(total)} are more than 1 GB; give --yes to fetch them")
+    try:
+        for plan in plans:
+            carry_out(plan, say=note)
+    except KeyboardInterrupt:
+        raise LookupsError(
+            "stopped; what has come is kept, and the same command goes on from there"
+        ) from None
+    fetched = any(plan.parts for plan in plans)
+    typer.echo("all of it is here and verified" if fetched else "nothing need be fetched")
+
+
 @app.command(short_help="Train the models that ship with the project.")
 def train(
     what: Annotated[Embedded, typer.Argument(help="Which of the models that ship.")],
     seed: Annotated[
         int | None, typer.Option(help="Only this seed (planted: 0, 1 and 2 ship).", min=0)
+    ] = None,
+    world: Annotated[
+        str | None,
+        typer.Option(help="A harder one: two-words, distractors, crowded or 16-heads."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A folder to write to, in place of the shipped model's.")
@@ -168,7 +249,13 @@ def train(
     `planted` takes some two minutes a seed on a CPU, `embedded` an hour on two cores; a GPU is
     used for it when there is one.
     """
-    if what is Embedded.planted:
+    if world is not None:
+        if what is not Embedded.planted or seed is not None:
+            raise RunError("--world names one planted model; leave out --seed, and train planted")
+        from lookups.worlds import train_world
+
+        train_world(world, out, say=note)
+    elif what is Embedded.planted:
         from lookups.planted import train_planted
 
         seeds = (0, 1, 2) if seed is None else (seed,)

@@ -17,6 +17,10 @@ class CorpusError(LookupsError):
     """A corpus is missing, empty, or not the one that was expected."""
 
 
+class PublishedError(LookupsError):
+    """A file of the authors' released record is missing, cut off, or not what it should hold."""
+
+
 class MissingStage(LookupsError):
     """A stage that a chapter needs has not been made; the text names the chapter that makes it."""
 
@@ -43,3 +47,7 @@ class ServerError(LookupsError):
 
 class NotConfirmed(LookupsError):
     """Requests would be sent, and perhaps paid for, that nobody has agreed to."""
+
+
+class DownloadError(LookupsError):
+    """A file cannot be fetched whole, is not the one stated, or has changed since it was locked."""

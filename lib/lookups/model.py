@@ -185,6 +185,7 @@ class Model:
                 fwd_hooks=[(name, reader(name, take)) for name, take in hooks.items()],
                 return_type=None,
                 logits_to_keep=1,
+                output_attentions=False,  # else every layer's pattern is held until the end
             )
         except _Enough:
             return
@@ -236,6 +237,8 @@ def load_model(spec: ModelSpec | str) -> Model:
     bridge = raw_bridge(checkpoint, getattr(torch, spec.dtype), device)
     bridge.enable_compatibility_mode(disable_warnings=True)
     bridge.requires_grad_(False)
+    for block in bridge.blocks:
+        block.attn.register_forward_hook(_forget_pattern)
     return _describe(bridge, checkpoint, spec, device)
 
 
@@ -254,6 +257,15 @@ def raw_bridge(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device)
         hf_model=checkpoint.weights(dtype, device),
         tokenizer=checkpoint.tokenizer,
     )
+
+
+def _forget_pattern(attention: Any, inputs: Any, output: Any) -> None:
+    """Let go of a layer's attention pattern, which TransformerLens leaves behind on its component.
+
+    Hooks have seen it by then. Of long texts in a deep model all patterns together take many times
+    the memory of the weights.
+    """
+    attention._pattern = None
 
 
 def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torch.device) -> Model:

@@ -1,0 +1,142 @@
+"""All shipped runs of the paper's models through chapters 0 to 11, narrow and with random weights.
+
+True layers, heads and neurons (tests/narrow_models.py), a few short texts: what is shown is that
+every run file works to the end with models of that depth, and where the time goes. Each run is a
+process of its own. Seconds of real models are told by `lookups run RUN --dry-run`.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from _side_by_side import HEADING, RESULTS, RULE
+from lookups.paths import PROJECT
+from lookups.stages import CHAPTERS
+
+sys.path.insert(0, str(PROJECT / "tests"))
+
+FEW = {
+    "documents": 60, "length": 12, "neurons_per_layer": 4, "random_per_layer": 2,
+    "prompts_per_neuron": 12, "spread_per_neuron": {"train": 4, "test": 8},
+}  # fmt: skip
+NARROWER = {"gpt2-medium": 4, "gpt2-large": 4, "gpt2-xl": 4}
+"""Width of a head where it is not eight; rotary positions need eight."""
+
+LAST = 11
+"""Chapters beyond this do not read a run, or read the authors' record."""
+
+
+def chapters() -> list[str]:
+    """The chapters of a run in its order, the analysis that gathers them last."""
+    return [name for name in CHAPTERS if int(name.split("_")[0]) <= LAST]
+
+
+def execute(chapter: str, run: Path) -> None:
+    """Run the code cells of a chapter in one namespace, as its kernel would."""
+    import jupytext
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    names: dict[str, Any] = {"__name__": chapter, "display": print}
+    for cell in jupytext.read(PROJECT / "notebooks" / f"{chapter}.py").cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, f"{chapter}.py", "exec"), names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names["run"] = str(run)
+            plt.close("all")
+
+
+def measure(run: str) -> dict[str, Any]:
+    """Execute the chapters of one run in this process; return seconds a chapter and what came."""
+    import narrow_models
+    from lookups.artifacts import load
+    from lookups.runs import read_run
+
+    with tempfile.TemporaryDirectory(prefix="lookups-narrow-") as scratch:
+        folder = Path(scratch)
+        os.environ["LOOKUPS_ARTIFACTS"] = str(folder / "artifacts")
+        model = narrow_models.narrow_model(
+            run.removesuffix("-paper"), NARROWER.get(run.removesuffix("-paper"), 8)
+        )
+        path = narrow_models.run_file(folder, run, **FEW, model_folder=model)
+        seconds = {}
+        for chapter in chapters():
+            start = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                execute(chapter, path)
+            seconds[chapter] = time.perf_counter() - start
+        settings = read_run(path)
+        pairs = load(settings, "04_pairs")
+        neurons = load(settings, "02_neurons").drop_duplicates("neuron")
+        return {
+            "seconds": seconds,
+            "sound": int(neurons.sound.sum()),
+            "suffixes": len(load(settings, "03_suffixes")),
+            "kept": int(pairs.kept.sum()),
+        }
+
+
+def note(run: str, found: dict[str, Any]) -> None:
+    """Write a run's line into the table of results in place of its last one, and print it."""
+    import narrow_models
+
+    shape = narrow_models.SHAPES[run.removesuffix("-paper")]
+    each = ", ".join(f"{name.split('_')[0]} {took:.0f}" for name, took in found["seconds"].items())
+    total = sum(found["seconds"].values())
+    machine = f"{len(os.sched_getaffinity(0))}-core CPU"
+    line = (
+        f"| chapters, {run} | {machine} | narrow, random | {shape.layers} layers × {shape.heads} "
+        f"heads, {found['suffixes']} suffixes | | {total:.0f} | | to the end, {found['sound']} "
+        f"sound neurons, {found['kept']} pairs kept; seconds a chapter: {each} |"
+    )
+    print(line, flush=True)
+    old = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
+    table = {tuple(text.split(" | ")[:2]): text for text in old if text.startswith("| ")}
+    for head in (HEADING, RULE):
+        table.pop(tuple(head.split(" | ")[:2]), None)
+    table[tuple(line.split(" | ")[:2])] = line
+    intro = [text for text in old if not text.startswith("|")]
+    body = [HEADING, RULE, *(table[key] for key in sorted(table))]
+    RESULTS.write_text("\n".join([*intro, *body]).strip() + "\n", "utf-8")
+
+
+def main() -> None:
+    """Measure one run in this process and print it as JSON, or all runs, each in its own."""
+    import narrow_models
+    from lookups.runs import RUNS
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measure", metavar="RUN", help="this run only, printed as JSON")
+    parser.add_argument("--only", nargs="*", metavar="RUN", help="these runs only")
+    chosen = parser.parse_args()
+    if chosen.measure:
+        print(json.dumps(measure(chosen.measure)))
+        return
+    ours = [
+        p.stem for p in RUNS.glob("*.yml") if p.stem.removesuffix("-paper") in narrow_models.SHAPES
+    ]
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "TQDM_DISABLE": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    for run in chosen.only or sorted(ours):
+        command = [sys.executable, __file__, "--measure", run]
+        made = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+        if made.returncode:
+            sys.exit(f"{run} did not come to its end")
+        note(run, json.loads(made.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()

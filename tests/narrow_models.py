@@ -1,0 +1,161 @@
+"""The models of the shipped runs, narrow: true layers, heads and neurons, random weights.
+
+What breaks with the paper's models and not with tiny ones are their numbers: forty-eight layers,
+heads that divide unevenly, neurons whose index is beyond a thousand. So layers, heads (and
+key/value heads) and neurons a layer are those of the real configuration, and only heads and
+vocabulary are small. A run file of a few lines `extends:` the shipped one and names the folder in
+place of the hub id.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import tiny
+import torch
+import yaml
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+
+class Shape(NamedTuple):
+    """The numbers of a real configuration (config.json of the model's page on the hub)."""
+
+    kind: Literal["gpt2", "neox", "llama"]
+    layers: int
+    heads: int
+    d_model: int
+    d_mlp: int
+    context: int
+    vocabulary: int
+    key_value_heads: int | None = None
+
+    @property
+    def gated(self) -> bool:
+        return self.kind == "llama"
+
+
+SHAPES = {
+    "gpt2-small": Shape("gpt2", 12, 12, 768, 3072, 1024, 50257),
+    "gpt2-medium": Shape("gpt2", 24, 16, 1024, 4096, 1024, 50257),
+    "gpt2-large": Shape("gpt2", 36, 20, 1280, 5120, 1024, 50257),
+    "gpt2-xl": Shape("gpt2", 48, 25, 1600, 6400, 1024, 50257),
+    "pythia-160m": Shape("neox", 12, 12, 768, 3072, 2048, 50304),
+    "pythia-410m": Shape("neox", 24, 16, 1024, 4096, 2048, 50304),
+    "pythia-1.4b": Shape("neox", 24, 16, 2048, 8192, 2048, 50304),
+    "smollm2-135m": Shape("llama", 30, 9, 576, 1536, 8192, 49152, key_value_heads=3),
+}
+"""By the id of the run that reads the model."""
+
+WORDS = 160
+"""Words of the small tokenizer."""
+
+VOCABULARY = 176
+"""Ids of the models: more than the tokenizer has, as in Pythia."""
+
+CONTEXT = 64
+
+
+def config_of(run: str, *, d_head: int = 8, narrow: bool = True) -> Any:
+    """Return the configuration of a run's model, narrow or as it really is."""
+    shape = SHAPES[run]
+    width = shape.heads * d_head if narrow else shape.d_model
+    context = CONTEXT if narrow else shape.context
+    special = {"bos_token_id": 0, "eos_token_id": 0}
+    sizes = {"vocab_size": VOCABULARY if narrow else shape.vocabulary}
+    if shape.kind == "gpt2":
+        return GPT2Config(n_embd=width, n_layer=shape.layers, n_head=shape.heads,
+                          n_inner=shape.d_mlp, n_positions=context, **sizes, **special)  # fmt: skip
+    sizes |= {
+        "hidden_size": width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.d_mlp,
+        "max_position_embeddings": context,
+    }
+    if shape.kind == "neox":
+        return GPTNeoXConfig(**sizes, **special, use_parallel_residual=True)
+    return LlamaConfig(**sizes, **special, num_key_value_heads=shape.key_value_heads,
+                       tie_word_embeddings=True)  # fmt: skip
+
+
+def random_model(run: str, *, d_head: int = 8) -> nn.Module:
+    """Build the narrow model; the same every time."""
+    classes = {"gpt2": GPT2LMHeadModel, "neox": GPTNeoXForCausalLM, "llama": LlamaForCausalLM}
+    torch.manual_seed(list(SHAPES).index(run))
+    model = classes[SHAPES[run].kind](config_of(run, d_head=d_head))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:  # gains and biases away from 1 and 0
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+            else:  # what is written outweighs the embeddings, so that contexts make a difference
+                is_embedding = any(word in name for word in ("wte", "wpe", "embed"))
+                parameter.normal_(std=0.3 if is_embedding else min(parameter.shape) ** -0.5)
+    return model.eval()
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer of whole words `w1` …; token 0 begins a sequence."""
+    words = {"<|bos|>": 0} | {f"w{i}": i for i in range(1, WORDS)}
+    backend = Tokenizer(models.WordLevel(words, unk_token="<|bos|>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<|bos|>", eos_token="<|bos|>"
+    )
+
+
+@functools.cache
+def narrow_model(run: str, d_head: int = 8) -> Path:
+    """Return the Hugging Face folder of a run's narrow model."""
+    path = tiny.scratch(run)
+    random_model(run, d_head=d_head).save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path
+
+
+def write_texts(path: Path, *, documents: int, words: int) -> None:
+    """Write random texts in which some words follow others."""
+    random = np.random.default_rng(0)
+    lines = []
+    for _ in range(documents):
+        some = random.integers(1, WORDS, words // 2).tolist()
+        lines.append(" ".join(f"w{word} w{word * 7 % (WORDS - 1) + 1}" for word in some))
+    path.write_text("\n\n".join(lines), "utf-8")
+
+
+def run_file(
+    folder: Path,
+    run: str,
+    *,
+    documents: int,
+    length: int = 16,
+    model_folder: Path | None = None,
+    **changes: Any,
+) -> Path:
+    """Write a run that extends a shipped one: its model's narrow folder, a few texts."""
+    write_texts(folder / "texts.txt", documents=3 * documents, words=length)
+    model_folder = model_folder or narrow_model(run.removesuffix("-paper"))
+    content = {
+        "extends": run,
+        "model": {"name": str(model_folder), "device": "cpu"},
+        "corpus": {
+            "name": str(folder / "texts.txt"),
+            "held_out": None,
+            "documents": documents,
+            "length": length,
+        },
+        "longest": length,
+    }
+    path = folder / f"narrow-{run}.yml"
+    path.write_text(yaml.safe_dump(content | changes), "utf-8")
+    return path
