@@ -1,12 +1,14 @@
 # make book [RUN=planted]   set up, execute what is not up to date, render the book
-# make test                 set up, check everything
+# make test [WORKERS=2]     set up, check everything, with so many processes side by side
 # make bench                measure side by side
 # make pair                 bring notebooks/*.ipynb in step with notebooks/*.py
 # make clean                remove what was made, except .venv and downloads (data, models)
 
 RUN ?= embedded
+WORKERS ?= 2
 PYTHON ?= python3.11
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 READY := .venv/.ready
 
 # Threads that wait for each other should sleep, not spin: the machine may have other work.
@@ -20,7 +22,7 @@ book: $(READY)
 	$(BIN)/lookups book $(RUN)
 
 test: $(READY)
-	$(BIN)/python -m pytest --durations=10 --durations-min=20
+	$(BIN)/python -m pytest -n $(WORKERS) --durations=10 --durations-min=20
 
 bench: $(READY)
 	@for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
@@ -33,11 +35,12 @@ clean:
 	find lib tests benchmarks book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and pinned: without its version, pip might fetch several and much larger ones.
+# Not compiled: Python compiles a module when it is first imported, and most of the 22,000 never are.
 $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=path/to/python3.11"; exit 1; }
 	@$(BIN)/python --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo "installing requirements.lock into .venv (some minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) "$$(grep '^torch==' requirements.lock)"
+	$(INSTALL) --requirement requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $(READY)

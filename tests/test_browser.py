@@ -92,10 +92,13 @@ def site(request, browser, tmp_path_factory) -> Path:
     return build_book("committed", notebooks, out, default=True).parent
 
 
-class Visit:
-    """One page opened in one kind of screen, with all that went wrong on it."""
+class Screen:
+    """One kind of screen, in which one page after another is opened; what went wrong on the last.
 
-    def __init__(self, browser: Any, file: Path, size: dict = WIDE, scheme: str = "light", **more):
+    A browser that has drawn one page draws the next in half the time.
+    """
+
+    def __init__(self, browser: Any, size: dict = WIDE, scheme: str = "light", **more):
         self.context = browser.new_context(viewport=size, color_scheme=scheme, **more)
         self.context.set_default_timeout(120_000)  # a machine may be busy
         self.page = self.context.new_page()
@@ -105,25 +108,33 @@ class Visit:
         self.page.on("requestfailed", lambda request: self.complaints.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._heard)
-        self.page.goto(file.as_uri())
 
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(message.text)
 
-    def __enter__(self) -> "Visit":
+    def __enter__(self) -> "Screen":
         return self
 
     def __exit__(self, *raised: object) -> None:
         self.context.close()
 
-    def drawn(self) -> Any:
-        """Wait until every view of the page is drawn, and return the page."""
-        self.page.wait_for_function(
+    def open(self, file: Path) -> Any:
+        """Leave the former page, forget what went wrong on it, and return this one."""
+        self.page.goto("about:blank")
+        self.asked.clear()
+        self.complaints.clear()
+        self.page.goto(file.as_uri())
+        return self.page
+
+    def draw(self, file: Path) -> Any:
+        """Open a page and wait until every view of it is drawn."""
+        page = self.open(file)
+        page.wait_for_function(
             "document.querySelectorAll('.cv-view').length"
             " === document.querySelectorAll('.cv-drawn .cv-mount > *:not(.cv-text)').length"
         )
-        return self.page
+        return page
 
 
 def pages_of(site: Path) -> list[Path]:
@@ -136,55 +147,54 @@ def pages_with_views(site: Path) -> list[Path]:
     return [page for page in pages_of(site) if 'class="cv-view' in page.read_text("utf-8")]
 
 
-def test_nothing_is_asked_of_the_network_and_nothing_complains(browser, site):
-    for path in pages_of(site):
-        with Visit(browser, path) as visit:
-            visit.drawn()
-            visit.page.wait_for_load_state("networkidle")
-            assert [url for url in visit.asked if not url.startswith(LOCAL)] == [], path.name
-            assert visit.complaints == [], path.name
-
-
-def test_formulas_are_set(browser, site):
-    with Visit(browser, site / "book" / "notation.html") as visit:
-        visit.page.wait_for_selector("mjx-container svg")
-        assert visit.page.locator("mjx-merror, [data-mjx-error]").count() == 0
-        assert "$" not in visit.page.locator(".bd-article").inner_text()
-
-
 @pytest.mark.parametrize(("size", "scheme"), SCREENS)
-def test_no_page_is_wider_than_its_screen_and_all_text_can_be_read(browser, site, size, scheme):
-    for path in pages_of(site):
-        with Visit(browser, path, size, scheme) as visit:
-            page = visit.drawn()
+def test_pages_fit_can_be_read_complain_of_nothing_and_ask_nothing_of_the_network(
+    browser, site, size, scheme
+):
+    with Screen(browser, size, scheme) as screen:
+        for path in pages_of(site):
+            page = screen.draw(path)
+            if (size, scheme) == (WIDE, "light"):  # once is enough: it waits for half a second
+                page.wait_for_load_state("networkidle")
+            assert [url for url in screen.asked if not url.startswith(LOCAL)] == [], path.name
+            assert screen.complaints == [], path.name
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             width = page.evaluate("document.documentElement.scrollWidth")
             assert width <= size["width"], path.name
             assert page.evaluate(FAINT) == [], path.name
 
 
+def test_formulas_are_set(browser, site):
+    with Screen(browser) as screen:
+        page = screen.open(site / "book" / "notation.html")
+        page.wait_for_selector("mjx-container svg")
+        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+        assert "$" not in page.locator(".bd-article").inner_text()
+
+
 @pytest.mark.parametrize(("size", "scheme"), SCREENS)
 def test_hovering_a_head_shows_it(browser, site, size, scheme):
-    for path in pages_with_views(site):
-        with Visit(browser, path, size, scheme) as visit:
-            for view in visit.drawn().locator(".cv-heads").all():
+    with Screen(browser, size, scheme) as screen:
+        for path in pages_with_views(site):
+            page = screen.draw(path)
+            for view in page.locator(".cv-heads").all():
                 names = view.locator("h4").all_inner_texts()
                 seen = set()
                 for i, name in enumerate(names):
                     view.locator("h4").nth(i).hover()
-                    visit.page.wait_for_function(
+                    page.wait_for_function(
                         "([box, text]) => box.querySelectorAll('h3')[1].textContent === text",
                         arg=[view.element_handle(), f"{name} Zoomed"],
                     )
                     seen.add(view.locator("canvas").last.evaluate("box => box.toDataURL()"))
                 assert len(seen) == len(names) > 0
-            assert visit.complaints == []
+            assert screen.complaints == []
 
 
 def test_hovering_a_token_tells_its_value(browser, site):
-    for path in pages_with_views(site):
-        with Visit(browser, path) as visit:
-            for view in visit.drawn().locator(".cv-tokens").all():
+    with Screen(browser) as screen:
+        for path in pages_with_views(site):
+            for view in screen.draw(path).locator(".cv-tokens").all():
                 view.locator(".cv-mount span span").last.hover()
                 tip = view.locator('[style*="box-shadow"]')
                 tip.wait_for()
@@ -192,16 +202,15 @@ def test_hovering_a_token_tells_its_value(browser, site):
 
 
 def test_data_is_never_run(browser, site):
-    for path in pages_with_views(site):
-        with Visit(browser, path) as visit:
-            visit.drawn()
-            assert visit.page.title() != "taken"
+    with Screen(browser) as screen:
+        for path in pages_with_views(site):
+            assert screen.draw(path).title() != "taken"
 
 
 def test_views_are_words_without_javascript(browser, site):
-    for path in pages_with_views(site):
-        with Visit(browser, path, java_script_enabled=False) as visit:
-            views = visit.page.locator(".cv-view")
+    with Screen(browser, java_script_enabled=False) as screen:
+        for path in pages_with_views(site):
+            views = screen.open(path).locator(".cv-view")
             assert views.count() > 0
             for view in views.all():
                 assert view.locator("noscript").inner_text().startswith("The drawing needs")
@@ -225,15 +234,16 @@ def live_notebook(folder: Path) -> Path:
 def test_a_live_notebook_draws_with_the_script_it_carries(browser, tmp_path, monkeypatch):
     monkeypatch.delenv("LOOKUPS_VIEWS", raising=False)
     monkeypatch.setattr(view_html, "_carriers", [])
-    with Visit(browser, live_notebook(tmp_path)) as visit:
-        assert visit.drawn().locator(".cv-drawn").count() == 2
-        assert visit.complaints == []
+    with Screen(browser) as screen:
+        assert screen.draw(live_notebook(tmp_path)).locator(".cv-drawn").count() == 2
+        assert screen.complaints == []
 
 
 def test_a_notebook_without_the_script_says_so_and_keeps_the_words(browser, tmp_path, monkeypatch):
     monkeypatch.setenv("LOOKUPS_VIEWS", "linked")
-    with Visit(browser, live_notebook(tmp_path)) as visit:
-        visit.page.wait_for_selector(".cv-stuck")
-        assert "run this cell" in visit.page.locator(".cv-stuck").first.inner_text()
-        assert visit.page.locator(".cv-text").count() == 2
-        assert visit.complaints == []
+    with Screen(browser) as screen:
+        page = screen.open(live_notebook(tmp_path))
+        page.wait_for_selector(".cv-stuck")
+        assert "run this cell" in page.locator(".cv-stuck").first.inner_text()
+        assert page.locator(".cv-text").count() == 2
+        assert screen.complaints == []
