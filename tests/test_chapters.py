@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jupytext
-import matplotlib
+import matplotlib.pyplot
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,8 +28,8 @@ NOTEBOOKS = PROJECT / "notebooks"
 
 VARIATIONS: dict[str, dict[str, Any]] = {
     "gpt2": {"model": "gpt2", "active_rule": "top3"},
-    "parallel blocks": {"model": "neox", "active_rule": "top3"},
-    "gated and grouped": {"model": "llama", "active_rule": "top3"},
+    "parallel blocks": {"model": "neox", "active_rule": "effect"},
+    "gated and grouped": {"model": "llama", "active_rule": "effect"},
     "protocol paper": {"model": "gpt2", "protocol": "paper"},
     "permuted weights": {"model": "gpt2", "permute": 0},
     "neurons by name": {"model": "neox", "neurons": ["L1.N3", "L2.N5"]},
@@ -81,10 +81,9 @@ def execute(chapter: str, run: Path) -> None:
     for cell in cells:
         if cell.cell_type != "code":
             continue
+        exec(compile(cell.source, f"{chapter}.py", "exec"), names)
         if "parameters" in cell.metadata.get("tags", []):
             names["run"] = str(run)
-            continue
-        exec(compile(cell.source, f"{chapter}.py", "exec"), names)
         matplotlib.pyplot.close("all")
 
 
@@ -92,7 +91,8 @@ def execute(chapter: str, run: Path) -> None:
 def test_every_chapter_runs_and_reads_true(name: str, tmp_path: Path, artifacts: Path) -> None:
     run = run_file(tmp_path, VARIATIONS[name])
     for chapter in CHAPTERS:
-        execute(chapter, run)
+        if chapter != "12_ground_truth":  # it reads nothing of a run, and nbval executes it
+            execute(chapter, run)
     settings = read_run(run)
     suffixes, heads, parts = (
         load(settings, stage) for stage in ("03_suffixes", "04_heads", "04_parts")

@@ -1,0 +1,82 @@
+"""How does the method fare where the planted world is harder? (chapter 12 asks it of the plain one)
+
+For every world of `lookups.worlds` the chapters 1 to 4 are executed, the truth is found by path
+patching on minimal pairs, and pairs of a sound neuron and a head are ranked by effect and by
+attribution. Some minutes; the table is written to harder_worlds.md.
+"""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from lookups.ground_truth import carried
+from lookups.inline import METHOD, execute_inline, found_by, run_like
+from lookups.model import load_model
+from lookups.names import Neuron
+from lookups.runs import read_run
+from lookups.worlds import WORLDS
+
+RESULTS = Path(__file__).with_name("harder_worlds.md")
+KEYS = ["neuron", "head"]
+PAIRS, CARRIES, ALLOWED = 200, 0.5, 0.05
+
+
+def judged(name: str) -> dict[str, object]:
+    """Execute the method on a world and hold it against the truth."""
+    world, run = f"planted-{name}", f"harder-{name}"
+    grammar = WORLDS[name].grammar
+    corpus = {"name": world, "documents": 3000, "length": grammar.length}
+    path = run_like(
+        read_run("planted"), "planted", id=run, title=run, model={"name": world}, corpus=corpus,
+        longest=min(100, grammar.length),
+    )  # fmt: skip
+    execute_inline(path, METHOD)
+    settings = read_run(path)
+    found, model = found_by(settings), load_model(settings.model)
+    targets = {grammar.ids[word] for word in grammar.targets}
+    sound = found.neurons[found.neurons.sound & found.neurons.token_id.isin(targets)]
+    tokens = {Neuron.parse(row.neuron): int(row.token_id) for row in sound.itertuples()}
+    truth = carried(model, grammar, tokens, n=PAIRS)
+    carries = (truth.change > CARRIES).groupby([truth[key] for key in KEYS]).any()
+    train = found.heads[(found.heads.split == "train") & found.heads.neuron.isin(sound.neuron)]
+    groups = train.groupby(KEYS)
+    high = groups[["effect", "attribution"]].quantile(0.9)
+    by_2sd = groups.active_2sd.mean().between(*settings.pair_share)
+    kept = found.pairs.set_index(KEYS).kept.reindex(high.index)
+    true = carries.reindex(high.index)
+    return {
+        "sound neurons, tokens": f"{len(sound)}, {sound.token_id.nunique()}",
+        "pairs that carry": f"{int(true.sum())} of {len(true)}",
+        "recall at 5 %, effect": recall(high.effect, true),
+        "recall at 5 %, attribution": recall(high.attribution, true),
+        "kept by effect, precision": f"{int(kept.sum())}, {true[kept].mean():.2f}",
+        "kept by mean + 2 sd, precision": f"{int(by_2sd.sum())}, {true[by_2sd].mean():.2f}",
+    }
+
+
+def recall(scores: pd.Series, true: pd.Series) -> str:
+    """The recall at the bound that calls at most `ALLOWED` of the pairs that carry nothing."""
+    others = np.sort(scores[~true])[::-1]
+    return f"{(scores[true] > others[int(ALLOWED * len(others))]).mean():.2f}"
+
+
+def main() -> None:
+    """Judge every world and write the table."""
+    mpl.use("agg")
+    rows = {name: judged(name) for name in WORLDS}
+    columns = list(next(iter(rows.values())))
+    lines = [
+        f"| world | what is harder | {' | '.join(columns)} |",
+        "|" + " --- |" * (len(columns) + 2),
+        *(
+            f"| {name} | {WORLDS[name].harder} | {' | '.join(str(row[c]) for c in columns)} |"
+            for name, row in rows.items()
+        ),
+    ]
+    RESULTS.write_text("\n".join(lines) + "\n", "utf-8")
+    print(RESULTS.read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    main()
