@@ -148,7 +148,6 @@ pd.DataFrame(
 
 
 # %%
-# %%
 STRONGEST = 25
 glue("strongest-slots", STRONGEST, display=False)
 
