@@ -18,7 +18,7 @@ from lookups.runs import check_run, read_run
 from test_chapters import execute
 
 FEW = {
-    "documents": 16, "length": 8, "neurons_per_layer": 2, "random_per_layer": 1,
+    "documents": 12, "length": 6, "neurons_per_layer": 1, "random_per_layer": 1,
     "prompts_per_neuron": 10, "spread_per_neuron": {"train": 1, "test": 1},
 }  # fmt: skip
 
