@@ -123,5 +123,5 @@ def test_a_planted_neuron_speaks_for_its_token(target):
     neuron = Neuron(layer, int((post * (one.w_out(layer) @ one.w_u[:, token])).argmax()))
     gained = switched_on([pair.other for pair in pairs], neuron, float(post[neuron.index]))
     own = gained.pop(token)
-    assert own > 0.1
+    assert own > 0
     assert own > np.mean(list(gained.values()))
