@@ -271,6 +271,8 @@ def effect_of(patched: Patched) -> np.ndarray:
 # %%
 def best_bound(values: np.ndarray) -> float:
     """The bound with the largest variance between what lies below and above; inf if all are equal."""
+    if len(values) < 2:
+        return np.inf
     ordered = np.sort(values)
     n, below = len(ordered), np.arange(1, len(ordered))
     sums = np.cumsum(ordered)

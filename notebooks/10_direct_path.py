@@ -174,13 +174,13 @@ size = pd.concat([heads.rename(columns={"attribution": "value"}), parts])
 size = size.assign(value=size.value.abs()).groupby([*ROW, "input"]).value.sum()
 attributions = heads.set_index([*ROW, "head", "input"]).attribution.astype(float)
 frozen_rows, deviations = direct[direct.kind == "direct_frozen"], []
-for name, what in inputs.items():
+for name, what in inputs.items() if len(frozen_rows) else ():
     row = frozen_rows.assign(input=name)
     fell = (row[f"{what}_before"] - row[f"{what}_after"]).to_numpy(float)
     said = attributions.reindex(pd.MultiIndex.from_frame(row[[*ROW, "head", "input"]])).to_numpy()
     whole = size.reindex(pd.MultiIndex.from_frame(row[[*ROW, "input"]])).to_numpy()
     deviations.append(np.abs(fell - said) / whole)
-largest = float(np.concatenate(deviations).max(initial=0.0))
+largest = float(np.concatenate([[0.0], *deviations]).max())
 assert largest < 1e-5 or model.dtype.itemsize < 4
 power = int(np.ceil(np.log10(max(largest, 1e-16))))
 Markdown(f"On {len(frozen_rows)} rows the largest deviation is below 10^{power}.")
