@@ -262,7 +262,7 @@ if hands:
         same.act_after,
         same.p_after,
     ]
-    found = np.array(found) * ([neuron.sign, neuron.sign, 1] * 2)
+    found = np.array(found)
     assert model.dtype.itemsize < 4 or np.allclose(found, by_hand.T.to_numpy().ravel(), atol=1e-4)
 pd.DataFrame(
     {
