@@ -349,6 +349,13 @@ def test_settings_handed_to_documents_count_as_the_keys_they_read(sources):
     assert not {"permuted", "active_rule", "verdicts"} & set(needs.keys)
 
 
+def test_what_follows_from_a_key_counts_as_that_key(sources):
+    edit(sources / "03_suffixes.py", 'load(settings, "02_neurons")', "settings.measure")
+    needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
+    assert "active_rule" in needs.keys
+    assert not {"permuted", "verdicts", "llm"} & set(needs.keys)
+
+
 def test_a_chapter_that_executes_others_stands_on_their_code(sources, artifacts):
     edit(sources / "03_suffixes.py", "import sys", "import sys\nimport lookups.inline")
     needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))

@@ -38,6 +38,14 @@ TAKE_WHOLE: dict[str, set[str]] = {
 """Functions that take the whole of `settings`, and the keys they read beyond those of a stage."""
 
 
+BEHIND: dict[str, set[str]] = {key: {key} for key in Run.model_fields} | {
+    "is_default": set(),
+    "folder": set(),
+    "measure": {"active_rule"},
+}
+"""What can be taken from `settings`, and the keys that it follows from."""
+
+
 class Needs(NamedTuple):
     """What a chapter's source refers to."""
 
@@ -160,11 +168,9 @@ def _keys(tree: ast.AST) -> set[str]:
     known: set[int] = set()
     keys: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and _is_settings(node.value):
-            if node.attr in Run.model_fields:
-                keys.add(node.attr)
-            if node.attr in (*Run.model_fields, "is_default", "folder"):
-                known.add(id(node.value))
+        if isinstance(node, ast.Attribute) and node.attr in BEHIND and _is_settings(node.value):
+            keys |= BEHIND[node.attr]
+            known.add(id(node.value))
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) in TAKE_WHOLE:
             known.update(id(argument) for argument in node.args if _is_settings(argument))
             keys |= TAKE_WHOLE[node.func.id]
