@@ -7,8 +7,6 @@ model takes is told by `lookups run RUN --dry-run`.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import subprocess
@@ -40,27 +38,11 @@ def chapters() -> list[str]:
     return [name for name in CHAPTERS if int(name.split("_")[0]) <= LAST]
 
 
-def execute(chapter: str, run: Path) -> None:
-    """Run the code cells of a chapter in one namespace, as its kernel would."""
-    import jupytext
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    names: dict[str, Any] = {"__name__": chapter, "display": print}
-    for cell in jupytext.read(PROJECT / "notebooks" / f"{chapter}.py").cells:
-        if cell.cell_type == "code":
-            exec(compile(cell.source, f"{chapter}.py", "exec"), names)
-            if "parameters" in cell.metadata.get("tags", []):
-                names["run"] = str(run)
-            plt.close("all")
-
-
 def measure(run: str) -> dict[str, Any]:
     """Execute the chapters of one run in this process; return seconds a chapter and what came."""
     import narrow_models
     from lookups.artifacts import load
+    from lookups.inline import execute_inline
     from lookups.runs import read_run
 
     with tempfile.TemporaryDirectory(prefix="lookups-narrow-") as scratch:
@@ -73,8 +55,7 @@ def measure(run: str) -> dict[str, Any]:
         seconds = {}
         for chapter in chapters():
             start = time.process_time()
-            with contextlib.redirect_stdout(io.StringIO()):
-                execute(chapter, path)
+            execute_inline(path, [chapter])
             seconds[chapter] = time.process_time() - start
         settings = read_run(path)
         pairs = load(settings, "04_pairs")
@@ -128,6 +109,7 @@ def main() -> None:
     ]
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1",
+        "MPLBACKEND": "agg",
         "TQDM_DISABLE": "1",
         "PYTHONWARNINGS": "ignore",
     }

@@ -6,6 +6,7 @@ the test files; a file, and files that use the same costly thing, stay in one of
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # Most tests use one core. Of two processes side by side neither gains by threads of its own, and
@@ -43,6 +44,22 @@ def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "artifacts"
     monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(folder))
     return folder
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Call `lookups` with arguments; return exit code, stdout and stderr."""
+    from lookups import cli
+
+    def called(*arguments: str) -> tuple[int, str, str]:
+        try:
+            cli.main(lambda: cli.app(arguments))
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return called
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,24 +7,8 @@ from functools import partial
 
 import pytest
 from chapters import write_chapters
-from lookups import chain, cli, pairs, site
+from lookups import chain, pairs, site
 from lookups.runs import RUNS
-
-
-@pytest.fixture
-def call(capsys):
-    """Call `lookups` with arguments; return exit code, stdout and stderr."""
-
-    def called(*arguments: str) -> tuple[int, str, str]:
-        try:
-            cli.main(lambda: cli.app(arguments))
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return called
 
 
 @pytest.fixture

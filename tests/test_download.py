@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import tiny
 import yaml
-from lookups import cli, github, hub
+from lookups import github, hub
 from lookups.download import carry_out, plan_published, plan_run
 from lookups.errors import (
     DownloadError,
@@ -97,21 +96,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("LOOKUPS_MODELS", str(tmp_path / "models"))
         monkeypatch.setenv("LOOKUPS_DATA", str(tmp_path / "data"))
         yield World(server, tmp_path)
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
-    """Call `lookups` with arguments; return exit code, stdout and stderr."""
-
-    def called(*arguments: str) -> tuple[int, str, str]:
-        try:
-            cli.main(lambda: cli.app(arguments))
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return called
 
 
 def test_a_downloaded_run_needs_no_network(world, call, artifacts, monkeypatch):

@@ -6,16 +6,15 @@ chapters of all runs are executed by `benchmarks/paper_models.py`, in minutes.
 
 from pathlib import Path
 
-import matplotlib.pyplot  # noqa: F401  (`execute` closes figures)
 import narrow_models
 import numpy as np
 import pytest
 from lookups.artifacts import load
 from lookups.heads import attribute
+from lookups.inline import METHOD, execute_inline
 from lookups.model import load_model
 from lookups.names import Neuron
 from lookups.runs import check_run, read_run
-from test_chapters import execute
 
 FEW = {
     "documents": 12, "length": 6, "neurons_per_layer": 1, "random_per_layer": 1,
@@ -30,8 +29,7 @@ NARROWER = {"gpt2-medium": 4, "gpt2-large": 2, "gpt2-xl": 2}
 @pytest.mark.parametrize("run", THROUGH_FOUR)
 def test_chapters_one_to_four(run: str, tmp_path: Path, artifacts: Path) -> None:
     path = narrow_models.run_file(tmp_path, run, **FEW)
-    for chapter in ("01_next_token_neurons", "02_prompts", "03_suffixes", "04_heads"):
-        execute(chapter, path)
+    execute_inline(path, METHOD)
     settings, shape = read_run(path), narrow_models.SHAPES[run]
     neurons = load(settings, "01_neurons")
     assert len(neurons) == shape.layers * shape.d_mlp * (2 if shape.gated else 1)

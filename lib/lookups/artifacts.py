@@ -22,7 +22,7 @@ import pandas as pd
 
 from lookups.errors import MissingStage, StaleStage, StorageError
 from lookups.paths import PROJECT
-from lookups.runs import Run
+from lookups.runs import Run, is_made
 from lookups.stages import Stage, settings_of, stage_named
 from lookups.texts import local_path
 
@@ -165,9 +165,8 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
 def _corpus_files(settings: Run) -> dict[str, str]:
     """Digests of the texts that lie on this machine, of both halves of a corpus."""
     corpus = settings.corpus
-    names = {name for name in (corpus.name, corpus.held_out) if name is not None}
-    made = {name for name in names if name == "prose" or name.partition("-")[0] == "planted"}
-    paths = {name: local_path(corpus, name) for name in names - made}
+    names = [name for name in (corpus.name, corpus.held_out) if name and not is_made(name)]
+    paths = {name: local_path(corpus, name) for name in names}
     there = {name: path for name, path in paths.items() if path is not None and path.exists()}
     return {Path(name).name: contents_digest(path) for name, path in sorted(there.items())}
 

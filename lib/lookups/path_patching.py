@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from einops import einsum, rearrange, repeat
+from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -157,6 +157,9 @@ def _patched(
     usual = here.entering[:, layer].unsqueeze(1)
     pre, act = _read_neurons(model, layer, usual, place, index)
     pres, acts = [pre[:, :0]], [act[:, :0]]
+    earlier = range(layer) if through_mlps else ()
+    reads = [here.entering[:, between].unsqueeze(1) for between in earlier]
+    written = [_mlp(model, between, read) for between, read in enumerate(reads)]
     for at in model.head_layers(layer):
         other = there[..., at, :, :] - here.z[:, at]
         change = einsum(
@@ -164,9 +167,9 @@ def _patched(
         )  # fmt: skip
         # where attention and MLP work in parallel, a layer's MLP does not read its own heads
         first = at + 1 if model.parallel else at
-        for between in range(first, layer) if through_mlps else ():
-            read = repeat(here.entering[:, between], "prompt d -> prompt head d", head=1)
-            change = change + _mlp(model, between, read + change) - _mlp(model, between, read)
+        for between in range(first, len(reads)):
+            now = _mlp(model, between, reads[between] + change)
+            change = change + now - written[between]
         pre_without, act_without = _read_neurons(model, layer, usual + change, place, index)
         pres.append(pre_without)
         acts.append(act_without)

@@ -65,6 +65,11 @@ class ModelSpec(Section):
         return next((place for place in places if place.is_dir()), None)
 
 
+def is_made(corpus: str) -> bool:
+    """Say whether a corpus of that name is made by the project itself, not read from texts."""
+    return corpus == "prose" or corpus.partition("-")[0] == "planted"
+
+
 class CorpusSpec(Section):
     """Which texts, and how many."""
 
@@ -83,9 +88,7 @@ class CorpusSpec(Section):
 
     @model_validator(mode="after")
     def _held_out_is_texts(self):
-        names = (self.name, self.held_out or "")
-        made = any(name == "prose" or name.partition("-")[0] == "planted" for name in names)
-        if self.held_out is not None and made:
+        if self.held_out is not None and (is_made(self.name) or is_made(self.held_out)):
             raise ValueError(
                 "held_out goes with texts of one's own or from the hub; 'prose' and 'planted' have "
                 "a test split of their own, so leave the key out"
