@@ -341,7 +341,7 @@ def of_rule(seed: int, rule: str) -> pd.DataFrame:
     """Every pair of a sound neuron: whether it carries a kind, and whether the rule keeps it."""
     judged = found[seed].heads[found[seed].heads.neuron.isin(told[seed].neuron)]
     judged = judged[judged.split == "train"].rename(columns={f"active_{rule}": "by_rule"})
-    table = judged.groupby(KEYS).agg(share=("by_rule", "mean"), high=("effect", lambda x: x.quantile(0.9)))  # fmt: skip
+    table = judged.groupby(KEYS).by_rule.mean().to_frame("share")
     gap = judged.groupby([*KEYS, "by_rule"]).effect.mean().unstack().diff(axis=1)[True]
     table["kept"] = table["share"].between(*runs[seed].pair_share)
     if rule == "effect":
@@ -378,10 +378,8 @@ by_rule.round(3)
 def rankings(seed: int) -> pd.DataFrame:
     judged = found[seed].heads[found[seed].heads.neuron.isin(told[seed].neuron)]
     groups = judged[judged.split == "train"].groupby(KEYS)
-    table = groups.agg(
-        effect=("effect", lambda x: x.quantile(0.9)), attribution=("attribution", lambda x: x.quantile(0.9)),
-        two_sd=("active_2sd", "mean"), top_3=("active_top3", "mean"),
-    )  # fmt: skip
+    table = groups[["effect", "attribution"]].quantile(0.9)
+    table["two_sd"], table["top_3"] = groups.active_2sd.mean(), groups.active_top3.mean()
     return table.assign(carries=truth[seed].groupby(KEYS).carries.any().reindex(table.index))
 
 
@@ -627,18 +625,23 @@ pool_documents = labelled_documents("pool", 2000)
 ends = [(d.ids[: s.position + 1], s) for d in pool_documents for s in d.slots]
 train = found[0].suffixes[found[0].suffixes.split == "train"]
 mean = mean_outputs(models[0], train.token_ids.tolist())
+first = [row for row in explained if row[0] == 0]
+texts = [ids for ids, _ in ends]
+rows_of = [Neuron.parse(row[1]) for row in first for _ in texts]
+patched = path_patch(models[0], rows_of, texts * len(first), mean)
+acts = patched.act.reshape(len(first), len(texts))
+acts_without = patched.act_without.reshape(len(first), len(texts), len(patched.heads))
 
 
-def pool_of(neuron: str, head: str) -> pd.DataFrame:
+def pool_of(place: int, neuron: str, head: str) -> pd.DataFrame:
     """Fresh prompts that fire a neuron at half of its maximum or more, and whether its head is active."""
-    name, weight = Neuron.parse(neuron), found[0].heads[found[0].heads.neuron == neuron]
-    own = weight[(weight["head"] == head) & (weight.split == "train")]
+    own = found[0].heads[(found[0].heads.neuron == neuron) & (found[0].heads["head"] == head)]
+    own = own[own.split == "train"]
     bound = (own.effect[own.active].min() + own.effect[~own.active].max()) / 2
-    patched = path_patch(models[0], [name] * len(ends), [ids for ids, _ in ends], mean)
-    strong = torch.nonzero(patched.act >= patched.act.max() / 2)[:POOL, 0]
-    column = [str(h) for h in patched.heads].index(head)
-    lost = 1 - patched.act_without[strong, column] / patched.act[strong]
-    rows = [(f"pool/{int(n)}", ends[n][0], models[0].decode(ends[n][0])) for n in strong]
+    act, column = acts[place], [str(h) for h in patched.heads].index(head)
+    strong = torch.nonzero(act >= act.max() / 2)[:POOL, 0]
+    lost = 1 - acts_without[place, strong, column] / act[strong]
+    rows = [(f"pool/{int(n)}", texts[n], models[0].decode(texts[n])) for n in strong]
     table = pd.DataFrame(rows, columns=["prompt", "token_ids", "text"])
     return table.assign(token="", active=(lost > max(bound, 0)).numpy(force=True))
 
@@ -657,9 +660,9 @@ def coverage(counts: Counts, seed: int, n: int = 50, times: int = 1000) -> float
 
 
 covered = []
-for place, (seed, neuron, head, _, told_by, _, _) in enumerate(explained):
-    if seed == 0 and len(covered) < 6:
-        pool = pool_of(neuron, head)
+for place, (_, neuron, head, _, told_by, _, _) in enumerate(first):
+    if len(covered) < 6:
+        pool = pool_of(place, neuron, head)
         counts = sorts(told_by, pool)
         if min(pool.active.sum(), (~pool.active).sum()) >= 100:
             covered.append((neuron, head, len(pool), score(counts), coverage(counts, place)))
