@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import yaml
 from chapters import NAMES, write_chapters
-from lookups import site
+from lookups import execution, site
 from lookups.basis import basis_of, needs_of
 from lookups.chain import Chain, chain_of, clean, run_chapters, why_stale
 from lookups.errors import ChapterError, LookupsError, RunError
@@ -222,6 +222,17 @@ def test_another_error_is_one_sentence_with_its_cell(done):
 def test_a_dead_kernel_is_told(done):
     edit(done / "03_suffixes.py", 'load(settings, "02_neurons")', "import os; os._exit(1)")
     with pytest.raises(ChapterError, match="03_suffixes: the Python that ran it ended abruptly"):
+        run_chapters(chain_of("planted", sources=done))
+
+
+@pytest.mark.parametrize("instead", ["import time; time.sleep(60)", "raise SystemExit(1)"])
+def test_a_kernel_that_does_not_start_is_told(done, tmp_path, monkeypatch, instead):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "ipykernel_launcher.py").write_text(instead, "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "first"))
+    monkeypatch.setattr(execution, "START_TIMEOUT", 2)
+    edit(done / "03_suffixes.py", 'load(settings, "02_neurons")', "1 / 0")
+    with pytest.raises(ChapterError, match=r"03_suffixes: no Python started to run it \(.*again"):
         run_chapters(chain_of("planted", sources=done))
 
 

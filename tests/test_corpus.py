@@ -5,7 +5,9 @@ import io
 import json
 import os
 import shutil
+import time
 import tokenize
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +137,8 @@ def test_a_run_seen_twice_in_one_paragraph_is_new_there():
 def test_cache_is_read_and_half_written_ones_are_not(packages, tmp_path, monkeypatch):
     first = corpus.load_prose(packages, data=tmp_path, workers=1)
     folder = corpus.cache_folder(packages, data=tmp_path)
-    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
+    names = sorted(path.name for path in folder.parent.iterdir())
+    assert [name for name in names if not name.endswith(".lock")] == [folder.name]
 
     def no_harvest(*_, **__):
         raise AssertionError("harvested although cached")
@@ -151,6 +154,34 @@ def test_cache_is_read_and_half_written_ones_are_not(packages, tmp_path, monkeyp
     (folder / "report.json").unlink()
     assert corpus.load_prose(packages, data=tmp_path, workers=1).digest == first.digest
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
+def _loaded_at(start: float, packages: dict[str, str], data: Path, told) -> None:
+    time.sleep(max(0.0, start - time.time()))
+    plain, made = corpus.harvest, []
+
+    def counted(*args, **options):
+        made.append(1)
+        time.sleep(0.3)
+        return plain(*args, **options)
+
+    corpus.harvest = counted
+    told.put((corpus.load_prose(packages, data=data, workers=1), len(made)))
+
+
+def test_of_two_processes_at_once_one_harvests(packages, tmp_path):
+    fork, start = get_context("fork"), time.time() + 0.2
+    told = fork.Queue()
+    both = [
+        fork.Process(target=_loaded_at, args=(start, packages, tmp_path, told)) for _ in range(2)
+    ]
+    for process in both:
+        process.start()
+    found = [told.get(timeout=60) for _ in both]
+    for process in both:
+        process.join()
+    assert sorted(harvests for _, harvests in found) == [0, 1]
+    assert {prose.digest for prose, _ in found} == {corpus.harvest(packages, workers=1).digest}
 
 
 def test_a_kill_while_writing_leaves_no_cache(packages, tmp_path, monkeypatch):

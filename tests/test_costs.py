@@ -152,6 +152,7 @@ def test_a_forecast_in_words(run):
     assert [line.split()[0] for line in lines[1 : len(found.costs) + 2]] == [*CHAPTERS, "all"]
     assert found.fits
     assert "nothing for the model to read" in lines[1 + CHAPTERS.index("08_scores")]
+    assert "planted models of its own" in lines[1 + CHAPTERS.index("12_ground_truth")]
     assert "?" not in "".join(lines)
     assert lines[-1].startswith("~ rests on guesses")
     assert max(map(len, lines)) <= 100
@@ -160,7 +161,9 @@ def test_a_forecast_in_words(run):
 def test_without_weights_sizes_are_told_and_no_time(run, monkeypatch):
     monkeypatch.setattr(costs, "weights_here", lambda spec: False)
     found = forecast(chain_of(run))
-    assert all(cost.seconds is None for cost in found.costs)
+    told = {cost.chapter for cost in found.costs if cost.seconds is not None}
+    assert told == set(costs.ALWAYS)
+    assert lines_of(found)[1 + len(CHAPTERS)].split()[-1] == "?"
     assert found.costs[2].work.tokens > 0
     assert found.costs[2].memory.total > 0
     assert (
@@ -254,4 +257,12 @@ def test_no_layers_attention_pattern_outlives_its_layer(name):
 
 
 def test_every_chapter_with_a_count_exists():
-    assert set(costs.COUNTS) <= set(CHAPTERS)
+    assert set(costs.COUNTS) | set(costs.ALWAYS) <= set(CHAPTERS)
+    assert not set(costs.COUNTS) & set(costs.ALWAYS)
+
+
+def test_a_chapter_with_models_of_its_own_costs_the_same_in_every_run(run):
+    facts = facts_of(run, tiny.model("gpt2"))
+    for pace in (PACE, PACE._replace(read=1.0), None):
+        (cost,) = costs_of(facts, ["12_ground_truth"], pace)
+        assert (cost.seconds, cost.work) == (costs.ALWAYS["12_ground_truth"], Work())

@@ -1,10 +1,11 @@
 """The environment: one set of pins in three files, and code that passes the linter."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
 import pytest
 import yaml
@@ -39,6 +40,29 @@ def test_the_lock_leaves_accelerator_packages_to_torch():
 def test_every_dependency_is_pinned_within_its_bounds(requirement):
     pin = PINS[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(pin)
+
+
+def imported() -> set[str]:
+    """Top-level modules that the package imports, its own and the standard library's left out."""
+    found = set()
+    for path in (PROJECT / "lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module)
+    return {name.split(".")[0] for name in found} - {*sys.stdlib_module_names, "lookups"}
+
+
+def test_every_package_that_is_imported_is_named():
+    named = {canonicalize_name(requirement.name) for requirement in wanted()}
+    owners = packages_distributions()
+    missing = {
+        name
+        for name in imported()
+        if not named & {canonicalize_name(owner) for owner in owners.get(name, [name])}
+    }
+    assert missing == set()
 
 
 def test_conda_gets_the_same_pins():

@@ -6,7 +6,6 @@ default run's copies are also the committed `notebooks/*.ipynb`. What `lookups v
 read besides its run stands there, too, and is read again whenever the chapter is executed again.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
 from lookups.basis import Needs, basis_of, difference, made_by, needs_of
@@ -329,11 +329,14 @@ def _file_digest(path: Path) -> str:
 def _alone(folder: Path) -> Iterator[None]:
     """Hold a run's folder for this process; the lock ends with the process, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LookupsError(
-                f"another `lookups run` is at work in {folder}; wait until it has ended"
-            ) from None
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LookupsError(
+            f"another `lookups run` is at work in {folder}; wait until it has ended"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()

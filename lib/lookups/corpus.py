@@ -22,6 +22,7 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from lookups import copies, layout, paths, prose, sources
 from lookups.errors import CorpusError
@@ -204,12 +205,20 @@ def cache_folder(
 def load_prose(
     packages: Mapping[str, str] = sources.PACKAGES, *, data: Path | None = None, workers: int = 2
 ) -> Prose:
-    """Return the corpus from its cache, harvesting it first where that is missing or damaged."""
+    """Return the corpus from its cache, harvesting it first where that is missing or damaged.
+
+    Of several processes that miss it at once, one harvests and the others wait for it.
+    """
     folder = cache_folder(packages, data=data)
     cached = _read(folder)
-    if cached is None:
-        cached = harvest(packages, workers=workers)
-        _write(cached, folder)
+    if cached is not None:
+        return cached
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        cached = _read(folder)
+        if cached is None:
+            cached = harvest(packages, workers=workers)
+            _write(cached, folder)
     return cached
 
 
@@ -227,7 +236,6 @@ def _read(folder: Path) -> Prose | None:
 
 def _write(corpus: Prose, folder: Path) -> None:
     """Write beside the folder, then rename: a folder of that name is always a whole one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         corpus.train.to_parquet(scratch / "train.parquet", index=False)

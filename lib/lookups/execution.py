@@ -37,6 +37,9 @@ RECORD_THREADS = "2"
 """Threads of the default run: how sums are split decides their last digit, and what is committed
 should not depend on how many processors a machine has."""
 
+START_TIMEOUT = 300
+"""Seconds a kernel may take to start: on a machine busy with something else a minute is too few."""
+
 
 class Executed(NamedTuple):
     """A chapter executed to its end."""
@@ -77,7 +80,7 @@ def execute(notebook: NotebookNode, name: str, *, folder: Path, keep_failed: Pat
     On failure the notebook so far, its traceback in it, is left at `keep_failed`.
 
     Raises:
-        ChapterError: a cell raised, or the kernel died.
+        ChapterError: a cell raised, or the kernel died or did not start.
     """
     import papermill  # most of a second to import
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -97,6 +100,7 @@ def execute(notebook: NotebookNode, name: str, *, folder: Path, keep_failed: Pat
                 cwd=folder,
                 progress_bar=_progress(name),
                 log_output=False,
+                start_timeout=START_TIMEOUT,
             )
         except PapermillExecutionError as error:
             _keep(target, keep_failed)
@@ -107,6 +111,11 @@ def execute(notebook: NotebookNode, name: str, *, folder: Path, keep_failed: Pat
                 f"{name}: the Python that ran it ended abruptly ({type(error).__name__}); most "
                 f"often memory ran out: close other programs or ask for fewer documents in the run "
                 f"file. The notebook so far: {keep_failed}"
+            ) from None
+        except RuntimeError as error:  # so jupyter_client tells that no kernel answers
+            raise ChapterError(
+                f"{name}: no Python started to run it ({error}); try again when the machine is "
+                f"less busy, and see that `{sys.executable} -m ipykernel_launcher --version` works"
             ) from None
     return Executed(cleaned(done), time.perf_counter() - start)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lookups import paths
+from lookups.bound_texts import check_bound
 from lookups.disjoint import numbered_apart, train_digests
 from lookups.packing import Tokenizer, learned_by, rows_of, tokenized
 from lookups.runs import CorpusSpec
@@ -40,9 +41,12 @@ def packed_texts(corpus: CorpusSpec, split: Half, tokenizer: Tokenizer, limit: i
     """Return the texts of a split as columns, or those that another chapter has made of them.
 
     Raises:
-        CorpusError: the corpus is not there, or a text of it cannot be read.
+        CorpusError: the corpus is not there, is not the one that the run's lock names, or a text
+            of it cannot be read.
         StorageError: the disk is full, or the data folder cannot be written.
     """
+    for half in ("train",) if split == "train" else ("test", "train"):
+        check_bound(corpus, part_of(corpus, half)[0])
     folder = tokens_folder(corpus, split, tokenizer, limit)
     kept = whole(folder)
     if kept is None:

@@ -15,7 +15,7 @@ from lookups.names import Neuron
 from lookups.paths import EMBEDDED, PROJECT, Room, folder
 from lookups.run_files import RUNS as RUNS
 from lookups.run_files import content_of, path_of
-from lookups.run_lock import locked_revision
+from lookups.run_lock import lock_path, locked_revision
 
 if TYPE_CHECKING:
     from lookups.model import Model
@@ -85,6 +85,8 @@ class CorpusSpec(Section):
     """Tokens a document, beginning-of-sequence token not counted."""
     folder: Path | None = None
     """Where corpora are cached; filled in from `paths`."""
+    run_file: Path | None = None
+    """The run's file, where a lock lies beside it; filled in."""
 
     @model_validator(mode="after")
     def _held_out_is_texts(self):
@@ -232,7 +234,9 @@ def read_run(run: str | Path) -> Run:
     settings = _with_folders(settings, path.resolve().parent)
     revision = locked_revision(path, settings.model.name, settings.model.revision)
     model = settings.model.model_copy(update={"revision": revision})
-    return settings.model_copy(update={"model": model})
+    bound = path.absolute() if lock_path(path).is_file() else None
+    corpus = settings.corpus.model_copy(update={"run_file": bound})
+    return settings.model_copy(update={"model": model, "corpus": corpus})
 
 
 def check_run(settings: Run, model: "Model") -> None:

@@ -268,7 +268,7 @@ COUNTS: dict[str, Callable[[Facts], Work]] = {
     "10_direct_path": direct_path,
     "11_neuron_ablation": neuron_ablation,
 }
-"""What is counted of each chapter; one that is not here has nothing for the model to do."""
+"""What is counted of each chapter; one that is not here asks nothing of the run's model."""
 
 
 def _cut(facts: Facts) -> tuple[np.ndarray, Any, bool]:
