@@ -41,7 +41,7 @@ from lookups.intervals import bootstrap_mean
 from lookups.model import load_model
 from lookups.names import Neuron
 from lookups.runs import check_run, read_run
-from lookups.scan import BANDS, maxima_table, scan
+from lookups.scan import BANDS, lot_of, maxima_table, scan
 from lookups.views import BOS, prompt_table, token_view
 
 settings = read_run(run)
@@ -281,7 +281,10 @@ place.value_counts(sort=False).rename("sound neurons").rename_axis("rank in its 
 #
 # The strongest documents are often all of one kind, which hides the specialisation we look for. So
 # beside them stands a *spread* sample: in turn one document from every band of activation between
-# half of the maximum and the maximum, drawn by lot, few from one file, none twice.
+# half of the maximum (a ten-thousandth is allowed for rounding) and the maximum, drawn by lot, few
+# from one file, none twice. How a processor rounds must not decide what is drawn: with a small model,
+# what lies close to the edge of a band in float32 is measured again in float64
+# ({glue:text}`settled` documents here).
 
 
 # %%
@@ -289,11 +292,31 @@ def top_sample(split: str) -> pd.DataFrame:
     return strongest[split].assign(sample="top")
 
 
+small = sum(weight.numel() for weight in model.bridge.parameters()) < 10**8
+precise = load_model(settings.model.model_copy(update={"dtype": "float64"})) if small else None
+settled: list[int] = []
+
+
+def in_their_bands(rows: pd.DataFrame, split: str) -> pd.DataFrame:
+    exact = rows.activation.to_numpy(dtype=float)
+    level = BANDS * np.log2(exact)
+    near = np.flatnonzero(np.abs(level - level.round()) < BANDS * np.log2(1 + 1e-4))
+    found = list(rows.iloc[near][["neuron", "prompt", "position"]].itertuples(index=False))
+    reads = [texts[split].by_key(one.prompt).ids[: one.position + 1] for one in found]
+    exact[near] = activations(precise, [Neuron.parse(one.neuron) for one in found], reads)
+    settled.append(len(near))
+    moved = np.floor(BANDS * np.log2(exact)) - np.floor(level)
+    rows = rows.assign(band=rows.band - moved.astype(int), lot=rows.prompt.map(lot_of))
+    return rows.sort_values(["band", "lot"], kind="stable").drop(columns="lot")
+
+
 def spread_sample(split: str, examined: list[Neuron]) -> pd.DataFrame:
     rows = maxima_table(scans[split].spread, scans[split], texts[split], examined)
+    rows = in_their_bands(rows, split) if small else rows
     taken = pd.MultiIndex.from_frame(strongest[split][["neuron", "prompt"]])
     rows = rows[~pd.MultiIndex.from_frame(rows[["neuron", "prompt"]]).isin(taken)]
-    rows = rows[rows.activation >= rows.groupby("neuron").activation.transform("max") / 2]
+    top = rows.groupby("neuron").activation.transform("max")
+    rows = rows[rows.activation >= (0.5 - 1e-4) * top]
     rows = rows.groupby(["neuron", "source"], sort=False).head(settings.prompts_per_file)
     rows = rows.assign(turn=rows.groupby(["neuron", "band"], sort=False).cumcount())
     rows = rows.sort_values(["turn", "band"], kind="stable").groupby("neuron", sort=False)
@@ -314,6 +337,7 @@ prompts = pd.concat(made, ignore_index=True)
 prompts = prompts[prompts.neuron.isin([str(neuron) for neuron in examined])]
 order = {str(neuron): place for place, neuron in enumerate(examined)}
 prompts["place"] = prompts.neuron.map(order)
+glue("settled", sum(settled), display=False)
 by = ["place", "split", "sample", "activation", "prompt"]
 ascending = [True, False, False, False, True]
 prompts = prompts.sort_values(by, ascending=ascending).reset_index(drop=True)

@@ -533,7 +533,7 @@ for seed, model in models.items():
                 effect = effects_of(model, Neuron.parse(neuron), rows, mean)[head]
             operated.append((seed, which, still_apart(effect), float(effect.abs().max())))
 operated = pd.DataFrame(operated, columns=["seed", "which", "found", "largest effect"])
-operated.groupby("which").agg(pairs=("found", "size"), found=("found", "sum"), largest=("largest effect", "max"))  # fmt: skip
+operated.groupby("which").agg(pairs=("found", "size"), found=("found", "sum"), largest=("largest effect", "max")).round(3)  # fmt: skip
 
 # %% [markdown]
 # ## Explanations and scores

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lookups.errors import CorpusError
 from lookups.names import Neuron
-from lookups.scan import BANDS, Maxima, Scan, _lot, maxima_table, scan
+from lookups.scan import BANDS, Maxima, Scan, lot_of, maxima_table, scan
 from tiny import ARCHITECTURES, TinyDocuments, anatomy, documents, model
 
 LAYERS = [0, 2]
@@ -70,7 +70,7 @@ def spread_of(maxima: list, lot: dict[int, int]) -> list:
 
 
 def lots(docs: TinyDocuments) -> dict[int, int]:
-    return {int(one.key.rpartition("/")[2]): _lot(one.key) for one in docs}
+    return {int(one.key.rpartition("/")[2]): lot_of(one.key) for one in docs}
 
 
 def slots(found: Maxima, column: int) -> list:

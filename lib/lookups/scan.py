@@ -183,7 +183,7 @@ def _batches(
             document = documents[row]
             length[place] = len(document.ids)
             number[place] = int(document.key.rpartition("/")[2])
-            lot[place] = _lot(document.key)
+            lot[place] = lot_of(document.key)
         for fact, values in ((facts.numbers, number), (facts.lots, lot)):
             fact[rows.start : rows.stop] = torch.from_numpy(values).to(fact.device)
         usable = np.nonzero(length >= shortest)[0]
@@ -197,7 +197,7 @@ def _batches(
         )
 
 
-def _lot(key: str) -> int:
+def lot_of(key: str) -> int:
     """A number that depends on the document's key alone: the smallest are chosen."""
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) >> 1
 
