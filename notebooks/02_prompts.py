@@ -28,6 +28,7 @@ run: str = "embedded"  # a run's id, or a path to its .yml
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from IPython.display import Markdown
 from myst_nb import glue
 from scipy.stats import binom, false_discovery_control
@@ -38,7 +39,8 @@ from lookups.documents import run_documents
 from lookups.figures import COLOURS, house_style
 from lookups.firing import activations
 from lookups.intervals import bootstrap_mean
-from lookups.model import load_model
+from lookups.kept_maxima import level_of
+from lookups.model import Model, load_model
 from lookups.names import Neuron
 from lookups.runs import check_run, read_run
 from lookups.scan import BANDS, lot_of, maxima_table, scan
@@ -292,27 +294,31 @@ def top_sample(split: str) -> pd.DataFrame:
     return strongest[split].assign(sample="top")
 
 
-small = sum(weight.numel() for weight in model.bridge.parameters()) < 10**8
-precise = load_model(settings.model.model_copy(update={"dtype": "float64"})) if small else None
-settled: list[int] = []
+def on_the_prompt(rows: pd.DataFrame, reader: Model) -> np.ndarray:
+    """Measure each row's neuron on its prompt by itself."""
+    reads = [
+        texts[split].by_key(prompt).ids[: at + 1]
+        for split, prompt, at in zip(rows.split, rows.prompt, rows.position, strict=True)
+    ]
+    return activations(reader, [Neuron.parse(name) for name in rows.neuron], reads)
 
 
-def in_their_bands(rows: pd.DataFrame, split: str) -> pd.DataFrame:
-    exact = rows.activation.to_numpy(dtype=float)
-    level = BANDS * np.log2(exact)
-    near = np.flatnonzero(np.abs(level - level.round()) < BANDS * np.log2(1 + 1e-4))
-    found = list(rows.iloc[near][["neuron", "prompt", "position"]].itertuples(index=False))
-    reads = [texts[split].by_key(one.prompt).ids[: one.position + 1] for one in found]
-    exact[near] = activations(precise, [Neuron.parse(one.neuron) for one in found], reads)
-    settled.append(len(near))
-    moved = np.floor(BANDS * np.log2(exact)) - np.floor(level)
-    rows = rows.assign(band=rows.band - moved.astype(int), lot=rows.prompt.map(lot_of))
+def close_to_an_edge(rows: pd.DataFrame) -> pd.DataFrame:
+    level = BANDS * np.log2(rows.activation.astype(float))
+    return rows[(level - level.round()).abs() < BANDS * np.log2(1 + 1e-4)]
+
+
+def in_their_bands(rows: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
+    precise = load_model(settings.model.model_copy(update={"dtype": "float64"}))
+    before, after = torch.tensor(near.activation.array), torch.tensor(on_the_prompt(near, precise))
+    moved = pd.Series((level_of(after) - level_of(before)).long(), near.index)
+    bands = rows.band - moved.reindex(rows.index, fill_value=0)
+    rows = rows.assign(band=bands, lot=rows.prompt.map(lot_of))
     return rows.sort_values(["band", "lot"], kind="stable").drop(columns="lot")
 
 
-def spread_sample(split: str, examined: list[Neuron]) -> pd.DataFrame:
-    rows = maxima_table(scans[split].spread, scans[split], texts[split], examined)
-    rows = in_their_bands(rows, split) if small else rows
+def spread_sample(split: str) -> pd.DataFrame:
+    rows = candidates[split]
     taken = pd.MultiIndex.from_frame(strongest[split][["neuron", "prompt"]])
     rows = rows[~pd.MultiIndex.from_frame(rows[["neuron", "prompt"]]).isin(taken)]
     top = rows.groupby("neuron").activation.transform("max")
@@ -331,13 +337,25 @@ def spread_sample(split: str, examined: list[Neuron]) -> pd.DataFrame:
 
 # %%
 examined = [Neuron.parse(name) for name in rates[rates.examined].neuron.unique()]
-samples = {"paper": [top_sample], "sound": [top_sample, lambda s: spread_sample(s, examined)]}
-made = [draw(split).assign(split=split) for split in texts for draw in samples[settings.protocol]]
+samples = {"paper": [top_sample], "sound": [top_sample, spread_sample]}[settings.protocol]
+candidates, settled = {}, 0
+if spread_sample in samples:
+    for split in texts:
+        rows = maxima_table(scans[split].spread, scans[split], texts[split], examined)
+        candidates[split] = rows.assign(split=split)
+if sum(weight.numel() for weight in model.bridge.parameters()) < 10**8:
+    for split, rows in candidates.items():
+        near = close_to_an_edge(rows)
+        candidates[split] = in_their_bands(rows, near)
+        settled += len(near)
+glue("settled", settled, display=False)
+
+# %%
+made = [draw(split).assign(split=split) for split in texts for draw in samples]
 prompts = pd.concat(made, ignore_index=True)
 prompts = prompts[prompts.neuron.isin([str(neuron) for neuron in examined])]
 order = {str(neuron): place for place, neuron in enumerate(examined)}
 prompts["place"] = prompts.neuron.map(order)
-glue("settled", sum(settled), display=False)
 by = ["place", "split", "sample", "activation", "prompt"]
 ascending = [True, False, False, False, True]
 prompts = prompts.sort_values(by, ascending=ascending).reset_index(drop=True)
@@ -356,11 +374,7 @@ prompts.groupby(["split", "sample"], sort=False).size().rename("prompts").to_fra
 exact = model.dtype.itemsize >= 4
 some = prompts.index[:: max(1, len(prompts) // 1000)] if exact else prompts.index
 rows = prompts.loc[some]
-reads = [
-    texts[split].by_key(prompt).ids[: at + 1]
-    for split, prompt, at in zip(rows.split, rows.prompt, rows.position, strict=True)
-]
-again = activations(model, [Neuron.parse(name) for name in rows.neuron], reads)
+again = on_the_prompt(rows, model)
 assert not exact or np.allclose(again, rows.activation, rtol=1e-3, atol=1e-4)
 if not exact:
     prompts["activation"] = again.astype("float32")

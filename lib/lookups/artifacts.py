@@ -22,6 +22,7 @@ import pandas as pd
 
 from lookups.errors import MissingStage, StaleStage, StorageError
 from lookups.paths import PROJECT
+from lookups.run_lock import Locked
 from lookups.runs import Run, is_made
 from lookups.stages import Stage, settings_of, stage_named
 from lookups.texts import local_path
@@ -180,6 +181,14 @@ def contents_digest(path: Path, *patterns: str) -> str:
     inside = {p for pattern in patterns or ("[!.]*",) for p in path.rglob(pattern) if p.is_file()}
     lines = [f"{p.relative_to(path).as_posix()} {contents_digest(p)}" for p in sorted(inside)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def first_changed(folder: Path, about: Locked) -> Path | None:
+    """Return the first file that is missing or is not what was downloaded; None if all are."""
+    for path, file in sorted(about.files.items()):
+        if not (folder / path).is_file() or contents_digest(folder / path) != file.sha256:
+            return folder / path
+    return None
 
 
 class Stopwatch:

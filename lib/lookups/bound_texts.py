@@ -7,7 +7,7 @@
 from pathlib import Path
 
 from lookups import paths
-from lookups.artifacts import contents_digest
+from lookups.artifacts import first_changed
 from lookups.errors import CorpusError
 from lookups.run_lock import Locked, lock_path, read_lock, read_record
 from lookups.runs import CorpusSpec
@@ -35,12 +35,12 @@ def check_bound(corpus: CorpusSpec, name: str) -> None:
 
 
 def _missing_or_other(folder: Path, locked: Locked) -> str | None:
-    for path, file in sorted(locked.files.items()):
-        if not (folder / path).is_file():
-            return f"there is no {folder / path}: give `lookups download` with the run again"
-        if contents_digest(folder / path) != file.sha256:
-            return f"{folder / path} is not what was downloaded: give `lookups download` again"
-    return None
+    changed = first_changed(folder, locked)
+    if changed is None:
+        return None
+    if not changed.is_file():
+        return f"there is no {changed}: give `lookups download` with the run again"
+    return f"{changed} is not what was downloaded: give `lookups download` again"
 
 
 def _not_downloaded(folder: Path, locked: Locked) -> str | None:

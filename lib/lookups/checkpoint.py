@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lookups.artifacts import contents_digest
+from lookups.artifacts import first_changed
 from lookups.errors import DownloadError, ModelError
 from lookups.paths import EMBEDDED
 from lookups.run_lock import read_record
@@ -184,11 +184,10 @@ def _downloaded(found: Path, spec: ModelSpec) -> str:
             f"{found} holds revision {record.commit[:12]}, and the run is bound to "
             f"{spec.revision[:12]}; move it away and give `lookups download`"
         )
-    for path, file in record.files.items():
-        if not (found / path).is_file() or contents_digest(found / path) != file.sha256:
-            raise ModelError(
-                f"{found / path} is not the file that was downloaded; give `lookups download` again"
-            )
+    if changed := first_changed(found, record):
+        raise ModelError(
+            f"{changed} is not the file that was downloaded; give `lookups download` again"
+        )
     return record.commit
 
 

@@ -45,8 +45,8 @@ def packed_texts(corpus: CorpusSpec, split: Half, tokenizer: Tokenizer, limit: i
             of it cannot be read.
         StorageError: the disk is full, or the data folder cannot be written.
     """
-    for half in ("train",) if split == "train" else ("test", "train"):
-        check_bound(corpus, part_of(corpus, half)[0])
+    for name in sorted({name for name, _ in _parts_read(corpus, split)}):
+        check_bound(corpus, name)
     folder = tokens_folder(corpus, split, tokenizer, limit)
     kept = whole(folder)
     if kept is None:
@@ -93,14 +93,19 @@ def tokens_folder(corpus: CorpusSpec, split: Half, tokenizer: Tokenizer, limit: 
     if getattr(tokenizer, "is_fast", False):
         tokenizer.backend_tokenizer.no_truncation()  # else what they are depends on who came before
         tokenizer.backend_tokenizer.no_padding()
-    read = ("train",) if split == "train" else ("test", "train")
-    corpora = [part_of(corpus, half) for half in read]
+    corpora = _parts_read(corpus, split)
     states = [(half, _state_of(corpus, name)) for name, half in corpora]
     settings = [FORM, limit, corpus.documents, corpus.field, *states]
     recipe = json.dumps(settings) + learned_by(tokenizer)
     name = key_name(corpora[0][0])
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     return paths.folder("data", corpus.folder) / "tokens" / f"{name}-{split}-{digest}"
+
+
+def _parts_read(corpus: CorpusSpec, split: Half) -> list[tuple[str, Half | None]]:
+    """Return what columns are made of: for the test split also what is left out of it."""
+    read = ("train",) if split == "train" else ("test", "train")
+    return [part_of(corpus, half) for half in read]
 
 
 def _state_of(corpus: CorpusSpec, name: str) -> list[Any]:
