@@ -4,7 +4,7 @@
 # make pair                 bring notebooks/*.ipynb in step with notebooks/*.py
 # make clean                remove what was made, except .venv and downloads (data, models)
 
-RUN ?= embedded
+RUN ?= smollm2
 WORKERS ?= 2
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -32,12 +32,13 @@ pair: $(READY)
 
 clean:
 	rm -rf _build artifacts .pytest_cache .ruff_cache
-	find lib tests benchmarks book -name __pycache__ -type d -prune -exec rm -rf {} +
+	find lib tests tools benchmarks book -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The lock and the committed outputs are made on Python 3.11; others take `pip install -e .` by hand.
 # torch comes first and pinned: without its version, pip might fetch several and much larger ones.
 # Not compiled: Python compiles a module when it is first imported, and most of the 22,000 never are.
 $(READY): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=path/to/python3.11"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "requirements.lock is for Python 3.11: make PYTHON=path/to/python3.11, or with another Python: pip install -e ."; exit 1; }
 	@$(BIN)/python --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo "installing requirements.lock into .venv (some minutes the first time)"
 	$(INSTALL) "$$(grep '^torch==' requirements.lock)"

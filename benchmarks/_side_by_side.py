@@ -18,7 +18,6 @@ from lookups.congruence import congruence
 from lookups.documents import Documents, load_documents
 from lookups.model import Model, load_model
 from lookups.names import Neuron
-from lookups.paths import EMBEDDED
 from lookups.runs import read_run
 from lookups.scan import maxima_table, scan
 
@@ -46,9 +45,8 @@ class Rows(NamedTuple):
 
 def setting(description: str, *, documents: int) -> tuple[Setting, argparse.Namespace]:
     """Read the command line and load what it names."""
-    default = "embedded" if (EMBEDDED / "english").is_dir() else "planted"
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--run", default=default, help="a run's id, or a path to its .yml")
+    parser.add_argument("--run", default="planted", help="a run's id, or a path to its .yml")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--documents", type=int, default=documents, help="texts to read")
     chosen = parser.parse_args()

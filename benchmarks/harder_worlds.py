@@ -1,10 +1,12 @@
 """How does the method fare where the planted world is harder? (chapter 12 asks it of the plain one)
 
-For every world of `lookups.worlds` the chapters 1 to 4 are executed, the truth is found by path
+For every world of `benchmarks/worlds` the chapters 1 to 4 are executed, the truth is found by path
 patching on minimal pairs, and pairs of a sound neuron and a head are ranked by effect and by
 attribution. Some minutes; the table is written to harder_worlds.md.
 """
 
+import json
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,22 +16,41 @@ from lookups.ground_truth import carried
 from lookups.inline import METHOD, execute_inline, found_by, run_like
 from lookups.model import load_model
 from lookups.names import Neuron
-from lookups.runs import read_run
-from lookups.worlds import WORLDS
+from lookups.paths import PROJECT
+from lookups.planted import labelled_documents
+from lookups.runs import Run, read_run
+
+sys.path.insert(0, str(PROJECT))  # the worlds' trainer, in another folder, imports them too
+from benchmarks.worlds.worlds import HERE, WORLDS
 
 RESULTS = Path(__file__).with_name("harder_worlds.md")
 KEYS = ["neuron", "head"]
 PAIRS, CARRIES, ALLOWED = 200, 0.5, 0.05
+DOCUMENTS = 3000
+
+
+def texts_of(name: str, settings: Run) -> dict[str, str | int]:
+    """Write the documents of a world as texts; return the `corpus:` of a run that reads them."""
+    grammar, files = WORLDS[name].grammar, {}
+    for split in ("train", "test"):
+        folder = settings.folder("artifacts") / f"harder-{name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        files[split] = folder / f"{split}.jsonl"
+        documents = labelled_documents(split, DOCUMENTS, grammar=grammar)
+        lines = (json.dumps({"text": grammar.text(document.ids)}) for document in documents)
+        files[split].write_text("\n".join(lines) + "\n", "utf-8")
+    return {
+        "name": str(files["train"]), "held_out": str(files["test"]), "documents": DOCUMENTS,
+        "length": grammar.length,
+    }  # fmt: skip
 
 
 def judged(name: str) -> dict[str, object]:
     """Execute the method on a world and hold it against the truth."""
-    world, run = f"planted-{name}", f"harder-{name}"
-    grammar = WORLDS[name].grammar
-    corpus = {"name": world, "documents": 3000, "length": grammar.length}
+    plain, run, grammar = read_run("planted"), f"harder-{name}", WORLDS[name].grammar
     path = run_like(
-        read_run("planted"), "planted", id=run, title=run, model={"name": world}, corpus=corpus,
-        longest=min(100, grammar.length),
+        plain, "planted", id=run, title=run, model={"name": str(HERE / name)},
+        corpus=texts_of(name, plain), longest=min(100, grammar.length),
     )  # fmt: skip
     execute_inline(path, METHOD)
     settings = read_run(path)

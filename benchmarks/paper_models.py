@@ -2,8 +2,7 @@
 
 True layers, heads and neurons (tests/narrow_models.py), a few short texts: what is shown is that
 every run file works to the end with models of that depth, and where the time goes. Each run is a
-process of its own, and its seconds are the processor's, whatever else the machine does. What a real
-model takes is told by `lookups run RUN --dry-run`.
+process of its own, and its seconds are the processor's, whatever else the machine does.
 """
 
 import argparse

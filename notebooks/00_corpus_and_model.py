@@ -21,7 +21,7 @@
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
-run: str = "embedded"  # a run's id, or a path to its .yml
+run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
 import json
@@ -36,18 +36,14 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups import prose
-from lookups.corpus import EXPECTED_DIGEST, load_prose, other_versions
 from lookups.documents import run_documents
 from lookups.figures import COLOURS, house_style
-from lookups.layout import blocks
 from lookups.model import load_model
 from lookups.packing import encoded
 from lookups.paths import EMBEDDED
 from lookups.planted import GRAMMAR, labelled_documents
 from lookups.runs import check_run, read_run
 from lookups.sequences import batches_by_length
-from lookups.sources import PACKAGES, source_files, written_in
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -57,14 +53,14 @@ pd.set_option("display.max_colwidth", None)
 texts = {split: run_documents(settings, model, split) for split in ("train", "test")}
 texts = {split: documents for split, documents in texts.items() if documents is not None}
 kind = "own prompts" if settings.prompts is not None else settings.corpus.name
-harvested, planted = kind == "prose", kind == "planted"
+planted = kind == "planted"
 
 # %% [markdown]
-# The texts of this run are of one of four origins, and the model of one of three:
+# Where this run's texts and its model come from:
 
 # %%
 origins = {
-    "prose": f"English prose harvested from {len(PACKAGES)} pinned Python packages",
+    "wikipedia": "articles of the English Wikipedia",
     "planted": "a made-up language in which it is known what calls for which word",
     "own prompts": "prompts of your own, one a line, read as the train split",
 }
@@ -121,9 +117,8 @@ assert read == [model.bos_id, *document.ids.tolist()]
 # %% [markdown]
 # ## All documents
 #
-# Documents longer than the run's length, or than the model reads, are cut to it and counted. Prose
-# is not cut: its paragraphs are packed into documents up to that length, and one paragraph that is
-# longer goes on in the next document. A file is wholly in one {term}`split`.
+# Documents longer than the run's length, or than the model reads, are cut to it and counted. A file
+# is wholly in one {term}`split`.
 
 
 # %%
@@ -146,149 +141,6 @@ pd.DataFrame({split: extent(documents) for split, documents in texts.items()}).T
 reported = list(texts)[-1]
 alone = "There is no test split: what follows is measured on the texts that choices are made on."
 Markdown(alone if len(texts) == 1 else f"The two splits share {shared} files.")
-
-# %% [markdown]
-# ## What was kept, and what was dropped
-#
-# The prose corpus is what people wrote in documentation strings and comments. It is harvested from
-# the packages that are installed here, so other versions of them give another corpus. Its digest
-# says whether it is the one that the committed notebooks were made from:
-
-# %%
-if harvested:
-    corpus = load_prose(data=settings.corpus.folder)
-    expected = corpus.digest == EXPECTED_DIGEST
-    others = ", ".join(f"{name} {v}" for name, v in other_versions().items())
-    said = "the expected one." if expected else "NOT the expected one: expect other numbers below."
-    said += f" Other versions than the pinned ones: {others}." if others else ""
-    glue("corpus-digest", corpus.digest[:12], display=False)
-    said = f"Digest `{corpus.digest[:12]}…`, {said}"
-else:
-    said = "This run does not read the prose corpus, so there is nothing harvested to report."
-Markdown(said)
-
-# %% [markdown]
-# A paragraph is kept when it reads like English. The rules stand in {mod}`lookups.prose`; here they
-# judge the first documentation string or comment of a document that gave some paragraphs and lost
-# others:
-
-
-# %%
-def passage_of(document) -> str:
-    """The whole text in the file, of which the document's first paragraph is a part."""
-    package = corpus.report["packages"]
-    name = next(n for n in package if document.source in known.groups.get(n, ()))
-    path = next(f.path for f in source_files({name: PACKAGES[name]}) if f.name == document.source)
-    found = written_in(path.read_text("utf-8"))
-    return next(passage.text for passage in found if passage.line == document.line)
-
-
-def verdict(block: str) -> str:
-    paragraph = prose.plain(block)
-    return prose.fault(paragraph, prose.words(paragraph)) or "kept"
-
-
-# %%
-def judged(document) -> pd.DataFrame:
-    rows = [
-        (verdict(block), " ".join(block.split())[:70]) for block in blocks(passage_of(document))
-    ]
-    return pd.DataFrame(
-        rows, columns=["verdict", f"in {document.source}, from line {document.line}"]
-    )
-
-
-if harvested:
-    known = corpus.train[["package", "file"]].drop_duplicates().set_index("file").groupby("package")
-    found = (judged(texts["train"][number]) for number in range(60))
-    shown = next((t for t in found if {"kept", "code or symbols"} <= set(t.verdict)), None)
-else:
-    shown = None
-shown.head(10) if shown is not None else None
-
-# %% [markdown]
-# Over all packages, by reason (a paragraph is counted under the first reason that applies). *Copies*
-# are paragraphs of whose runs of five words at most half are new:
-
-# %% tags=["hide-input"]
-reasons = {
-    "short": "fewer than 5 words, or 7 without a full stop",
-    "not a sentence": "too few of the little words of English",
-    "code or symbols": "too many words that are not words",
-    "copy": "no run of five words is new",
-    "near-copy": "at most half of the runs are new",
-    "cut off": "no beginning or no end, or brackets that do not close",
-    "address or citation": "web addresses, references",
-    "legal or generated": "licences, notices, generated text",
-    "names": "lists of names, shouting",
-    "foreign letters": "letters beyond ASCII",
-    "long": f"more than {prose.MAX_CHARACTERS} characters",
-    "unreadable file": "a whole file that is no UTF-8",
-}
-
-# %%
-if harvested:
-    report = pd.DataFrame.from_dict(corpus.report["packages"], orient="index")
-    dropped = pd.DataFrame(report.dropped.tolist(), index=report.index).fillna(0).astype(int)
-    raw, kept = int(report.paragraphs.sum()), int(report.kept.sum())
-    assert kept + int(dropped.to_numpy().sum()) == raw
-    glue("paragraphs-kept", f"{kept:,}", display=False)
-    counts = dropped.sum().sort_values(ascending=False)
-    balance = pd.concat([pd.Series({"kept": kept}), counts]).rename("paragraphs").to_frame()
-    balance["share"] = (balance.paragraphs / raw).map("{:.1%}".format)
-    balance["why"] = [reasons.get(reason, "") for reason in balance.index]
-balance if harvested else None
-
-# %% [markdown]
-# The packages that gave most ({numref}`fig-packages` shows their shares, the table counts):
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What became of the paragraphs of the packages that gave most. Read a bar from the left: what was kept, what was there already, what was too short, and everything else.", "name": "fig-packages"}, "image": {"alt": "Bars of kept and dropped paragraphs for the largest packages, or an empty frame where nothing was harvested"}}
-table = report.sort_values("kept", ascending=False) if harvested else pd.DataFrame()
-largest = table.head(12).iloc[::-1]
-figure, axis = plt.subplots(figsize=(7, 3.6 if harvested else 0.6))
-if harvested:
-    lost = dropped.loc[largest.index]
-    copied = lost["copy"] + lost["near-copy"]
-    stacked = {"kept": largest.kept, "copies": copied, "short": lost["short"]}
-    stacked["other reasons"] = largest.paragraphs - sum(stacked.values())
-    left = 0 * largest.kept
-    for (name, amount), colour in zip(
-        stacked.items(), ("blue", "sky", "grey", "amber"), strict=True
-    ):
-        share = amount / largest.paragraphs
-        axis.barh(largest.index, share, left=left, color=COLOURS[colour], label=name)
-        left = left + share
-    axis.set(xlabel="share of the package's paragraphs", xlim=(0, 1))
-    axis.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, 1.12))
-else:
-    axis.text(0.5, 0.5, "nothing was harvested for this run", ha="center", va="center")
-    axis.set_axis_off()
-plt.show()
-columns = ["version", "files", "paragraphs", "kept", "characters"]
-shown = pd.DataFrame({"packages": [0]})
-if harvested:
-    shown = largest.iloc[::-1][columns]
-    shown.loc[f"{len(table) - 12} others"] = ["", *table.iloc[12:][columns[1:]].sum()]
-shown
-
-# %% [markdown]
-# A few of the kept paragraphs, drawn by lot, and how the files fall into the splits:
-
-# %%
-if harvested:
-    fits = corpus.train[corpus.train.text.str.len().between(50, 110)]
-    samples = fits.sample(6, random_state=settings.seed).sort_values("number")[["file", "text"]]
-    counts = {
-        split: (rows.file.nunique(), len(rows), int(rows.text.str.len().sum()))
-        for split, rows in {"train": corpus.train, "test": corpus.test}.items()
-    }
-    sides = ", ".join(
-        f"{s}: {f:,} files, {p:,} paragraphs, {c:,} characters" for s, (f, p, c) in counts.items()
-    )
-Markdown(f"{sides}.") if harvested else None
-
-# %%
-samples.reset_index(drop=True) if harvested else None
 
 # %% [markdown]
 # ## A language made for the purpose
@@ -389,10 +241,10 @@ Markdown(
 # %% [markdown]
 # ## How the model was trained
 #
-# A low {term}`loss` does not yet mean that neurons stand for words. So while a model of this
-# project trains, its neurons are watched: how many are followed by their token in at least a
-# quarter of their strongest held-out positions, and at least five times as often as by chance, and
-# for how many different tokens ({mod}`lookups.following`).
+# A low {term}`loss` does not yet mean that neurons stand for words. So while a {term}`planted model`
+# trained, its neurons were watched: how many are followed by their token in at least a quarter of
+# their strongest held-out positions, and at least five times as often as by chance, and for how many
+# different tokens.
 
 # %%
 record = {}
@@ -402,14 +254,6 @@ curve = pd.DataFrame(record.get("curve", []))
 recorded = {"tokens", "train_loss", "val_loss", "followed", "distinct_tokens"} <= set(curve)
 if recorded:
     said = f"Trained on {record['tokens']:,} tokens in {record['recipe']['steps']:,} steps."
-    trained_on = record["data"].get("corpus", "")
-    if harvested and trained_on == corpus.digest:
-        said += " Its texts were the train split of this corpus."
-    elif harvested and trained_on:
-        said += (
-            f" Its texts were the train split of another harvest (digest `{trained_on[:12]}…`). The "
-            "split of a file hangs on its name alone: what is held out here was held out there."
-        )
     if settings.model.permute_seed is not None:
         said += " The curve is that of the model before its weights were permuted."
 else:
@@ -442,7 +286,7 @@ plt.show()
 points = sorted(set(np.linspace(0, len(curve) - 1, 8).round().astype(int))) if recorded else []
 if "accuracy" in curve:
     curve = curve.join(pd.json_normalize(curve.accuracy).add_prefix("right at a slot by "))
-extra = [name for name in curve if name == "bits_per_byte" or name.startswith("right at")]
+extra = [name for name in curve if name.startswith("right at")]
 shown = curve.iloc[points] if recorded else pd.DataFrame({"points of the curve": [0]})
 columns = ["tokens", "train_loss", "val_loss", *extra, "followed", "distinct_tokens"]
 shown[columns].round(3) if recorded else shown
@@ -582,7 +426,6 @@ for documents in texts.values():
     assert documents.by_key(last.key).source == last.source
     assert documents.length + 1 <= model.context
 assert shared == 0
-assert not harvested or counts.sum() > 0
 
 # %% [markdown]
 # ## What we know

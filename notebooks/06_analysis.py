@@ -20,7 +20,7 @@
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
-run: str = "embedded"  # a run's id, or a path to its .yml
+run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt

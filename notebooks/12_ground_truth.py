@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 # The run decides only where files lie.
-run: str = "embedded"  # a run's id, or a path to its .yml
+run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
 import re
@@ -731,7 +731,7 @@ totals.groupby("seed").mean().round(3)
 # %% [markdown]
 # ## Harder worlds
 #
-# This is the plain world. Four harder ones ship with the project. They take too long to be executed here:
+# This is the plain world. Four harder ones lie beside the benchmarks. They take too long to be executed here:
 # `benchmarks/harder_worlds.py` holds the same chapters against their truth, once, and this is the table that
 # it left. Compare the two columns of recall, and each with the plain world's above:
 
@@ -791,6 +791,6 @@ Markdown(
 #
 # ```{admonition} Try it
 # :class: tip
-# `lookups train planted --world two-words` makes a world whose cues are two words. Copy `planted.yml`, name
-# that model and corpus, and run it. Do suffixes still begin at the cue?
+# In the world `two-words` a cue is two words. Execute `benchmarks/harder_worlds.py` and look into
+# `artifacts/harder-two-words/03_suffixes`. Do suffixes still begin at the cue?
 # ```

@@ -20,14 +20,11 @@
 # | the authors' folder, if you have it; of the run, only its seed, share of prompts and false discovery rate | nothing |
 
 # %% tags=["parameters"]
-# Without a folder, the chapter says what the reported figures alone tell.
-run: str = "embedded"  # a run's id, or a path to its .yml
-published: str = ""  # folder of the authors' record; empty: none
-published_model: str = ""  # where it holds several, the one to read: "gpt2-small"
+# Where the run's file names no folder (`published:`), the chapter says what the reported figures alone tell.
+run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
 import re
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -145,13 +142,13 @@ pd.DataFrame(
 # %% [markdown]
 # ## The record
 #
-# The folder comes with the authors' repository: `lookups download --published` fetches it, and
-# `lookups verify RUN --published DIR` executes this chapter with it. {func}`~lookups.published.read_published` reads every
-# file of one model (never the pickles, which could run code), or says which file is broken.
+# The folder comes with the authors' repository: `lookups download --published` fetches it, and a run whose
+# file names it (`published: DIR`) executes this chapter with it. {func}`~lookups.published.read_published` reads
+# every file of one model (never the pickles, which could run code), or says which file is broken.
 
 # %%
-wanted = published_model or recorded_as(settings.model.name)
-record = read_published(Path(published).expanduser(), wanted) if published else None
+wanted = settings.published_model or recorded_as(settings.model.name)
+record = read_published(settings.published, wanted) if settings.published else None
 answered = record is not None and bool(record.verdicts.verdict.notna().any())
 
 # %% tags=["hide-input"]
@@ -618,6 +615,6 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #
 # ```{admonition} Try it
 # :class: tip
-# Set `published_model` to `gpt2-medium`, in a folder that holds it, and compare the race. Do GPT-4's sentences
+# Write `published_model: gpt2-medium` into the run file, where the folder holds it, and compare the race. Do GPT-4's sentences
 # beat a count of words on the heads of the larger model?
 # ```

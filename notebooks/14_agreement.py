@@ -21,10 +21,8 @@
 # | the authors' folder for the run's model: `lookups download --published` | |
 
 # %% tags=["parameters"]
-# `lookups verify RUN --published DIR` sets the last two.
-run: str = "embedded"  # a run's id, or a path to its .yml
-published: str = ""  # the authors' folder
-published_model: str = ""  # the record's name of the model, where the run's own does not tell it
+# The authors' folder stands in the run's file (`published:`).
+run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
 from functools import lru_cache
@@ -68,10 +66,10 @@ from lookups.views import readable
 
 settings = read_run(run)
 house_style()
-name = recorded_as(settings.model.name, published_model)
-given = bool(published) and name is not None
+name = recorded_as(settings.model.name, settings.published_model)
+given = settings.published is not None and name is not None
 if given:
-    record = read_published(Path(published).expanduser(), name)
+    record = read_published(settings.published, name)
     model = load_model(settings.model)
     check_run(settings, model)
     neurons, suffixes = load(settings, "01_neurons"), load(settings, "03_suffixes")
@@ -90,14 +88,14 @@ if given:
 elif name is not None:
     found = (
         f"**The record of {name} was not given, so nothing is compared on this page.** With it "
-        f"(`lookups verify {settings.id} --published DIR`) the sections below fill with tables; "
+        "(`published: DIR` in the run's file) the sections below fill with tables; "
         "they say what is compared, and how."
     )
 else:
     found = (
         f"**This run's model, `{Path(settings.model.name).name}`, is none of the paper's, so there "
         "is nothing to hold it against.** The sections below say what is compared, and how, when "
-        "`lookups verify RUN --published DIR` is asked of a run that reads one of the paper's models."
+        "a run that reads one of the paper's models names the record (`published: DIR` in its file)."
     )
 Markdown(found)
 
@@ -516,6 +514,6 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #
 # ```{admonition} Try it
 # :class: tip
-# Copy the run file, set `protocol: paper` and `active_rule: top3`, and verify that run. Which rows of
+# Copy the run file, set `protocol: paper` and `active_rule: top3`, and execute that run. Which rows of
 # the table change, and which reasons disappear?
 # ```

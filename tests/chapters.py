@@ -18,7 +18,7 @@ HEADER = """# ---
 
 # %% tags=["parameters"]
 # A run's id, or a path to its .yml
-run: str = "embedded"
+run: str = "smollm2"
 
 # %% tags=["hide-input"]
 import sys

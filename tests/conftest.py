@@ -17,7 +17,7 @@ if IN_WORKER:
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook("lookups", "beartype.beartype")  # before anything imports lookups
+install_import_hook(["lookups", "tools"], "beartype.beartype")  # before anything imports lookups
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -29,13 +29,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the hub, and none 
 for room in ("ARTIFACTS", "DATA", "MODELS"):
     os.environ.pop(f"LOOKUPS_{room}", None)
 
-TOGETHER = {"test_corpus.py": "test_nbval.py", "test_site.py": "test_browser.py"}
-"""Files that go where another goes: both read the harvested corpus, which two processes at once
-would harvest twice, into one folder; both look at the book of the sample chapters, built once."""
+TOGETHER = {"test_site.py": "test_browser.py"}
+"""Files that go where another goes: both look at the book of the sample chapters, built once."""
 
 LONGEST_FIRST = ("test_nbval.py", "test_readme.py", "test_browser.py", "test_chapters.py")
 """The files to begin with: one of minutes that began last would leave the other process idle. The
-first two take different processes, and each is followed by its companion of `TOGETHER`."""
+first two take different processes."""
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ SHAPES = {
     "pythia-160m": Shape("neox", 12, 12, 768, 3072, 2048, 50304),
     "pythia-410m": Shape("neox", 24, 16, 1024, 4096, 2048, 50304),
     "pythia-1.4b": Shape("neox", 24, 16, 2048, 8192, 2048, 50304),
-    "smollm2-135m": Shape("llama", 30, 9, 576, 1536, 8192, 49152, key_value_heads=3),
+    "smollm2-base": Shape("llama", 30, 9, 576, 1536, 8192, 49152, key_value_heads=3),
 }
 """By the id of the run that reads the model."""
 

@@ -4,11 +4,8 @@ The record is written from the stages of a tiny GPT-2 with the layers and heads 
 the authors' format, so whatever the chapter says of it is known beforehand.
 """
 
-import json
 import shutil
-import subprocess
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,6 @@ import pytest
 import tiny
 import torch
 import yaml
-from lookups import cli, verifying
 from lookups.agreement import (
     REASONS,
     compare_lists,
@@ -30,9 +26,8 @@ from lookups.agreement import (
     reasons,
     summary,
 )
-from lookups.artifacts import load
-from lookups.chain import chain_of, run_chapters, why_stale
-from lookups.errors import LookupsError, MissingStage, PublishedError, RunError
+from lookups.artifacts import load, parameters
+from lookups.errors import RunError
 from lookups.head_agreement import (
     Judged,
     active_sets,
@@ -47,9 +42,8 @@ from lookups.model import load_model
 from lookups.names import Head, Neuron
 from lookups.paths import PROJECT
 from lookups.recorded import RECORDED_AS, recorded_as
-from lookups.runs import read_run
+from lookups.runs import RUNS, read_run
 from lookups.text_agreement import compare_prompts, match_texts
-from lookups.verifying import VERIFIED, verify
 from record import RecordNeuron, Text, write_record
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -97,7 +91,7 @@ def write_run(folder: Path, model: Path, **changes: Any) -> Path:
     return path
 
 
-def executed(chapter: str, run: Path, **parameters: str) -> dict[str, Any]:
+def executed(chapter: str, run: Path | str) -> dict[str, Any]:
     """Run the code cells of a chapter in one namespace and return it."""
     names: dict[str, Any] = {"__name__": chapter, "display": lambda *_: None}
     for cell in jupytext.read(NOTEBOOKS / f"{chapter}.py").cells:
@@ -105,9 +99,18 @@ def executed(chapter: str, run: Path, **parameters: str) -> dict[str, Any]:
             continue
         exec(compile(cell.source, f"{chapter}.py", "exec"), names)
         if "parameters" in cell.metadata.get("tags", []):
-            names |= {"run": str(run)} | parameters
+            names |= {"run": str(run)}
         plt.close("all")
     return names
+
+
+def held_against(run: Path, record: Path) -> Path:
+    """Write a copy of a run's file that names a record, and return it."""
+    path = record.parent / "held" / run.name
+    path.parent.mkdir(exist_ok=True)
+    named = {"published": str(record), "published_model": "gpt2-small"}
+    path.write_text(yaml.safe_dump(yaml.safe_load(run.read_text("utf-8")) | named), "utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +174,7 @@ def disagreements(names: dict[str, Any]) -> set[tuple]:
 
 def test_a_run_agrees_with_its_own_record_in_everything(run, tmp_path):
     folder = write_record(tmp_path / "gpt2-small", as_record(run), rejected=())
-    names = executed("14_agreement", run, published=str(folder), published_model="gpt2-small")
+    names = executed("14_agreement", held_against(run, folder))
     table = names["agreement"]
     assert set(table.index) == {
         "neuron on the list", "order in its layer", "token", "congruence", "prompt", "text kept",
@@ -221,7 +224,7 @@ def planted(neurons: list[RecordNeuron]) -> tuple[list[RecordNeuron], dict[str, 
 def test_planted_disagreements_are_found_and_no_others(run, tmp_path):
     neurons, where = planted(as_record(run))
     folder = write_record(tmp_path / "gpt2-small", neurons, rejected=())
-    names = executed("14_agreement", run, published=str(folder), published_model="gpt2-small")
+    names = executed("14_agreement", held_against(run, folder))
     found = disagreements(names)
     expected = {
         ("neuron on the list", where["swapped"], "not explained"),
@@ -265,7 +268,7 @@ def test_a_run_that_goes_by_another_rule_is_told_apart_from_one_that_disagrees(r
         }
         neurons.append(one._replace(**splits))
     folder = write_record(tmp_path / "gpt2-small", neurons, rejected=())
-    names = executed("14_agreement", run, published=str(folder), published_model="gpt2-small")
+    names = executed("14_agreement", held_against(run, folder))
     assert names["record_rule"] == "2sd"
     assert names["agreement"]["share"]["active heads, 2sd"] == 1
     assert names["agreement"]["share"]["active heads, their texts"] == 1
@@ -280,7 +283,7 @@ def test_a_record_of_neurons_alone_is_compared_as_far_as_it_goes(run, tmp_path):
     for step in folder.iterdir():
         if not step.name.startswith("1_"):
             shutil.rmtree(step)
-    names = executed("14_agreement", run, published=str(folder), published_model="gpt2-small")
+    names = executed("14_agreement", held_against(run, folder))
     assert "only neurons and tokens are compared" in names["found"]
     agreement = names["agreement"]
     assert list(agreement.index) == [
@@ -289,161 +292,36 @@ def test_a_record_of_neurons_alone_is_compared_as_far_as_it_goes(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "gpt2-small"])
-def test_without_a_folder_the_chapter_says_what_it_would_compare(name):
-    names = executed("14_agreement", Path("embedded"), published_model=name)
+def test_without_a_folder_the_chapter_says_what_it_would_compare(name, tmp_path):
+    path = tmp_path / "tiny.yml"
+    content = yaml.safe_load((RUNS / "planted.yml").read_text("utf-8"))
+    path.write_text(yaml.safe_dump(content | {"published_model": name}), "utf-8")
+    names = executed("14_agreement", path)
     said = "The record of gpt2-small was not given" if name else "is none of the paper's"
     assert said in names["found"]
     assert names["lines"] == ["Nothing was compared: this run has no record to be held against."]
     assert "model" not in names  # no weights are read
 
 
-# `lookups verify`
-
-STAND_IN = """# %% [markdown]
-# # What does the record say?
-
-# %% tags=["parameters"]
-# Set by `lookups verify`.
-run: str = "embedded"
-published: str = ""  # the authors' folder
-
-# %%
-from lookups.artifacts import load
-from lookups.runs import read_run
-
-settings = read_run(run)
-neurons = load(settings, "01_neurons")
-f"read {published}" if published else "nothing was given"
-"""
-
-
-@pytest.fixture
-def sources(tmp_path, monkeypatch) -> Path:
-    """Two small chapters in place of those that read the record; they are the run's only ones."""
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    for name in VERIFIED:
-        (folder / f"{name}.py").write_text(STAND_IN, "utf-8")
-    monkeypatch.setattr("lookups.chain.CHAPTERS", VERIFIED)
-    return folder
-
-
-@pytest.fixture
-def own(run, tmp_path, monkeypatch) -> Path:
-    """The run with artifacts of its own, to be written to."""
-    folder = tmp_path / "artifacts"
-    subprocess.run(["cp", "-a", str(run.parent / "artifacts"), str(folder)], check=True)
-    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(folder))
-    return run
-
-
-@pytest.fixture
-def record(run, tmp_path) -> Path:
-    return write_record(tmp_path / "gpt2-small", as_record(run), rejected=())
-
-
-def last_output(notebook: Path) -> str:
-    return str(json.loads(notebook.read_text("utf-8"))["cells"][-1]["outputs"])
-
-
-def test_what_verify_found_stays_until_something_changes_and_is_not_given_up_silently(
-    own, record, sources
-):
-    lines: list[str] = []
-    chain, done = verify(own, record, model="gpt2-small", sources=sources)
-    assert done == list(VERIFIED)
-    second = chain.chapters[1]
-    assert f"read {record}" in last_output(second.executed)
-    assert verify(own, record, model="gpt2-small", sources=sources)[1] == []
-    later = chain_of(own, sources=sources)  # what `lookups run` sees
-    assert [why_stale(later.settings, one) for one in later.chapters] == [None, None]
-    assert run_chapters(later) == []
-    assert f"read {record}" in last_output(second.executed)
-
-    file = next((record / "3_trimmed_texts").glob("*_test.json"))
-    text = file.read_text()
-    file.write_text(text + " ")
-    reasons_now = {why_stale(later.settings, one) for one in later.chapters}
-    assert reasons_now == {f"what lies in {record} has changed"}
-    file.write_text(text)
-
-    record.rename(record.with_name("elsewhere"))
-    assert run_chapters(chain_of(own, sources=sources)) == []  # the result still stands
-    source = sources / f"{VERIFIED[1]}.py"
-    source.write_text(STAND_IN.replace('"nothing', '"so nothing'), "utf-8")
-    assert run_chapters(chain_of(own, sources=sources), say=lines.append) == [VERIFIED[1]]
-    assert any(f"{record} is gone, so what `lookups verify` found is given up" in x for x in lines)
-    assert "so nothing was given" in last_output(second.executed)
-    plain = chain_of(own, sources=sources)
-    assert [dict(one.parameters) for one in plain.chapters][1] == {}
-    assert run_chapters(plain) == []
-
-
-@pytest.mark.slow
-def test_the_command_executes_the_chapter_and_leaves_its_table(
-    own, record, sources, monkeypatch, capsys
-):
-    """With the real chapter 14, in a kernel, from the command line."""
-    real = (NOTEBOOKS / f"{VERIFIED[1]}.py").read_text("utf-8")
-    (sources / f"{VERIFIED[1]}.py").write_text(real, "utf-8")
-    monkeypatch.setattr(verifying, "verify", partial(verify, sources=sources))
-    arguments = ["verify", str(own), "--published", str(record), "--model", "gpt2-small"]
-    assert exit_code(arguments) == 0
-    out, _ = capsys.readouterr()
-    assert out.startswith("executed: 13_published_record, 14_agreement; the notebooks are in ")
-    text = Path(out.split(" are in ")[1].strip(), "14_agreement.ipynb").read_text("utf-8")
-    assert "The run and the record agree on everything that was compared." in text
-    assert str(record) not in json.dumps(
-        [cell.get("outputs") for cell in json.loads(text)["cells"]]
-    )
-
-
-def exit_code(arguments: Sequence[str]) -> int:
-    try:
-        cli.main(lambda: cli.app(list(arguments)))
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
-@pytest.mark.parametrize(
-    ("run_name", "model", "words"),
-    [
-        ("own", "", r"the record has no model '.*model'; if it is one of gpt2-small, .* --model"),
-        ("own", "gpt9", r"the record has no model 'gpt9'; it may have gpt2-small, "),
-        ("embedded", "gpt2-small", r"the notebooks of embedded are committed .* another name"),
-        (
-            "gpt2-small",
-            "",
-            r"there is no folder .*nowhere; fetch the record with: lookups download",
-        ),
-    ],
-)
-def test_a_run_that_cannot_be_verified_is_told_at_once(run, tmp_path, run_name, model, words):
-    name = run if run_name == "own" else run_name
-    with pytest.raises(RunError, match=words):
-        verify(name, tmp_path / "nowhere", model=model)
-
-
-def test_a_record_without_the_model_and_a_missing_stage_are_told(
-    run, record, sources, tmp_path, monkeypatch
-):
-    with pytest.raises(PublishedError, match="gpt2-xl"):
-        verify(run, record, model="gpt2-xl", sources=sources)
-    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path / "empty"))
-    words = r"no stage 01_neurons; run the chapter 01_next_token_neurons \(or: lookups run tiny\)"
-    with pytest.raises(MissingStage, match=words):
-        verify(run, record, model="gpt2-small", sources=sources)
-    (sources / "14_agreement.py").unlink()
-    with pytest.raises(LookupsError, match="there is no chapter 14_agreement"):
-        verify(run, record, model="gpt2-small", sources=sources)
+def test_what_lies_in_the_record_counts_and_a_missing_folder_is_told(run, tmp_path):
+    folder = write_record(tmp_path / "gpt2-small", as_record(run), rejected=())
+    settings = read_run(held_against(run, folder))
+    before = parameters(settings, ["published"])
+    file = next((folder / "3_trimmed_texts").glob("*_test.json"))
+    file.write_text(file.read_text() + " ")
+    assert parameters(settings, ["published"]) != before
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(
+        RunError, match=r"no folder .*gpt2-small; fetch the record with: lookups do"
+    ):
+        read_run(held_against(run, folder))
 
 
 def test_models_are_known_by_id_by_short_id_and_by_what_is_asked():
     for model, name in RECORDED_AS.items():
         assert recorded_as(model) == recorded_as(model.split("/")[1]) == name
     assert recorded_as("anything", "gpt2-large_mid") == "gpt2-large_mid"
-    assert recorded_as("english") is None
+    assert recorded_as("planted-0") is None
 
 
 # The comparisons themselves, on tables made for them.

@@ -87,7 +87,7 @@ def site(request, browser, tmp_path_factory) -> Path:
     notebooks = PROJECT / "notebooks"
     missing = [name for name in chapter_names() if not (notebooks / f"{name}.ipynb").is_file()]
     if missing:
-        pytest.skip(f"NOT RUN: {missing[0]} is not executed; `lookups run embedded` does it")
+        pytest.skip(f"NOT RUN: {missing[0]} is not executed; `lookups run smollm2` does it")
     out = tmp_path_factory.mktemp("committed") / "html"
     return build_book("committed", notebooks, out, default=True).parent
 

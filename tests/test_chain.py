@@ -287,14 +287,14 @@ def test_a_run_of_ones_own_by_path(sources, tmp_path):
 
 
 def test_a_run_of_ones_own_cannot_take_the_default_runs_place(sources, tmp_path):
-    path = tmp_path / "embedded.yml"
+    path = tmp_path / "smollm2.yml"
     path.write_text((RUNS / "planted.yml").read_text())
-    with pytest.raises(RunError, match=r"embedded\.yml calls itself 'embedded'"):
+    with pytest.raises(RunError, match=r"smollm2\.yml calls itself 'smollm2'"):
         chain_of(path, sources=sources)
 
 
 def test_the_default_run_leaves_its_notebooks_beside_the_sources(sources):
-    chain = chain_of("embedded", sources=sources)
+    chain = chain_of("smollm2", sources=sources)
     run_chapters(chain, only=["01"])
     copy = sources / "01_next_token_neurons.ipynb"
     assert copy.read_bytes() == chain.chapters[0].executed.read_bytes()

@@ -31,7 +31,7 @@ def test_help_needs_nothing_heavy():
 def test_help_tells_every_command_and_a_first_session(call):
     code, out, _ = call("--help")
     assert code == 0
-    for command in ("run", "book", "runs", "status", "pair", "train", "clean"):
+    for command in ("run", "book", "runs", "status", "pair", "download", "clean"):
         assert f"\n  {command} " in out
         assert call(command, "--help")[0] == 0
     assert "lookups run planted" in out
@@ -67,22 +67,17 @@ def test_a_wrong_run_file_is_one_line_and_code_2(call, tmp_path):
     assert err == "lookups: mine.yml: unknown key 'kepe'; remove it or correct its spelling\n"
 
 
-def test_an_unknown_model_to_train_is_refused(call):
-    code, _, err = call("train", "gpt9")
-    assert code == 2
-    assert "'embedded', 'planted'" in err
-
-
-def test_out_for_several_seeds_is_refused(call, tmp_path):
-    code, _, err = call("train", "planted", "--out", str(tmp_path))
-    assert (code, err) == (2, "lookups: --out holds one model; say which with --seed\n")
-
-
 def test_run_status_and_clean(call, sample):
     code, out, err = call("run", "planted", "--only", "01")
     assert code == 0, err
     assert out.startswith("executed: 01_next_token_neurons; the notebooks are in ")
     assert "[1/1] 01_next_token_neurons: never executed; executing" in err
+    code, out, _ = call("run", "planted", "--dry-run")
+    first, *lines = out.splitlines()
+    assert code == 0
+    assert first.startswith("run planted: 2 of 3 chapters to execute; up to 4,000 documents a")
+    assert re.match(r"01_next_token_neurons +up to date \(last time \d+ s\)", lines[0])
+    assert [line.split(maxsplit=1)[1] for line in lines[1:]] == ["never executed"] * 2
     code, out, _ = call("status", "planted")
     assert code == 0
     assert "chapter  01_next_token_neurons           up to date" in out

@@ -1,75 +1,57 @@
-"""Documents: packing loses nothing, keys stay, what is cut is counted, errors say what to do."""
+"""Documents: keys stay, what is cut is counted, errors say what to do."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from lookups import corpus, packing
-from lookups.corpus import Prose
+from lookups import packing
 from lookups.documents import load_documents, load_prompts
 from lookups.errors import CorpusError
-from lookups.packing import pack, passages
+from lookups.grammar import BOS_ID, BOS_TEXT
+from lookups.packing import pack
 from lookups.runs import CorpusSpec
 from lookups.texts import Text, half_of
-from lookups.vocabulary import BOS_ID, save_tokenizer, train_tokenizer
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 SENTENCES = [f"The value number {n} is read from the table and kept for later." for n in range(400)]
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tokenizer")
-    save_tokenizer(train_tokenizer(SENTENCES, 300), folder, context=32)
-    return AutoTokenizer.from_pretrained(folder)
-
-
-@pytest.fixture
-def prose(monkeypatch, tmp_path):
-    """A corpus of forty made-up files in place of the harvest, in a data folder of its own."""
-    rows = [
-        {"number": n, "package": "p", "file": f"p/{n // 10}.py", "line": n, "text": text}
-        for n, text in enumerate(SENTENCES)
-    ]
-    table = pd.DataFrame(rows)
-    made = Prose(table, table.iloc[:20], "digest", {})
-    monkeypatch.setattr(corpus, "load_prose", lambda **_: made)
-    monkeypatch.setattr(corpus, "cache_folder", lambda **_: tmp_path / "data" / "prose" / "made")
-    return made
+def tokenizer():
+    """Byte-level pieces learnt from the sentences, as most models have them."""
+    learnt = Tokenizer(models.BPE())
+    learnt.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learnt.decoder = decoders.ByteLevel()
+    options = {"special_tokens": [BOS_TEXT], "show_progress": False}
+    options["initial_alphabet"] = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learnt.train_from_iterator(SENTENCES, trainers.BpeTrainer(vocab_size=300, **options))
+    named = {"bos_token": BOS_TEXT, "eos_token": BOS_TEXT}
+    return PreTrainedTokenizerFast(tokenizer_object=learnt, **named)
 
 
 def spec(name: object, **more) -> CorpusSpec:
     return CorpusSpec(name=str(name), **more)
 
 
-def test_the_tokenizer_round_trips_and_adds_no_bos(tokenizer):
-    text = "The value is kept.\nÄnd naïve → text, too."
-    ids = tokenizer(text)["input_ids"]
-    assert tokenizer.decode(ids) == text
-    assert BOS_ID not in ids
-    assert tokenizer.bos_token_id == tokenizer.eos_token_id == BOS_ID
-    assert train_tokenizer(SENTENCES, 300).get_vocab() == tokenizer.get_vocab()
+def written(folder: Path, kind: str) -> Path:
+    path = folder / f"mine{kind}"
+    if kind == ".txt":
+        path.write_text("\n\n\n".join(SENTENCES) + "\n\n")
+    elif kind == ".jsonl":
+        path.write_text("".join(json.dumps({"text": text, "n": 1}) + "\n" for text in SENTENCES))
+    else:
+        pd.DataFrame({"text": SENTENCES, "n": 1}).to_parquet(path)
+    return path
 
 
-def test_cutting_at_newlines_changes_no_id(tokenizer):
-    lines = ["Two lines,", "cut apart.", "(And a third.)"]
-    apart = [tokenizer(line)["input_ids"] for line in lines]
-    (newline,) = tokenizer("\n")["input_ids"]
-    joined = [*apart[0], newline, *apart[1], newline, *apart[2]]
-    assert tokenizer("\n".join(lines))["input_ids"] == joined
-
-
-@pytest.mark.parametrize("limit", [2, 3, 7, 20, 1000])
-def test_passages_lose_nothing(limit):
-    paragraphs = [(list(range(1, n + 1)), n) for n in (3, 1, 9, 2, 25, 4, 4, 1)]
-    found = list(passages(iter(paragraphs), [0], limit))
-    assert all(len(ids) <= limit for ids, _ in found)
-    ids = [i for passage, _ in found for i in passage if i]
-    assert ids == [i for paragraph, _ in paragraphs for i in paragraph]
+@pytest.fixture
+def mine(tmp_path) -> Path:
+    """A file of one's own with four hundred texts."""
+    return written(tmp_path, ".jsonl")
 
 
 def test_what_looks_like_a_special_token_is_read_as_it_is_written(tmp_path, tokenizer):
@@ -103,12 +85,6 @@ def test_a_word_that_the_tokenizer_does_not_know_is_refused(tmp_path):
         )
 
 
-def test_passages_end_at_paragraphs_where_they_can():
-    paragraphs = [([1, 1, 1], 10), ([2, 2], 20), ([3, 3, 3, 3], 30)]
-    assert list(passages(paragraphs, [0], 6)) == [([1, 1, 1, 0, 2, 2], 10), ([3, 3, 3, 3], 30)]
-    assert list(passages([([1] * 7, 5), ([2], 6)], [0], 5)) == [([1] * 5, 5), ([1, 1, 0, 2], 5)]
-
-
 def test_pack_cuts_counts_and_leaves_empty_documents_out():
     packed = pack([([1, 2, 3], "a", 1), ([], "b", 2), ([4], "c", 3)], 2)
     assert packed.ids.tolist() == [1, 2, 4]
@@ -116,81 +92,33 @@ def test_pack_cuts_counts_and_leaves_empty_documents_out():
     assert (packed.sources, packed.lines, packed.n_cut) == (["a", "c"], [1, 3], 1)
 
 
-def test_prose_documents_hold_the_whole_corpus(prose, tokenizer):
-    documents = load_documents(
-        spec("prose", documents=10_000, length=64), "train", tokenizer=tokenizer, context=256
-    )
-    assert documents.n_cut == 0
-    assert documents.length <= 64
-    lines = [line for n in range(len(documents)) for line in documents.text(n).split("\n")]
-    assert sorted(lines) == sorted(SENTENCES)
-    for n in range(len(documents)):
-        document = documents[n]
-        assert document.key == f"prose/train/{n}"
-        assert document.source == f"p/{document.line // 10}.py"
-        assert documents.text(n).startswith(SENTENCES[document.line])
-
-
-def test_keys_do_not_depend_on_how_many_are_asked_for(prose, tokenizer):
+def test_keys_do_not_depend_on_how_many_are_asked_for(mine, tokenizer):
     few, many = (
-        load_documents(spec("prose", documents=n), "train", tokenizer=tokenizer, context=128)
+        load_documents(spec(mine, documents=n), "train", tokenizer=tokenizer, context=128)
         for n in (5, 50)
     )
     assert len(few) == 5
     assert [few[n].ids.tolist() for n in range(5)] == [many[n].ids.tolist() for n in range(5)]
-    assert few.by_key("prose/train/3").source == many[3].source
+    assert few.by_key("mine/train/3").source == many[3].source
     assert few.digest != many.digest
 
 
-def test_documents_are_shuffled_over_files(prose, tokenizer):
-    documents = load_documents(spec("prose"), "train", tokenizer=tokenizer, context=64)
-    assert len({document.source for document in list(documents)[:20]}) > 10
-
-
-def test_tokens_are_cached_and_a_half_written_cache_is_made_again(prose, tokenizer, monkeypatch):
-    def load() -> str:
-        return load_documents(spec("prose"), "train", tokenizer=tokenizer, context=64).digest
-
-    first = load()
-    (cache,) = packing.prose_corpus.cache_folder().with_name("made-tokens").iterdir()
-    with monkeypatch.context() as patched:
-        patched.setattr(packing, "encoded", None)
-        assert load() == first
-    cache.write_bytes(cache.read_bytes()[:500])
-    assert load() == first
-    cache.unlink()
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            load()
-    assert not list(cache.parent.iterdir())
-
-
-def test_documents_are_never_longer_than_the_context(prose, tokenizer):
-    documents = load_documents(spec("prose", length=500), "test", tokenizer=tokenizer, context=32)
-    assert documents.length <= 31
-
-
-def test_documents_do_not_change(prose, tokenizer):
-    documents = load_documents(spec("prose"), "train", tokenizer=tokenizer, context=64)
+def test_documents_do_not_change(mine, tokenizer):
+    documents = load_documents(spec(mine), "train", tokenizer=tokenizer, context=64)
     with pytest.raises(ValueError, match="read-only"):
         documents[0].ids[0] = 1
-    assert documents[np.int64(1)].key == "prose/train/1"
-    assert documents[-1].key == f"prose/train/{len(documents) - 1}"
+    assert documents[np.int64(1)].key == "mine/train/1"
+    assert documents[-1].key == f"mine/train/{len(documents) - 1}"
     with pytest.raises(IndexError):
         documents[len(documents)]
 
 
-def test_an_unknown_key_says_why(prose, tokenizer):
-    documents = load_documents(spec("prose", documents=5), "train", tokenizer=tokenizer, context=64)
-    with pytest.raises(CorpusError, match="is not a key of prose/train"):
-        documents.by_key("prose/test/1")
+def test_an_unknown_key_says_why(mine, tokenizer):
+    documents = load_documents(spec(mine, documents=5), "train", tokenizer=tokenizer, context=64)
+    with pytest.raises(CorpusError, match="is not a key of mine/train"):
+        documents.by_key("mine/test/1")
     with pytest.raises(CorpusError, match="beyond the 5 documents"):
-        documents.by_key("prose/train/5")
+        documents.by_key("mine/train/5")
 
 
 def test_planted_documents(tokenizer):
@@ -200,17 +128,6 @@ def test_planted_documents(tokenizer):
     assert len(documents) == 20
     assert len({document.source for document in documents}) == 20
     assert BOS_ID not in documents[0].ids
-
-
-def written(folder: Path, kind: str) -> Path:
-    path = folder / f"mine{kind}"
-    if kind == ".txt":
-        path.write_text("\n\n\n".join(SENTENCES) + "\n\n")
-    elif kind == ".jsonl":
-        path.write_text("".join(json.dumps({"text": text, "n": 1}) + "\n" for text in SENTENCES))
-    else:
-        pd.DataFrame({"text": SENTENCES, "n": 1}).to_parquet(path)
-    return path
 
 
 @pytest.mark.parametrize("kind", [".txt", ".jsonl", ".parquet"])

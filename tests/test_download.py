@@ -365,7 +365,7 @@ def test_a_folder_of_ones_own_is_left_alone(world):
 
 
 def test_a_model_by_its_folder_needs_no_hub(world):
-    world.write(model={"name": str(tiny.folder("gpt2"))}, corpus={"name": "prose"})
+    world.write(model={"name": str(tiny.folder("gpt2"))}, corpus={"name": "planted"})
     world.hub.close()
     (plan,) = plan_run(world.run, patience=QUICK)
     assert (plan.parts, len(plan.notes)) == ((), 2)
@@ -508,7 +508,7 @@ def test_the_run_on_permuted_weights_is_fetched_and_bound_with_it(world):
 
 
 def test_arguments_that_say_nothing_are_refused(call):
-    for arguments in ((), ("embedded", "--model", "gpt2-small")):
+    for arguments in ((), ("smollm2", "--model", "gpt2-small")):
         assert call("download", *arguments)[::2] == (
             2,
             "lookups: name a RUN, or give --published; --model goes with --published\n",

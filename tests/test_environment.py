@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 LOCK = (PROJECT / "requirements.lock").read_text("utf-8").splitlines()
 PINS = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in LOCK}
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
-STYLED = [name for name in ("lib", "tests", "benchmarks", "notebooks") if (PROJECT / name).is_dir()]
+STYLED = ("lib", "tests", "tools", "benchmarks", "notebooks")
 
 
 def wanted() -> list[Requirement]:

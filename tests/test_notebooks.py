@@ -88,7 +88,7 @@ def test_one_parameters_cell_with_a_run(source):
     notebook = read_source(source)
     tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1
-    assert 'run: str = "embedded"' in tagged[0].source
+    assert 'run: str = "smollm2"' in tagged[0].source
     assert for_run(notebook, "planted", default=False)
 
 

@@ -21,7 +21,7 @@ FEW = {
     "prompts_per_neuron": 10, "spread_per_neuron": {"train": 1, "test": 1},
 }  # fmt: skip
 
-THROUGH_FOUR = ("gpt2-small", "pythia-160m", "smollm2-135m")
+THROUGH_FOUR = ("gpt2-small", "pythia-160m", "smollm2-base")
 NARROWER = {"gpt2-medium": 4, "gpt2-large": 2, "gpt2-xl": 2}
 """Width of a head where eight are too many for a test; rotary positions need them."""
 

@@ -15,6 +15,8 @@ from lookups.grammar import KINDS, OVERRIDING, TARGETS, TITLES, TOPICS, Grammar,
 from lookups.paths import EMBEDDED
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tools.train.planted import planted_recipe, slot_accuracy, train_planted
+
 GRAMMAR = Grammar()
 MEANING = {word: i for words in (TITLES, OVERRIDING) for i, word in enumerate(words)}
 MEANING |= {word: i for i, words in enumerate(TOPICS) for word in words}
@@ -138,7 +140,7 @@ def shipped(request):
 def test_shipped_models_do_what_their_record_says(shipped, documents):
     model, folder = shipped
     record = json.loads((folder / "training.json").read_text())
-    accuracy = planted.slot_accuracy(model, documents)
+    accuracy = slot_accuracy(model, documents)
     assert set(accuracy) == set(KINDS)
     for kind, share in accuracy.items():
         assert share >= 0.97
@@ -169,9 +171,9 @@ def test_shipped_models_change_their_word_with_the_cue(shipped):
 
 
 def test_a_planted_model_can_be_trained_and_shipped(tmp_path):
-    recipe = dataclasses.replace(planted.planted_recipe(5), steps=4, batch=8)
+    recipe = dataclasses.replace(planted_recipe(5), steps=4, batch=8)
     settings = {"recipe": recipe, "held_out": 40, "say": lambda line: None}
-    record = planted.train_planted(5, tmp_path / "out", **settings)
+    record = train_planted(5, tmp_path / "out", **settings)
     assert record["data"]["documents"] == 32
     assert [point["step"] for point in record["curve"]] == [0, 4]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")

@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from lookups.errors import PublishedError
 from lookups.paths import PROJECT
 from lookups.published import Published, read_published
@@ -495,8 +496,14 @@ def test_figures_that_cannot_belong_together_are_refused():
 # --- the chapter
 
 
-def execute(**given: str) -> tuple[dict[str, Any], str]:
-    """Run the chapter's code cells in one namespace; return it, and the Markdown they show."""
+def execute(folder: Path, published: Path | None = None) -> tuple[dict[str, Any], str]:
+    """Run the chapter's code cells in one namespace; return it, and the Markdown they show.
+
+    The run is `planted`, with the record that is given.
+    """
+    given = {"run": str(folder / "held.yml")}
+    named = {} if published is None else {"published": str(published)}
+    Path(given["run"]).write_text(yaml.safe_dump({"extends": "planted"} | named), "utf-8")
     names: dict[str, Any] = {"__name__": "chapter", "display": print}
     shown = []
     for cell in jupytext.read(CHAPTER).cells:
@@ -513,16 +520,16 @@ def execute(**given: str) -> tuple[dict[str, Any], str]:
     return names, "\n".join(shown)
 
 
-def test_the_chapter_without_a_folder_shows_what_the_paper_reports():
-    names, shown = execute(run="planted")
+def test_the_chapter_without_a_folder_shows_what_the_paper_reports(tmp_path):
+    names, shown = execute(tmp_path)
     assert names["record"] is None
     assert "executed without the folder" in shown
     assert "0.017" in shown
     assert "GPT-4's explanations" not in shown
 
 
-def test_the_chapter_reads_a_record(written):
-    names, shown = execute(run="planted", published=str(written))
+def test_the_chapter_reads_a_record(written, tmp_path):
+    names, shown = execute(tmp_path, written)
     assert "executed with the record of `gpt2-small`" in shown
     expected = scores_from_files(written)
     found = names["scores"].set_index(names["scores"].neuron + " " + names["scores"]["head"]).score
@@ -536,14 +543,14 @@ def test_the_chapter_reads_a_record(written):
 
 def test_the_chapter_says_when_a_record_has_no_answers(tmp_path):
     folder = write_record(tmp_path, planted_neurons(), reply=lambda *_: "")
-    _, shown = execute(run="planted", published=str(folder))
+    _, shown = execute(tmp_path, folder)
     assert "no score can be computed" in shown
 
 
 @needs_record
 @pytest.mark.slow
-def test_the_chapter_reads_the_record_of_the_authors():
-    names, shown = execute(run="planted", published=str(REAL))
+def test_the_chapter_reads_the_record_of_the_authors(tmp_path):
+    names, shown = execute(tmp_path, REAL)
     summaries = names["summaries"]
     assert summaries["left out"]["pairs"] == 194
     assert round(summaries["their one rate counts"]["mean"], 3) == 0.639

@@ -21,7 +21,7 @@ def with_server(tmp_path, monkeypatch):
 
 
 def test_the_default_explainers_need_no_network():
-    assert list(run_explainers(read_run("embedded"))) == ["contrast", "bag-of-words", "nearest"]
+    assert list(run_explainers(read_run("planted"))) == ["contrast", "bag-of-words", "nearest"]
 
 
 def test_a_run_with_a_language_model_asks_it_after_contrast(with_server):

@@ -167,7 +167,7 @@ def test_prompts_cannot_be_longer_than_their_documents(written, small):
 
 
 def test_the_run_to_be_held_against_is_an_id_or_a_file_beside(written):
-    assert read_run("embedded").permuted == "embedded-random"
+    assert read_run("smollm2").permuted == "smollm2-random"
     path = written(GOOD + "permuted: other.yml\n")
     assert read_run(path).permuted == str(path.parent / "other.yml")
 

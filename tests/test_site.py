@@ -128,7 +128,7 @@ def test_a_chapter_that_was_never_executed_is_not_rendered(tmp_path):
 
 
 def test_sites_of_runs_do_not_share_a_folder():
-    assert site_folder("embedded", default=True) == PROJECT / "_build" / "html"
+    assert site_folder("smollm2", default=True) == PROJECT / "_build" / "html"
     assert site_folder("planted", default=False) == PROJECT / "_build" / "planted" / "html"
 
 

@@ -109,7 +109,7 @@ def test_keys_name_a_corpus_in_one_word():
         "/srv/texts/": "texts",
         "/srv/texts.jsonl.gz": "texts",
         "mine.txt": "mine",
-        "prose": "prose",
+        "planted": "planted",
     }
     assert {name: key_name(name) for name in names} == names
 
@@ -131,7 +131,7 @@ def test_what_is_nowhere_says_where_to_look(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"name": "prose", "held_out": "a/b"}, "'prose' and 'planted' have a test split of their"),
+        ({"name": "planted", "held_out": "a/b"}, "'planted' has a test split of its own"),
         ({"name": "a/b", "held_out": "planted"}, "held_out goes with texts of one's own"),
         ({"name": "a/b", "held_out": "a/b"}, "held_out is 'a/b' as well; without the key half"),
     ],

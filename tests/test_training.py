@@ -4,28 +4,24 @@ Everything runs on the CPU in float32, where equal means equal to the last bit.
 """
 
 import dataclasses
-import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from lookups import training
-from lookups.errors import CorpusError, ModelError
-from lookups.following import (
+from lookups.errors import ModelError
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from tools.train.following import (
     measure_following,
     strongest_next_tokens,
     unembedding_of,
     wordlike,
     written_by,
 )
-from lookups.muon import orthogonalised
-from lookups.recipe import Recipe, new_model, new_optimizer, stream_batches
-from lookups.shipping import ship
-from lookups.streams import files_of, stream_of
-from lookups.trainer import Trained, mean_loss, train
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from tools.train.planted import planted_tokenizer
+from tools.train.recipe import Recipe, new_model, new_optimizer
+from tools.train.shipping import ship
+from tools.train.trainer import Trained, train
 
 TINY = Recipe(
     n_layer=1,
@@ -37,7 +33,6 @@ TINY = Recipe(
     batch=4,
     steps=40,
     warmup=5,
-    bf16=False,
 )
 
 
@@ -45,9 +40,10 @@ def silent(line):
     """Keep the trainer's progress out of the tests' output."""
 
 
-def periodic_stream(length=400):
-    """Text that can be learnt: each id calls for the next."""
-    return torch.arange(length) % 19 + 1
+def counting(step):
+    """Sequences that can be learnt: each id calls for the next."""
+    first = torch.arange(step * 4, step * 4 + 4)[:, None] * 7 + torch.arange(8)
+    return torch.nn.functional.pad(first % 19 + 1, (1, 0))
 
 
 def unmeasured(model):
@@ -67,33 +63,6 @@ def killed_at(step, batches):
     return batch
 
 
-def test_every_window_comes_once_an_epoch_and_follows_a_bos():
-    stream = torch.arange(1, 20 * 8 + 8)
-    recipe = dataclasses.replace(TINY, batch=7)
-    batches = stream_batches(stream, recipe)
-    windows = (len(stream) - 8) // 8
-    rows = torch.cat([batches(step) for step in range(2 * windows)])
-    assert (rows[:, 0] == 0).all()
-    assert (rows[:, 1:].diff(dim=1) == 1).all()
-    for epoch in rows[: 2 * windows].split(windows):
-        begins = sorted(epoch[:, 1].tolist())
-        assert np.unique(np.diff(begins)).tolist() == [8]
-    first, second = (rows[k * windows : (k + 1) * windows, 1].tolist() for k in (0, 1))
-    assert first != second
-
-
-def test_a_step_sees_the_same_whenever_it_is_asked():
-    batches, again = (stream_batches(periodic_stream(), TINY) for _ in range(2))
-    late = again(30)
-    assert torch.equal(batches(3), again(3))
-    assert torch.equal(batches(30), late)
-
-
-def test_a_stream_shorter_than_a_window_is_refused():
-    with pytest.raises(CorpusError, match="too short for a context of 8"):
-        stream_batches(torch.arange(9), TINY)
-
-
 def test_the_rate_warms_up_stays_and_decays():
     recipe = Recipe(steps=100, warmup=10, lr=1.0, decay_share=0.5, final_share=0.1)
     rates = [recipe.rate(step) for step in range(100)]
@@ -111,59 +80,33 @@ def test_only_matrices_decay():
     assert names == {f"transformer.h.0.{part}.weight" for part in parts} | {"lm_head.weight"}
 
 
-@pytest.mark.parametrize("shape", [(24, 8), (8, 24), (16, 16)])
-def test_muon_steps_along_the_nearest_orthogonal_matrix(shape):
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    step = orthogonalised(matrix)
-    assert torch.nn.functional.cosine_similarity(step.flatten(), (u @ v).flatten(), dim=0) > 0.97
-    assert torch.linalg.svdvals(step).max() < 1.3
-
-
-def test_muon_turns_the_blocks_matrices_and_nothing_else():
-    recipe = dataclasses.replace(TINY, optimizer="muon")
-    model = new_model(recipe)
-    turned, rest = new_optimizer(model, recipe).param_groups
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    parts = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-    blocks = {f"transformer.h.0.{part}.weight" for part in parts}
-    assert {names[id(weight)] for weight in turned["params"]} == blocks
-    assert {names[id(weight)] for weight in rest["params"]} == set(names.values()) - blocks
-    assert rest["weight_decay"] == 0.0
-
-
 def test_the_loss_falls(tmp_path):
     recipe = dataclasses.replace(TINY, lr=1e-2)
-    batches = stream_batches(periodic_stream(), recipe)
-    trained = train(recipe, batches, unmeasured, tmp_path, data="p", measure_every=10, say=silent)
+    trained = train(recipe, counting, unmeasured, tmp_path, data="p", measure_every=10, say=silent)
     losses = [point["train_loss"] for point in trained.curve]
     assert losses[0] is None
     assert losses[-1] < 0.5 * losses[1]
     assert [point["tokens"] for point in trained.curve] == [0, 320, 640, 960, 1280]
 
 
-@pytest.mark.parametrize(("dropout", "optimizer"), [(0.0, "adamw"), (0.2, "adamw"), (0.0, "muon")])
-def test_a_killed_run_ends_like_an_unbroken_one(tmp_path, dropout, optimizer):
-    recipe = dataclasses.replace(TINY, dropout=dropout, optimizer=optimizer)
-    batches = stream_batches(periodic_stream(), recipe)
+def test_a_killed_run_ends_like_an_unbroken_one(tmp_path):
     settings = {"data": "p", "measure_every": 10, "save_every": 7, "say": silent}
-    whole = train(recipe, batches, unmeasured, tmp_path / "whole", **settings)
+    whole = train(TINY, counting, unmeasured, tmp_path / "whole", **settings)
     for step in (3, 18, 33):
         with pytest.raises(Killed):
-            train(recipe, killed_at(step, batches), unmeasured, tmp_path / "broken", **settings)
+            train(TINY, killed_at(step, counting), unmeasured, tmp_path / "broken", **settings)
     (tmp_path / "broken/checkpoint.safetensors.partial").write_bytes(b"half a file")
-    resumed = train(recipe, batches, unmeasured, tmp_path / "broken", **settings)
+    resumed = train(TINY, counting, unmeasured, tmp_path / "broken", **settings)
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b)
     assert whole.curve == resumed.curve
 
 
 def test_a_checkpoint_of_another_recipe_or_text_is_refused(tmp_path):
-    batches = stream_batches(periodic_stream(), TINY)
-    train(TINY, batches, unmeasured, tmp_path, data="p", say=silent)
+    train(TINY, counting, unmeasured, tmp_path, data="p", say=silent)
     for recipe, data in ((dataclasses.replace(TINY, lr=1.0), "p"), (TINY, "q")):
         with pytest.raises(ModelError, match="another recipe or other data: choose another folder"):
-            train(recipe, batches, unmeasured, tmp_path, data=data, say=silent)
+            train(recipe, counting, unmeasured, tmp_path, data=data, say=silent)
 
 
 def model_with_a_planted_neuron():
@@ -293,101 +236,17 @@ def test_congruence_is_what_a_neuron_does_to_the_logits(random_model):
     assert torch.allclose(written, moved, atol=1e-5)
 
 
-def bare_tokenizer(folder):
-    """A byte-level tokenizer with a BOS as id 0, as the corpus has it."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    text = "the neuron fires when the head reads the word before the last word of the text"
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    settings = {"special_tokens": ["<|bos|>"], "initial_alphabet": alphabet}
-    learner = trainers.BpeTrainer(vocab_size=280, show_progress=False, **settings)
-    tokenizer.train_from_iterator([text], learner)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return [0, *tokenizer.encode(text).ids]
-
-
-@pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    ids = bare_tokenizer(folder)
-    for name, times in (("train", 40), ("test", 20)):
-        np.save(folder / f"{name}.npy", np.array(ids * times, dtype=np.uint16))
-    return folder
-
-
-def test_streams_open_every_file_with_a_bos(data):
-    tokenizer = Tokenizer.from_file(str(data / "tokenizer.json"))
-    table = pd.DataFrame({"file": ["b", "b", "a"], "text": ["the head", "the word", "the text"]})
-    stream = stream_of(files_of(table), tokenizer)
-    files = [tokenizer.encode(text).ids for text in ("the head\nthe word", "the text")]
-    assert stream.tolist() == [0, *files[0], 0, *files[1]]
-    assert stream.dtype == np.uint16
-
-
-def small_options():
-    shape = "--n-layer 1 --n-head 2 --d-model 16 --d-mlp 32 --context 16 --batch 4 --no-bf16"
-    course = "--steps 6 --measure-every 3 --device cpu --source abc"
-    return f"{shape} {course}".split()
-
-
-def test_the_command_leaves_a_folder_that_loads(data, tmp_path, capsys):
-    out = tmp_path / "english"
-    training.main(["--data", str(data), "--out", str(out), *small_options()])
-    assert capsys.readouterr().out == ""  # progress is for standard error
-    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(out)
-    assert tokenizer.bos_token_id == 0
-    assert tokenizer(" the word")["input_ids"][0] != 0
-    assert model.config.vocab_size == len(tokenizer)
-    record = json.loads((out / "training.json").read_text())
-    assert record["recipe"]["vocabulary"] == len(tokenizer)
-    assert record["data"]["corpus"] == "abc"
-    assert [point["step"] for point in record["curve"]] == [0, 3, 6]
-    assert {"val_loss", "bits_per_byte", "followed", "distinct_tokens"} <= set(record["curve"][-1])
-    assert abs(record["rounding_cost"]) < 1e-3
-    stream = np.load(data / "train.npy")
-    counts = json.loads((out / "token_counts.json").read_text())
-    assert counts == np.bincount(stream, minlength=len(tokenizer)).tolist()
-    for file in out.iterdir():
-        assert str(tmp_path).encode() not in file.read_bytes()
-    assert not list(tmp_path.glob("*.partial"))
-
-
-def test_bits_a_byte_are_the_loss_over_the_texts_length(data):
-    corpus = training.read_corpus(data)
-    recipe = dataclasses.replace(TINY, context=16, vocabulary=len(corpus.texts))
-    counts = torch.bincount(corpus.train.long(), minlength=len(corpus.texts))
-    text_bytes = corpus.test_bytes
-    held = training.held_out(corpus.test, corpus.texts, counts, recipe, text_bytes=text_bytes)
-    text = "the neuron fires when the head reads the word before the last word of the text"
-    assert text_bytes == 20 * len(text)
-    model = new_model(recipe)
-    point = training.measure_english(held, bf16=False)(model)
-    nats = mean_loss(model, held.windows) * len(corpus.test)
-    assert point["bits_per_byte"] == pytest.approx(nats / np.log(2) / text_bytes, rel=1e-3)
-
-
-def test_a_missing_or_foreign_stream_is_named(data):
-    np.save(data / "test.npy", np.array([0, 60000], dtype=np.uint16))
-    with pytest.raises(CorpusError, match=r"test\.npy is empty or was not made with this"):
-        training.read_corpus(data)
-    (data / "train.npy").unlink()
-    with pytest.raises(CorpusError, match=r"train\.npy is missing: harvest"):
-        training.read_corpus(data)
-
-
-def test_a_model_that_half_precision_would_spoil_is_not_shipped(data, tmp_path):
-    model = new_model(dataclasses.replace(TINY, vocabulary=280)).eval()
+def test_a_model_that_half_precision_would_spoil_is_not_shipped(tmp_path):
+    planted_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    model = new_model(dataclasses.replace(TINY, vocabulary=77)).eval()
     with torch.no_grad():
         model.transformer.h[0].mlp.c_fc.weight.mul_(1e9)
     trained = Trained(model, [], 0.0, "CPU")
-    windows = torch.randint(1, 280, (4, 9))
+    windows = torch.randint(1, 77, (4, 9))
     with pytest.raises(ModelError, match="Rounding the weights to half precision costs"):
         ship(
             trained,
-            data / "tokenizer.json",
+            tmp_path / "tokenizer.json",
             tmp_path / "out",
             counts=[],
             record={},

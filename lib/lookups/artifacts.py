@@ -161,6 +161,8 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
     for key in ("prompts", "verdicts"):
         if content.get(key) is not None:
             content[key] = contents_digest(getattr(settings, key))
+    if content.get("published") is not None:
+        content["published"] = contents_digest(settings.published, "*.json", "*.jsonl")
     return content
 
 

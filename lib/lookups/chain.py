@@ -2,17 +2,15 @@
 
 Beside each executed copy, `artifacts/<run>/notebooks/NN_name.ipynb`, lies NN_name.json: the basis
 it was made on (see `lookups.basis`), the digests of the stages it left, and how long it took. The
-default run's copies are also the committed `notebooks/*.ipynb`. What `lookups verify` had a chapter
-read besides its run stands there, too, and is read again whenever the chapter is executed again.
+default run's copies are also the committed `notebooks/*.ipynb`.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
@@ -28,11 +26,9 @@ from lookups.pairs import (
     read_notebook,
     read_source,
     with_outputs_of,
-    with_parameters,
     write_if_new,
     write_whole,
 )
-from lookups.remembered import folders_of, gone, read_otherwise, remembered
 from lookups.runs import DEFAULT_RUN, RUNS, Run, read_run
 from lookups.stages import CHAPTERS, SCORED
 
@@ -46,8 +42,6 @@ class Chapter(NamedTuple):
     needs: Needs
     executed: Path
     """Where its executed copy lies, or would lie."""
-    parameters: Mapping[str, str] = MappingProxyType({})
-    """Lines of its parameters cell besides `run` that `lookups verify` set, here or earlier."""
 
     @property
     def record(self) -> Path:
@@ -80,16 +74,8 @@ class Chain(NamedTuple):
         return self.folder / "notebooks"
 
 
-def chain_of(
-    run: str | Path,
-    *,
-    sources: Path = NOTEBOOKS,
-    parameters: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
-) -> Chain:
+def chain_of(run: str | Path, *, sources: Path = NOTEBOOKS) -> Chain:
     """Read a run and the chapters that exist, as that run sees them.
-
-    `parameters` sets lines of some chapters' parameters cells; the others keep what they were
-    executed with the last time.
 
     Raises:
         RunError: the run is unknown or wrong, or calls itself like the default run.
@@ -106,7 +92,7 @@ def chain_of(
         )
     run_id = settings.id if shipped else path.resolve().as_posix()
     chapters = [
-        _chapter(settings, run_id, sources / f"{name}.py", parameters.get(name))
+        _chapter(settings, run_id, sources / f"{name}.py")
         for name in CHAPTERS
         if (sources / f"{name}.py").is_file()
     ]
@@ -115,21 +101,14 @@ def chain_of(
     return Chain(settings, settings.is_default, tuple(chapters), sources)
 
 
-def _chapter(
-    settings: Run, run_id: str, source: Path, parameters: Mapping[str, str] | None
-) -> Chapter:
-    """One chapter as a run sees it; without parameters given, with those of the last time."""
+def _chapter(settings: Run, run_id: str, source: Path) -> Chapter:
     executed = settings.folder("artifacts") / settings.id / "notebooks" / f"{source.stem}.ipynb"
     notebook = read_source(source)
     try:
         notebook = for_run(notebook, run_id, default=settings.is_default)
-        if parameters is None:
-            parameters = remembered(_read_json(executed.with_suffix(".json")), notebook)
-        notebook = with_parameters(notebook, parameters)
     except LookupsError as error:
         raise LookupsError(f"{source.stem}: {error}") from None
-    needs = needs_of(source.stem, notebook)
-    return Chapter(source.stem, notebook, needs, executed, parameters)
+    return Chapter(source.stem, notebook, needs_of(source.stem, notebook), executed)
 
 
 def why_stale(settings: Run, chapter: Chapter) -> str | None:
@@ -139,8 +118,6 @@ def why_stale(settings: Run, chapter: Chapter) -> str | None:
         return "never executed"
     if record.get("notebook") != _file_digest(chapter.executed):
         return "its executed copy was changed by another hand"
-    if (reason := read_otherwise(chapter.parameters, record)) is not None:
-        return reason
     try:
         reason = difference(record, basis_of(settings, chapter.needs))
         if reason is None and record.get("makes") != made_by(settings, chapter.needs):
@@ -182,9 +159,6 @@ def run_chapters(
                 _refresh(chain, chapter)
                 say(f"{where}: up to date")
                 continue
-            if folder := gone(chapter.parameters):
-                say(f"{where}: {folder} is gone, so what `lookups verify` found is given up")
-                chapter = _as_written(chapter)
             say(f"{where}: {reason}; executing{_last_time(chapter)}")
             seconds = _execute(chain, chapter)
             executed.append(chapter.name)
@@ -221,6 +195,22 @@ def run_permuted(
         return [f"{other}/{name}" for name in run_chapters(against, only=names, say=say)]
 
 
+def outlook(chain: Chain) -> list[str]:
+    """Say, a line a chapter, what would be executed and why, and how long it took the last time."""
+    corpus = chain.settings.corpus
+    lines = [_forecast(chain, chain.chapters, again=False)]
+    if chain.settings.prompts is None:
+        lines[0] += f"; up to {corpus.documents:,} documents a split of {corpus.length} tokens"
+    if chain.settings.permuted is not None:
+        against = chain_of(chain.settings.permuted, sources=chain.sources)
+        scored = [one for one in against.chapters if one.name in SCORED]
+        lines.append(f"before it, where chapters need it: {_forecast(against, scored, False)}")
+    for chapter in chain.chapters:
+        reason = why_stale(chain.settings, chapter) or "up to date"
+        lines.append(f"{chapter.name:30}  {reason}{_last_time(chapter)}")
+    return lines
+
+
 def clean(settings: Run) -> list[Path]:
     """Remove a run's stages, executed notebooks and book; return the folders removed."""
     from lookups.site import site_folder
@@ -251,20 +241,9 @@ def _execute(chain: Chain, chapter: Chapter) -> float:
         "notebook": hashlib.sha256(text.encode()).hexdigest(),
         "seconds": round(done.seconds, 1),
     }
-    if chapter.parameters:
-        read = dict(chapter.parameters)
-        record |= {"parameters": read, "folders": folders_of(read)}
     write_whole(chapter.record, json.dumps(record, indent=1) + "\n")
     _publish(chain, chapter, text)
     return done.seconds
-
-
-def _as_written(chapter: Chapter) -> Chapter:
-    """A chapter with the parameters of `lookups verify` empty, as they are in its source."""
-    notebook = with_parameters(chapter.notebook, dict.fromkeys(chapter.parameters, ""))
-    return chapter._replace(
-        notebook=notebook, needs=needs_of(chapter.name, notebook), parameters=MappingProxyType({})
-    )
 
 
 def _refresh(chain: Chain, chapter: Chapter) -> None:
@@ -311,12 +290,8 @@ def _last_time(chapter: Chapter) -> str:
 
 
 def _read_record(chapter: Chapter) -> dict[str, Any] | None:
-    return _read_json(chapter.record)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(chapter.record.read_text("utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -5,8 +5,6 @@ Nothing heavy is imported before a command needs it, so that `lookups --help` an
 
 import sys
 from collections.abc import Callable
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +20,7 @@ app = typer.Typer(
     help="""Context look-ups in a language model: which neurons write one token, which texts fire
     them, and which attention heads bring them the news.
 
-    A RUN is the id of a file in notebooks/runs/ (embedded, planted) or a path to a .yml file of
+    A RUN is the id of a file in notebooks/runs/ (smollm2, planted) or a path to a .yml file of
     your own. A run's tables and executed notebooks lie in artifacts/RUN/, its book in _build/.
 
     A first session:
@@ -45,13 +43,6 @@ RunArgument = Annotated[
 ]
 
 
-class Embedded(StrEnum):
-    """What can be trained here."""
-
-    embedded = "embedded"
-    planted = "planted"
-
-
 def note(line: str) -> None:
     """Print a line of progress to stderr."""
     typer.echo(line, err=True)
@@ -69,25 +60,23 @@ def run(
         bool, typer.Option("--yes", help="Send the requests to the run's language model.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Execute nothing; tell what each chapter would cost.")
+        bool, typer.Option("--dry-run", help="Execute nothing; tell what would be, and why.")
     ] = False,
 ) -> None:
     """Execute a run's chapters in order; what is up to date is left as it is.
 
-    Stops at the first chapter that fails and keeps all before it. The default run, embedded, also
+    Stops at the first chapter that fails and keeps all before it. The default run, smollm2, also
     renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
     would send and what that may cost, and sends it only with --yes. With --dry-run nothing is
-    executed: some ten seconds' reading tells documents, tokens, memory and time of each chapter.
+    executed: each chapter is listed with the reason to execute it and its time when it last was.
     """
     import os
 
-    from lookups.chain import chain_of, run_chapters
+    from lookups.chain import chain_of, outlook, run_chapters
 
     chain = chain_of(run)
     if dry_run:
-        from lookups.costs import forecast, lines_of
-
-        typer.echo("\n".join(lines_of(forecast(chain, say=note))))
+        typer.echo("\n".join(outlook(chain)))
         return
     if yes:
         from lookups.run_explainers import CONSENT
@@ -99,31 +88,6 @@ def run(
         raise LookupsError(
             "stopped; finished chapters are kept, and the same command goes on from there"
         ) from None
-    what = ", ".join(executed) or "nothing, all was up to date"
-    typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
-
-
-@app.command(short_help="Hold a run against the authors' released record.")
-def verify(
-    run: RunArgument,
-    published: Annotated[
-        Path,
-        typer.Option(help="The authors' folder: one model's, or one that holds several models'."),
-    ],
-    model: Annotated[
-        str, typer.Option(help="The record's name of the run's model, such as gpt2-small.")
-    ] = "",
-) -> None:
-    """Execute the chapters that hold a run against the record that the paper's authors released.
-
-    The stages of chapters 1 to 4 must be there: `lookups run RUN` makes them. What the chapters
-    find is part of the run's book, and the folder is remembered: `lookups run RUN` leaves the
-    chapters as they are until something they stand on changes, then reads the folder again, and
-    says so if it is gone. --model is needed where the run names a folder in place of a model's id.
-    """
-    from lookups.verifying import verify as hold_against
-
-    chain, executed = hold_against(run, published, model=model, say=note)
     what = ", ".join(executed) or "nothing, all was up to date"
     typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
 
@@ -228,45 +192,6 @@ def download(
         ) from None
     fetched = any(plan.parts for plan in plans)
     typer.echo("all of it is here and verified" if fetched else "nothing need be fetched")
-
-
-@app.command(short_help="Train the models that ship with the project.")
-def train(
-    what: Annotated[Embedded, typer.Argument(help="Which of the models that ship.")],
-    seed: Annotated[
-        int | None, typer.Option(help="Only this seed (planted: 0, 1 and 2 ship).", min=0)
-    ] = None,
-    world: Annotated[
-        str | None,
-        typer.Option(help="A harder one: two-words, distractors, crowded or 16-heads."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="A folder to write to, in place of the shipped model's.")
-    ] = None,
-) -> None:
-    """Train the models that ship with the project again; resumes after a kill.
-
-    `planted` takes some two minutes a seed on a CPU, `embedded` an hour on two cores; a GPU is
-    used for it when there is one.
-    """
-    if world is not None:
-        if what is not Embedded.planted or seed is not None:
-            raise RunError("--world names one planted model; leave out --seed, and train planted")
-        from lookups.worlds import train_world
-
-        train_world(world, out, say=note)
-    elif what is Embedded.planted:
-        from lookups.planted import train_planted
-
-        seeds = (0, 1, 2) if seed is None else (seed,)
-        if out is not None and len(seeds) > 1:
-            raise RunError("--out holds one model; say which with --seed")
-        for one in seeds:
-            train_planted(one, out, say=note)
-    else:
-        from lookups.training import train_embedded
-
-        train_embedded(out, say=note, **({} if seed is None else {"seed": seed}))
 
 
 @app.command(short_help="Remove a run's tables, notebooks and book.")

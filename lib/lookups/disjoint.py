@@ -3,7 +3,7 @@
 Two texts are the same where they differ in white space alone. Of every train text only a digest of
 16 bytes is held; test texts are read one after another, and those that the train split holds are
 left out and counted. Near-copies are not looked for, nor are texts that begin alike and go on
-apart. `prose` and `planted` keep their splits apart by how they are made.
+apart. `planted` keeps its splits apart by how they are made.
 """
 
 import hashlib

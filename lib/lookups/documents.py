@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 import numpy as np
 from jaxtyping import Int32
 
-from lookups.corpus import Split
 from lookups.errors import CorpusError
 from lookups.packed_texts import packed_texts
-from lookups.packing import Tokenizer, pack, prose_passages, tokenized
+from lookups.packing import Tokenizer, pack, tokenized
 from lookups.runs import CorpusSpec, Run
+from lookups.texts import Half as Split
 from lookups.texts import Text, key_name, part_of
 from lookups.token_files import Packed, pieces
 
@@ -38,7 +38,7 @@ class Document(NamedTuple):
     key: str
     ids: Int32[np.ndarray, " pos"]
     source: str
-    """Package and file for the prose corpus; whatever stands for a file elsewhere."""
+    """What it was cut from: a file, or whatever stands for one."""
     line: int
 
 
@@ -158,19 +158,11 @@ def load_documents(
     """
     limit = min(corpus.length, context - 1)
     named, _ = part_of(corpus, split)
-    if named == "prose":
-        packed = _first(prose_passages(split, tokenizer, limit, corpus.folder), corpus.documents)
-    elif named == "planted":
+    if named == "planted":
         from lookups.planted import planted_documents
 
         found = planted_documents(split, corpus.documents)
         sources = (f"planted/{split}/{number}" for number in range(len(found)))
-        packed = pack(((ids, source, 0) for ids, source in zip(found, sources, strict=True)), limit)
-    elif named.startswith("planted-"):
-        from lookups.worlds import world_documents
-
-        found = world_documents(named.removeprefix("planted-"), split, corpus.documents)
-        sources = (f"{named}/{split}/{number}" for number in range(len(found)))
         packed = pack(((ids, source, 0) for ids, source in zip(found, sources, strict=True)), limit)
     else:
         packed = packed_texts(corpus, split, tokenizer, limit)
@@ -207,9 +199,3 @@ def load_prompts(
 def _all_shared(packed: Packed) -> str:
     """Say why nothing is left, where that is why."""
     return f" (all {packed.n_shared} stand in the train split)" if packed.n_shared else ""
-
-
-def _first(packed: Packed, n: int) -> Packed:
-    stops = packed.stops[:n]
-    ids = packed.ids[: int(stops[-1]) if len(stops) else 0]
-    return Packed(ids, stops, packed.sources[:n], packed.lines[:n], packed.n_cut)

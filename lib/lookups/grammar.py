@@ -20,7 +20,9 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from lookups.vocabulary import BOS_TEXT
+BOS_TEXT = "<|bos|>"
+BOS_ID = 0
+"""The id that opens every sequence of the models trained on this language."""
 
 Kind = Literal["topic", "filler", "title"]
 KINDS: tuple[Kind, ...] = ("topic", "filler", "title")

@@ -11,7 +11,7 @@ from lookups import paths
 from lookups.errors import RunError
 from lookups.plans import Kind
 from lookups.run_lock import Lock, Locked, read_record
-from lookups.runs import Run
+from lookups.runs import Run, is_made
 from lookups.text_files import kind_of
 
 
@@ -66,7 +66,7 @@ def why_not_fetched(need: Need) -> str | None:
         DownloadError: a folder's record of what was downloaded into it cannot be read.
     """
     kind, name = need.kind, need.name
-    if kind == "corpus" and name in ("prose", "planted"):
+    if kind == "corpus" and is_made(name):
         return f"the corpus {name} is made here"
     if kind == "model" and (paths.EMBEDDED / name).is_dir():
         return f"the model {name} ships with the project"

@@ -4,7 +4,7 @@ Texts pass through one after another: those of the test split that the train spl
 out (`lookups.disjoint`), ids are made a lot at a time (`lookups.packing`), and what is too much to
 hold goes into files in the data folder's `tokens` (`lookups.token_files`). The folder's name says
 what went in, so that a changed text, tokenizer or setting makes new ones. They may be deleted at
-any time. `prose` and `planted` have ways of their own.
+any time. `planted` has a way of its own.
 """
 
 import hashlib

@@ -1,31 +1,18 @@
-"""Token ids of texts, packed into columns; and the passages that the prose corpus is cut into
-(chapter 0).
+"""Token ids of texts, packed into columns (chapter 0).
 
 Texts are read, turned into ids, cut and handed on a lot at a time: a corpus of any size passes
 through, and only what `lookups.token_files` keeps of it stays. What looks like a special token
 within a text (`<|endoftext|>`) is read as the characters it is written with.
-
-A passage is a run of consecutive paragraphs of one file, joined by newlines and filled up to a
-limit of tokens at paragraph boundaries. The passages of a split are shuffled once, with a fixed
-seed, and kept beside the corpus, since they take seconds to make.
 """
 
-import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from lookups import corpus as prose_corpus
 from lookups.errors import CorpusError
 from lookups.texts import Text
 from lookups.token_files import Packed, Row, Tally, in_memory
-
-SHUFFLE_SEED = 0
-"""Of the order of the prose corpus's passages."""
 
 Tokenizer = Any
 """A Hugging Face tokenizer, as `lookups.model.Model` carries it."""
@@ -107,88 +94,3 @@ def rows_of(
     for place, (number, (ids, source, line)) in enumerate(full):
         tally.n_cut += len(ids) > limit
         yield Row(np.asarray(ids[:limit], np.int32), source, line, number if gaps else place)
-
-
-def passages(
-    paragraphs: Iterable[tuple[Sequence[int], int]], newline: Sequence[int], limit: int
-) -> Iterator[tuple[list[int], int]]:
-    """Yield passages (ids, first line) of consecutive paragraphs of one file, at most `limit` ids.
-
-    Paragraphs of a passage are joined by `newline`; only one that is longer than `limit` is cut,
-    and its pieces follow each other, so that nothing is lost.
-    """
-    passage: list[int] = []
-    begins = 0
-    for ids, line in paragraphs:
-        if passage and len(passage) + len(newline) + len(ids) > limit:
-            yield passage, begins
-            passage = []
-        if passage:
-            passage += [*newline, *ids]
-            continue
-        begins = line
-        passage = list(ids)
-        while len(passage) > limit:
-            yield passage[:limit], begins
-            passage = passage[limit:]
-    if passage:
-        yield passage, begins
-
-
-def prose_passages(
-    split: prose_corpus.Split, tokenizer: Tokenizer, limit: int, data: Path | None
-) -> Packed:
-    """Return all passages of a split, shuffled, from their cache where that is whole."""
-    recipe = f"{learned_by(tokenizer)}{limit}{SHUFFLE_SEED}{prose_corpus.RULES}"
-    folder = prose_corpus.cache_folder(data=data)
-    name = f"{hashlib.sha256(recipe.encode()).hexdigest()[:16]}-{split}.npz"
-    cache = folder.with_name(f"{folder.name}-tokens") / name
-    if (cached := _read(cache)) is None:
-        cached = _make_passages(split, tokenizer, limit, data)
-        _write(cached, cache)
-    return cached
-
-
-def _make_passages(
-    split: prose_corpus.Split, tokenizer: Tokenizer, limit: int, data: Path | None
-) -> Packed:
-    table = getattr(prose_corpus.load_prose(data=data), split)
-    texts = table.text.tolist()
-    ids_of = encoded(tokenizer, texts)
-    (newline,) = encoded(tokenizer, ["\n"])
-    found = [
-        (ids, file, line)
-        for file, rows in table.groupby("file", sort=False)
-        for ids, line in passages(
-            ((ids_of[row], line) for row, line in zip(rows.index, rows.line, strict=True)),
-            newline,
-            limit,
-        )
-    ]
-    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(found))
-    return pack((found[row] for row in order), limit)
-
-
-def _read(cache: Path) -> Packed | None:
-    try:
-        with np.load(cache, allow_pickle=False) as kept:
-            sources, lines = kept["sources"].tolist(), kept["lines"].tolist()
-            return Packed(kept["ids"], kept["stops"], sources, lines)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
-
-
-def _write(packed: Packed, cache: Path) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    scratch = cache.with_name(f".{cache.stem}.{os.getpid()}.npz")
-    try:
-        np.savez(
-            scratch,
-            ids=packed.ids,
-            stops=packed.stops,
-            sources=np.array(packed.sources),
-            lines=np.array(packed.lines),
-        )
-        os.replace(scratch, cache)
-    finally:
-        scratch.unlink(missing_ok=True)

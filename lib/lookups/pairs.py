@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def read_notebook(path: Path) -> NotebookNode:
         return nbformat.read(path, as_version=4)
     except FileNotFoundError:
         raise LookupsError(
-            f"{path.name} is missing; make it with: lookups run embedded (or: lookups pair)"
+            f"{path.name} is missing; make it with: lookups run smollm2 (or: lookups pair)"
         ) from None
     except Exception as error:
         raise LookupsError(f"{path} is not a notebook ({error}); delete it and run again") from None
@@ -83,24 +82,6 @@ def for_run(notebook: NotebookNode, run: str, *, default: bool) -> NotebookNode:
     else:
         raise LookupsError('a chapter needs a cell tagged "parameters" with a line run: str = "…"')
     return cleaned(nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata))
-
-
-def with_parameters(notebook: NotebookNode, values: Mapping[str, str]) -> NotebookNode:
-    """Return a chapter with lines `name: str = …` of its parameters cell set to other values.
-
-    Raises:
-        LookupsError: it has no such line.
-    """
-    made = cleaned(notebook)
-    for name, value in values.items():
-        if not any(_set_line(cell, name, value) for cell in made.cells):
-            raise LookupsError(f'its parameters cell has no line {name}: str = "…"')
-    return cleaned(made)
-
-
-def has_parameter(notebook: NotebookNode, name: str) -> bool:
-    """Tell whether a chapter's parameters cell has a line `name: str = …`."""
-    return any(_parameter_line(name).search(c.source) for c in notebook.cells if _parameters(c))
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:

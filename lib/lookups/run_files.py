@@ -67,7 +67,7 @@ def _yaml_of(path: Path) -> dict[Any, Any]:
         where = str(error).splitlines()[-1].strip()
         raise RunError(f"{path.name} is not valid YAML ({where}); mend that line") from None
     if not isinstance(content, dict):
-        raise RunError(f"{path.name} holds no settings; start from a copy of embedded.yml")
+        raise RunError(f"{path.name} holds no settings; start from a copy of smollm2.yml")
     return content
 
 
@@ -97,7 +97,7 @@ def _anchored(content: dict[Any, Any], folder: Path) -> dict[Any, Any]:
                           for k, v in value.items()}  # fmt: skip
         elif key == "paths" and isinstance(value, dict):
             found[key] = {k: anchored(v, isinstance(v, str)) for k, v in value.items()}
-        elif key in ("prompts", "verdicts", "permuted") and isinstance(value, str):
+        elif key in ("prompts", "verdicts", "permuted", "published") and isinstance(value, str):
             is_file = key != "permuted" or value.endswith((".yml", ".yaml"))
             found[key] = anchored(value, is_file)
     return found

@@ -1,6 +1,6 @@
 """A run: one file that fixes everything an analysis depends on, checked when it is read.
 
-`read_run("embedded")` finds `notebooks/runs/embedded.yml`; a path to a file of one's own works the
+`read_run("smollm2")` finds `notebooks/runs/smollm2.yml`; a path to a file of one's own works the
 same way. Chapters take the id or path as their only setting; thresholds are shown where they act.
 """
 
@@ -20,7 +20,7 @@ from lookups.run_lock import lock_path, locked_revision
 if TYPE_CHECKING:
     from lookups.model import Model
 
-DEFAULT_RUN = "embedded"
+DEFAULT_RUN = "smollm2"
 RECORDS = PROJECT / "notebooks" / "records"
 """What people found out by reading, which no code can make again."""
 
@@ -47,7 +47,7 @@ class ModelSpec(Section):
     """Which model, and how it is held."""
 
     name: str
-    """An embedded model ('english', 'planted-0'), a Hugging Face id, or a local folder."""
+    """An embedded model (such as 'planted-0'), a Hugging Face id, or a local folder."""
     revision: str = "main"
     device: str = "auto"
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
@@ -67,14 +67,14 @@ class ModelSpec(Section):
 
 def is_made(corpus: str) -> bool:
     """Say whether a corpus of that name is made by the project itself, not read from texts."""
-    return corpus == "prose" or corpus.partition("-")[0] == "planted"
+    return corpus == "planted"
 
 
 class CorpusSpec(Section):
     """Which texts, and how many."""
 
     name: str
-    """'prose', 'planted', 'planted-<world>', a file or folder of one's own, or a dataset's id."""
+    """'planted', a file or folder of one's own, or a dataset's id."""
     held_out: str | None = None
     """Another corpus of texts as the test split; without it half of this one is held out."""
     field: str = "text"
@@ -92,8 +92,8 @@ class CorpusSpec(Section):
     def _held_out_is_texts(self):
         if self.held_out is not None and (is_made(self.name) or is_made(self.held_out)):
             raise ValueError(
-                "held_out goes with texts of one's own or from the hub; 'prose' and 'planted' have "
-                "a test split of their own, so leave the key out"
+                "held_out goes with texts of one's own or from the hub; 'planted' has a test split "
+                "of its own, so leave the key out"
             )
         if self.held_out is not None and self.held_out == self.name:
             raise ValueError(
@@ -167,6 +167,10 @@ class Run(Section):
     permuted: str | None = None
     """The run, by id or file, on the same model with permuted weights that chapter 8 holds this one
     against; `lookups run` executes it first."""
+    published: Path | None = None
+    """The folder of the record that the paper's authors released: chapters 13 and 14 read it."""
+    published_model: str = ""
+    """The record's name of the run's model, such as gpt2-small, where its own does not tell it."""
     protocol: Literal["sound", "paper"] = "sound"
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -311,6 +315,13 @@ def _with_folders(settings: Run, base: Path) -> Run:
     for key, file in files.items():
         if not file.is_file():
             raise RunError(f"{key}: there is no file {file}; correct its path")
+    if settings.published is not None:
+        files["published"] = base / settings.published.expanduser()
+        if not files["published"].is_dir():
+            raise RunError(
+                f"published: there is no folder {files['published']}; fetch the record with: "
+                "lookups download --published"
+            )
     if (record := RECORDS / f"{settings.id}.sort.yml").is_file():
         files = {"verdicts": record} | files
     if settings.permuted is not None and settings.permuted.endswith((".yml", ".yaml")):

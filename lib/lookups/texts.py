@@ -39,7 +39,7 @@ def half_of(name: str) -> Half:
 
 
 def corpus_texts(corpus: CorpusSpec, split: Half) -> Iterator[Text]:
-    """Yield the texts of one split of a run's corpus; neither 'prose' nor 'planted' has texts here.
+    """Yield the texts of one split of a run's corpus; 'planted' has no texts here.
 
     Raises:
         CorpusError: the corpus is not there, or a file or row of it cannot be read.
@@ -170,5 +170,5 @@ def _hub_rows(dataset: str) -> Iterator[dict[str, Any]]:
         raise CorpusError(
             f"corpus: {dataset!r} is no local file, and as a Hugging Face dataset it could not be "
             f"read ({reason}); check the name and the network, fetch it beforehand with `lookups "
-            "download`, or name a local file or 'prose'"
+            "download`, or name a local file"
         ) from None
