@@ -51,7 +51,8 @@ house_style()
 pd.set_option("display.max_colwidth", None)
 neurons, rates = load(settings, "01_neurons"), load(settings, "02_neurons")
 prompts, suffixes = load(settings, "02_prompts"), load(settings, "03_suffixes")
-heads, parts, pairs = (load(settings, f) for f in ("04_heads", "04_parts", "04_pairs"))
+heads, parts = load(settings, "04_heads"), load(settings, "04_parts")
+pairs = load(settings, "04_pairs")
 low, high = settings.pair_share
 
 # %% [markdown]

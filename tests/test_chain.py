@@ -338,6 +338,16 @@ def test_what_a_chapter_needs_is_read_from_its_source(sources):
     assert {"lookups.artifacts", "lookups.runs", "lookups.errors"} <= set(needs.modules)
 
 
+def test_a_stage_is_named_in_quotes_where_it_is_loaded(sources):
+    """A word that is also a stage's name stands for that stage only there."""
+    edit(sources / "03_suffixes.py", 'load(settings, "02_neurons")', '"04_heads"')
+    needs = needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
+    assert needs.reads == ("02_prompts",)
+    edit(sources / "03_suffixes.py", 'load(settings, "02_prompts")', "load(settings, name)")
+    with pytest.raises(ChapterError, match=r"03_suffixes: `load\(settings, name\)` does not say"):
+        needs_of("03_suffixes", read_source(sources / "03_suffixes.py"))
+
+
 WHOLE = ["dict(settings)", "settings.model_dump()", "(settings.id, settings)"]
 
 

@@ -38,6 +38,9 @@ TAKE_WHOLE: dict[str, set[str]] = {
 """Functions that take the whole of `settings`, and the keys they read beyond those of a stage."""
 
 
+OF_STAGES = {"load", "save", "manifest"}
+"""Functions that take the name of a stage behind the settings."""
+
 BEHIND: dict[str, set[str]] = {key: {key} for key in Run.model_fields} | {
     "is_default": set(),
     "folder": set(),
@@ -65,7 +68,7 @@ def needs_of(name: str, notebook: NotebookNode) -> Needs:
     """Read from a chapter's code what it stands on.
 
     Raises:
-        ChapterError: a code cell is no valid Python.
+        ChapterError: a code cell is no valid Python, or does not name a stage in quotes.
     """
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     try:
@@ -73,7 +76,10 @@ def needs_of(name: str, notebook: NotebookNode) -> Needs:
     except SyntaxError as error:
         line = (error.text or "").strip()
         raise ChapterError(f"{name}: {error.msg} in the line {line!r}; correct it") from None
-    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    try:
+        named = _stages_named(tree)
+    except ChapterError as error:
+        raise ChapterError(f"{name}: {error}") from None
     stages = [stage for stage in STAGES if stage.name in named]
     makes = [stage for stage in stages if stage.chapter == name]
     keys = _keys(tree) | {key for stage in makes for key in settings_of(stage)}
@@ -161,6 +167,21 @@ def packages_digest() -> str:
         except PackageNotFoundError:
             lines.append(f"{name} missing")
     return _digest("\n".join(lines))
+
+
+def _stages_named(tree: ast.AST) -> set[str]:
+    """The stages that some code loads, saves or asks the manifest of, by their names in quotes."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) in OF_STAGES:
+            stage = node.args[1] if len(node.args) > 1 else None
+            if not isinstance(stage, ast.Constant):
+                raise ChapterError(
+                    f"`{ast.unparse(node)}` does not say in quotes which stage it means; what a "
+                    "chapter stands on is read from its code"
+                )
+            found.add(stage.value)
+    return found
 
 
 def _keys(tree: ast.AST) -> set[str]:
