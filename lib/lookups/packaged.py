@@ -2,8 +2,8 @@
 
 The packages stand in `data.lock` and are installed without what they depend on, since only one file
 of each is read. None of them is ever imported. A file counts by its own digest, wherever it lies:
-in the installed package, or in the data folder, where `lookups download` puts it on a platform that
-no wheel of the package fits (`lookups.packages`). Used in chapter 0.
+in the installed package, or in the models or data folder, where `lookups download` puts it on a
+platform that no wheel of the package fits (`lookups.packages`). Used in chapter 0.
 """
 
 from functools import lru_cache
@@ -57,20 +57,19 @@ PACKAGED = {
 }
 
 
-def packaged_file(name: str, data: Path | None = None) -> Path:
-    """Return where a packaged file lies; `data` is the run's data folder.
+def packaged_file(name: str, place: Path | None = None) -> Path:
+    """Return where a packaged file lies; `place` is the run's folder for models or for data.
 
     Raises:
         ModelError, CorpusError: it is not on this machine, or is not the file that is pinned.
     """
     about = PACKAGED[name]
     altered = None
-    for place in _places(name, data):
-        if place.is_file():
-            stat = place.stat()
-            if _known_digest(place, stat.st_size, stat.st_mtime_ns) == about.sha256:
-                return place
-            altered = place
+    for found in _places(name, place):
+        if found.is_file():
+            if digest_of(found) == about.sha256:
+                return found
+            altered = found
     if altered is not None:
         raise _error(about, f"{altered} is not the file that {about.distribution} holds")
     raise _error(
@@ -80,16 +79,24 @@ def packaged_file(name: str, data: Path | None = None) -> Path:
     )
 
 
-def aside(name: str, data: Path | None = None) -> Path:
+def aside(name: str, place: Path | None = None) -> Path:
     """Return where a file lies that was taken out of a package that cannot be installed."""
-    return folder("data", data) / "packaged" / Path(PACKAGED[name].path).name
+    about = PACKAGED[name]
+    room = place or folder("models" if about.kind == "model" else "data")
+    return room / "packaged" / Path(about.path).name
 
 
-def _places(name: str, data: Path | None) -> list[Path]:
+def digest_of(file: Path) -> str:
+    """Return the sha256 of a file, read again only when its size or time has changed."""
+    stat = file.stat()
+    return _known_digest(file, stat.st_size, stat.st_mtime_ns)
+
+
+def _places(name: str, place: Path | None) -> list[Path]:
     about = PACKAGED[name]
     spec = find_spec(about.module)  # of a top-level name: it finds, and runs nothing
     inside = list(spec.submodule_search_locations or ()) if spec is not None else []
-    return [*(Path(place) / about.path for place in inside), aside(name, data)]
+    return [*(Path(one) / about.path for one in inside), aside(name, place)]
 
 
 def _error(about: Packaged, what: str) -> LookupsError:
@@ -97,7 +104,6 @@ def _error(about: Packaged, what: str) -> LookupsError:
     return kind(f"{what}; `lookups download smollm2` fetches it")
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=256)
 def _known_digest(path: Path, size: int, changed: int) -> str:
-    """The digest of a file, read again only when its size or time has changed."""
     return sha256_of(path)
