@@ -21,7 +21,7 @@ import pandas as pd
 
 from lookups.errors import MissingStage, StaleStage, StorageError
 from lookups.fetching import sha256_of
-from lookups.packaged import digest_of
+from lookups.packaged import PACKAGED, digest_of
 from lookups.paths import PROJECT
 from lookups.run_lock import Locked
 from lookups.runs import Run, is_made
@@ -155,7 +155,9 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
     for section in ("model", "corpus"):
         for place in ("folder", "run_file"):
             content.get(section, {}).pop(place, None)
-    if "model" in content and settings.model.local is not None:
+    if "model" in content and settings.model.name in PACKAGED:
+        content["model"]["files"] = PACKAGED[settings.model.name].sha256
+    elif "model" in content and settings.model.local is not None:
         content["model"]["files"] = contents_digest(settings.model.local, "*.safetensors", "*.json")
     if "corpus" in content and (files := _corpus_files(settings)):
         content["corpus"]["files"] = files
