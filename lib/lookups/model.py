@@ -6,6 +6,7 @@ no mean to remove), value biases folded into the output bias. Nothing else in th
 model's device, dtype or beginning-of-sequence token.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -301,6 +302,8 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def _device(wanted: str) -> torch.device:
+    forced = os.environ.get("LOOKUPS_DEVICE")
+    wanted = forced or wanted
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -308,5 +311,6 @@ def _device(wanted: str) -> torch.device:
         return torch.device(wanted)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ModelError(
-            f"device {wanted!r} is not there; set 'device: auto' or 'device: cpu'"
+            f"device {wanted!r} is not there; "
+            + ("unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'")
         ) from None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from lookups import paths
 from lookups.errors import RunError
+from lookups.packaged import PACKAGED
 from lookups.plans import Kind
 from lookups.run_lock import Lock, Locked, read_record
 from lookups.runs import Run, is_made
@@ -66,11 +67,13 @@ def why_not_fetched(need: Need) -> str | None:
         DownloadError: a folder's record of what was downloaded into it cannot be read.
     """
     kind, name = need.kind, need.name
+    if name in PACKAGED and PACKAGED[name].kind == kind:
+        return f"the {kind} {name} comes in the package {PACKAGED[name].distribution}"
     if kind == "corpus" and is_made(name):
         return f"the corpus {name} is made here"
     if kind == "model" and (paths.EMBEDDED / name).is_dir():
         return f"the model {name} ships with the project"
-    local = Path(name).is_dir() if kind == "model" else kind_of(name)
+    local = Path(name).is_dir() or name.endswith(".gguf") if kind == "model" else kind_of(name)
     if local or name.startswith((".", "/", "~")):
         return f"the {kind} {name} is on this machine"
     if need.folder.exists() and read_record(need.folder) is None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lookups.errors import RunError
 from lookups.llm_settings import LlmSettings
 from lookups.names import Neuron
+from lookups.packaged import PACKAGED, packaged_file
 from lookups.paths import EMBEDDED, PROJECT, Room, folder
 from lookups.run_files import RUNS as RUNS
 from lookups.run_files import content_of, path_of
@@ -47,9 +48,11 @@ class ModelSpec(Section):
     """Which model, and how it is held."""
 
     name: str
-    """An embedded model (such as 'planted-0'), a Hugging Face id, or a local folder."""
+    """A packaged model ('SmolLM2-135M-Instruct'), one that ships ('planted-0'), a GGUF file or a
+    folder in Hugging Face format, or a Hugging Face id."""
     revision: str = "main"
     device: str = "auto"
+    """'auto' (a GPU where there is one), 'cpu' or 'cuda'; the environment's LOOKUPS_DEVICE wins."""
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     permute_seed: int | None = None
     """Permute the entries of every weight matrix with this seed: a control with the same norms."""
@@ -58,11 +61,21 @@ class ModelSpec(Section):
 
     @property
     def local(self) -> Path | None:
-        """The folder of an embedded or local model; None if it must come from the hub."""
+        """The folder or GGUF file of a model on this machine; None if it comes from the hub.
+
+        Raises:
+            ModelError: a packaged model is missing.
+        """
+        if self.name in PACKAGED:
+            return packaged_file(self.name, self.folder)
         places = [EMBEDDED / self.name, Path(self.name).expanduser()]
         if self.folder is not None:
             places.append(self.folder / self.name)
-        return next((place for place in places if place.is_dir()), None)
+        return next((place for place in places if place.is_dir() or _is_gguf(place)), None)
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix == ".gguf" and path.is_file()
 
 
 def is_made(corpus: str) -> bool:
@@ -339,7 +352,7 @@ def _with_folders(settings: Run, base: Path) -> Run:
         files["permuted"] = str(base / Path(settings.permuted).expanduser())
     settings = settings.model_copy(update={"paths": Paths(**paths)} | files)
     model = settings.model
-    if model.name.startswith((".", "~")):
+    if model.name.startswith((".", "~")) or _is_gguf(base / model.name):
         model = model.model_copy(update={"name": str(base / Path(model.name).expanduser())})
     corpus = settings.corpus
     for key in ("name", "held_out"):
