@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import torch
 from lookups.errors import CorpusError
+from lookups.kept_maxima import BANDS, Maxima
 from lookups.names import Neuron
-from lookups.scan import BANDS, Maxima, Scan, lot_of, maxima_table, scan
+from lookups.scan import Scan, lot_of, maxima_table, scan
 from tiny import ARCHITECTURES, TinyDocuments, anatomy, documents, model
 
 LAYERS = [0, 2]
@@ -101,6 +102,10 @@ def test_the_pass_finds_what_one_document_at_a_time_finds(name, only_last):
         column = found.neurons.index(neuron)
         same(slots(found.strongest, column), strongest_of(maxima))
         same(slots(found.spread, column), spread_of(maxima, lot))
+        tops = [level(row[0]) for row in maxima]
+        fires = sum(one >= max(tops) - BANDS > -math.inf for one in tops)
+        if max(row[0] for row in maxima) > 1e-2:  # about 0 all is rounding
+            assert found.frequency[column] == pytest.approx(fires / len(maxima))
     readable = [len(one.ids) for one in docs]
     assert found.successors.sum() == (0 if only_last else sum(readable) - len(docs))
 
@@ -138,7 +143,7 @@ def table(docs: TinyDocuments, part: str, **options) -> pd.DataFrame:
 def test_batch_size_and_the_order_of_documents_change_nothing(part, monkeypatch):
     rng = np.random.default_rng(3)
     usual = table(documents(), part)
-    monkeypatch.setattr("lookups.scan.SETTLE", 512)
+    monkeypatch.setattr("lookups.scan.SETTLE", 2**22)
     for docs, tokens in [
         (documents(), 100),
         (documents(order=rng.permutation(40).tolist()), 8192),

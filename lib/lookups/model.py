@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lookups.checkpoint import Checkpoint, find_checkpoint
 from lookups.errors import MeasurementError, ModelError
+from lookups.modules import Modules
 from lookups.names import Neuron
 from lookups.runs import ModelSpec
 from lookups.sequences import Batch, Ids, batch_of
@@ -104,6 +105,11 @@ class Model:
             for token, text in enumerate(texts)
         ]
 
+    @cached_property
+    def modules(self) -> Modules:
+        """The same processed weights in Hugging Face's own modules, made when first wanted."""
+        return Modules(self.bridge)
+
     def mlp_in(self, layer: int) -> dict[str, tuple[Float[Tensor, "d_model d_mlp"], Tensor]]:
         """Return the weights that read the residual stream into a layer's MLP, with their biases.
 
@@ -166,8 +172,12 @@ class Model:
         """Run forward and hand the tensor at each hook name to its function, then stop.
 
         The pass ends as soon as every hook has been called once: no unembedding is paid for. The
-        functions must copy what they keep; they cannot change the pass.
+        functions must copy what they keep; they cannot change the pass. What stands at padding is
+        not defined. Where a name is not to be had from `modules` (attention patterns), the slower
+        bridge runs.
         """
+        if self.modules.read(batch.ids, hooks):
+            return
         waiting = set(hooks)
 
         def reader(name: str, take: Callable[[Tensor], None]):

@@ -1,42 +1,36 @@
 """One pass over many documents: where was each neuron strongest? (chapter 2)
 
-Every document gives every neuron one maximum (paper, step 2). Kept are the strongest documents and
-a few chosen by lot from each band of activation from half the maximum up, so that memory does not
-grow with the number of documents, but for a number and a lot of each (16 bytes). Documents are read
-when their batch comes, and are put in the order of their lengths a window at a time. Neither batch
-size nor the order of documents changes the result: equals are ordered by the number in the
-document's key, lots are drawn from the key, and activations are rounded before they are compared,
-since equal contexts differ in the last bits from batch to batch. What is reported about a prompt is
-measured again on the prompt alone (`lookups.firing`).
+Every document gives every neuron one maximum (paper, step 2), at the first of the positions that
+are equal to the last bit. Kept are the strongest documents and a few chosen by lot from each band
+of activation from half the maximum up, so that memory does not grow with the number of documents,
+but for a number and a lot of each (16 bytes). Documents are read when their batch comes, and are
+put in the order of their lengths a window at a time. Neither batch size nor the order of documents
+changes the result: equals are ordered by the number in the document's key, lots are drawn from the
+key, and maxima are rounded before they are compared, since equal contexts differ in the last bits
+from batch to batch. What is reported about a prompt is measured again on the prompt alone
+(`lookups.firing`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.documents import Documents
 from lookups.errors import CorpusError
-from lookups.kept_maxima import (
-    BANDS,
-    Maxima,
-    joined,
-    keep_by_band,
-    keep_strongest,
-    level_of,
-    no_maxima,
-)
+from lookups.kept_maxima import Maxima, Portion, Spread, Strongest, level_of
 from lookups.model import Model
 from lookups.names import Neuron
 from lookups.sequences import Batch, batches_by_length
 
-SETTLE = 512
-"""Documents after which kept maxima are sorted out: rarely, since sorting costs much of a scan."""
+SETTLE = 2**22
+"""Maxima (documents × neurons) after which it is settled which are kept: rarely, for it costs."""
 
 WINDOW = 2**15
 """Consecutive documents that are put in the order of their lengths together: so many that batches
@@ -54,6 +48,9 @@ class Scan(NamedTuple):
     """Candidates for the spread sample, strongest band first, in the order of their lots."""
     successors: Int[Tensor, " vocab"]
     """How often each token id followed a position that could be a maximum; 0 for `only_last`."""
+    frequency: Float[Tensor, " neuron"]
+    """The share of documents whose maximum lies in the band that holds half of the neuron's largest
+    or in a higher one: a bound between 0.479 and 0.5 of the largest. 0 where it never fires."""
 
 
 def scan(
@@ -77,32 +74,35 @@ def scan(
     """
     neurons = model.neurons(layers)
     facts = _Facts.of(documents, model.device)
-    best = no_maxima(strongest, len(neurons), model.device)
-    bands = no_maxima((BANDS + 1) * per_band, len(neurons), model.device)
+    best = Strongest(strongest, len(neurons), model.device)
+    spread = Spread(per_band, len(neurons), model.device)
     successors = torch.zeros(model.d_vocab, dtype=torch.long, device=model.device)
-    waiting: list[Maxima] = []
+    waiting: list[Portion] = []
+    n_documents = 0
 
     def settle() -> None:
-        nonlocal best, bands
         if waiting:
-            found = joined(*waiting)
-            best = keep_strongest(joined(best, found), facts.numbers, strongest)
-            bands = keep_by_band(joined(bands, found), facts.lots, per_band)
+            found = Portion(*(torch.cat(parts) for parts in zip(*waiting, strict=True)))
+            best.add(found, facts.numbers)
+            spread.add(found, facts.lots)
             waiting.clear()
 
     for rows in _batches(documents, facts, 1 if only_last else 2, tokens_per_batch):
-        batch = model.batch([documents[row].ids for row in rows])
-        may_be = _may_be_maximum(batch, only_last=only_last)
+        sequences = [documents[row].ids for row in rows]
+        batch = model.batch(sequences)
+        reach = _reach([len(ids) for ids in sequences], only_last=only_last)
         if not only_last:
-            following = batch.ids[:, 1:][may_be[:, :-1]]
-            successors += torch.bincount(following, minlength=model.d_vocab)
-        read = torch.tensor(rows, device=model.device)
-        waiting.append(_batch_maxima(model, batch, may_be, layers, read))
-        if sum(len(one.document) for one in waiting) >= SETTLE:
+            for some, columns in reach:
+                following = batch.ids[some, columns.start + 1 : columns.stop + 1].flatten()
+                successors += torch.bincount(following, minlength=model.d_vocab)
+        waiting.append(_batch_maxima(model, batch, reach, layers, rows))
+        n_documents += len(rows)
+        if sum(one.activation.numel() for one in waiting) >= SETTLE:
             settle()
         progress(len(rows))
     settle()
-    return Scan(neurons, best, bands, successors.cpu())
+    frequency = spread.within_an_octave() / n_documents
+    return Scan(neurons, best.kept, spread.kept(), successors.cpu(), frequency.cpu())
 
 
 def maxima_table(
@@ -202,41 +202,46 @@ def lot_of(key: str) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) >> 1
 
 
-def _may_be_maximum(batch: Batch, *, only_last: bool) -> Bool[Tensor, "prompt pos"]:
-    column = torch.arange(batch.ids.shape[1], device=batch.ids.device)[None, :]
-    last = batch.last[:, None]
-    return (column == last) if only_last else (column >= 1) & (column < last)
+def _reach(lengths: list[int], *, only_last: bool) -> list[tuple[slice, slice]]:
+    """Return, for each run of documents of one length, its rows and where a maximum may be."""
+    edges = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), len(lengths)]
+    found = []
+    for start, stop in pairwise(edges):
+        last = lengths[start]  # its column, the beginning-of-sequence token being column 0
+        found.append((slice(start, stop), slice(last if only_last else 1, last + only_last)))
+    return found
 
 
 def _batch_maxima(
-    model: Model, batch: Batch, may_be: Tensor, layers: Sequence[int], rows: Tensor
-) -> Maxima:
+    model: Model,
+    batch: Batch,
+    reach: list[tuple[slice, slice]],
+    layers: Sequence[int],
+    rows: list[int],
+) -> Portion:
     """Each document's maximum of every neuron, in the order of `model.neurons(layers)`."""
-    never = ~may_be
-    value: dict[int, list[Tensor]] = {}
-    column: dict[int, list[Tensor]] = {}
+    shape = len(rows), len(layers), len(model.signs), model.d_mlp
+    value = torch.empty(shape, device=model.device)
+    column = torch.empty(shape, dtype=torch.int32, device=model.device)
 
-    def take_maximum(layer: int) -> Callable[[Tensor], None]:
+    def take_maximum(place: int) -> Callable[[Tensor], None]:
         def take(post: Float[Tensor, "prompt pos d_mlp"]) -> None:
-            value[layer], column[layer] = [], []
-            for sign in model.signs:
-                signed = _rounded(post * sign)
-                signed[never] = -torch.inf
-                largest = signed.max(dim=1)  # the first of equals
-                value[layer].append(largest.values)
-                column[layer].append(largest.indices)
+            for some, columns in reach:
+                part = post[some, columns]
+                for side, sign in enumerate(model.signs):
+                    most = part.max(dim=1) if sign > 0 else part.min(dim=1)
+                    value[some, place, side] = most.values * sign
+                    column[some, place, side] = most.indices + (columns.start - 1)
 
         return take
 
-    model.read(batch, {f"blocks.{layer}.mlp.hook_post": take_maximum(layer) for layer in layers})
-    values = torch.cat([part for layer in layers for part in value[layer]], dim=1)
-    columns = torch.cat([part for layer in layers for part in column[layer]], dim=1)
-    documents = rows[:, None].expand_as(values)
-    return Maxima(values, documents, columns - 1)
+    hooks = {f"blocks.{at}.mlp.hook_post": take_maximum(place) for place, at in enumerate(layers)}
+    model.read(batch, hooks)
+    document = torch.tensor(rows, device=model.device)
+    return Portion(_rounded(value.flatten(1)), document, column.flatten(1))
 
 
-def _rounded(signed: Tensor) -> Tensor:
+def _rounded(activation: Tensor) -> Tensor:
     """Round a tensor of one's own to 15 significant bits of float32's 24: the rest is noise."""
-    rounded = signed.float().contiguous()
-    rounded.view(torch.int32).add_(1 << 8).bitwise_and_(~((1 << 9) - 1))
-    return rounded
+    activation.view(torch.int32).add_(1 << 8).bitwise_and_(~((1 << 9) - 1))
+    return activation
