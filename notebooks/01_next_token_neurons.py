@@ -100,7 +100,7 @@ words = torch.tensor([wordlike(text) for text in model.vocabulary])
 counted = model.token_counts is not None
 in_texts = torch.zeros(model.d_vocab, dtype=torch.long)
 for document in run_documents(settings, model, "train"):
-    in_texts += torch.bincount(torch.as_tensor(document.ids).long(), minlength=model.d_vocab)
+    in_texts += torch.bincount(torch.tensor(document.ids).long(), minlength=model.d_vocab)
 occurrences = model.token_counts if counted else in_texts
 enough = settings.minimum_count if counted else settings.minimum_in_texts
 enough = 0 if settings.prompts is not None else enough  # a few prompts count no token well
@@ -127,8 +127,9 @@ pd.Series({rule: int(tokens.sum()) for rule, tokens in eligible.items()}, name="
 # %%
 def tokens_of_neurons(rule: str) -> tuple[np.ndarray, np.ndarray]:
     """Congruence and token id of all neurons, layer after layer."""
+    allowed = eligible[rule].to(model.device)
     found = [
-        congruence(model.written_by(layer), model.w_u, eligible=eligible[rule].to(model.device))
+        congruence(model.w_out(layer), model.w_u, eligible=allowed, signs=model.signs)
         for layer in range(model.n_layers)
     ]
     values = torch.cat([one.value for one in found]).numpy(force=True)
@@ -161,9 +162,10 @@ Markdown(
 # $W_\text{out}$ mixed by a random rotation of the neuron basis. A rotated neuron writes into the
 # same subspace, with the same covariance, as the real ones, but is no neuron that training chose.
 # That is the stricter null: what it reaches is due to where the layer writes, not to single neurons.
+# Both are drawn for the layers that this run looks at.
 
 # %%
-DRAWS = range(settings.seed, settings.seed + 4)
+DRAWS = range(settings.seed, settings.seed + 2)
 tokens = eligible[settings.protocol].to(model.device)
 
 
@@ -176,15 +178,14 @@ def null_of(draw_null, layer: int) -> torch.Tensor:
 
 nulls = {
     layer: {"isotropic": null_of(isotropic_null, layer), "rotation": null_of(rotation_null, layer)}
-    for layer in range(model.n_layers)
+    for layer in sorted({*settings.layers, *settings.middle_layers})
 }
 for name, column in {"rotation": "null_percentile", "isotropic": "isotropic_percentile"}.items():
-    neurons[column] = np.concatenate(
-        [
-            percentile_in(nulls[layer][name], torch.tensor(rows.congruence.to_list()))
-            for layer, rows in neurons.groupby("layer")
-        ]
-    )
+    neurons[column] = np.nan
+    for layer, null in nulls.items():
+        here = neurons.layer == layer
+        values = torch.tensor(neurons.congruence[here].to_list())
+        neurons.loc[here, column] = percentile_in(null[name], values).numpy()
 
 # %% [markdown]
 # In {numref}`fig-congruence`, a layer in which training made next-token neurons shows a tail of

@@ -4,7 +4,8 @@ Directions are rows, one a neuron; the unembedding has one column a token. The n
 matrix is never held whole: the maximum is carried along over blocks of the vocabulary.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from einops import einsum
@@ -26,9 +27,13 @@ def congruence(
     w_u: Float[Tensor, "d_model vocab"],
     *,
     eligible: Bool[Tensor, " vocab"] | None = None,
+    signs: Sequence[Literal[1, -1]] = (1,),
     block: int = 4096,
 ) -> Congruence:
     """Return max over eligible tokens t of direction · W_U[:, t], and that token (paper, step 1).
+
+    With several `signs` all directions times the first come first, then all times the next; the
+    products are computed once.
 
     Raises:
         ValueError: no token is eligible.
@@ -38,16 +43,18 @@ def congruence(
         ids = ids[eligible]
     if len(ids) == 0:
         raise ValueError("no token is eligible: lower the minimum count or check the vocabulary")
-    best = torch.full((len(directions),), -torch.inf, device=w_u.device, dtype=w_u.dtype)
-    token = torch.zeros(len(directions), device=w_u.device, dtype=torch.long)
+    shape = len(signs), len(directions)
+    best = torch.full(shape, -torch.inf, device=w_u.device, dtype=w_u.dtype)
+    token = torch.zeros(shape, device=w_u.device, dtype=torch.long)
     for some in ids.split(block):
         products = einsum(directions, w_u[:, some], "neuron d_model, d_model token -> neuron token")
-        value = products.amax(dim=1)
-        first = products.argmax(dim=1)  # the first of equals, hence the lowest id
-        better = value > best
-        best = torch.where(better, value, best)
-        token = torch.where(better, some[first], token)
-    return Congruence(best, token)
+        for row, sign in enumerate(signs):
+            value, first = products.max(dim=1) if sign > 0 else products.min(dim=1)
+            value = sign * value
+            better = value > best[row]
+            best[row] = torch.where(better, value, best[row])
+            token[row] = torch.where(better, some[first], token[row])
+    return Congruence(best.flatten(), token.flatten())
 
 
 def isotropic_null(
