@@ -115,9 +115,14 @@ def model(name: str, dtype: str = "float32") -> Model:
 @functools.cache
 def plain(name: str, dtype: str = "float32") -> nn.Module:
     """Load a variant with Hugging Face alone."""
+    return hugging_face(folder(name), dtype)
+
+
+def hugging_face(place: Path | str, dtype: str = "float32") -> nn.Module:
+    """Load a folder with Hugging Face alone."""
     wanted = getattr(torch, dtype)
     found = AutoModelForCausalLM.from_pretrained(
-        folder(name), dtype=wanted, attn_implementation="eager"
+        place, dtype=wanted, attn_implementation="eager"
     ).eval()
     if wanted == torch.float64:  # Llama's norm computes in float32 whatever it is given
         for norm in found.modules():

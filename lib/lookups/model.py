@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lookups.checkpoint import Checkpoint, find_checkpoint
 from lookups.errors import MeasurementError, ModelError
+from lookups.folding import fold_llama
 from lookups.modules import Modules
 from lookups.names import Neuron
 from lookups.runs import ModelSpec
@@ -245,8 +246,11 @@ def load_model(spec: ModelSpec | str) -> Model:
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
     device = _device(spec.device)
     checkpoint = find_checkpoint(spec, SUPPORTED)
-    bridge = raw_bridge(checkpoint, getattr(torch, spec.dtype), device)
-    bridge.enable_compatibility_mode(disable_warnings=True)
+    weights = checkpoint.weights(getattr(torch, spec.dtype), device)
+    if checkpoint.gated:
+        fold_llama(weights)
+    bridge = _wrapped(checkpoint, weights)
+    bridge.enable_compatibility_mode(disable_warnings=True, no_processing=checkpoint.gated)
     bridge.requires_grad_(False)
     for block in bridge.blocks:
         block.attn.register_forward_hook(_forget_pattern)
@@ -256,16 +260,20 @@ def load_model(spec: ModelSpec | str) -> Model:
 def raw_bridge(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
     """Wrap the weights as they are, nothing folded; its logits are those of Hugging Face.
 
-    TransformerLens folds in float32 even where `dtype` is float64: processed weights then differ
-    from the exact ones by up to 1e-7 of their size.
+    Of GPT-2 and GPT-NeoX, TransformerLens folds in float32 even where `dtype` is float64: processed
+    weights then differ from the exact ones by up to 1e-7 of their size.
     """
+    return _wrapped(checkpoint, checkpoint.weights(dtype, device))
+
+
+def _wrapped(checkpoint: Checkpoint, weights: Any) -> Any:
     from transformer_lens.model_bridge import TransformerBridge  # seconds to import
 
     return TransformerBridge.boot_transformers(
         checkpoint.location,
-        device=str(device),
-        dtype=dtype,
-        hf_model=checkpoint.weights(dtype, device),
+        device=str(weights.device),
+        dtype=weights.dtype,
+        hf_model=weights,
         tokenizer=checkpoint.tokenizer,
     )
 

@@ -1,0 +1,109 @@
+"""Tiny random models as GGUF files, written with the package `gguf` as llama.cpp does."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType
+from gguf.quants import quantize
+from tokenizers import pre_tokenizers
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+PIECES = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa", "Ġb", "ab", "Ġab"]
+MERGES = ["Ġ a", "Ġ b", "a b", "Ġ ab"]
+SIZES = {"vocab_size": len(PIECES), "bos_token_id": 1, "eos_token_id": 2}
+
+LLAMA_NAMES = {
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm", "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm", "lm_head": "output", "model.layers.": "blk.",
+}  # fmt: skip
+GPT2_NAMES = {
+    "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down", "ln_1": "attn_norm", "ln_2": "ffn_norm",
+    "transformer.wte": "token_embd", "transformer.wpe": "position_embd",
+    "transformer.ln_f": "output_norm", "lm_head": "output", "transformer.h.": "blk.",
+}  # fmt: skip
+
+
+@functools.cache
+def original(kind: str) -> nn.Module:
+    """Return the random model that a file is written from."""
+    torch.manual_seed(5)
+    if kind == "gpt2":
+        config = GPT2Config(**SIZES, n_embd=32, n_layer=2, n_head=4, tie_word_embeddings=False)
+        model = GPT2LMHeadModel(config)
+    else:
+        config = LlamaConfig(
+            **SIZES, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
+            tie_word_embeddings=True,
+        )  # fmt: skip
+        model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * (0.2 if parameter.dim() == 1 else 0.1))
+    return model.eval()
+
+
+def write_gguf(
+    path: Path, kind: str = "llama", *, quantised: bool = False, said: str | None = None, **extra
+) -> Path:
+    """Write a model; `said` is the architecture that the file names, `extra` are metadata."""
+    writer = GGUFWriter(path, said or kind)
+    config, model = original(kind).config, original(kind)
+    extra = {key.replace("__", "."): value for key, value in extra.items()}
+    writer.add_block_count(extra.pop("llama.block_count", 2))
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(32)
+    writer.add_head_count(4)
+    if kind == "gpt2":
+        writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    else:
+        writer.add_feed_forward_length(extra.pop("llama.feed_forward_length", 64))
+        writer.add_head_count_kv(2)
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+        writer.add_rope_dimension_count(8)
+        writer.add_rope_freq_base(10_000.0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(extra.pop("splitter", "smollm"))
+    writer.add_token_list(PIECES)
+    writer.add_token_types(
+        [TokenType.CONTROL if piece in SPECIAL else TokenType.NORMAL for piece in PIECES]
+    )
+    writer.add_token_merges(MERGES)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    for key, value in extra.items():
+        writer.add_uint32(key, value)
+    for name, weight in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        values, stored = _as_written(kind, name, weight.numpy())
+        if quantised and values.ndim == 2:
+            q8 = GGMLQuantizationType.Q8_0
+            writer.add_tensor(stored, quantize(values, q8), raw_dtype=q8)
+        else:
+            writer.add_tensor(stored, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _as_written(kind: str, name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return a weight as llama.cpp stores it: what a rotation turns lies side by side."""
+    if "q_proj" in name or "k_proj" in name:
+        heads = values.shape[0] // 8
+        values = values.reshape(heads, 2, 4, -1).swapaxes(1, 2).reshape(values.shape)
+    if kind == "gpt2" and values.ndim == 2 and ".c_" in name:
+        values = values.T
+    for theirs, stored in (GPT2_NAMES if kind == "gpt2" else LLAMA_NAMES).items():
+        name = name.replace(theirs, stored)
+    return np.ascontiguousarray(values), name
