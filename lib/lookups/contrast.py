@@ -83,6 +83,15 @@ class Contrast(Explainer):
         return [rule.judge(prompt.text) for prompt in question.prompts]
 
 
+def tells_apart(explanation: Explanation) -> bool:
+    """Whether an explanation of `Contrast` claims to tell a pair's prompts apart.
+
+    Raises:
+        MeasurementError: the explanation has no rule of this explainer's.
+    """
+    return Checklist.from_json(explanation.rule).told_apart
+
+
 def folds(
     texts: Sequence[str], active: Bool[np.ndarray, " prompt"]
 ) -> Bool[np.ndarray, "fold prompt"]:
