@@ -37,7 +37,7 @@ from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 
 from lookups.artifacts import Stopwatch, load, save
-from lookups.attention import Look, look
+from lookups.attention import looks
 from lookups.contrast import Contrast, tells_apart
 from lookups.deck import CLEAR, LEARN, SORT, agreement, draw_deck, is_sortable, majority, scored
 from lookups.figures import COLOURS, house_style
@@ -277,8 +277,8 @@ groups = {
 figure, axis = plt.subplots(figsize=(4.6, 4.2))
 axis.axhline(0.5, color="black", linewidth=0.8)
 axis.axvline(0.5, color="black", linewidth=0.8)
-looks = [("x", "grey", "full"), ("o", "blue", "none"), ("o", "blue", "full")]
-for (name, table), (marker, colour, fill) in zip(groups.items(), looks, strict=True):
+styles = [("x", "grey", "full"), ("o", "blue", "none"), ("o", "blue", "full")]
+for (name, table), (marker, colour, fill) in zip(groups.items(), styles, strict=True):
     axis.plot(*table.T.to_numpy(), marker, color=COLOURS[colour], fillstyle=fill, label=name)
 axis.set(xlabel="score on train, left out", ylabel="score on test", xlim=(0, 1.03), ylim=(0, 1.03))
 axis.legend(loc="lower left")
@@ -322,7 +322,7 @@ side_by_side(others[1]) if len(others) > 1 else NO_FURTHER
 # Back to the pair by hand. We take one active and one inactive training prompt of it: of those with 5 to
 # {glue:text}`longest-shown` tokens, the ones nearest to the median of their kind in what decides. Beside the
 # pair's own head stand the two others that are most often active for this neuron.
-# {func}`~lookups.attention.look` reads the {term}`attention weights <attention weight>`, and what the value
+# {func}`~lookups.attention.looks` reads the {term}`attention weights <attention weight>`, and what the value
 # at each position brings the neuron. The views are drawn by CircuitsVis {cite}`circuitsvis`.
 
 
@@ -334,8 +334,9 @@ def typical(rows: pd.DataFrame) -> pd.Series:
     return rows.loc[(decides - decides.median()).abs().idxmin()]
 
 
-def look_back(neuron: str, heads: list[str], ids) -> Look:
-    return look(model, Neuron.parse(neuron), [Head.parse(name) for name in heads], ids)
+def look_back(neuron: str, heads: list[str], rows: pd.DataFrame) -> list:
+    names = [Head.parse(name) for name in heads]
+    return looks(model, Neuron.parse(neuron), names, rows.token_ids.tolist())
 
 
 # %% tags=["hide-input"]
@@ -351,7 +352,7 @@ if hand:
     names = [hand[1], *rival["head"][:2]]
     rows = prompts.rows(*hand, "train")
     examples = {"active": typical(rows[rows.active]), "inactive": typical(rows[~rows.active])}
-    seen = {kind: look_back(hand[0], names, row.token_ids) for kind, row in examples.items()}
+    seen = dict(zip(examples, look_back(hand[0], names, pd.DataFrame(examples).T), strict=True))
 prompt_table(
     {kind: quotes(row.to_frame().T) for kind, row in examples.items()}
 ) if hand else NOTHING
@@ -426,8 +427,8 @@ token_by_token() if hand else NOTHING
 def positions_of(key: tuple[str, str], most: int) -> list[pd.DataFrame]:
     """A row a position of a prompt; every sum is held against `04_heads`."""
     found = []
-    for row in prompts.rows(*key, "train").groupby("active").head(most).itertuples():
-        one = look_back(key[0], [key[1]], row.token_ids)
+    rows = prompts.rows(*key, "train").groupby("active").head(most)
+    for row, one in zip(rows.itertuples(), look_back(key[0], [key[1]], rows), strict=True):
         assert model.dtype.itemsize < 4 or np.isclose(
             float(one.attribution[0]), row.attribution, rtol=1e-3, atol=1e-4
         )
