@@ -329,6 +329,7 @@ assert all(
     "/train/" in one.prompt for case in cases.values() for one in case.active + case.inactive
 )
 assert not explained.duplicated(["neuron", "head", "explainer"]).any()
+assert neurons.examined.reindex(kept.neuron).all()
 save(settings, "05_explanations", explained, model=model, seconds=stopwatch.seconds)
 Markdown(f"Saved `05_explanations`: {len(explained)} explanations of {len(keys)} pairs.")
 

@@ -714,6 +714,7 @@ calls = calls.reindex(columns=["none", "permuted"])
 assert calls["none"].eq(calls["permuted"]).all()
 assert not verdicts.duplicated(["neuron", "head", "explainer", "control", "prompt"]).any()
 assert verdicts.prompt.str.contains("/test/").all()
+assert pairs.set_index(["neuron", "head"]).kept.reindex(keys_of(scores)).all()
 assert (scores.score.isna() | scores.score.between(0, 1)).all()
 assert (scores.low.isna() | ((scores.low <= scores.score) & (scores.score <= scores.high))).all()
 facts = {"model": model, "seconds": stopwatch.seconds}

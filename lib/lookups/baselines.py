@@ -45,7 +45,7 @@ class BagOfWords(Explainer):
             "weights": list(zip(tokens, weights, strict=True)),
         }
         text = (
-            f"The head is active where a weighted count of {len(tokens)} tokens is above 0, "
+            f"The head is active when a weighted count of {len(tokens)} tokens is above 0, "
             "wherever they stand. The weights are those of a logistic regression."
         )
         return Explanation(self.name, text, _written(rule))
@@ -80,7 +80,7 @@ class Nearest(Explainer):
         prompts, active = in_order(case)
         kept = [[list(one.ids), kind] for one, kind in zip(prompts, active, strict=True)]
         text = (
-            f"The head is active where the most similar of {len(prompts)} training prompts is an "
+            f"The head is active when the most similar of {len(prompts)} training prompts is an "
             "active one: the one with the longest common end, and of these the one with most "
             "tokens in common."
         )
