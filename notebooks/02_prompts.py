@@ -41,11 +41,11 @@ from lookups.documents import run_documents
 from lookups.figures import COLOURS, house_style
 from lookups.firing import activations
 from lookups.intervals import bootstrap_mean
-from lookups.kept_maxima import level_of
+from lookups.kept_maxima import BANDS, level_of
 from lookups.model import Model, load_model
 from lookups.names import Neuron
 from lookups.runs import check_run, read_run
-from lookups.scan import BANDS, lot_of, maxima_table, scan
+from lookups.scan import lot_of, maxima_table, scan
 from lookups.views import BOS, prompt_table, token_view
 
 settings = read_run(run)

@@ -124,7 +124,8 @@ def _shown(name: str) -> list[dict]:
             "prompt_table(...)",
             prompt_table(
                 {
-                    "active": [PromptText("if not only\n $x$ " + HOSTILE, " they", "a/b.py")] * 2,
+                    "active": [PromptText("if not only\n $x$ " + HOSTILE, " they", "a/b.py", " we")]
+                    * 2,
                     "inactive": [PromptText("word " * 60, " they")],
                 }
             )._repr_mimebundle_(),

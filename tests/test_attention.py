@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lookups.attention import look
+from lookups.attention import look, looks
 from lookups.heads import attribute
 from lookups.names import Head, Neuron
 from tiny import VARIANTS, model, parts_of, plain, random_ids
@@ -75,6 +75,17 @@ def test_each_key_brings_its_value_by_hand(name):
         shares = parts.normalised(written, of=seen["norm"][0][-1]) @ parts.w_in(into)[:, 17]
     looked = look(one, neuron, [head], IDS, into=into)
     assert (looked.contribution[0] - pattern * shares).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_prompts_of_unequal_length_are_seen_together_as_each_alone(name):
+    one, neuron, heads = model(name), Neuron(2, 17), [Head(1, 2), Head(0, 3)]
+    prompts = random_ids(4, seed=42, shortest=2, longest=11)
+    for ids, together in zip(prompts, looks(one, neuron, heads, prompts), strict=True):
+        alone = look(one, neuron, heads, ids)
+        assert together.pattern.shape == (2, len(ids) + 1, len(ids) + 1)
+        for both in zip(together[1:], alone[1:], strict=True):
+            assert torch.allclose(*both, atol=1e-5)
 
 
 def test_the_default_is_the_product_for_gated_neurons():

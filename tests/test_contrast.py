@@ -210,13 +210,13 @@ def test_the_rule_is_what_the_sentence_says():
     seen = np.array([[holds(clue, text) for text in texts] for clue in clues])
     conditions = tuple(Condition(clue, clue.words != (",",)) for clue in clues)
     true = seen[0].astype(int) + seen[1] + ~seen[2]
-    parts = "ends in “so”", "has “in order … to”", "lacks “,”"
+    parts = "ends in “so”", "contains “in order … to”", "does not contain “,”"
     assert true.tolist() == [2, 2, 0, 3, 1, 0]
     said = {
-        1: f"where the prompt {parts[0]}, {parts[1]} or {parts[2]}, and only there",
-        2: "where at least 2 of these 3 are true of the prompt, and only there: it "
+        1: f"when the prompt {parts[0]}, {parts[1]} or {parts[2]}, and only then",
+        2: "when at least 2 of these 3 are true of the prompt, and only then: it "
         + "; it ".join(parts),
-        3: f"where the prompt {parts[0]}, {parts[1]} and {parts[2]}, and only there",
+        3: f"when the prompt {parts[0]}, {parts[1]} and {parts[2]}, and only then",
     }
     for need, where in said.items():
         rule = Checklist(conditions, need, (0.1, 0.2, 0.6, 0.9), 0.8, True)
@@ -232,7 +232,10 @@ def test_the_rule_is_what_the_sentence_says():
 
 def test_a_sentence_of_one_condition():
     rule = Checklist((Condition(Feature("has", ("if",)), False),), 1, (0.2, 0.9), None, True)
-    assert rule.sentence() == "The head is active where the prompt lacks “if”, and only there."
+    assert (
+        rule.sentence()
+        == "The head is active when the prompt does not contain “if”, and only then."
+    )
     assert [listed(["a", "b", "c"][:n], "or") for n in (1, 2, 3)] == ["a", "a or b", "a, b or c"]
 
 
@@ -240,7 +243,7 @@ def test_so_that_is_told_as_a_reader_would():
     active = [f"{word} so" for word in ("Reverse", "Shared", "Eager", "Flag", "Cache", "the store")]
     inactive = ["Make sure", "current mode\nAnd", "disk.\nNow", "When True,", "so, if", "as sure"]
     explanation = Contrast().explain(case_of(active, inactive))
-    assert explanation.text == "The head is active where the prompt ends in “so”, and only there."
+    assert explanation.text == "The head is active when the prompt ends in “so”, and only then."
     rule = json.loads(explanation.rule)
     assert rule["conditions"] == [{"kind": "ends", "present": True, "words": ["so"]}]
     assert rule["balanced_accuracy"] == 1

@@ -66,10 +66,10 @@ def test_nothing_is_seen_in_an_empty_text_but_its_length():
 @pytest.mark.parametrize(
     ("feature", "with_it", "without"),
     [
-        (has("in", "order"), "has “in order”", "lacks “in order”"),
+        (has("in", "order"), "contains “in order”", "does not contain “in order”"),
         (Feature("ends", ("so",)), "ends in “so”", "does not end in “so”"),
-        (has("\n"), "has a line break", "lacks a line break"),
-        (has("\n", "if"), "has “⏎ if”", "lacks “⏎ if”"),
+        (has("\n"), "contains a line break", "does not contain a line break"),
+        (has("\n", "if"), "contains “⏎ if”", "does not contain “⏎ if”"),
         (
             Feature("place", ("to",), number=3),
             "has “to” as its last word but two",
@@ -78,18 +78,18 @@ def test_nothing_is_seen_in_an_empty_text_but_its_length():
         (Feature("shorter", number=5), "has fewer than 5 words", "has at least 5 words"),
         (
             Feature("gap", ("not", "only"), ("but",)),
-            "has “not only … but”",
-            "lacks “not only … but”",
+            "contains “not only … but”",
+            "does not contain “not only … but”",
         ),
         (
             Feature("both", ("a",), ("b",)),
-            "has both “a” and “b”",
-            "does not have both “a” and “b”",
+            "contains both “a” and “b”",
+            "does not contain both “a” and “b”",
         ),
         (
             Feature("exact", ("NOT",)),
-            "has “NOT” in exactly these letters",
-            "lacks “NOT” in exactly these letters",
+            "contains “NOT” in exactly these letters",
+            "does not contain “NOT” in exactly these letters",
         ),
     ],
 )

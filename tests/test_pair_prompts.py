@@ -4,9 +4,16 @@ import pandas as pd
 import pytest
 from lookups.errors import MeasurementError
 from lookups.explainers import Explanation, Question, check_apart
-from lookups.pair_prompts import PairPrompts, apart, examples, widest
+from lookups.pair_prompts import (
+    PairPrompts,
+    apart,
+    examples,
+    first_that,
+    follow_share,
+    widest,
+)
 
-WORDS = {1: " if", 2: " they", 3: " who", 4: " we"}
+WORDS = {1: " if", 2: " they", 3: " who", 4: " we", 5: " are"}
 
 
 @pytest.fixture
@@ -21,6 +28,7 @@ def prompts() -> PairPrompts:
         ],
         columns=["neuron", "split", "prompt", "token_ids", "activation", "also_in_train"],
     )
+    suffixes["next_token_id"] = [5, 1, 5, 5, -1]
     heads = suffixes[["neuron", "split", "prompt"]].assign(head="L0.H1", input="in")
     heads["attribution"] = [0.5, 0.1, 0.2, 0.3, 0.9]
     heads["effect"] = [0.4, 0.0, 0.1, 0.3, 0.2]
@@ -29,7 +37,9 @@ def prompts() -> PairPrompts:
     gate = heads.assign(input="gate", attribution=9.0)
     tokens = {"L1.N0": " are", "L1.N7": " the"}
     decode = lambda ids: "".join(WORDS[i] for i in ids)  # noqa: E731
-    return PairPrompts(suffixes, pd.concat([heads, other, gate]), tokens=tokens, decode=decode)
+    vocabulary = ["", *WORDS.values()]
+    every = pd.concat([heads, other, gate])
+    return PairPrompts(suffixes, every, tokens=tokens, decode=decode, vocabulary=vocabulary)
 
 
 def test_rows_of_a_pair_are_its_own_strongest_first(prompts):
@@ -39,6 +49,15 @@ def test_rows_of_a_pair_are_its_own_strongest_first(prompts):
     assert rows.text.tolist() == [" who they", " we they", " if they"]
     assert set(rows.token) == {" are"}
     assert prompts.rows("L1.N0", "L0.H1", "test").prompt.tolist() == ["c/test/0"]
+
+
+def test_what_followed_is_told_and_how_often_it_was_the_neurons_token(prompts):
+    rows = prompts.rows("L1.N0", "L0.H1")
+    assert rows.next_token.tolist() == [" if", " are", " are"]
+    assert follow_share(rows) == pytest.approx(2 / 3)
+    unknown = prompts.rows("L1.N7", "L0.H1")
+    assert unknown.next_token.tolist() == [None]
+    assert pd.isna(follow_share(unknown))
 
 
 def test_held_out_prompts_that_read_like_one_of_train_are_counted_and_left_out(prompts):
@@ -70,6 +89,12 @@ def test_how_far_kinds_lie_apart_is_counted_in_sds_within_a_kind():
     assert pd.isna(apart(rows, "effect", fewest=3))
     assert pd.isna(apart(rows.assign(effect=1.0), "effect"))
     assert pd.isna(apart(rows[:3], "effect"))  # one inactive prompt has no spread
+
+
+def test_the_first_that_does_is_taken_else_the_first_else_none():
+    assert first_that(lambda n: n > 1, [1, 2, 3]) == 2
+    assert first_that(lambda n: n > 9, iter([1, 2])) == 1
+    assert first_that(bool, []) is None
 
 
 def test_the_widest_pair_comes_first_and_equals_by_name():

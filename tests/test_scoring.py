@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lookups.paths import PROJECT
-from lookups.scores_together import Variances, between_pairs, paper_summary
+from lookups.scores_together import Variances, between_pairs, mean_over, paper_summary
 from lookups.scoring import (
     Counts,
     auroc,
@@ -445,3 +445,53 @@ def test_no_recorded_pair_has_a_smaller_p_than_its_margins_allow(recorded_counts
         as_called = smallest_p_as_called(*sizes, counts.tp + counts.fp)
         assert smallest_p(*sizes) <= as_called * (1 + 1e-9)
         assert as_called <= fisher(counts).p * (1 + 1e-9)
+
+
+# --- the mean over pairs, with an interval over what their prompts share
+
+
+def shared_prompts(pairs: int = 24, each: int = 20, articles: int = 40) -> pd.DataFrame:
+    """Verdicts on prompts out of articles; some articles are harder than others for all pairs."""
+    random = np.random.default_rng(5)
+    ease = random.normal(0, 0.25, articles)
+    rows = []
+    for pair, prompt in product(range(pairs), range(each)):
+        article, active = int(random.integers(articles)), bool(prompt % 5 < 1 + pair % 4)
+        right = random.random() < np.clip(0.7 + ease[article], 0, 1)
+        rows.append((f"L1.N{pair // 2}", f"L0.H{pair}", active, active == right, article))
+    return pd.DataFrame(rows, columns=["neuron", "head", "active", "verdict", "article"])
+
+
+def mean_score(rows: pd.DataFrame) -> float:
+    return np.nanmean([score(count(o.verdict, o.active)) for _, o in rows.groupby("head")])
+
+
+def test_the_mean_over_pairs_is_that_of_their_scores():
+    rows = shared_prompts()
+    assert mean_over(rows, rows.article, seed=0).mean == pytest.approx(mean_score(rows))
+
+
+def test_the_interval_over_articles_is_that_of_drawing_articles_and_scoring_anew():
+    rows = shared_prompts()
+    random, of_article = np.random.default_rng(0), dict(list(rows.groupby("article")))
+    names = sorted(of_article)
+    drawn = [
+        mean_score(pd.concat([of_article[a] for a in random.choice(names, len(names))]))
+        for _ in range(200)
+    ]
+    found = mean_over(rows, rows.article, seed=0)
+    width = np.quantile(drawn, 0.975) - np.quantile(drawn, 0.025)
+    assert found.high - found.low == pytest.approx(width, rel=0.2)
+    alone = mean_over(rows, range(len(rows)), seed=0)
+    assert alone.high - alone.low < found.high - found.low
+
+
+def test_unread_verdicts_and_pairs_of_one_kind_have_no_say_in_the_mean():
+    rows = shared_prompts().astype({"verdict": "boolean"})
+    lost = rows.copy()
+    lost.loc[(lost["head"] == "L0.H3") & lost.active, "verdict"] = pd.NA
+    expected = mean_score(rows[rows["head"] != "L0.H3"])
+    assert mean_over(lost, lost.article, seed=0).mean == pytest.approx(expected)
+    assert isnan(mean_over(rows[rows.active], rows.article[rows.active], seed=0).mean)
+    with pytest.raises(ValueError, match="as many units, not 1"):
+        mean_over(rows, ["one"], seed=0)

@@ -6,10 +6,13 @@ import pandas as pd
 import pytest
 import yaml
 from lookups.artifacts import save
-from lookups.deck import CLEAR, LEARN, SORT, draw_deck, is_sortable, majority, scored
+from lookups.deck import CLEAR, LEARN, SORT, agreement, draw_deck, is_sortable, majority, scored
 from lookups.errors import LookupsError
 from lookups.runs import read_run
-from lookups.sorting import as_markdown, main, read_verdicts, verdicts_of
+from lookups.sorting import UNKNOWN, read_verdicts, who_read
+from sklearn.metrics import cohen_kappa_score
+
+from tools.blind_sort import as_markdown, main, verdicts_of
 
 PAIRS = [("L1.N5", "L0.H1"), ("L1.N5", "L0.H2"), ("L1.N7", "L1.H0")]
 
@@ -149,6 +152,24 @@ def test_the_majority_is_what_more_than_half_of_an_items_readers_said():
     assert majority([]) == {}
 
 
+def test_two_readers_agree_as_often_as_they_gave_the_same_letter():
+    one, other = {"x": "ABAB", "y": "AA"}, {"x": "ABBB", "y": "A?", "z": "BB"}
+    (row,) = agreement([one, other]).itertuples()
+    assert (row.reader, row.other, row.letters) == (1, 2, 5)
+    assert row.same == pytest.approx(4 / 5)
+    assert row.kappa == pytest.approx(cohen_kappa_score(list("ABABA"), list("ABBBA")))
+    assert len(agreement([one, other, one])) == 3
+    assert agreement([one]).empty
+
+
+def test_readers_who_always_say_the_same_letter_or_share_no_item_have_no_kappa():
+    alike, apart = ({"x": "AAAA"}, {"x": "AAAA"}), ({"x": "AB"}, {"y": "AB"})
+    for readers, same in ((alike, 1.0), (apart, None)):
+        (row,) = agreement(readers).itertuples()
+        assert pd.isna(row.kappa)
+        assert row.same == same if same else pd.isna(row.same)
+
+
 def test_a_deck_without_pairs_can_be_kept_and_scored():
     none = draw_deck(pairs_of([]), prompts_of(), seed=0)
     assert none.empty
@@ -168,14 +189,17 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     for stage in ("01_neurons", "02_prompts", "02_neurons", "03_suffixes", "04_heads", "04_pairs"):
         save(settings, stage, placeholder(stage))
     save(settings, "05_deck", deck)
-    assert "give this to a reader" in main(["export", str(run), str(tmp_path / "deck")])
+    assert "give this to readers" in main(["export", str(run), str(tmp_path / "deck")])
     assert [path.name for path in (tmp_path / "deck").iterdir()] == ["deck.md"]
     answers = tmp_path / "answers.yml"
     answers.write_text(yaml.safe_dump(right_letters(deck)))
     other = tmp_path / "other.yml"
     other.write_text(yaml.safe_dump(dict.fromkeys(right_letters(deck), "?" * SORT)))
-    made = main(["record", str(run), str(answers), str(other), str(answers)])
+    assert who_read(settings.verdicts) == who_read(None) == UNKNOWN
+    files = [str(answers), str(other), str(answers)]
+    made = main(["record", str(run), "language models", *files])
     assert "now run chapter 5 again" in made
+    assert who_read(read_run(run).verdicts) == "language models"
     readers = read_verdicts(read_run(run).verdicts)
     assert [scored(deck, one).clear.all() for one in readers] == [True, False, True]
     assert scored(deck, majority(readers)).clear.all()
@@ -197,5 +221,5 @@ def test_files_without_verdicts_say_what_to_write(text, tmp_path):
 
 
 def test_an_unknown_command_says_what_there_is():
-    with pytest.raises(LookupsError, match=r"export RUN FOLDER \| record RUN VERDICTS"):
+    with pytest.raises(LookupsError, match=r"export RUN FOLDER \| record RUN READERS VERDICTS"):
         main(["sort"])

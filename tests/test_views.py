@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lookups import view_html
@@ -17,6 +18,7 @@ from lookups.views import (
     attention_view,
     escaped,
     prompt_table,
+    quotes,
     readable,
     token_view,
 )
@@ -91,7 +93,8 @@ def test_text_from_data_never_becomes_markup(token):
         ),
         (token_view(t, [0.0, 1.0], name="v", look_for=t[1]) for t in (tokens, calm)),
         (token_view(t, [[0.0], [1.0]], series=[t[1]], name="v") for t in (tokens, calm)),
-        (prompt_table({t[1]: [PromptText(t[1], t[1], t[1])]}) for t in (tokens, calm)),
+        (prompt_table({t[1]: [PromptText(*[t[1]] * 4)]}) for t in (tokens, calm)),
+        (prompt_table({t[1]: [PromptText(*[t[1]] * 3, "c")]}) for t in (tokens, calm)),
     ]
     for hostile, harmless in pairs:
         assert Tags(html_of(hostile)).seen == Tags(html_of(harmless)).seen
@@ -108,11 +111,11 @@ def test_long_prompts_are_cut_from_the_left_and_the_summary_says_so():
     tokens = [BOS, *(f" t{i}" for i in range(1, 51))]
     view = attention_view(tokens, uniform(1, 51), ["L0.H0"], name="long")
     assert len(data_of(view)["tokens"]) == LONGEST
-    assert data_of(view)["tokens"][:2] == [BOS, " t20"]
+    assert data_of(view)["tokens"][:2] == [BOS, " t28"]
     assert data_of(view)["tokens"][-1] == " t50"
     assert np.array(data_of(view)["attention"]).shape == (1, LONGEST, LONGEST)
-    assert '" t50" (31)' in view.text
-    assert "32 tokens (the last of 51)" in view.text
+    assert '" t50" (23)' in view.text
+    assert "24 tokens (the last of 51)" in view.text
     assert "(the last of 51)" in token_view(tokens, np.zeros(51), name="long").text
 
 
@@ -185,6 +188,33 @@ def test_prompts_stand_side_by_side_with_their_token():
     assert "<span>a list⏎<mark> of</mark></span><small>x/y.py</small>" in page
     assert page.count("<tr>") == 3
     assert page.count("<td></td>") == 2
+
+
+def test_what_really_followed_stands_beside_every_prompt_and_another_token_is_struck_out():
+    told = [("not only but", " also", "", " also"), ("who, but", " also", "", "⏎")]
+    table = prompt_table({"active": told, "inactive": [PromptText("they", " also")]})
+    assert repr(table).splitlines() == [
+        "active (2)",
+        "  not only but« also» → also",
+        "  who, but« also» ✗ →⏎",
+        "inactive (1)",
+        "  they« also»",
+    ]
+    page = html_of(table)
+    assert page.count("what followed") == 1
+    assert 'but<mark> also</mark></span></td><td class="next"><span> also</span>' in page
+    assert 'but<mark class="other"> also</mark></span></td><td class="next"><span>⏎</span>' in page
+    assert "they<mark> also</mark></span></td></tr>" in page
+    assert page.count("<td></td>") == 1
+
+
+def test_a_pair_s_rows_are_quoted_from_their_end_with_source_and_successor():
+    rows = pd.DataFrame(
+        [("a" * 9 + " b", " c", " d", "one"), ("b", " c", None, "two")],
+        columns=["text", "token", "next_token", "source"],
+    )
+    assert quotes(rows, longest=4) == [("…aa b", " c", "one", " d"), ("b", " c", "two", None)]
+    assert [row.note for row in quotes(rows, ["right", "wrong"])] == ["right", "wrong"]
 
 
 def test_tokens_are_readable():

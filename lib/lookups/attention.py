@@ -52,17 +52,26 @@ def look(
     Raises:
         ValueError: a head does not feed the neuron, or the MLP has no such input.
     """
+    return looks(model, neuron, heads, [ids], into=into, bos=bos)[0]
+
+
+def looks(
+    model: Model,
+    neuron: Neuron,
+    heads: Sequence[Head],
+    sequences: Sequence[Ids],
+    *,
+    into: Input | None = None,
+    bos: bool = True,
+) -> list[Look]:
+    """Look back from the last token of several prompts, all in one pass, in their order.
+
+    Raises:
+        ValueError: a head does not feed the neuron, or the MLP has no such input.
+    """
     outside = [str(head) for head in heads if head.layer not in model.head_layers(neuron.layer)]
     if outside:
         raise ValueError(f"{', '.join(outside)} do not feed {neuron}: choose heads before it")
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[[Tensor], None]:
-        def take(tensor: Tensor) -> None:
-            seen[name] = tensor[0].clone()
-
-        return take
-
     names = {f"blocks.{neuron.layer}.ln2.hook_scale": "scale"}
     if model.gated:
         names |= {f"blocks.{neuron.layer}.mlp.hook_pre": "gate"}
@@ -70,8 +79,37 @@ def look(
     for layer in sorted({head.layer for head in heads}):
         names[f"blocks.{layer}.attn.hook_pattern"] = f"pattern{layer}"
         names[f"blocks.{layer}.attn.hook_v"] = f"v{layer}"
-    batch = model.batch([ids], bos=bos)
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[Tensor], None]:
+        def take(tensor: Tensor) -> None:
+            seen[name] = tensor.clone()
+
+        return take
+
+    batch = model.batch(sequences, bos=bos)
     model.read(batch, {hook: keep(name) for hook, name in names.items()})
+    found = []
+    for row, last in enumerate(batch.last.tolist()):
+        own = {name: _without_padding(name, tensor[row], last) for name, tensor in seen.items()}
+        found.append(_look_of(model, neuron, heads, own, into))
+    return found
+
+
+def _without_padding(name: str, tensor: Tensor, last: int) -> Tensor:
+    """Cut one prompt's tensor after its last token; a pattern has the tokens on two axes."""
+    size = last + 1
+    return tensor[:, :size, :size] if name.startswith("pattern") else tensor[:size]
+
+
+def _look_of(
+    model: Model,
+    neuron: Neuron,
+    heads: Sequence[Head],
+    seen: dict[str, Tensor],
+    into: Input | None,
+) -> Look:
+    """Put together what was seen of one prompt."""
     direction = _direction(model, neuron, seen, into) / seen["scale"][-1]
     patterns, contributions = [], []
     for head in heads:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from lookups.cases import in_order
 from lookups.errors import MeasurementError
@@ -35,7 +36,8 @@ class BagOfWords(Explainer):
         """Fit a weight for every token of the training prompts."""
         prompts, active = in_order(case)
         tokens = sorted({token for one in prompts for token in one.ids})
-        counts = np.array([[Counter(one.ids)[token] for token in tokens] for one in prompts], float)
+        occurring = [Counter(one.ids) for one in prompts]
+        counts = np.array([[found[token] for token in tokens] for found in occurring], float)
         fitted = LogisticRegression(class_weight="balanced", max_iter=1000).fit(counts, active)
         weights = fitted.coef_[0].round(DIGITS).tolist()
         rule = {
@@ -43,10 +45,15 @@ class BagOfWords(Explainer):
             "weights": list(zip(tokens, weights, strict=True)),
         }
         text = (
-            f"The head is active where a weighted count of {len(tokens)} tokens is above 0, "
+            f"The head is active when a weighted count of {len(tokens)} tokens is above 0, "
             "wherever they stand. The weights are those of a logistic regression."
         )
         return Explanation(self.name, text, _written(rule))
+
+    def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
+        """Fit pair after pair on one thread: a few prompts are no work for two, which only wait."""
+        with threadpool_limits(1):
+            return super().explain_all(cases)
 
     def judge(self, question: Question) -> list[Verdict]:
         """Add up the weights of each prompt's tokens; a token never seen has none.
@@ -73,7 +80,7 @@ class Nearest(Explainer):
         prompts, active = in_order(case)
         kept = [[list(one.ids), kind] for one, kind in zip(prompts, active, strict=True)]
         text = (
-            f"The head is active where the most similar of {len(prompts)} training prompts is an "
+            f"The head is active when the most similar of {len(prompts)} training prompts is an "
             "active one: the one with the longest common end, and of these the one with most "
             "tokens in common."
         )

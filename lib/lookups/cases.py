@@ -1,6 +1,6 @@
 """The prompts of a case as an explainer that counts wants them: in one order, with labels.
 
-An explanation must not hang on the order in which prompts come from a table, so the explainers of
+An explanation must not depend on the order in which prompts come from a table, so the explainers of
 chapter 7 that need no server all begin here.
 """
 

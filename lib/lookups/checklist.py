@@ -56,10 +56,10 @@ class Checklist(NamedTuple):
             return "everywhere"
         if self.need in (1, len(parts)):
             joined = listed(parts, "or" if self.need == 1 else "and")
-            return f"where the prompt {joined}, and only there"
+            return f"when the prompt {joined}, and only then"
         return (
-            f"where at least {self.need} of these {len(parts)} are true of the prompt, and only "
-            f"there: it {'; it '.join(parts)}"
+            f"when at least {self.need} of these {len(parts)} are true of the prompt, and only "
+            f"then: it {'; it '.join(parts)}"
         )
 
     def as_json(self) -> str:

@@ -83,13 +83,22 @@ class Contrast(Explainer):
         return [rule.judge(prompt.text) for prompt in question.prompts]
 
 
+def tells_apart(explanation: Explanation) -> bool:
+    """Whether an explanation of `Contrast` claims to tell a pair's prompts apart.
+
+    Raises:
+        MeasurementError: the explanation has no rule of this explainer's.
+    """
+    return Checklist.from_json(explanation.rule).told_apart
+
+
 def folds(
     texts: Sequence[str], active: Bool[np.ndarray, " prompt"]
 ) -> Bool[np.ndarray, "fold prompt"]:
-    """Return which prompts each fold learns from; both kinds are dealt out evenly.
+    """Return which prompts each fold learns from; both kinds are spread evenly over the folds.
 
-    The order of dealing is that of the texts' digests, which is as good as random and always the
-    same. There is no fold where a kind has one prompt only.
+    Prompts go to folds in the order of their texts' digests, which is as good as random and always
+    the same. There is no fold where a kind has one prompt only.
     """
     number = min(FOLDS, int(active.sum()), int((~active).sum()))
     if number < 2:

@@ -10,9 +10,11 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import cohen_kappa_score
 
 from lookups.lots import lots_of
 
@@ -80,6 +82,28 @@ def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def _most_said(letters: Sequence[str]) -> str:
     letter, times = Counter(letters).most_common(1)[0]
     return letter if 2 * times > len(letters) else "?"
+
+
+def agreement(readers: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    """Return, for every two readers, how often they gave the same letter, and Cohen's kappa.
+
+    Letters count where both read the prompt (neither wrote `?`). Kappa is 1 for full agreement and
+    0 for what two who write as many A's each, but independently, would have in common; it is
+    not-a-number where both wrote one and the same letter throughout.
+    """
+    rows = []
+    for (one, a), (other, b) in combinations(enumerate(readers, 1), 2):
+        both = [
+            letters
+            for digest in sorted(set(a) & set(b))
+            for letters in zip(a[digest], b[digest], strict=True)
+            if "?" not in letters
+        ]
+        same = float(np.mean([x == y for x, y in both])) if both else np.nan
+        varied = len({letter for letters in both for letter in letters}) > 1
+        kappa = cohen_kappa_score(*zip(*both, strict=True)) if varied else np.nan
+        rows.append((one, other, len(both), same, float(kappa)))
+    return pd.DataFrame(rows, columns=["reader", "other", "letters", "same", "kappa"])
 
 
 def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:

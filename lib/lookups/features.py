@@ -119,7 +119,9 @@ def first_end(words: Sequence[str], some: Sequence[str]) -> int | None:
 
 def said(feature: Feature, *, present: bool = True) -> str:
     """Return what is true of a prompt with the feature (or without), to follow "the prompt"."""
-    has, ends = ("has", "ends in") if present else ("lacks", "does not end in")
+    has, ends = "contains", "ends in"
+    if not present:
+        has, ends = "does not contain", "does not end in"
     words, number = quoted(feature.words), feature.number
     match feature.kind:
         case "has":
@@ -139,7 +141,7 @@ def said(feature: Feature, *, present: bool = True) -> str:
             return f"{has} “{spelled(feature.words)} … {spelled(feature.then)}”"
         case "both":
             both = f"{words} and {quoted(feature.then)}"
-            return f"has both {both}" if present else f"does not have both {both}"
+            return f"{has} both {both}"
     raise MeasurementError(f"{feature.kind!r} is no kind of feature; the kinds are {KINDS}")
 
 

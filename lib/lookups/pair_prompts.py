@@ -1,10 +1,12 @@
-"""A neuron's cut prompts with what one of its heads does on each (chapters 5, 7 and 8).
+"""A neuron's cut prompts with what one of its heads does on each (chapters 5, 7, 8 and 9).
 
 Held-out prompts that read the same as a training prompt are left out, since they would test memory.
-A gated neuron is read through the product of its two inputs.
+A gated neuron is read through the product of its two inputs. What is known of a pair on held-out
+prompts is known for pairs that are followed only (`04_pairs`); for others there are no such rows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,10 @@ from lookups.explainers import Case, Example
 
 DECISIVE = ("in", "post")
 """The inputs by which a head is called active: a plain neuron's one, or a gated one's product."""
+
+_OF_HEADS = ["neuron", "split", "prompt", "head", "attribution", "effect", "active"]
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 class PairPrompts:
@@ -25,20 +31,26 @@ class PairPrompts:
         *,
         tokens: Mapping[str, str] | pd.Series,
         decode: Callable[[Sequence[int]], str],
+        vocabulary: Sequence[str] = (),
     ):
-        """Take the tables `03_suffixes` and `04_heads`, each neuron's token, and the decoder."""
+        """Take `03_suffixes`, `04_heads`, each neuron's token, a decoder and a vocabulary."""
         known = (suffixes.split == "test") & suffixes.also_in_train
         self.left_out = known.groupby(suffixes.neuron).sum()
         """Held-out prompts of each neuron that read the same as a training prompt."""
         self._prompts = dict(list(suffixes[~known].groupby("neuron", sort=False)))
-        decisive = heads[heads.input.isin(DECISIVE)]
-        self._heads = decisive.groupby(["neuron", "head"], sort=False)
-        self._tokens, self._decode = tokens, decode
+        decisive = heads.loc[heads.input.isin(DECISIVE), _OF_HEADS]
+        # a deep model has hundreds of heads: grouping by neuron and head would make 50,000 groups
+        self._heads = dict(list(decisive.groupby("neuron", sort=False)))
+        self._tokens, self._decode, self._vocabulary = tokens, decode, vocabulary
         self._found: dict[tuple[str, str], pd.DataFrame] = {}
 
     def rows(self, neuron: str, head: str, split: str | None = None) -> pd.DataFrame:
         """Return a row a prompt, the strongest first: those of `03_suffixes`, and `text`, `token`,
-        `head`, `attribution`, `effect` and `active`."""
+        `head`, `attribution`, `effect` and `active`.
+
+        With a vocabulary also `next_token`, the text of what followed (None where nothing is known
+        to have followed).
+        """
         if (neuron, head) not in self._found:
             self._found[neuron, head] = self._joined(neuron, head)
         rows = self._found[neuron, head]
@@ -51,11 +63,13 @@ class PairPrompts:
         return Case(*kinds, token=self._tokens[neuron])
 
     def _joined(self, neuron: str, head: str) -> pd.DataFrame:
-        own = self._heads.get_group((neuron, head))
-        own = own[["split", "prompt", "head", "attribution", "effect", "active"]]
-        rows = self._prompts[neuron]
+        own = self._heads[neuron]
+        own = own[own["head"] == head].drop(columns="neuron")
+        rows = self._prompts[neuron].merge(own, on=["split", "prompt"])
         rows = rows.assign(text=rows.token_ids.map(self._decode), token=self._tokens[neuron])
-        rows = rows.merge(own, on=["split", "prompt"])
+        if len(self._vocabulary):
+            followed = [self._vocabulary[i] if i >= 0 else None for i in rows.next_token_id]
+            rows["next_token"] = pd.Series(followed, rows.index, dtype=object)
         return rows.sort_values(["activation", "prompt"], ascending=[False, True])
 
 
@@ -67,6 +81,12 @@ def examples(rows: pd.DataFrame) -> list[Example]:
     ]
 
 
+def follow_share(rows: pd.DataFrame) -> float:
+    """Return how often the neuron's token followed the prompts; not-a-number if nothing did."""
+    known = rows[rows.next_token.notna()]
+    return float((known.next_token == known.token).mean()) if len(known) else float("nan")
+
+
 def widest(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return pairs (`04_pairs`), the head that brings most on active over other prompts first."""
     return pairs.sort_values(
@@ -74,11 +94,18 @@ def widest(pairs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def apart(rows: pd.DataFrame, measure: str, *, fewest: int = 2) -> float:
-    """Return how far the two kinds of prompts of a pair lie apart, in sds within a kind.
+def first_that(holds: Callable[[Key], bool], keys: Iterable[Key]) -> Key | None:
+    """Return the first key of which something holds, else the first of all; None of none."""
+    keys = list(keys)
+    return next(filter(holds, keys), next(iter(keys), None))
 
-    `measure` is the column that the run's active rule looks at. Not defined (nan) with fewer than
-    `fewest` prompts of a kind, or without any spread.
+
+def apart(rows: pd.DataFrame, measure: str, *, fewest: int = 2) -> float:
+    """Return how far the two kinds of prompts of a pair lie apart, in standard deviations.
+
+    `measure` is the column that the run's active rule looks at; the standard deviation is that
+    within a kind. Not defined (nan) with fewer than `fewest` prompts of a kind, or without any
+    spread.
     """
     kinds = [rows[measure][rows.active == kind] for kind in (True, False)]
     if min(map(len, kinds)) < max(2, fewest):

@@ -162,7 +162,7 @@ class Run(Section):
     """A text file of one's own, one prompt a line, in place of the search for prompts."""
     verdicts: Path | None = None
     """Readers' verdicts in the blind sort of chapter 5; notebooks/records/<id>.sort.yml if there
-    is one. Written by `python -m lookups.sorting`."""
+    is one. Written by `tools/blind_sort.py`."""
     minimum_count: Annotated[int, Field(ge=0)] = 300
     """A token must occur this often in training to be a neuron's token, where counts are known."""
     minimum_in_texts: Annotated[int, Field(ge=0)] = 20

@@ -2,8 +2,8 @@
 
 A score from few prompts strays from its pair's true score, so scores differ even if all pairs are
 explained equally well. The variance between pairs is what is left of the variance of the scores
-when that of the prompts' sampling is taken off. An interval for the mean stands in
-`lookups.intervals`, which resamples neurons.
+when that of the prompts' sampling is taken off. An interval for the mean that resamples neurons
+stands in `lookups.intervals`; here is the one that resamples what prompts share.
 """
 
 from collections.abc import Collection
@@ -11,7 +11,10 @@ from math import nan
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.stats import skew, skewtest
+
+from lookups.intervals import Estimate, bootstrap_mean
 
 FEWEST_TO_TEST = 8
 """Scores that the test of skewness needs (scipy's own limit)."""
@@ -62,6 +65,37 @@ def between_pairs(scores: Collection, variances: Collection) -> Variances:
         return Variances(nan, nan, nan, pairs)
     observed, sampling = float(both[0].var(ddof=1)), float(both[1].mean())
     return Variances(observed, sampling, observed - sampling, pairs)
+
+
+def mean_over(
+    verdicts: pd.DataFrame, units: Collection, *, seed: int, draws: int = 2000
+) -> Estimate:
+    """Return the mean score over pairs, with an interval from resampling what prompts share.
+
+    `verdicts` has a row a prompt of a pair: neuron, head, active and verdict (missing: unread, and
+    left out); `units` says of each row where its prompt comes from, such as an article. The pairs
+    are taken as they are. The interval is that of the score linearised in the prompts: each one's
+    deviation from the rate of its pair and kind, in the weight that it has in the mean. Pairs with
+    read verdicts of one kind only have no score and are left out.
+
+    Raises:
+        ValueError: there are more or fewer units than rows.
+    """
+    if len(units) != len(verdicts):
+        raise ValueError(f"{len(verdicts)} verdicts need as many units, not {len(units)}")
+    known = verdicts.verdict.notna().to_numpy(bool)
+    rows = verdicts[known].assign(unit=pd.array(list(units), dtype=object)[known])
+    rows["right"] = (rows.verdict.astype(bool) == rows.active.astype(bool)).astype(float)
+    of_pair = rows.groupby(["neuron", "head"])
+    rows = rows[of_pair.active.transform("nunique") == 2]
+    if not len(rows):
+        return Estimate(nan, nan, nan)
+    of_kind = rows.groupby(["neuron", "head", "active"]).right
+    rates, kinds = of_kind.transform("mean"), of_kind.ngroups
+    mean = float(of_kind.mean().mean())
+    weight = len(rows) / (kinds * of_kind.transform("size"))
+    values = mean + weight * (rows.right - rates)
+    return bootstrap_mean(values, rows.unit, seed=seed, draws=draws)
 
 
 def paper_summary(scores: Collection) -> Summary:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from lookups.errors import LookupsError
@@ -25,7 +26,7 @@ BOS = "⟨BOS⟩"
 Numbers = np.ndarray | Tensor | Sequence[Any]
 """An array, a tensor on any device, or nested lists; its axes are checked where it is shown."""
 
-LONGEST = 32
+LONGEST = 24
 """The most tokens a view shows; what is longer is cut from the left and the summary says so."""
 
 _POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
@@ -57,13 +58,23 @@ class PromptText(NamedTuple):
     text: str
     """The prompt, cut after the position where the neuron is measured."""
     token: str
-    """The token that follows, appended and marked."""
+    """A token, appended and marked: the neuron's own, or what followed."""
     note: str = ""
     """Where it comes from, or how strongly it fires; may be empty."""
+    followed: str | None = None
+    """What really followed in the text. Where it is not `token`, that is marked as not said."""
+
+    @property
+    def came_true(self) -> bool:
+        """Whether the token did follow, as far as is known."""
+        return self.followed in (None, self.token)
 
 
 class PromptTable:
-    """Columns of prompts side by side, as an escaped HTML table and as plain text."""
+    """Columns of prompts side by side, as an escaped HTML table and as plain text.
+
+    Where `followed` is known, a narrow column of its own says what really followed.
+    """
 
     def __init__(self, columns: Mapping[str, Sequence[tuple[str, ...]]]):
         self.columns = {
@@ -185,6 +196,29 @@ def prompt_table(columns: Mapping[str, Sequence[PromptText | tuple[str, ...]]]) 
     return PromptTable(columns)
 
 
+def quotes(
+    rows: pd.DataFrame, notes: Sequence[str] | None = None, *, longest: int = 200
+) -> list[PromptText]:
+    """Return a pair's prompts (`text`, `token`, `next_token`, `source`) as a table shows them.
+
+    Only the last `longest` characters of a text are shown. A note is the text's source unless
+    `notes` has one for every row.
+    """
+    notes = list(rows.source) if notes is None else notes
+    return [
+        PromptText(_end_of(row.text, longest), row.token, note, _known(row.next_token))
+        for row, note in zip(rows.itertuples(), notes, strict=True)
+    ]
+
+
+def _known(token: str | float | None) -> str | None:
+    return token if isinstance(token, str) else None
+
+
+def _end_of(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"…{text[-longest:]}"
+
+
 def readable(token: str) -> str:
     """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣."""
     seen = token.replace("\r", "").replace("\n", "⏎").replace("\t", "⇥")
@@ -257,7 +291,9 @@ def _count(labels: Sequence[str], whole: int) -> str:
 
 def _prompt_line(row: PromptText) -> str:
     note = f"   [{row.note}]" if row.note else ""
-    return f"  {readable(row.text)}«{readable(row.token)}»{note}"
+    said = f"«{readable(row.token)}»{'' if row.came_true else ' ✗'}"
+    then = "" if row.followed is None else f" →{readable(row.followed)}"
+    return f"  {readable(row.text)}{said}{then}{note}"
 
 
 _TABLE_STYLE = """
@@ -268,15 +304,26 @@ border-collapse:collapse;margin:1rem 0;font-size:.82rem}
 border:0;border-bottom:1px solid #8884;white-space:pre-wrap;overflow-wrap:anywhere}
 .prompt-table td span{font-family:ui-monospace,Menlo,Consolas,monospace}
 .prompt-table mark{background:#ffd54d;color:#1a1a1a;padding:0 .1em;border-radius:2px}
+.prompt-table mark.other{background:none;color:inherit;text-decoration:line-through;
+border:1px dashed #888}
+.prompt-table .next{width:5.5rem}
+@media(max-width:600px){.prompt-table .next{width:3.6rem}}
 .prompt-table small{display:block;opacity:.75}
 """
 
 
+_NEXT = '<th class="next">what followed</th>'
+
+
 def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
     depth = max((len(rows) for rows in columns.values()), default=0)
-    head = "".join(f"<th>{html.escape(t)} ({len(rows)})</th>" for t, rows in columns.items())
+    told = {t: any(row.followed is not None for row in rows) for t, rows in columns.items()}
+    head = "".join(
+        f"<th>{html.escape(title)} ({len(rows)})</th>{_NEXT * told[title]}"
+        for title, rows in columns.items()
+    )
     body = "\n".join(
-        "<tr>" + "".join(_prompt_cell(rows, i) for rows in columns.values()) + "</tr>"
+        "<tr>" + "".join(_prompt_cell(rows, i, told[t]) for t, rows in columns.items()) + "</tr>"
         for i in range(depth)
     )
     return (
@@ -286,10 +333,13 @@ def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
     )
 
 
-def _prompt_cell(rows: Sequence[PromptText], index: int) -> str:
+def _prompt_cell(rows: Sequence[PromptText], index: int, told: bool) -> str:
     if index >= len(rows):
-        return "<td></td>"
+        return "<td></td>" * (1 + told)
     row = rows[index]
     note = f"<small>{html.escape(row.note)}</small>" if row.note else ""
     text, token = html.escape(readable(row.text)), html.escape(readable(row.token))
-    return f"<td><span>{text}<mark>{token}</mark></span>{note}</td>"
+    mark = "<mark>" if row.came_true else '<mark class="other">'
+    cell = f"<td><span>{text}{mark}{token}</mark></span>{note}</td>"
+    then = "" if row.followed is None else html.escape(readable(row.followed))
+    return cell + (f'<td class="next"><span>{then}</span></td>' if told else "")
