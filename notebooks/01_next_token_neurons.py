@@ -33,6 +33,8 @@ from myst_nb import glue
 
 from lookups.artifacts import Stopwatch, save
 from lookups.congruence import congruence, isotropic_null, percentile_in, rotation_null
+from lookups.documents import run_documents
+from lookups.errors import RunError
 from lookups.figures import COLOURS, house_style
 from lookups.model import load_model
 from lookups.names import Neuron
@@ -83,9 +85,10 @@ f"{example}: congruence {float(quick.value):.2f}, token {model.vocabulary[int(qu
 # ## Which tokens may be a neuron's own
 #
 # The paper looks at all tokens and later drops neurons whose best token is not the beginning of a
-# word: a space and at least two more characters. Where the training counts of tokens are known we
-# also ask that the token was really learned. A token hardly ever seen keeps an unembedding that
-# training never shaped, and such {term}`glitch tokens <glitch token>` crowd the top of the list.
+# word: a space and at least two more characters. We also ask that the token was really learned. A
+# token hardly ever seen keeps an unembedding that training never shaped, and such
+# {term}`glitch tokens <glitch token>` crowd the top of the list. Where it is not known how often a
+# token occurred in training, it must occur often enough in the texts that this run reads.
 
 
 # %%
@@ -95,7 +98,15 @@ def wordlike(text: str) -> bool:
 
 words = torch.tensor([wordlike(text) for text in model.vocabulary])
 counted = model.token_counts is not None
-learned = model.token_counts >= settings.minimum_count if counted else torch.ones_like(words)
+in_texts = torch.zeros(model.d_vocab, dtype=torch.long)
+for document in run_documents(settings, model, "train"):
+    in_texts += torch.bincount(torch.as_tensor(document.ids).long(), minlength=model.d_vocab)
+occurrences = model.token_counts if counted else in_texts
+enough = settings.minimum_count if counted else settings.minimum_in_texts
+enough = 0 if settings.prompts is not None else enough  # a few prompts count no token well
+learned = occurrences >= enough
+if not (words & learned).any():
+    raise RunError(f"no word occurs {enough} times in the run's train texts; lower minimum_in_texts")
 
 eligible = {"paper": torch.ones_like(words), "sound": words & learned}
 pd.Series({rule: int(tokens.sum()) for rule, tokens in eligible.items()}, name="tokens").to_frame()
@@ -104,8 +115,8 @@ pd.Series({rule: int(tokens.sum()) for rule, tokens in eligible.items()}, name="
 # ```{admonition} Differs from the paper
 # :class: note
 # Under `protocol: sound` a neuron's token is its best among wordlike tokens that occur at least
-# {glue:text}`minimum-count` times in training, where counts are known; the paper takes the best of
-# all tokens and rejects glitch tokens by hand. The paper's choice is kept in columns of its own.
+# {glue:text}`minimum-count` times in {glue:text}`counted-in`; the paper takes the best of all tokens
+# and rejects glitch tokens by hand. The paper's choice is kept in columns of its own.
 # ```
 
 # %% [markdown]
@@ -136,7 +147,8 @@ for prefix, rule in {"": settings.protocol, "paper_": "paper"}.items():
 
 # %%
 changed = int((neurons.token_id != neurons.paper_token_id).sum())
-glue("minimum-count", settings.minimum_count, display=False)
+glue("minimum-count", enough, display=False)
+glue("counted-in", "the model's training" if counted else "the run's train texts", display=False)
 Markdown(
     f"Protocol `{settings.protocol}` gives {changed} of {len(neurons)} neurons another token than "
     "the paper's rule does."
@@ -213,9 +225,8 @@ def papers_list(layer: int) -> pd.DataFrame:
 
 
 # %% [markdown]
-# Neurons or tokens named in the run file take the place of that search. Two controls are fixed now,
-# before any text is read: neurons drawn at random from the same layers, and (where the run names
-# middle layers) the same rule applied earlier in the network.
+# Neurons or tokens named in the run file replace that search. Where the run names middle layers, the
+# same rule is applied there, as a control.
 
 
 # %%
@@ -228,15 +239,11 @@ def named_in_run(layer: int) -> pd.DataFrame:
 
 
 search = settings.neurons is None and settings.tokens is None
-random = np.random.default_rng(settings.seed)
 neurons["group"] = "other"
 for layer in settings.middle_layers:
     neurons.loc[papers_list(layer).index, "group"] = "middle"
 for layer in settings.layers:
     top = papers_list(layer) if search else named_in_run(layer)
-    rest = neurons.index[(neurons.layer == layer) & ~neurons.index.isin(top.index)]
-    size = min(settings.random_per_layer, len(rest))
-    neurons.loc[random.choice(rest, size, replace=False), "group"] = "random"
     neurons.loc[top.index, "group"] = "top"
 
 # %% [markdown]
@@ -256,12 +263,12 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# The head of the list in the last layer of the run, with how often its token occurs in training
-# (-1 where that is not known):
+# The first ten of the list in the last layer of the run, with how often their tokens occur in
+# {glue:text}`counted-in`:
 
 # %%
 head = papers_list(settings.layers[-1]).head(10)
-count = [int(model.token_counts[t]) if counted else -1 for t in head.paper_token_id]
+count = occurrences[head.paper_token_id.to_list()].tolist()
 head.assign(occurrences=count)[
     ["neuron", "paper_token", "paper_congruence", "occurrences", "token", "congruence", "rank"]
 ].round(2)

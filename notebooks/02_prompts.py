@@ -31,6 +31,8 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 from myst_nb import glue
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from scipy.stats import binom, false_discovery_control
 from tqdm import tqdm
 
@@ -142,6 +144,10 @@ def follow_rates(split: str) -> pd.DataFrame:
     table[list(counts)] = table[list(counts)].fillna(0).astype(int)
     share = scans[split].successors.numpy() / max(1, int(scans[split].successors.sum()))
     table["base_rate"] = share[table.token_id]
+    seen = {"strongest": scans[split].strongest.activation[0], "frequency": scans[split].frequency}
+    scanned = [str(neuron) for neuron in scans[split].neurons]
+    for name, values in seen.items():
+        table[name] = table.neuron.map(pd.Series(values.numpy(force=True), scanned))
     known = table.positions.where(table.positions > 0)
     table["follow_rate"], table["paper_follow_rate"] = table.hits / known, table.paper_hits / known
     table["p"] = binom.sf(table.hits - 1, table.positions, table.base_rate)
@@ -165,8 +171,8 @@ def is_sound(rows: pd.DataFrame) -> pd.Series:
 def judged(split: str) -> pd.DataFrame:
     table = follow_rates(split)
     late = table.layer.isin(settings.layers)
-    table["q"] = np.nan
-    table.loc[late, "q"] = false_discovery_control(table.p[late])
+    for some in (late, ~late):
+        table.loc[some, "q"] = false_discovery_control(table.p[some])
     return table
 
 
@@ -177,7 +183,8 @@ glue("follow-q", f"{settings.false_discovery_rate:g}", display=False)
 # %%
 rates = pd.concat([judged(split) for split in texts], ignore_index=True)
 train = rates[rates.split == "train"]
-chosen = train[is_sound(train) & ~train.neuron.isin(list(settings.rejected))].neuron
+late = train.layer.isin(settings.layers) & ~train.neuron.isin(list(settings.rejected))
+chosen = train[late & is_sound(train)].neuron
 rates["sound"] = rates.neuron.isin(chosen)
 glue("sound-neurons", len(chosen), display=False)
 glue("sound-tokens", rates[rates.sound].token_id.nunique(), display=False)
@@ -187,33 +194,108 @@ Markdown(
 )
 
 # %% [markdown]
+# Many sound neurons may share a token. So that many tokens are seen, the run's limits are filled turn
+# by turn: first the neuron of each token with the highest follow rate, then each token's second, as
+# far as `neurons_per_token` and `selected_at_most` allow.
+#
 # ```{admonition} Differs from the paper
 # :class: note
 # The paper examines the neurons at the top of its list, whatever their texts say. Under
-# `protocol: sound` the sound neurons take their place. Both are examined, and so are the controls.
+# `protocol: sound` the run examines sound neurons, and the first of the list beside them.
 # ```
 
 
 # %%
-def selected_by(protocol: str) -> pd.Series:
+def sound_selection() -> set[str]:
+    order = train[train.neuron.isin(chosen)].sort_values(
+        ["follow_rate", "layer", "index", "sign"], ascending=[False, True, True, False]
+    )
+    turn = order.groupby("token_id").cumcount()
+    most = settings.neurons_per_token or len(order)
+    order = order.assign(turn=turn)[turn < most].sort_values("turn", kind="stable")
+    return set(order.neuron.head(settings.selected_at_most or len(order)))
+
+
+def selected_by(protocol: str) -> set[str]:
     named = settings.neurons is not None or settings.tokens is not None
     if protocol == "paper" or named or settings.prompts is not None:
-        return (rates.group == "top") & rates.layer.isin(settings.layers)
-    return rates.sound
+        return set(top.neuron)
+    return sound_selection()
 
 
-rates["selected"] = selected_by(settings.protocol)
-rates["examined"] = rates.selected | rates.sound | (rates.group != "other")
 top = train[(train.group == "top") & train.layer.isin(settings.layers)]
-both = {rule: set(rates.neuron[selected_by(rule)]) for rule in ("sound", "paper")}
-changed = len(both["sound"] ^ both["paper"])
+rates["selected"] = rates.neuron.isin(selected_by(settings.protocol))
+
+# %%
+changed = len(selected_by("sound") ^ selected_by("paper"))
+middle = train[train.layer.isin(settings.middle_layers)]
 glue("paper-list", len(top), display=False)
 glue("paper-list-sound", int(top.neuron.isin(chosen).sum()), display=False)
 Markdown(
     f"Of the {len(top)} neurons on the list by congruence, {int(top.neuron.isin(chosen).sum())} are "
     f"sound. The choice of protocol moves {changed} neurons in or out; this run selects "
-    f"{rates[rates.selected].neuron.nunique()} and examines {rates[rates.examined].neuron.nunique()}."
-)
+    f"{rates[rates.selected].neuron.nunique()}, for {rates[rates.selected].token_id.nunique()} tokens."
+    + (f" Of {len(middle)} neurons of the middle layers, {int(is_sound(middle).sum())} pass the same test."
+       if len(middle) else "")
+)  # fmt: skip
+
+# %% [markdown]
+# ## Random neurons to compare with
+#
+# A neuron that is often strongly active will look busier than one that is not, whatever it writes. So
+# each layer's control neurons are matched to selected neurons of that layer, in three respects: how
+# strongly they fire (the largest activation), how often (the {term}`firing frequency`: the share of
+# documents in which they reach half of it), and how frequent their token is. Of all neurons that are
+# neither sound nor on the list, those are taken whose logarithms lie nearest, each once
+# (an optimal assignment); which selected neurons get one is drawn with the run's seed:
+
+
+# %%
+def traits_of(rows: pd.DataFrame) -> np.ndarray:
+    base = rows.base_rate + 1 / max(1, int(scans["train"].successors.sum()))
+    return np.log(np.stack([rows.strongest.clip(1e-3), rows.frequency.clip(1e-4), base], axis=1))
+
+
+def matched(layer: int, random: np.random.Generator) -> dict[str, str]:
+    """Control neurons of a layer, each with the selected neuron that it is matched to."""
+    here = rates[(rates.split == "train") & (rates.layer == layer)].reset_index(drop=True)
+    free = here[~here.selected & ~here.sound & (here.group == "other")]
+    some = here[here.selected]
+    if not len(some):  # nothing to match: any neurons of the layer
+        drawn = random.permutation(len(free))[: settings.random_per_layer]
+        return dict.fromkeys(free.neuron.iloc[drawn], "")
+    drawn = random.permutation(len(some))[: settings.random_per_layer]
+    some = some.iloc[np.sort(drawn)]
+    scale = traits_of(here).std(axis=0) + 1e-9
+    pair = linear_sum_assignment(cdist(traits_of(some) / scale, traits_of(free) / scale))
+    return dict(zip(free.neuron.iloc[pair[1]], some.neuron.iloc[pair[0]], strict=True))
+
+
+# %%
+random = np.random.default_rng(settings.seed)
+controls = {name: to for layer in settings.layers for name, to in matched(layer, random).items()}
+rates.loc[rates.neuron.isin(controls), "group"] = "random"
+rates["matched_to"] = rates.neuron.map(controls).fillna("")
+by_list = rates.sort_values("paper_congruence", ascending=False, kind="stable")
+place = by_list.groupby(["split", "layer", "group"]).cumcount().reindex(rates.index)
+first = rates.group.isin(["top", "middle"]) & (place < (settings.examined_per_layer or len(rates)))
+rates["examined"] = rates.selected | (rates.group == "random") | first
+glue("random-neurons", len(controls), display=False)
+
+# %% [markdown]
+# How well do they match? Medians over the neurons that have a control and over the controls:
+
+# %% tags=["hide-input"]
+of_train = rates[rates.split == "train"].set_index("neuron")
+pairs = {"selected": [to for to in controls.values() if to], "random": list(controls)}
+traits = {"largest activation": "strongest", "firing frequency": "frequency", "base rate of the token": "base_rate"}  # fmt: skip
+pd.DataFrame(
+    {
+        name: {"neurons": len(some)}
+        | {title: float(f"{of_train.loc[some, column].median():.3g}") for title, column in traits.items()}
+        for name, some in pairs.items() if some
+    }
+)  # fmt: skip
 
 # %% [markdown]
 # ## On texts that chose nothing
@@ -224,7 +306,8 @@ Markdown(
 reported = list(texts)[-1]
 seen = rates[(rates.split == reported) & (rates.positions > 0)]
 groups = {
-    "sound": seen[seen.sound],
+    "selected": seen[seen.selected],
+    "all sound": seen[seen.sound],
     "paper's list": seen[(seen.group == "top") & seen.layer.isin(settings.layers)],
     "middle layers": seen[(seen.group == "middle")],
     "random": seen[(seen.group == "random")],
@@ -233,7 +316,7 @@ groups = {name: rows for name, rows in groups.items() if len(rows)}
 figure, axis = plt.subplots()
 for place, (name, rows) in enumerate(groups.items()):
     offset = np.linspace(-0.25, 0.25, len(rows))
-    colour = COLOURS["blue" if name == "sound" else "grey" if name == "random" else "orange"]
+    colour = COLOURS["blue" if name in ("selected", "all sound") else "grey" if name == "random" else "orange"]
     axis.plot(place + offset, np.sort(rows.follow_rate), "o", color=colour, alpha=0.7)
     axis.hlines(rows.follow_rate.median(), place - 0.35, place + 0.35, color="black")
 axis.set_xticks(range(len(groups)), list(groups))
@@ -256,16 +339,26 @@ summary = pd.DataFrame(
 summary
 
 # %%
-means = {name: float(rows.follow_rate.mean()) for name, rows in groups.items()}
-ratio = means.get("sound", np.nan) / means["random"] if means.get("random") else np.inf
+def ratio_of_means(one: np.ndarray, other: np.ndarray, draws: int = 5000) -> np.ndarray:
+    """The ratio of two means and its 95 % interval, neurons resampled within each group."""
+    random = np.random.default_rng(settings.seed)
+    means = [some[random.integers(len(some), size=(draws, len(some)))].mean(1) for some in (one, other)]
+    ratios = np.divide(*means, out=np.full(draws, np.inf), where=means[1] > 0)
+    middle = one.mean() / other.mean() if other.mean() else np.inf
+    return np.array([middle, *np.quantile(ratios, [0.025, 0.975], method="nearest")])
+
+
+both = [groups[name].follow_rate.to_numpy() for name in ("selected", "random") if name in groups]
+ratio, low, high = ratio_of_means(*both) if len(both) == 2 else (np.nan,) * 3
 glue("follow-ratio", f"{ratio:.0f}" if np.isfinite(ratio) else "not defined", display=False)
-if "sound" not in means:
-    reading = "There is no sound neuron, so there is nothing to compare with the random ones."
+if len(both) < 2:
+    reading = "No neuron is selected, so there is nothing to compare with the random ones."
 elif not np.isfinite(ratio):
-    reading = "Random neurons are never followed by their token here; sound neurons are, at the rates above."
+    reading = "Random neurons are never followed by their token; selected ones are, at the rates above."
 else:
     reading = (
-        f"Sound neurons are followed by their token {ratio:.1f} times as often as random ones."
+        f"Selected neurons are followed by their token {ratio:.0f} times as often as the random "
+        f"neurons matched to them (95 % interval {low:.0f} to {high:.0f})."
     )
 Markdown(f"On `{reported}`: {reading}")
 
@@ -283,15 +376,13 @@ place.value_counts(sort=False).rename("sound neurons").rename_axis("rank in its 
 #
 # The strongest documents are often all of one kind, which hides the specialisation we look for. So
 # beside them stands a *spread* sample: in turn one document from every band of activation between
-# half of the maximum (a ten-thousandth is allowed for rounding) and the maximum, drawn by lot, few
-# from one file, none twice. How a processor rounds must not decide what is drawn: with a small model,
-# what lies close to the edge of a band in float32 is measured again in float64
-# ({glue:text}`settled` documents here).
+# half of the maximum and the maximum, chosen at random, few from one section of a text, none twice.
 
 
 # %%
 def top_sample(split: str) -> pd.DataFrame:
-    return strongest[split].assign(sample="top")
+    first = settings.top_per_neuron or settings.prompts_per_neuron
+    return strongest[split][strongest[split].order < first].assign(sample="top")
 
 
 def on_the_prompt(rows: pd.DataFrame, reader: Model) -> np.ndarray:
@@ -303,6 +394,8 @@ def on_the_prompt(rows: pd.DataFrame, reader: Model) -> np.ndarray:
     return activations(reader, [Neuron.parse(name) for name in rows.neuron], reads)
 
 
+# Another processor rounds otherwise. What lies close to the edge of a band is measured in float64, so
+# that the same documents are drawn everywhere.
 def close_to_an_edge(rows: pd.DataFrame) -> pd.DataFrame:
     level = BANDS * np.log2(rows.activation.astype(float))
     return rows[(level - level.round()).abs() < BANDS * np.log2(1 + 1e-4)]
@@ -319,7 +412,7 @@ def in_their_bands(rows: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
 
 def spread_sample(split: str) -> pd.DataFrame:
     rows = candidates[split]
-    taken = pd.MultiIndex.from_frame(strongest[split][["neuron", "prompt"]])
+    taken = pd.MultiIndex.from_frame(top_sample(split)[["neuron", "prompt"]])
     rows = rows[~pd.MultiIndex.from_frame(rows[["neuron", "prompt"]]).isin(taken)]
     top = rows.groupby("neuron").activation.transform("max")
     rows = rows[rows.activation >= (0.5 - 1e-4) * top]
@@ -338,17 +431,15 @@ def spread_sample(split: str) -> pd.DataFrame:
 # %%
 examined = [Neuron.parse(name) for name in rates[rates.examined].neuron.unique()]
 samples = {"paper": [top_sample], "sound": [top_sample, spread_sample]}[settings.protocol]
-candidates, settled = {}, 0
+candidates = {}
 if spread_sample in samples:
     for split in texts:
         rows = maxima_table(scans[split].spread, scans[split], texts[split], examined)
         candidates[split] = rows.assign(split=split)
-if sum(weight.numel() for weight in model.bridge.parameters()) < 10**8:
+if sum(weight.numel() for weight in model.bridge.parameters()) < 10**9:
     for split, rows in candidates.items():
         near = close_to_an_edge(rows)
         candidates[split] = in_their_bands(rows, near)
-        settled += len(near)
-glue("settled", settled, display=False)
 
 # %%
 made = [draw(split).assign(split=split) for split in texts for draw in samples]
@@ -393,6 +484,7 @@ documents = {split: one.digest for split, one in texts.items()}
 columns = [
     "neuron", "split", "layer", "index", "sign", "token", "token_id", "group", "positions",
     "follow_rate", "paper_follow_rate", "base_rate", "p", "q", "sound", "examined", "selected",
+    "strongest", "frequency", "matched_to",
 ]  # fmt: skip
 facts = {"model": model, "documents": documents, "seconds": stopwatch.seconds}
 save(settings, "02_neurons", rates[columns], **facts)

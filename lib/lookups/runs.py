@@ -131,8 +131,14 @@ class Run(Section):
     middle_layers: Layers = ()
     """Layers for the control 'the same procedure, but not late in the network'."""
     neurons_per_layer: Count = 20
+    examined_per_layer: Count | None = None
+    """Of a layer's list, so many of the highest congruence are examined further; all by default."""
+    neurons_per_token: Count | None = None
+    """Selected neurons for one token at most, so that many tokens are seen."""
+    selected_at_most: Count | None = None
+    """Selected neurons in all at most."""
     random_per_layer: Count = 10
-    """Neurons a layer that are drawn at random as a control."""
+    """Control neurons a layer, matched to selected ones of that layer."""
     rejected: dict[str, str] = {}
     """Neurons left out by hand, each with its reason."""
     neurons: tuple[str, ...] | None = None
@@ -146,7 +152,12 @@ class Run(Section):
     is one. Written by `python -m lookups.sorting`."""
     minimum_count: Annotated[int, Field(ge=0)] = 300
     """A token must occur this often in training to be a neuron's token, where counts are known."""
+    minimum_in_texts: Annotated[int, Field(ge=0)] = 20
+    """Elsewhere it must occur this often in the run's own train texts."""
     prompts_per_neuron: Count = 20
+    """A neuron's strongest documents a split: its follow rate is that of their positions."""
+    top_per_neuron: Count | None = None
+    """Of these, so many go on as prompts, the strongest first; all by default."""
     spread_per_neuron: SpreadSizes = SpreadSizes()
     prompts_per_file: Count = 2
     follow_share: Annotated[float, Field(gt=0, le=1)] = 0.25

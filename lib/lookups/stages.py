@@ -24,8 +24,9 @@ class Stage(NamedTuple):
 
 
 _SEARCH = (
-    "corpus", "prompts", "prompts_per_neuron", "spread_per_neuron", "prompts_per_file",
-    "follow_share", "follow_lift", "false_discovery_rate",
+    "prompts_per_neuron", "top_per_neuron", "spread_per_neuron", "prompts_per_file",
+    "follow_share", "follow_lift", "false_discovery_rate", "neurons_per_token", "selected_at_most",
+    "examined_per_layer", "random_per_layer",
 )  # fmt: skip
 """What the search for prompts depends on."""
 
@@ -39,8 +40,9 @@ STAGES = (
             "null_percentile", "rank", "group",
         ),
         settings=(
-            "model", "layers", "middle_layers", "neurons_per_layer", "random_per_layer",
-            "rejected", "neurons", "tokens", "minimum_count", "protocol", "seed",
+            "model", "corpus", "prompts", "layers", "middle_layers", "neurons_per_layer",
+            "rejected", "neurons", "tokens", "minimum_count", "minimum_in_texts", "protocol",
+            "seed",
         ),
     ),
     Stage(
@@ -55,7 +57,10 @@ STAGES = (
         "02_neurons",
         "02_prompts",
         "One neuron of the run's layers in one split: how often its token follows its maxima.",
-        ("neuron", "split", "follow_rate", "base_rate", "p", "q", "sound"),
+        (
+            "neuron", "split", "follow_rate", "base_rate", "p", "q", "sound", "selected",
+            "group", "strongest", "frequency", "matched_to",
+        ),
         parents=("01_neurons",),
         settings=_SEARCH,
     ),
