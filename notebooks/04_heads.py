@@ -39,6 +39,7 @@ from tqdm import tqdm
 from lookups.artifacts import Stopwatch, load, save
 from lookups.figures import COLOURS, house_style
 from lookups.heads import Attribution, attribute
+from lookups.lots import lots_of
 from lookups.model import load_model
 from lookups.names import Head, Neuron
 from lookups.path_patching import Patched, mean_outputs, path_patch
@@ -284,15 +285,18 @@ def best_bound(values: np.ndarray) -> float:
 
 
 # %%
-def active_by_effect(effect: np.ndarray, rows: pd.DataFrame, candidate: np.ndarray) -> np.ndarray:
-    """Say on which prompts each head is active; rows of one layer, bounds from those of train."""
-    found = np.zeros(effect.shape, dtype=bool)
-    in_train = (rows.split == "train").to_numpy()
-    for some in rows.groupby("neuron", sort=False).indices.values():
-        known = effect[some[in_train[some]]]
-        bounds = np.array([best_bound(column) for column in known.T])
-        found[some] = effect[some] > np.maximum(bounds, 0.0)
-    return found & candidate
+def bounds_of(effect: np.ndarray, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The bound of every head, neuron by neuron, from the effects on its training prompts."""
+    groups = rows.groupby("neuron", sort=False).indices
+    return {
+        neuron: np.maximum([best_bound(column) for column in effect[some].T], 0.0)
+        for neuron, some in groups.items()
+    }
+
+
+def active_by_effect(effect: np.ndarray, rows: pd.DataFrame, bounds: dict) -> np.ndarray:
+    """Say on which prompts each head is active."""
+    return effect > np.stack([bounds[neuron] for neuron in rows.neuron])
 
 
 # %% [markdown]
@@ -308,7 +312,7 @@ def active_by_effect(effect: np.ndarray, rows: pd.DataFrame, candidate: np.ndarr
 # in the paper; `protocol: paper` goes by two standard deviations.
 # ```
 #
-# ## All prompts
+# ## All training prompts
 #
 # Long tables, layer after layer: a row for every head, and one for every other part.
 
@@ -323,25 +327,6 @@ def long(rows: pd.DataFrame, labels: list, **values: np.ndarray) -> pd.DataFrame
     return pd.DataFrame(keys | label | {name: value.ravel() for name, value in values.items()})
 
 
-# %%
-decides = "post" if model.gated else "in"
-
-
-def heads_table(
-    rows: pd.DataFrame, name: str, one: Attribution, effect: np.ndarray, layer: int
-) -> pd.DataFrame:
-    scores = one.by_head.double().numpy(force=True)
-    candidate = candidates(settings.protocol, one.heads, layer)
-    rules = {f"active_{rule}": active(rule, scores, candidate) for rule in RULES}
-    rules["active_effect"] = active_by_effect(effect, rows, candidate)
-    mine = rules[f"active_{settings.active_rule}"] & (name == decides)
-    may_be = np.broadcast_to(candidate, scores.shape)
-    values = {"attribution": scores.astype("float32"), "effect": effect.astype("float32")}
-    values |= {"active": mine, "candidate": may_be}
-    return long(rows, one.heads, **values, **rules).assign(input=name)
-
-
-# %% tags=["hide-input"]
 def parts_table(rows: pd.DataFrame, name: str, one: Attribution) -> pd.DataFrame:
     value = one.by_part.float().numpy(force=True)
     total = np.broadcast_to(one.total.float().numpy(force=True)[:, None], value.shape)
@@ -349,17 +334,37 @@ def parts_table(rows: pd.DataFrame, name: str, one: Attribution) -> pd.DataFrame
 
 
 # %%
-heads, parts, residuals, moved = [], [], [], 0
-for layer, rows in tqdm(list(suffixes.groupby("layer", sort=True)), desc="layers"):
+decides = "post" if model.gated else "in"
+
+
+def heads_table(
+    rows: pd.DataFrame, name: str, one: Attribution, effect: np.ndarray, bounds: dict
+) -> pd.DataFrame:
+    scores = one.by_head.double().numpy(force=True)
+    layer = int(rows.layer.iloc[0])
+    candidate = np.broadcast_to(candidates(settings.protocol, one.heads, layer), scores.shape)
+    rules = {f"active_{rule}": active(rule, scores, candidate[0]) for rule in RULES}
+    rules["active_effect"] = active_by_effect(effect, rows, bounds) & candidate
+    mine = rules[f"active_{settings.active_rule}"] & (name == decides)
+    values = {"attribution": scores.astype("float32"), "effect": effect.astype("float32")}
+    values |= {"active": mine, "candidate": candidate}
+    return long(rows, one.heads, **values, **rules).assign(input=name)
+
+
+# %%
+in_train = suffixes[suffixes.split == "train"]
+heads, parts, residuals, bounds, moved = [], [], [], {}, 0
+for layer, rows in tqdm(list(in_train.groupby("layer", sort=True)), desc="layers"):
     own, ids = rows.neuron.map(Neuron.parse).tolist(), rows.token_ids.tolist()
     found, effect = attribute(model, own, ids), effect_of(path_patch(model, own, ids, mean))
-    for name, one in found.items():
-        heads.append(heads_table(rows, name, one, effect, layer))
-        parts.append(parts_table(rows, name, one))
-        residuals.append(float(one.residual().max()))
-    scores = found[decides].by_head.double().numpy(force=True)
-    both = [candidates(protocol, found[decides].heads, layer) for protocol in ("sound", "paper")]
-    moved += int((active_by_effect(effect, rows, both[0]) != active("2sd", scores, both[1])).any(axis=1).sum())  # fmt: skip
+    bounds |= bounds_of(effect, rows)
+    residuals += [float(one.residual().max()) for one in found.values()]
+    heads.append(heads_table(rows, decides, found[decides], effect, bounds))
+    parts.append(parts_table(rows, decides, found[decides]))
+    by_paper = active("2sd", found[decides].by_head.double().numpy(force=True),
+                      candidates("paper", found[decides].heads, layer))  # fmt: skip
+    differs = (active_by_effect(effect, rows, bounds) != by_paper).any(axis=1)
+    moved += int(differs.sum())
 heads = pd.concat(heads, ignore_index=True).rename(columns={"label": "head"})
 parts = pd.concat(parts, ignore_index=True).rename(columns={"label": "part"})
 
@@ -376,9 +381,9 @@ sums = of_parts.value + of_heads.reindex(of_parts.index, fill_value=0)
 assert np.allclose(sums, of_parts.total, rtol=1e-3, atol=1e-3) or model.dtype.itemsize < 4
 power = int(np.ceil(np.log10(max(*residuals, 1e-16))))
 Markdown(
-    f"{len(suffixes)} sums, {len(heads)} rows for heads, {len(parts)} for other parts. The largest "
+    f"{len(in_train)} prompts, {len(heads)} rows for heads, {len(parts)} for other parts. The largest "
     f"residual is below 10^{power} of the sum of the parts' sizes. The choice of protocol (the rule, "
-    f"and the own layer's heads) changes which heads are active on {moved} of {len(suffixes)} prompts."
+    f"and the own layer's heads) changes which heads are active on {moved} of {len(in_train)} prompts."
 )
 
 # %% [markdown]
@@ -476,15 +481,57 @@ def kept_of(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 # %%
-judged = judged.merge(suffixes[[*KEYS, "sample"]], on=KEYS)
-train = judged[judged.split == "train"]
+train = judged.merge(suffixes[[*KEYS, "sample"]], on=KEYS)
 pairs = kept_of(train)
 top_only = kept_of(train[train["sample"] == "top"]).reindex(pairs.index)
 pairs["share_top"], pairs["kept_top"] = top_only["share"], top_only.kept.eq(True)
-pairs["share_test"] = shares_of(judged[judged.split == "test"])["share"].reindex(pairs.index)
 pairs = pairs.reset_index()
 for fact in ("token", "token_id", "group", "selected"):
     pairs[fact] = pairs.neuron.map(neurons[fact]).astype(neurons[fact].dtype)
+
+# %% [markdown]
+# ## Held-out prompts
+#
+# On the prompts of `test` we follow the kept pairs and, to compare with, one more head of every selected
+# neuron: drawn at random among those that pass on the share of prompts and are not kept. The bounds are
+# those of `train`.
+
+
+# %%
+def drawn_beside(rows: pd.DataFrame) -> pd.Series:
+    """Mark one pair a selected neuron at random, of those in the band that are not kept."""
+    some = rows[rows.selected & ~rows.kept & rows["share"].between(low, high)]
+    picked = [
+        int(lots_of(settings.seed, "followed", neuron).choice(np.sort(of_one.index)))
+        for neuron, of_one in some.groupby("neuron", sort=False)
+    ]
+    return rows.index.isin(picked)
+
+
+pairs["followed"] = pairs.kept | drawn_beside(pairs)
+followed = pairs[pairs.followed].groupby("neuron", sort=False)["head"].agg(list)
+
+# %%
+in_test = suffixes[(suffixes.split == "test") & suffixes.neuron.isin(followed.index)]
+heads, parts = [heads], [parts]
+for name, rows in tqdm(list(in_test.groupby("neuron", sort=False)), desc="neurons, held out"):
+    own, ids = [Neuron.parse(name)] * len(rows), rows.token_ids.tolist()
+    some = [Head.parse(one) for one in followed[name]]
+    found = attribute(model, own, ids)
+    column = [found[decides].heads.index(head) for head in some]
+    effect = np.zeros((len(rows), len(found[decides].heads)))
+    effect[:, column] = effect_of(path_patch(model, own, ids, mean, heads=some))
+    for part, one in found.items():
+        table = heads_table(rows, part, one, effect, bounds).rename(columns={"label": "head"})
+        heads.append(table[table["head"].isin(followed[name])])
+        parts.append(parts_table(rows, part, one).rename(columns={"label": "part"}))
+        residuals.append(float(one.residual().max()))
+heads, parts = pd.concat(heads, ignore_index=True), pd.concat(parts, ignore_index=True)
+assert max(residuals) < tolerance
+on_test = heads[(heads.split == "test") & (heads.input == decides)]
+share_test = on_test.groupby(["neuron", "head"]).active.mean().rename("share_test")
+pairs = pairs.merge(share_test.reset_index(), on=["neuron", "head"], how="left")
+Markdown(f"{int(pairs.followed.sum())} pairs are followed on {len(in_test)} held-out prompts.")
 
 # %% tags=["hide-input"]
 groups = {"selected": pairs.selected, "random": pairs.group == "random", "middle layers": pairs.group == "middle"}  # fmt: skip

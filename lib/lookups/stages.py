@@ -78,13 +78,14 @@ STAGES = (
     Stage(
         "04_heads",
         "04_heads",
-        "What one head writes into one neuron's input at the end of a cut prompt, and its effect.",
+        "What one head writes into one neuron's input at the end of a cut prompt, and its effect: on "
+        "train every head, on test the pairs that are followed.",
         (
             "neuron", "split", "prompt", "head", "input", "attribution", "effect", "active",
             "active_2sd", "active_top3", "active_effect",
         ),
         parents=("03_suffixes",),
-        settings=("active_rule",),
+        settings=("active_rule", "pair_share", "effect_apart"),
     ),
     Stage(
         "04_parts",
@@ -97,9 +98,8 @@ STAGES = (
         "04_pairs",
         "04_heads",
         "One neuron and one head: on how many of the neuron's training prompts the head is active.",
-        ("neuron", "head", "n_prompts", "n_active", "share", "kept"),
+        ("neuron", "head", "n_prompts", "n_active", "share", "kept", "followed"),
         parents=("04_heads",),
-        settings=("pair_share", "effect_apart"),
     ),
     Stage(
         "05_deck",
