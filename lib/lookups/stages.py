@@ -78,8 +78,8 @@ STAGES = (
     Stage(
         "04_heads",
         "04_heads",
-        "What one head writes into one neuron's input at the end of a cut prompt, and its effect: on "
-        "train every head, on test the pairs that are followed.",
+        "What one head writes into one neuron's input at the end of a cut prompt, and its "
+        "effect: on train every head, on test the pairs that are followed.",
         (
             "neuron", "split", "prompt", "head", "input", "attribution", "effect", "active",
             "active_2sd", "active_top3", "active_effect",
