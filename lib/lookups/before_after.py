@@ -19,8 +19,8 @@ CHANGES: Mapping[str, str] = {
 """What falls, by the name of the column that says how far: before less after."""
 
 
-GROUPS = ("selected", "random", "middle")
-"""The run's own neurons, and its two controls."""
+GROUPS = ("selected", "random")
+"""The run's own neurons, and those that are matched to them."""
 
 
 def of_group(table: pd.DataFrame, neurons: pd.DataFrame, group: str) -> pd.DataFrame:
