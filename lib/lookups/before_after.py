@@ -33,6 +33,22 @@ def of_group(table: pd.DataFrame, neurons: pd.DataFrame, group: str) -> pd.DataF
     return table[mine.to_numpy(bool)]
 
 
+def followed_first(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the pairs that make a good example, the best first.
+
+    `rows` has a row a prompt of a pair, with `neuron`, `head`, `active`, `follows` (its token does)
+    and `gap` (how much more the neuron owes to the head on active prompts). A pair is the better,
+    the larger the gap times the share of its active prompts that the token follows; pairs with
+    three such prompts or more come first, those with none are left out.
+    """
+    active = rows[rows.active.astype(bool)].groupby(["neuron", "head"], sort=True)
+    facts = active.agg(followed=("follows", "sum"), share=("follows", "mean"), gap=("gap", "first"))
+    facts = facts[facts.followed > 0].assign(
+        order=-(facts["share"] * facts.gap).astype(float), few=facts.followed < 3
+    )
+    return facts.sort_values(["few", "order"], kind="stable").index.tolist()
+
+
 def before_after(rows: pd.DataFrame, edited: Edited) -> pd.DataFrame:
     """Return `rows` once for every kind of change, with what was measured before and after it.
 
