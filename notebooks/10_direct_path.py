@@ -10,15 +10,17 @@
 # (direct-path)=
 # # Does it act through this neuron?
 #
-# A head that is silenced leaves a gap for all that reads from it. The neuron may fall because the head
-# no longer writes into it, or because something in between has changed; and the token may fall because
-# the neuron does, or by other ways. We cut one wire, from the head straight into the neuron, and leave
-# everything else as it was.
+# A look-up is a claim about a chain: the head drives the neuron, and the neuron promotes its token. But a
+# silenced head leaves a gap for everything that reads from it. The neuron may fall because something in
+# between has changed, and the token may fall without the neuron's help. So we cut the chain into its
+# links: only the {term}`direct path` from the head into the neuron, and only what passes through the neuron.
+#
+# **In short:** {glue:text}`headline`
 #
 # | needs | leaves |
 # | --- | --- |
 # | `07_head_ablations` from {ref}`head-ablation` | nothing but its answer |
-# | `02_neurons`, `03_suffixes`, `04_heads`, `04_parts` from {ref}`heads` and before | |
+# | `02_neurons`, `03_suffixes`, `04_heads`, `04_parts`, `04_pairs` from {ref}`heads` and before | |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -34,14 +36,13 @@ from myst_nb import glue
 
 from lookups.artifacts import load
 from lookups.attention import look
-from lookups.before_after import GROUPS, of_group, with_falls
-from lookups.effects import ks, mean_difference, pair_means, written
+from lookups.before_after import GROUPS, followed_first, of_group, with_falls
+from lookups.effects import ks, mean_difference, pair_means, points, written
 from lookups.figures import COLOURS, house_style
-from lookups.intervals import Estimate
 from lookups.model import load_model
 from lookups.names import Head, Neuron
 from lookups.runs import check_run, read_run
-from lookups.slopes import agreement, direct_share
+from lookups.slopes import MeanShare, agreement, direct_share, share_of_mean
 from lookups.views import BOS, LONGEST, readable, token_view
 
 settings = read_run(run)
@@ -53,73 +54,88 @@ silenced = with_falls(load(settings, "07_head_ablations"))
 heads, parts = load(settings, "04_heads"), load(settings, "04_parts")
 NOTHING = Markdown("*This run has no silenced head, so there is nothing to show here.*")
 
+
+def square(axis) -> None:
+    """The same scale and the same limits on both axes, with the line on which both are equal."""
+    low, high = (pick(end) for pick, end in zip((min, max), zip(axis.get_xlim(), axis.get_ylim(), strict=True), strict=True))  # fmt: skip
+    axis.axline((0, 0), slope=1, color="black", linewidth=0.8)
+    axis.axhline(0, color=COLOURS["grey"], linewidth=0.8)
+    axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+
+
 # %% [markdown]
-# The rows are those of {ref}`head-ablation`: the pairs and their held-out prompts. Two kinds of pair must
-# be kept apart. A head of an *earlier layer* can reach the neuron by many ways. A head of the neuron's
-# *own layer* has, at the last position, no other way than the {term}`direct path`. (In a
-# {term}`parallel block` it has none at all, and is in no pair.)
+# The rows are those of {ref}`head-ablation`: pairs and their held-out prompts. Two kinds of pair must
+# be kept apart. A head of an *earlier layer* can reach the neuron by many ways: through MLPs, through other
+# heads, through earlier positions. A head of the neuron's *own layer* has, at the last position, no other way
+# than the direct path. (In a {term}`parallel block` it has none at all, and is in no pair.)
 
 # %%
 ROW = ["neuron", "split", "prompt"]
-ids_of = load(settings, "03_suffixes")[[*ROW, "token_ids"]]
-total = silenced[silenced.kind == "zero"].merge(ids_of, on=ROW, validate="many_to_one")
-total["token_id"] = total.neuron.map(neurons.token_id)
+texts = load(settings, "03_suffixes")[[*ROW, "token_ids", "activation"]]
+total = silenced[silenced.kind == "zero"].merge(texts, on=ROW, validate="many_to_one")
+gaps = load(settings, "04_pairs")[["neuron", "head", "gap"]]
+total = total.merge(gaps, on=["neuron", "head"], validate="many_to_one")
 layers = total.neuron.map(lambda name: Neuron.parse(name).layer)
 total["own_layer"] = total["head"].map(lambda name: Head.parse(name).layer).eq(layers)
-counts = (
-    total.groupby(["own_layer", "neuron", "head"]).size().groupby("own_layer").agg(["size", "sum"])
-)
-counts.rename(index={False: "head of an earlier layer", True: "head of the own layer"}).rename(
-    columns={"size": "pairs", "sum": "prompts"}
-).rename_axis(None)
-
-# %% [markdown]
-# ## One wire, by hand
-#
-# Of the selected neurons' active prompts we take the one on which silencing the head lowered the token
-# most: an example of the effect, chosen for its size. This is what the head brings the neuron from each token
-# of it:
 
 # %% tags=["hide-input"]
-chosen = total[total.neuron.map(neurons.selected).astype(bool)]
+counts = total.groupby(["own_layer", "neuron", "head"]).size().groupby("own_layer").agg(["size", "sum"])  # fmt: skip
+counts = counts.reindex([False, True], fill_value=0)
+Markdown(
+    f"{counts['size'][False]} pairs ({counts['sum'][False]} prompts) have a head of an earlier layer, "
+    f"{counts['size'][True]} pairs ({counts['sum'][True]} prompts) a head of the neuron's own layer."
+)
+
+# %% [markdown]
+# ## One path, by hand
+#
+# The example is that of {ref}`head-ablation`, by the same rule
+# ({func}`~lookups.before_after.followed_first`): a pair of a selected neuron whose token really follows
+# where its head is active, and of those prompts the strongest.
+
+# %%
+chosen = of_group(total, neurons, "selected")
 chosen = chosen if len(chosen) else total
-chosen = chosen[chosen.token_ids.map(len) < LONGEST] if len(chosen) else chosen
-some = chosen[chosen.active.astype(bool)] if len(chosen) else chosen
-some = some if len(some) else chosen
-some = some.sort_values(["fall", *ROW, "head"], ascending=[False, *[True] * 4], kind="stable")
-hand = next(some.itertuples(), None)
-if hand:
-    neuron, head = Neuron.parse(hand.neuron), Head.parse(hand.head)
+chosen = chosen[chosen.token_ids.map(len) < LONGEST]
+examples = followed_first(chosen)
+hand = None
+if examples:
+    where = ["neuron", "head", "active", "follows"]
+    some = chosen[(chosen[where] == [*examples[0], True, True]).all(axis=1)]
+    hand = some.sort_values(["activation", "prompt"], ascending=[False, True]).iloc[0]
+
+# %% [markdown]
+# This is what the head brings the neuron from each token, by the direct path:
+
+# %% tags=["hide-input"]
+if hand is not None:
+    neuron, head = Neuron.parse(hand.neuron), Head.parse(hand["head"])
     ids = [int(i) for i in hand.token_ids]
-    into = next(iter(model.mlp_in(neuron.layer)))
-    seen_by = look(model, neuron, [head], ids, into=into)
+    seen_by = look(model, neuron, [head], ids)
 token_view(
     [BOS, *(model.vocabulary[token] for token in ids)],
     seen_by.contribution[0].double().round(decimals=3),
-    name="fig-wire",
-    look_for=f"What {head} brings {neuron} from each token. The sum is what the wire carries.",
-) if hand else NOTHING  # fmt: skip
+    name="fig-path",
+    look_for=f"What {head} brings {neuron} from each token. The sum is its attribution.",
+) if hand is not None else NOTHING  # fmt: skip
 
 # %% [markdown]
-# We take the head's output at the last position away from what the MLP reads there, and read the neuron's
-# {term}`pre-activation`. The {term}`LayerNorm` scale σ is a property of the whole residual stream, so there
+# We take the head's output at the last position away from what the neuron's MLP reads there. The scale σ of
+# the {term}`norm <LayerNorm>` in front of the MLP is a property of the whole residual stream, so there
 # are two ways to do it. *Frozen*: σ stays what it was, and the head's output over σ is subtracted behind
 # the norm. *Recomputed*: the output is subtracted in front of the norm, which then takes the scale that the
-# rest has. (In a {term}`gated MLP` this is the neuron's gate.)
+# rest has.
 
 
 # %%
-def read_pre(hooks: list) -> float:
+def read(hooks: list) -> dict[str, float]:
+    """The neuron's inputs and its activation in a pass with these hooks, times its sign."""
     with model.bridge.hooks(fwd_hooks=hooks):
         _, seen = model.bridge.run_with_cache(model.batch([ids]).ids)
-    return neuron.sign * float(seen[f"blocks.{neuron.layer}.mlp.hook_pre"][0, -1, neuron.index])
-
-
-if hand:
-    _, seen = model.bridge.run_with_cache(model.batch([ids]).ids)
-    z = seen[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
-    output = z @ model.w_o(head.layer)[head.index]
-    sigma = seen[f"blocks.{neuron.layer}.ln2.hook_scale"][0, -1]
+    names = {"gate": "pre", "up": "pre_linear"} if model.gated else {"in": "pre"}
+    at = {**names, "activation": "post"}
+    hook = f"blocks.{neuron.layer}.mlp.hook_"
+    return {name: neuron.sign * float(seen[hook + end][0, -1, neuron.index]) for name, end in at.items()}  # fmt: skip
 
 
 # %%
@@ -132,143 +148,151 @@ def less(amount: torch.Tensor):
     return hook
 
 
-if hand:
-    block, before = f"blocks.{neuron.layer}", read_pre([])
-    frozen = before - read_pre([(f"{block}.mlp.hook_in", less(output / sigma))])
-    recomputed = before - read_pre([(f"{block}.ln2.hook_in", less(output))])
-    attributed = float(seen_by.attribution[0])
-    assert model.dtype.itemsize < 4 or abs(frozen - attributed) < 1e-4 * max(1, abs(before))
-pd.Series(
-    {"attribution of the head": attributed, "fall, scale frozen": frozen,
-     "fall, scale recomputed": recomputed, "fall, head silenced everywhere": hand.pre_fall}
-).round(3).rename("pre-activation").to_frame() if hand else NOTHING  # fmt: skip
+# %% tags=["hide-input"]
+if hand is not None:
+    _, seen = model.bridge.run_with_cache(model.batch([ids]).ids)
+    z = seen[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
+    output, block = z @ model.w_o(head.layer)[head.index], f"blocks.{neuron.layer}"
+    sigma = seen[f"{block}.ln2.hook_scale"][0, -1]
+    before = read([])
+    cut = {"frozen": read([(f"{block}.mlp.hook_in", less(output / sigma))]),
+           "recomputed": read([(f"{block}.ln2.hook_in", less(output))])}  # fmt: skip
+    into = {name: "post" if name == "activation" and model.gated else name for name in before}
+    into |= {} if model.gated else {"activation": None}
+    attributed = {name: float(look(model, neuron, [head], ids, into=to).attribution[0])
+                  for name, to in into.items() if to}  # fmt: skip
+    exact = [abs(before[n] - cut["frozen"][n] - attributed[n]) for n in attributed if n != "activation"]  # fmt: skip
+    assert model.dtype.itemsize < 4 or max(exact) < 1e-3 * max(1, *map(abs, before.values()))
+    table = pd.DataFrame(
+        {
+            "as it is": before, "attribution of the head": attributed,
+            "fall, σ frozen": {n: before[n] - cut["frozen"][n] for n in before},
+            "fall, σ recomputed": {n: before[n] - cut["recomputed"][n] for n in before},
+            "fall, head silenced everywhere": {"activation": hand.act_fall, "up" if model.gated else "in": np.nan, "gate" if model.gated else "in": hand.pre_fall},
+        }
+    )  # fmt: skip
+    if model.gated:
+        table.loc["up", "fall, head silenced everywhere"] = hand.up_before - hand.up_after
+table.reindex(list(before)).round(3) if hand is not None else NOTHING
 
 # %% [markdown]
-# With the scale frozen the fall is the {term}`head attribution`: what was computed as a share in
-# {ref}`heads` is what happens when the wire is cut. The rest is no longer arithmetic.
+# With the scale frozen, what the neuron's input loses is the {term}`head attribution`: the share that was
+# computed in {ref}`heads` is what happens when the direct path is cut. (A {term}`gated MLP` has two inputs, the gate
+# and the factor "up". Both are linear, so the equality holds for each; the activation is their product, and there
+# an attribution is an even split.) The other columns are no longer arithmetic.
 #
-# ## All wires
+# ## All pairs
 #
-# {func}`~lookups.ablation.ablate_heads` has done this for all rows of {ref}`head-ablation`: in a real
-# forward pass it changes this one neuron and lets the rest of the model run on, so that the token's
-# probability afterwards is what it loses *through this neuron*. On the prompt above it finds the same:
+# {func}`~lookups.ablation.ablate_heads` has measured three things for all rows of {ref}`head-ablation`, each
+# in a real forward pass that changes this one neuron at the last token and lets the rest of the model run on:
+#
+# | kind | the neuron's activation is what it is |
+# | --- | --- |
+# | `direct_frozen` | when only the direct path is cut, σ frozen |
+# | `direct_recomputed` | when only the direct path is cut, σ recomputed |
+# | `through_neuron` | when the head is silenced everywhere, all ways from head to neuron included |
 
-# %%
-KINDS = ["direct_frozen", "direct_recomputed"]
-direct = silenced[silenced.kind.isin(KINDS)].reset_index(drop=True)
-if hand:
-    own = direct[
-        (direct[[*ROW, "head"]] == [hand.neuron, hand.split, hand.prompt, str(head)]).all(axis=1)
-    ]
-    falls = own.set_index("kind").pre_fall.reindex(KINDS)
-    assert model.dtype.itemsize < 4 or np.allclose(falls, [frozen, recomputed], atol=1e-3)
-falls.round(3).to_frame() if hand else NOTHING
+# %% tags=["hide-input"]
+by_row = [*ROW, "head"]
+MEASURE, NAME = ("act_fall", "activation") if model.gated else ("pre_fall", "pre-activation")
+columns = list(dict.fromkeys(["pre_fall", "act_fall", "fall", "log_fall"]))
+both = total.assign(active=total.active.astype(bool), own_layer=total.own_layer.astype(bool))
+for kind, end in {"direct_frozen": "_frozen", "direct_recomputed": "_direct", "through_neuron": "_through"}.items():  # fmt: skip
+    table = silenced[silenced.kind == kind][[*by_row, *columns]]
+    both = both.merge(table, on=by_row, suffixes=("", end), validate="1:1")
+decides = heads[heads.input == ("post" if model.gated else "in")]
+both = both.merge(
+    decides[[*by_row, "attribution"]].rename(columns={"attribution": "attributed"}), on=by_row
+)
+assert len(both) == len(total)
+if hand is not None:
+    is_it = (both[by_row] == hand[by_row].tolist()).all(axis=1)
+    falls = both[is_it].iloc[0][["act_fall_frozen", "act_fall_direct"]].to_numpy(float)
+    expected = [before["activation"] - cut[how]["activation"] for how in ("frozen", "recomputed")]
+    assert model.dtype.itemsize < 4 or np.allclose(falls, expected, atol=1e-3 * max(1, abs(before["activation"])))  # fmt: skip
 
 # %% [markdown]
-# Frozen falls and attributions are two ways to the same number: one through a changed forward pass, one
-# without. How far apart are they, as a share of the sum of the parts' sizes?
+# Falls under a frozen scale and attributions are two ways to the same number, one through a changed
+# forward pass and one without. How far apart are they, as a share of the sum of the parts' sizes? On held-out prompts only
+# the heads of followed pairs are stored, so the sum holds these heads and all the other parts; the whole sum is
+# larger, and the true share smaller.
 
-# %%
+# %% tags=["hide-input"]
 inputs = {"gate": "pre", "up": "up"} if model.gated else {"in": "pre"}
 size = pd.concat([heads.rename(columns={"attribution": "value"}), parts])
 size = size.assign(value=size.value.abs()).groupby([*ROW, "input"]).value.sum()
-attributions = heads.set_index([*ROW, "head", "input"]).attribution.astype(float)
-frozen_rows, deviations = direct[direct.kind == "direct_frozen"], []
+attributions = heads.set_index([*by_row, "input"]).attribution.astype(float)
+frozen_rows, deviations = silenced[silenced.kind == "direct_frozen"], []
 for name, what in inputs.items() if len(frozen_rows) else ():
     row = frozen_rows.assign(input=name)
     fell = (row[f"{what}_before"] - row[f"{what}_after"]).to_numpy(float)
-    said = attributions.reindex(pd.MultiIndex.from_frame(row[[*ROW, "head", "input"]])).to_numpy()
+    said = attributions.reindex(pd.MultiIndex.from_frame(row[[*by_row, "input"]])).to_numpy()
     whole = size.reindex(pd.MultiIndex.from_frame(row[[*ROW, "input"]])).to_numpy()
-    deviations.append(np.abs(fell - said) / whole)
-largest = float(np.concatenate([[0.0], *deviations]).max())
-assert largest < 1e-5 or model.dtype.itemsize < 4
-power = int(np.ceil(np.log10(max(largest, 1e-16))))
-Markdown(f"On {len(frozen_rows)} rows the largest deviation is below 10^{power}.")
+    deviations.append(
+        (np.abs(fell - said) / whole)[np.isfinite(said)]
+    )  # a run without test stores one input
+deviations = np.concatenate([[0.0], *deviations])
+assert deviations.max() < 1e-4 or model.dtype.itemsize < 4
+power = int(np.ceil(np.log10(max(deviations.max(), 1e-16))))
+Markdown(f"In {len(deviations) - 1} comparisons the largest deviation is below 10^{power}.")
 
 # %% [markdown]
 # And for heads of the own layer, to silence the head at every position (in front of the same norm, at the
-# same last position) is the same as to cut the wire with the scale recomputed:
+# same last position) is the same as to cut the direct path with the scale recomputed:
 
-# %%
-by_row = [*ROW, "head"]
-recomputed_rows = direct[direct.kind == "direct_recomputed"]
-columns = ["pre_fall", "act_fall", "log_fall", "fall"]
-both = total[[*by_row, "active", "own_layer", *columns]].merge(
-    recomputed_rows[[*by_row, *columns]], on=by_row, suffixes=("", "_direct"), validate="1:1"
-)
-both = both.merge(
-    frozen_rows[[*by_row, "pre_fall"]].rename(columns={"pre_fall": "attributed"}), on=by_row
-)
-inside = both[both.own_layer.astype(bool)]
-apart = (inside.pre_fall - inside.pre_fall_direct).abs().max() if len(inside) else 0.0
-assert apart < 1e-3 or model.dtype.itemsize < 4
-f"{len(inside)} rows with a head of the own layer"
+# %% tags=["hide-input"]
+inside, earlier = both[both.own_layer], both[~both.own_layer]
+differs = (inside.act_fall - inside.act_fall_direct).abs() / inside.act_before.abs().clip(lower=1)
+assert model.dtype.itemsize < 4 or differs.max() < 1e-3 or not len(inside)
+Markdown(f"So it is in {len(inside)} rows with a head of the own layer.")
 
 # %% [markdown]
-# ## Does attribution foretell the effect?
+# ## Does attribution predict the effect?
 #
-# In {numref}`fig-foretold` each dot is a prompt of a pair. On the left only the scale moves; on the right
-# everything does: heads and MLPs in between, earlier positions, the scale. What lies on the line does
-# exactly as attribution says. Dots below it: other ways make up for the head; above it: they go along.
+# In {numref}`fig-predicted` each dot is a prompt of a pair. On the left only the direct path is cut; on the right
+# everything moves: heads and MLPs in between, earlier positions, the scale. What lies on the line does
+# exactly as attribution says. Above the line other ways add to the direct one; below it they make up for the
+# head. A vertical stripe at zero is a head that acts on the neuron without a direct path to speak of.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Head attribution (across) against what the neuron's pre-activation loses (up), each dot a prompt of a pair. Left: only the wire from head to neuron is cut. Right: the head is set to zero at every position. On the line the effect is what was attributed; blue: the head is active; orange: inactive.", "name": "fig-foretold"}, "image": {"alt": "Two scatter plots of attribution against measured effect with the identity line"}}
-figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.8), sharex=True)
-earlier = both[~both.own_layer.astype(bool)]
-for axis, (column, name) in zip(axes, {"pre_fall_direct": "wire cut", "pre_fall": "head silenced"}.items(), strict=True):  # fmt: skip
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attribution predicts what the direct path carries, and little more. Each dot is a prompt of a pair with a head of an earlier layer: its attribution (across) against what the neuron loses (up). Left: only the direct path is cut. Right: the head is silenced at every position. Blue: the head is active; orange: it is not. Both axes have one scale; on the line the two are equal.", "name": "fig-predicted"}, "image": {"alt": "Two scatter plots of attribution against measured effect with the line of equality"}}
+figure, axes = plt.subplots(1, 2, figsize=(8.2, 4.1))
+panels = {f"{MEASURE}_direct": "direct path cut", MEASURE: "head silenced"}
+for axis, (column, name) in zip(axes, panels.items(), strict=True):
     for kind, colour in {False: "orange", True: "blue"}.items():
-        some = earlier[earlier.active.astype(bool) == kind]
-        axis.plot(
-            some.attributed, some[column], ".", color=COLOURS[colour], alpha=0.25, markersize=3
-        )
-    axis.axline((0, 0), slope=1, color="black", linewidth=0.8)
-    axis.set(xlabel="attribution", title=f"{name}, heads of earlier layers")
-axes[0].set(ylabel="fall of the pre-activation")
+        some = earlier[earlier.active == kind]
+        axis.plot(some.attributed, some[column], ".", color=COLOURS[colour], alpha=0.3, markersize=3)  # fmt: skip
+    square(axis)
+    axis.set(xlabel="attribution of the head", title=name)
+axes[0].set(ylabel=f"fall of the {NAME}")
 plt.show()
 table = {}
 for where, some in {"earlier layers": earlier, "own layer": inside}.items():
-    for column, name in {"attributed": "wire cut, scale frozen", "pre_fall_direct": "wire cut, scale recomputed", "pre_fall": "head silenced"}.items():  # fmt: skip
+    for column, name in {f"{MEASURE}_frozen": "direct path cut, σ frozen", f"{MEASURE}_direct": "direct path cut, σ recomputed", MEASURE: "head silenced"}.items():  # fmt: skip
         agreed = agreement(some.attributed, some[column])
-        table[where, name] = {"prompts": agreed.prompts} | {
-            key: f"{round(value, 3) + 0.0:.3f}"
-            for key, value in agreed._asdict().items()
-            if key != "prompts"
-        }
+        table[where, name] = {"prompts": agreed.prompts, "Pearson correlation": f"{agreed.pearson:.3f}", "rank correlation": f"{agreed.spearman:.3f}"}  # fmt: skip
 pd.DataFrame(table).T.rename_axis(["heads of", "attribution against"])
 
 # %% [markdown]
-# ## How much of it is direct?
+# ## How much of what the neuron loses is direct?
 #
-# The *direct share* is the slope of what the cut wire takes from the neuron on what silencing the head
+# The *direct share* is the slope of what the cut direct path takes from the neuron on what silencing the head
 # takes in all, over prompts, through the origin: where there is no effect in all, nothing is to be shared.
-# The least-squares slope, with an intercept, stands beside it, and intervals draw neurons again. A share above
+# The least-squares slope, with an intercept, stands beside it; intervals resample neurons. A share above
 # 1 means that other ways work against the head. (For heads of the own layer it is 1, as was asserted.)
 
-
-# %%
-def shares(some: pd.DataFrame, what: str, cut: str) -> dict:
-    """How much of a fall is there when only the wire is cut."""
-    found = direct_share(some[cut], some[what], some.neuron, seed=settings.seed)
-    return {
-        "prompts": found.prompts,
-        "neurons": found.neurons,
-        "share, through the origin": written(found.direct_share),
-        "least squares": written(found.least_squares),
-    }
-
-
-slices = {}
-for name in GROUPS:
-    mine = of_group(earlier, neurons, name)
-    slices[name, "all prompts"] = mine
-    slices[name, "active prompts"] = mine[mine.active.astype(bool)]
-    slices[name, "inactive prompts"] = mine[~mine.active.astype(bool)]
+# %% tags=["hide-input"]
 table = {}
-for key, some in slices.items():
-    table[key] = shares(some, "pre_fall", "pre_fall_direct")
-    table[key]["share, scale frozen"] = shares(some, "pre_fall", "attributed")[
-        "share, through the origin"
-    ]
-pd.DataFrame(table).T.rename_axis(["neurons", "direct share of the neuron's fall"])
+for group in GROUPS:
+    for kind, active in {"active prompts": True, "inactive prompts": False}.items():
+        some = of_group(earlier[earlier.active == active], neurons, group)
+        found = direct_share(some[f"{MEASURE}_direct"], some[MEASURE], some.neuron, seed=settings.seed)  # fmt: skip
+        table[group, kind] = {
+            "prompts": found.prompts,
+            "neurons": found.neurons,
+            "direct share": written(found.direct_share, digits=2),
+            "least squares": written(found.least_squares, digits=2),
+        }
+pd.DataFrame(table).T.rename_axis(["neurons", f"of the {NAME}'s fall"])
 
 # %% [markdown]
 # ```{admonition} Differs from the paper
@@ -277,142 +301,158 @@ pd.DataFrame(table).T.rename_axis(["neurons", "direct share of the neuron's fall
 # attributed {cite}`neo2024`. Attribution is arithmetic on the direct path; ablation measures all paths.
 # ```
 #
-# ## From head to token through this neuron
+# ## From head to token, through this neuron
 #
-# The last link: when only the wire is cut, the neuron falls, and nothing else changes but what follows from
-# that. How much of what the token loses without the head does it lose this way? The share is the slope over
-# prompts again, of the fall of log p(token), now for heads of all layers
-# ({numref}`fig-through`).
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What the token loses when the head is silenced (across) and when only its wire into this neuron is cut (up), in nats of log-probability, on active prompts of selected neurons. On the line all of the effect goes through this neuron; near the horizontal, none of it.", "name": "fig-through"}, "image": {"alt": "Scatter of the token's loss through one neuron against its total loss, with identity line"}}
-active_rows = both[both.active.astype(bool)]
-mine = of_group(active_rows, neurons, "selected")
-mine = mine if len(mine) else active_rows
-figure, axis = plt.subplots(figsize=(4.6, 4.2))
-axis.plot(mine.log_fall, mine.log_fall_direct, ".", color=COLOURS["blue"], alpha=0.35)
-axis.axline((0, 0), slope=1, color="black", linewidth=0.8)
-axis.axhline(0, color=COLOURS["grey"], linewidth=0.8)
-axis.set(xlabel="fall of log p(token), head silenced", ylabel="fall of log p(token), wire cut")
-plt.show()
-through = {name: of_group(both, neurons, name) for name in GROUPS}
-table = {
-    (name, kind): shares(some[keep], "log_fall", "log_fall_direct")
-    for name, some in through.items()
-    for kind, keep in {
-        "active prompts": some.active.astype(bool),
-        "inactive prompts": ~some.active.astype(bool),
-    }.items()
-}
-pd.DataFrame(table).T.rename_axis(["neurons", "share of the token's fall through the neuron"])
-
-# %% [markdown]
-# And the paper's comparison, for what goes through the neuron alone: mean falls of p(token) over active and
-# over inactive prompts, the difference within pairs in percentage points.
+# Now the last link. On active prompts, how much of what the token loses without the head does it lose
+# through this neuron? For each pair we take the mean fall over its active prompts, three times: with the head
+# silenced; with nothing changed but the neuron, to the activation that it has without the head; and with
+# the neuron changed only as far as the direct path goes. The *share* is the ratio of two such means over pairs. Both are
+# measured in nats and in points ({numref}`fig-through`).
 
 
 # %%
-def points(found: Estimate) -> str:
-    return written(found, times=100, digits=2)
+def through(group: str, unit: str, way: str) -> MeanShare:
+    """What goes through the neuron, of what a group's pairs lose on active prompts."""
+    some = of_group(both[both.active], neurons, group)
+    means = some.groupby(["neuron", "head"])[[unit, f"{unit}_{way}"]].mean().reset_index()
+    return share_of_mean(means[f"{unit}_{way}"], means[unit], means.neuron, seed=settings.seed)
 
 
-def compared(some: pd.DataFrame, change: str) -> dict:
-    means = pair_means(some, change).dropna(subset="difference")
-    test = ks(means.active, means.inactive)
-    gap = mean_difference(means.active, means.inactive, means.neuron, seed=settings.seed)
-    return {"pairs": test.pairs, "KS": round(test.statistic, 3), "p": f"{test.p:.1e}", "difference within pairs": gap}  # fmt: skip
-
-
-gaps = {
-    (name, way): compared(of_group(both, neurons, name), change)
-    for name in GROUPS
-    for way, change in {"head silenced": "fall", "wire cut": "fall_direct"}.items()
-}
-pd.DataFrame(
-    {key: row | {"difference within pairs": points(row["difference within pairs"])} for key, row in gaps.items()}
-).T.rename_axis(["neurons", "what is done"])  # fmt: skip
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What the token loses without the head (across) and how much of it goes through one neuron (up), in nats, on active prompts of selected neurons; each dot is a prompt of a pair. Left: through the neuron, however the head reached it. Right: by the direct path from head to neuron alone. On the line all of the loss goes that way; on the horizontal none of it.", "name": "fig-through"}, "image": {"alt": "Scatter plots of the token's loss through one neuron against its whole loss, with the line of equality"}}
+mine = of_group(both[both.active], neurons, "selected")
+mine = mine if len(mine) else both[both.active]
+figure, axes = plt.subplots(1, 2, figsize=(8.2, 4.1))
+ways = {"through": "through the neuron", "direct": "by the direct path alone"}
+for axis, (way, name) in zip(axes, ways.items(), strict=True):
+    axis.plot(mine.log_fall, mine[f"log_fall_{way}"], ".", color=COLOURS["blue"], alpha=0.35)
+    square(axis)
+    axis.set(xlabel="fall of log p(token) without the head", title=name)
+axes[0].set(ylabel="of this, through the neuron")
+plt.show()
+table = {}
+for group in GROUPS:
+    for unit, name in {"log_fall": "nats", "fall": "points"}.items():
+        tell = points if name == "points" else written
+        found = {way: through(group, unit, way) for way in ways}
+        row = {"without the head": tell(found["through"].whole)}
+        for way, title in ways.items():
+            row |= {title: tell(found[way].part), f"share {title}": written(found[way].share, digits=2)}  # fmt: skip
+        table[group, name] = row
+pd.DataFrame(table).T.rename_axis(["neurons", "fall of the token in"])
 
 # %% [markdown]
-# ## One look-up, from prompt to probability
+# A share is given only where the whole fall can be told from none. A prompt on which the token *gains* without the
+# head counts against the whole, so a share above 1 is possible: other ways then work against the neuron.
 #
-# The prompt from above once more, with all there is to say about it: what the neuron and its token do as the
-# text stands, without the head, and with only the wire cut.
+# And the paper's comparison, for what goes through the neuron alone:
 
 # %% tags=["hide-input"]
-if hand:
-    mine = (both[by_row] == [hand.neuron, hand.split, hand.prompt, hand.head]).all(axis=1)
-    wire = recomputed_rows.set_index(by_row).loc[tuple(both[mine][by_row].iloc[0])]
-    chain = {
-        "as it is": [hand.pre_before, hand.act_before, hand.p_before],
-        f"{head} silenced": [hand.pre_after, hand.act_after, hand.p_after],
-        "only the wire cut": [wire.pre_after, wire.act_after, wire.p_after],
-    }
-    chain = pd.DataFrame(chain, index=["pre-activation", "activation", "p(token)"]).round(3)
-chain if hand else NOTHING
+gap_through = {}
+for unit in ("fall", "log_fall"):
+    rows = of_group(both, neurons, "selected")
+    means_of = pair_means(rows, f"{unit}_through").dropna(subset="difference")
+    lists = means_of.active, means_of.inactive
+    gap_through[unit] = mean_difference(*lists, means_of.neuron, seed=settings.seed), ks(*lists)
+difference, test = gap_through["fall"]
+Markdown(
+    f"Through a selected neuron alone, the token loses {points(difference)} points and "
+    f"{written(gap_through['log_fall'][0])} nats more on active than on inactive prompts, mean over "
+    f"pairs ({test}, in points)."
+) if test.pairs else NOTHING
+
+# %% [markdown]
+# ## The example, from prompt to probability
+#
+# The prompt from above once more, with all there is to say about it:
 
 # %% tags=["hide-input"]
-if hand:
-    text = readable(model.decode(ids))
-    token = readable(neurons.token[hand.neuron])
-    lost = hand.p_before - hand.p_after
-    lost_here = round(hand.p_before - wire.p_after, 3) + 0.0
+if hand is not None:
+    kinds = {"zero": f"without {head}", "through_neuron": f"only {neuron} as it is without {head}",
+             "direct_recomputed": "only the direct path cut"}  # fmt: skip
+    mine = silenced[(silenced[by_row] == hand[by_row].tolist()).all(axis=1)].set_index("kind")
+    chain = {"as it is": [hand.act_before, hand.p_before, hand.logp_before]}
+    chain |= {name: mine.loc[kind, ["act_after", "p_after", "logp_after"]].tolist() for kind, name in kinds.items()}  # fmt: skip
+    chain = pd.DataFrame(chain, index=["activation", "p(token)", "log p(token)"]).astype(float)
+chain.round(3) if hand is not None else NOTHING
+
+# %% tags=["hide-input"]
+if hand is not None:
+    p = chain.loc["p(token)"].tolist()
+    lost, lost_through, lost_direct = (100 * (p[0] - after) for after in p[1:])
     verdict = (
         "The probability hardly moves, so there is nothing to share."
-        if abs(lost) < 1e-3
-        else f"Through {neuron} alone go {100 * lost_here:.1f} of these {100 * lost:.1f} points."
+        if abs(lost) < 0.1
+        else f"Of these {lost:.1f} points {lost_through:.1f} are lost through {neuron} alone, and "
+        f"{lost_direct:.1f} by the direct path from {head} to it."
     )
 Markdown(
-    f"“{text}” — without {head}, “{token}” goes from {hand.p_before:.3f} to {hand.p_after:.3f}. {verdict}"
-) if hand else NOTHING
+    f"“{readable(model.decode(ids))}” → “{readable(neurons.token[hand.neuron])}”: without {head} the "
+    f"probability goes from {p[0]:.3f} to {p[1]:.3f}. {verdict}"
+) if hand is not None else NOTHING
 
 # %% [markdown]
 # ## Check
 
-# %%
-assert not direct.duplicated([*by_row, "kind"]).any()
-assert len(direct) == len(KINDS) * len(total)
-before = direct.merge(total[[*by_row, "p_before"]], on=by_row, suffixes=("", "_silenced"))
-apart = (before.p_before - before.p_before_silenced).abs()
-assert model.dtype.itemsize < 4 or (apart < 1e-4).all()
-f"{len(direct)} rows agree with those of {len(total)} silenced heads."
+# %% tags=["hide-input"]
+one_neuron = silenced[silenced.kind.isin(["direct_frozen", "direct_recomputed", "through_neuron"])]
+assert not one_neuron.duplicated([*by_row, "kind"]).any()
+assert len(one_neuron) == 3 * len(total)
+again = one_neuron.merge(total[[*by_row, "p_before", "act_after"]], on=by_row, suffixes=("", "_zero"))  # fmt: skip
+apart = (again.p_before - again.p_before_zero).abs()
+assert model.dtype.itemsize < 4 or (apart < 1e-3).all()
+same = again[again.kind == "through_neuron"]
+assert model.dtype.itemsize < 4 or np.allclose(same.act_after, same.act_after_zero, rtol=1e-4, atol=1e-4)  # fmt: skip
+Markdown(f"{len(one_neuron)} rows agree with those of {len(total)} silenced heads.")
 
 # %% [markdown]
 # ## What we know
 
 # %% tags=["hide-input"]
 own = of_group(earlier, neurons, "selected")
-own_share = direct_share(own.pre_fall_direct, own.pre_fall, own.neuron, seed=settings.seed)
-own = of_group(both, neurons, "selected")
-own = own[own.active.astype(bool)]
-own_through = direct_share(own.log_fall_direct, own.log_fall, own.neuron, seed=settings.seed)
-glue("direct-share", written(own_share.direct_share), display=False)
-glue("through-share", written(own_through.direct_share), display=False)
+own_share = direct_share(own[f"{MEASURE}_direct"], own[MEASURE], own.neuron, seed=settings.seed)
+found = {unit: through("selected", unit, "through") for unit in ("log_fall", "fall")}
+direct = through("selected", "log_fall", "direct")
+glue("direct-share", written(own_share.direct_share, digits=2), display=False)
+glue("through-share", written(found["log_fall"].share, digits=2), display=False)
+glue("through-share-points", written(found["fall"].share, digits=2), display=False)
 
 
-def told(found: Estimate, what: str) -> str:
-    if not np.isfinite(found.low):
-        return f"{what} is not known: there are too few neurons."
-    size = ("all of it, or more" if found.low >= 1 else "most of it" if found.low > 0.5 else
-            "less than half" if found.high < 0.5 else "neither clearly more nor clearly less than half")  # fmt: skip
-    return f"{what} is {written(found)}: {size}."
+def percent(estimate) -> str:
+    if not np.isfinite(estimate.low):
+        return "an unknown share"
+    mean, low, high = (round(100 * number) for number in estimate)
+    return f"{mean} % [{low}, {high}]"
 
 
+whole = found["log_fall"].whole
+if not len(both):
+    headline = "No head was silenced, so nothing can be said."
+elif not np.isfinite(found["log_fall"].share.low):
+    headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats without the head. "
+                "That cannot be told from no loss, so there is nothing to be shared out.")  # fmt: skip
+else:
+    headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats "
+                f"({points(found['fall'].whole)} points) without the head. {percent(found['log_fall'].share)} of the nats "
+                f"and {percent(found['fall'].share)} of the points go through the neuron; the direct path alone carries "
+                f"{percent(direct.share)} of the nats. The rest takes other ways.")  # fmt: skip
+glue("headline", headline, display=False)
 lines = [
-    "Attribution is exactly what the neuron's input loses when the wire is cut with the scale frozen.",
-    told(own_share.direct_share, "The direct share of what a head of an earlier layer does to a selected neuron"),
-    told(own_through.direct_share, "On active prompts, the share of what the token loses without the head that goes through this neuron"),
+    headline,
+    "Attribution is exactly what the neuron's input loses when the direct path is cut with the scale frozen.",
+    f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share)} is direct.",
 ]  # fmt: skip
-wire_gap = gaps["selected", "wire cut"]["difference within pairs"]
-if np.isfinite(wire_gap.low):
-    more = wire_gap.low > 0
-    lines.append(
-        f"Through the neuron alone the token falls {'more' if more else 'less' if wire_gap.high < 0 else 'neither more nor less'} "
-        f"on active than on inactive prompts ({points(wire_gap)} points)."
-    )
-Markdown("\n".join(f"- {line}" for line in lines) if len(both) else "No head was silenced.")
+difference, nats = gap_through["fall"][0], gap_through["log_fall"][0]
+if np.isfinite(difference.low):
+    more = "more" if nats.low > 0 else "less" if nats.high < 0 else "no measurably different amount"
+    lines.append(f"Through the neuron alone the token loses {more} on active than on inactive prompts ({written(nats)} nats, {points(difference)} points).")  # fmt: skip
+Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
+
+# %% [markdown] tags=["default-run"]
+# <!-- (to be written from the executed run) -->
 
 # %% [markdown]
 # What is not known: what the neuron itself is worth. It may fall, and its token be carried by others. That
-# is the question of {ref}`neuron-ablation`.
+# is the question of {ref}`neuron-ablation`. Nor is it known by which ways the rest of the loss travels.
 #
 # ```{admonition} Try it
 # :class: tip

@@ -10,9 +10,12 @@
 # (neuron-ablation)=
 # # Does the neuron matter?
 #
-# A {term}`next-token neuron` is said to call for its token. Then without it the token should be less likely
-# where the neuron fires, nothing should be lost where it is silent, and switching it on should bring the
-# token up. We do all three, and do the same with other neurons and look at other tokens.
+# A {term}`next-token neuron` is said to promote its token. If so, the token should be less likely without it
+# where the neuron fires, nothing should be lost where it is silent, and switching it on should make the
+# token more likely. We do all three, once with the selected neurons and once with the random neurons
+# that are matched to them, and each time with controls.
+#
+# **In short:** {glue:text}`headline`
 #
 # | needs | leaves |
 # | --- | --- |
@@ -31,17 +34,16 @@ from IPython.display import Markdown
 from myst_nb import glue
 
 from lookups.artifacts import Stopwatch, load, save
-from lookups.before_after import before_after, of_group, with_falls
+from lookups.before_after import GROUPS, before_after, of_group, with_falls
 from lookups.documents import run_documents
-from lookups.effects import written
+from lookups.effects import Values, group_difference, points, written
 from lookups.figures import COLOURS, house_style
-from lookups.firing import activations
 from lookups.intervals import Estimate, bootstrap_mean
 from lookups.lots import lots_of
 from lookups.means import measure_means
 from lookups.model import load_model
 from lookups.names import Neuron
-from lookups.neuron_ablation import ablate_neurons
+from lookups.neuron_ablation import ablate_neurons, nearest_in_size
 from lookups.runs import check_run, read_run
 from lookups.views import LONGEST, PromptText, prompt_table, readable
 
@@ -53,125 +55,108 @@ stopwatch = Stopwatch()
 neurons = load(settings, "02_neurons").drop_duplicates("neuron").set_index("neuron")
 suffixes = load(settings, "03_suffixes")
 NOTHING = Markdown("*This run has no neuron to silence, so there is nothing to show here.*")
+CONTEXTS = ["fires", "follows_silent", "other"]
+UNITS = {"fall": "points", "log_fall": "nats"}
 
 # %% [markdown]
 # ## Three kinds of text
 #
-# The selected neurons, and beside them the random ones, each with its own token. Held-out texts of three
-# kinds, at most {glue:text}`each-kind` of each for a neuron, drawn by lot:
+# We take the selected neurons and the random neurons that are matched to them in how strongly and how often they
+# fire and in how frequent their token is ({ref}`prompts`); each is read with its own token. For each there
+# are at most {glue:text}`each-kind` held-out texts of three kinds, chosen at random:
 #
 # - `fires`: the neuron's own cut prompts. Its token may follow or not.
 # - `follows_silent`: the token follows, but the neuron is silent: below {glue:text}`silent-share` of its
 #   strongest activation on `train`.
 # - `other`: another token follows.
 #
-# The last two are drawn from all positions of the held-out documents; a text ends at its position and begins
-# at most {glue:text}`longest-text` tokens before. (Where a run has no `test`, its only split is read.)
+# The last two come from all positions of the held-out documents, and neurons with one token share them. No text is longer than
+# {glue:text}`longest-text` tokens: prompts that need more are left out here, and the others begin so many tokens before
+# their position. (Where a run has no `test`, its only split is read.)
 
 # %%
-MOST, SILENT = 40, 0.1
+EACH, CANDIDATES, LONGEST_TEXT, SILENT = 10, 12, 24, 0.1
 reported = "test" if (suffixes.split == "test").any() else "train"
+own_prompts = suffixes[suffixes.split == "train"].groupby("neuron")
+strongest, typical = own_prompts.whole_activation.max(), own_prompts.activation.median()
 examined = neurons[neurons.selected | (neurons.group == "random")]
-strongest = suffixes[suffixes.split == "train"].groupby("neuron").whole_activation.max()
-typical = suffixes[suffixes.split == "train"].groupby("neuron").activation.median()
 examined = examined[examined.index.isin(strongest.index)]
 documents = run_documents(settings, model, reported)
-glue("each-kind", MOST, display=False)
-glue("silent-share", f"{SILENT:.0%}", display=False)
-glue("longest-text", settings.longest, display=False)
 
 # %% tags=["hide-input"]
+glue("each-kind", EACH, display=False)
+glue("silent-share", f"{SILENT:.0%}", display=False)
+glue("longest-text", LONGEST_TEXT, display=False)
 streams = [documents[row] for row in range(len(documents))]
 document = np.repeat(np.arange(len(streams)), [max(0, len(one.ids) - 1) for one in streams])
 position = np.concatenate([np.arange(max(0, len(one.ids) - 1)) for one in streams])
 following = np.concatenate([np.asarray(one.ids[1:], dtype=np.int64) for one in streams])
 
 
-def texts_at(places: np.ndarray) -> list[list[int]]:
-    """The tokens up to each place, at most as many as a cut prompt may have."""
-    found = []
+def texts_at(places: np.ndarray, context: str) -> pd.DataFrame:
+    """The tokens up to each place, with what follows."""
+    rows = []
     for place in places:
-        stop = int(position[place]) + 1
-        ids = streams[document[place]].ids[max(0, stop - settings.longest) : stop]
-        found.append([int(token) for token in ids])
-    return found
+        one, stop = streams[document[place]], int(position[place]) + 1
+        ids = [int(token) for token in one.ids[max(0, stop - LONGEST_TEXT) : stop]]
+        rows.append((f"{one.key}@{position[place]}", ids, int(following[place])))
+    table = pd.DataFrame(rows, columns=["prompt", "token_ids", "next_token_id"])
+    return table.assign(context=context, split=reported)
 
 
 # %%
 def firing(neuron: str) -> pd.DataFrame:
-    """Cut prompts of the neuron that read like none of train, drawn by lot."""
+    """Cut prompts of the neuron that read like none of train."""
     mine = suffixes[(suffixes.neuron == neuron) & (suffixes.split == reported)]
     mine = mine[~mine.also_in_train] if reported == "test" else mine
-    lots = lots_of(settings.seed, "fires", neuron).permutation(len(mine))[:MOST]
-    columns = ["neuron", "split", "prompt", "token_ids", "next_token_id"]
-    return mine.iloc[np.sort(lots)][columns].assign(context="fires")
+    mine = mine[mine.token_ids.map(len) <= LONGEST_TEXT]
+    chosen = lots_of(settings.seed, "fires", neuron).permutation(len(mine))[:EACH]
+    columns = ["split", "prompt", "token_ids", "next_token_id"]
+    return mine.iloc[np.sort(chosen)][columns].assign(context="fires")
 
 
 # %%
-def elsewhere(neuron: str, follows: bool) -> pd.DataFrame:
-    """Texts from all positions after which the token follows, or another one."""
-    places = np.flatnonzero((following == neurons.token_id[neuron]) == follows)
-    lots = lots_of(settings.seed, "elsewhere", neuron, str(follows))
-    places = np.sort(lots.choice(places, min(len(places), 3 * MOST if follows else MOST), replace=False))  # fmt: skip
-    keys = [f"{streams[document[p]].key}@{position[p]}" for p in places]
-    rows = {"neuron": neuron, "split": reported, "prompt": keys, "token_ids": texts_at(places)}
-    context = "follows_silent" if follows else "other"
-    return pd.DataFrame(rows).assign(next_token_id=following[places], context=context)
+def followed_by(token_id: int) -> pd.DataFrame:
+    """Texts that the token follows; whether a neuron is silent there is not known yet."""
+    places = np.flatnonzero(following == token_id)
+    random = lots_of(settings.seed, "follows", str(token_id))
+    return texts_at(random.permutation(places)[:CANDIDATES], "follows_silent")
 
 
 # %%
-drawn = [table for name in examined.index for table in (firing(name), elsewhere(name, True), elsewhere(name, False))]  # fmt: skip
-rows = pd.concat(drawn, ignore_index=True) if drawn else firing("").assign(neuron="")
-rows["token_id"] = rows.neuron.map(neurons.token_id)
-rows["activation"] = activations(
-    model, rows.neuron.map(Neuron.parse).tolist(), rows.token_ids.tolist()
-) if len(rows) else 0.0  # fmt: skip
-silent = rows.activation < SILENT * rows.neuron.map(strongest)
-looked_at = rows.context.value_counts()
-rows = rows[silent | (rows.context != "follows_silent")]
-rows = rows[rows.groupby(["neuron", "context"]).cumcount() < MOST].reset_index(drop=True)
+anywhere = lots_of(settings.seed, "other").permutation(len(following))[: 2 * EACH]
+other_texts = texts_at(anywhere, "other")
+follows = {int(token): followed_by(int(token)) for token in examined.token_id.unique()}
+drawn = []
+for neuron, token_id in examined.token_id.items():
+    others = other_texts[other_texts.next_token_id != token_id].head(EACH)
+    own = pd.concat([firing(neuron), follows[int(token_id)], others], ignore_index=True)
+    drawn.append(own.assign(neuron=neuron, token_id=int(token_id)))
+rows = pd.concat([firing("").assign(neuron="", token_id=0), *drawn], ignore_index=True)
 rows["follows"] = rows.next_token_id == rows.token_id
-
-# %% [markdown]
-# How often is a neuron silent where its token follows? A token can be called for by several neurons, and
-# foretold without any:
-
-# %% tags=["hide-input"]
-CONTEXTS = ["fires", "follows_silent", "other"]
-was_silent = pd.concat(drawn, ignore_index=True) if drawn else rows
-was_silent = was_silent[["neuron", "context"]].assign(silent=silent.to_numpy(bool)) if drawn else was_silent.assign(silent=False)  # fmt: skip
-table = {}
-for name in ("selected", "random"):
-    mine, asked = of_group(rows, neurons, name), of_group(was_silent, neurons, name)
-    asked = asked[asked.context == "follows_silent"].groupby("neuron").silent.mean()
-    table[name] = {"neurons": mine.neuron.nunique()}
-    table[name] |= {f"texts, {c}": int((mine.context == c).sum()) for c in CONTEXTS}
-    table[name]["token follows where it fires"] = (
-        f"{mine[mine.context == 'fires'].follows.mean():.2f}"
-    )
-    table[name]["silent where the token follows"] = written(
-        bootstrap_mean(asked, asked.index, seed=settings.seed), digits=2
-    )
-pd.DataFrame(table)
 
 # %% [markdown]
 # ## One neuron by hand
 #
-# The selected neuron whose token follows it most often on `train`, on its strongest prompt. We set its
-# activation to zero wherever it is read, and look at the token:
+# As an example we take the selected neuron whose token follows it most often on `train`, on its strongest
+# text after which the token does follow. We set its activation to zero wherever it is read, and look at the token:
 
-# %%
+# %% tags=["hide-input"]
+fire = rows[rows.context == "fires"].merge(
+    suffixes[["neuron", "split", "prompt", "activation"]], on=["neuron", "split", "prompt"]
+)
 pool = examined[examined.selected] if examined.selected.any() else examined
-pool = pool[pool.index.isin(rows[rows.context == "fires"].neuron)]
-pool = pool.sort_values(["follow_rate", "layer", "index"], ascending=[False, True, True])
-hand = pool.index[0] if len(pool) else None
-if hand:
-    neuron, token_id = Neuron.parse(hand), int(neurons.token_id[hand])
-    mine = rows[(rows.neuron == hand) & (rows.context == "fires")]
-    short = mine[mine.token_ids.map(len) < LONGEST]
-    shown = (short if len(short) else mine).sort_values("activation", kind="stable").iloc[-1]
-    ids = [int(i) for i in shown.token_ids]
-f"{hand}, “{readable(neurons.token[hand])}”, at the end of “{readable(model.decode(ids))}”" if hand else NOTHING  # fmt: skip
+fire = fire[fire.neuron.isin(pool.index) & (fire.token_ids.map(len) < LONGEST)]
+fire = fire[fire.follows] if fire.follows.any() else fire
+fire["order"] = fire.neuron.map(pool.follow_rate).fillna(0.0)
+fire = fire.sort_values(["order", "neuron", "activation"], ascending=[False, True, False], kind="stable")  # fmt: skip
+hand = fire.iloc[0] if len(fire) else None
+if hand is not None:
+    neuron, token_id = Neuron.parse(hand.neuron), int(hand.token_id)
+    ids = [int(i) for i in hand.token_ids]
+Markdown(
+    f"{hand.neuron}, “{readable(neurons.token[hand.neuron])}”, at the end of “{readable(model.decode(ids))}”"
+) if hand is not None else NOTHING
 
 
 # %%
@@ -187,8 +172,79 @@ def p_with(activation: float | None) -> float:
     return float(logits[0, -1].double().softmax(-1)[token_id])
 
 
-by_hand = {"as it is": p_with(None), "set to zero": p_with(0.0)} if hand else {}
-pd.Series(by_hand, dtype=float).round(3).rename("p(token)").to_frame() if hand else NOTHING
+by_hand = {"as it is": p_with(None), "set to zero": p_with(0.0)} if hand is not None else {}
+pd.Series(by_hand, dtype=float).round(3).rename("p(token)").to_frame() if hand is not None else NOTHING  # fmt: skip
+
+# %% [markdown]
+# ## Fair controls
+#
+# On the same texts there are two {term}`controls <control>`:
+#
+# - *other neuron*: another neuron of the layer is held in its place, and the same token is read. It must
+#   write about as much where the neuron fires. What a neuron writes to the residual stream is its activation times
+#   its output weights, so its size is |mean activation| × their length. We take the neuron, with another
+#   token, whose size is nearest, and none where the nearest differs by more than a factor of
+#   {glue:text}`factor`;
+# - *other token*: the neuron itself is held, and the token of another examined neuron is read.
+#
+# A next-token neuron moves its own token, and neither control does.
+
+# %%
+FACTOR = 2.0
+
+
+def partner(neuron: str) -> dict | None:
+    """Another neuron of the layer that writes about as much where this one fires."""
+    own, texts = Neuron.parse(neuron), rows[(rows.neuron == neuron) & (rows.context == "fires")]
+    post = model.activations_at_last(texts.token_ids.tolist(), [own.layer])[own.layer]
+    mean, lengths = post.double().mean(0), model.w_out(own.layer).double().norm(dim=1)
+    sizes = (mean.abs() * lengths).cpu().numpy()
+    same = neurons[(neurons.layer == own.layer) & (neurons.token_id == neurons.token_id[neuron])]
+    index = nearest_in_size(sizes, own.index, factor=FACTOR, barred=same["index"].tolist())
+    return None if index is None else partner_facts(own, index, mean, lengths, sizes)
+
+
+# %% tags=["hide-input"]
+glue("factor", f"{FACTOR:g}", display=False)
+
+
+def partner_facts(own: Neuron, index: int, mean, lengths, sizes) -> dict:
+    """Who it is, how the two compare, and how far it must go to write as much as the neuron."""
+    sign = -1 if model.gated and mean[index] < 0 else 1
+    return {
+        "held": str(Neuron(own.layer, index, sign)),
+        "activation, own": own.sign * float(mean[own.index]), "activation, other": sign * float(mean[index]),
+        "size, own": sizes[own.index], "size, other": sizes[index],
+        "scale": float(lengths[own.index] / lengths[index]),
+    }  # fmt: skip
+
+
+found = {name: partner(name) for name in rows[rows.context == "fires"].neuron.unique()}
+partners = pd.DataFrame({name: facts for name, facts in found.items() if facts}).T
+if len(partners):
+    ratios = (partners["size, other"] / partners["size, own"]).astype(float)
+    assert ratios.between(1 / FACTOR, FACTOR).all()
+table = {}
+for group in GROUPS:
+    asked = of_group(pd.DataFrame({"neuron": list(found)}), neurons, group)
+    some = partners[partners.index.isin(asked.neuron)]
+    row = {"neurons": len(asked), "with a control within the factor": len(some)}
+    for what in ("size", "activation"):
+        for side in ("own", "other"):
+            row[f"median {what}, {side}"] = f"{some[f'{what}, {side}'].astype(float).median():.2f}" if len(some) else "–"  # fmt: skip
+    if len(some):
+        medians = [some[f"size, {side}"].astype(float).median() for side in ("other", "own")]
+        assert 1 / FACTOR <= medians[0] / medians[1] <= FACTOR
+    table[group] = row
+pd.DataFrame(table)
+
+
+# %%
+def other_token(neuron: str) -> int | None:
+    """The token of another examined neuron."""
+    tokens = np.unique(examined.token_id[examined.token_id != neurons.token_id[neuron]])
+    return int(lots_of(settings.seed, "token", neuron).choice(tokens)) if len(tokens) else None
+
 
 # %% [markdown]
 # ## Silenced, and switched on
@@ -196,164 +252,164 @@ pd.Series(by_hand, dtype=float).round(3).rename("p(token)").to_frame() if hand e
 # | kind | the neuron's activation is held at | at |
 # | --- | --- | --- |
 # | `zero` | zero | every position but {term}`BOS` |
-# | `mean` | its mean over tokens of training documents | every position but BOS |
+# | `mean` | its mean over tokens of training documents | every position but BOS, where it fires |
 # | `on` | the median of its own train prompts | the last position, where the neuron was silent |
 #
-# Two {term}`controls <control>` on the same texts. *Other neuron*: one of the same layer is held in its place
-# and the same token is read. It is drawn by lot from the ten, of those with other tokens, whose mean activation
-# where the neuron fires is nearest to its own. *Other token*: the neuron is held, and the token of another examined neuron is read.
-# A next-token neuron moves its own token, and neither control does.
+# (The other neuron is switched on as far as it takes to write as much.)
+# {func}`~lookups.neuron_ablation.ablate_neurons` measures the token before and after.
 
 # %%
+spare = {name: other_token(name) for name in examined.index}
+on = rows.neuron.map(typical).astype(float)
+held, scale = (rows.neuron.map(partners[c]) if len(partners) else None for c in ("held", "scale"))
+variants = {
+    "none": rows.assign(held=rows.neuron, on=on),
+    "other neuron": rows.assign(held=held, on=on * scale if len(partners) else on),
+    "other token": rows.assign(held=rows.neuron, on=on, token_id=rows.neuron.map(spare)),
+}
+every = [some.assign(control=name) for name, some in variants.items()]
+every = pd.concat(every, ignore_index=True).dropna(subset=["held", "token_id"])
+
+# %% tags=["hide-input"]
+KEYS = ["neuron", "group", "split", "prompt", "context", "follows", "control", "held", "token_id"]
+AVERAGED = 50  # training documents for the means; each has some hundred tokens
 train = run_documents(settings, model, "train")
-texts = [train[row].ids for row in range(min(1000, len(train)))]
+texts = [train[row].ids for row in range(min(AVERAGED, len(train)))]
 layers = sorted({Neuron.parse(name).layer for name in rows.neuron} or {0})
 means = measure_means(model, texts, layers)
-
-
-def beside(neuron: str) -> tuple[str, float] | None:
-    """A neuron of the layer that is about as active where this one fires; its mean activation."""
-    own, fires = Neuron.parse(neuron), rows[(rows.neuron == neuron) & (rows.context == "fires")]
-    if not len(fires):
-        return None
-    post = model.activations_at_last(fires.token_ids.tolist(), [own.layer])[own.layer]
-    mean = own.sign * post.double().mean(0).cpu().numpy()
-    alike = neurons[(neurons.layer == own.layer) & (neurons.token_id == neurons.token_id[neuron])]
-    others = np.setdiff1d(np.arange(model.d_mlp), [own.index, *alike["index"]])
-    near = others[np.argsort(np.abs(mean[others] - mean[own.index]), kind="stable")[:10]]
-    if not len(near):
-        return None
-    index = int(lots_of(settings.seed, "beside", neuron).choice(np.sort(near)))
-    return str(Neuron(own.layer, index, own.sign)), float(mean[index])
-
-
-# %%
-partners = {name: beside(name) for name in rows.neuron.unique()}
-
-
-def other_token(neuron: str) -> int | None:
-    """The token of another examined neuron."""
-    tokens = np.unique(examined.token_id[examined.token_id != neurons.token_id[neuron]])
-    return int(lots_of(settings.seed, "token", neuron).choice(tokens)) if len(tokens) else None
-
-
-spare = {name: other_token(name) for name in rows.neuron.unique()}
-variants = {
-    "none": rows.assign(held=rows.neuron),
-    "other neuron": rows.assign(held=rows.neuron.map(lambda n: partners[n] and partners[n][0])),
-    "other token": rows.assign(held=rows.neuron, token_id=rows.neuron.map(spare)),
-}
-variants = {name: some.dropna(subset=["held", "token_id"]) for name, some in variants.items()}
-
-# %%
-KEYS = ["neuron", "group", "split", "prompt", "context", "follows", "control", "held", "token_id"]
 
 
 def measured(some: pd.DataFrame, kinds: list) -> pd.DataFrame:
     found = ablate_neurons(
         model, some.token_ids.tolist(), some.held.map(Neuron.parse).tolist(),
-        some.token_id.astype(int).tolist(), kinds, means=means,
-        on=some.neuron.map(typical).tolist(),
+        some.token_id.astype(int).tolist(), kinds, means=means, on=some.on.tolist(),
     )  # fmt: skip
-    return before_after(some[KEYS], found)
+    return before_after(some.assign(group=some.neuron.map(neurons.group))[KEYS], found)
 
 
-every = [some.assign(control=name, group=some.neuron.map(neurons.group)) for name, some in variants.items()]  # fmt: skip
-every = pd.concat(every, ignore_index=True)
-off = every[(every.context != "fires") & (every.activation < SILENT * every.neuron.map(strongest))]
-asked = [(every, ["zero", "mean"]), (off, ["on"])]
-tables = [measured(some, kinds) for some, kinds in asked if len(some)]
+to_mean = every[(every.context == "fires") & (every.control == "none")]
+tables = [measured(some, kinds) for some, kinds in ((every, ["zero", "on"]), (to_mean, ["mean"])) if len(some)]  # fmt: skip
 COLUMNS = [f"{what}_{when}" for what in ("p", "logp", "pre", "act") for when in ("before", "after")]
 nothing = pd.DataFrame(columns=[*KEYS, "kind", *COLUMNS])
 effects = pd.concat(tables, ignore_index=True) if tables else nothing
 effects = with_falls(effects.astype({"follows": bool} | dict.fromkeys(COLUMNS, float)))
 
 # %% [markdown]
-# The prompt from above comes out the same, and a neuron that is held at zero *is* at zero:
+# How often is a neuron silent where its token follows? A token may be promoted by several neurons, and
+# predicted without any:
 
 # %%
-if hand:
-    is_it = (effects[["neuron", "prompt", "kind", "control", "context"]] == [hand, shown.prompt, "zero", "none", "fires"]).all(axis=1)  # fmt: skip
-    same = effects[is_it].iloc[0]
-    assert model.dtype.itemsize < 4 or np.allclose([same.p_before, same.p_after], [*by_hand.values()], atol=1e-4)  # fmt: skip
-assert (effects[effects.kind == "zero"].act_after == 0).all()
-effects.groupby(["kind", "context", "control"]).size().unstack("control") if len(
-    effects
-) else NOTHING
+ROW = ["neuron", "prompt", "context"]
+seen = effects[(effects.kind == "zero") & (effects.control == "none")]
+activation = pd.MultiIndex.from_frame(effects[ROW]).map(seen.set_index(ROW).act_before)
+silent = activation.to_numpy(float) < SILENT * effects.neuron.map(strongest).to_numpy(float)
+first = rows.assign(place=rows.groupby(["neuron", "context"]).cumcount()).set_index(ROW).place
+effects["silent"] = silent
+unsuited = ((effects.context == "follows_silent") | (effects.kind == "on")) & ~silent
+unsuited |= (effects.context == "fires") & (effects.kind == "on")
+looked_at, effects = effects, effects[~unsuited]
 
+# %% tags=["hide-input"]
+table = {}
+for group in GROUPS:
+    asked = of_group(looked_at, neurons, group)
+    asked = asked[(asked.kind == "zero") & (asked.control == "none")]
+    row = {"neurons": asked.neuron.nunique()}
+    for context in CONTEXTS:
+        some = asked[asked.context == context]
+        row[f"texts, {context}"] = int((some.silent if context == "follows_silent" else some.context.notna()).sum())  # fmt: skip
+    fires, followed = (asked[asked.context == c] for c in CONTEXTS[:2])
+    row["token follows where it fires"] = written(bootstrap_mean(fires.follows, fires.neuron, seed=settings.seed), digits=2)  # fmt: skip
+    row["silent where the token follows"] = written(bootstrap_mean(followed.silent, followed.neuron, seed=settings.seed), digits=2)  # fmt: skip
+    table[group] = row
+pd.DataFrame(table)
+
+# %% [markdown]
+# The prompt from above comes out the same, and a neuron that is held at zero *is* at zero:
+
+# %% tags=["hide-input"]
+if hand is not None:
+    key = [hand.neuron, hand.prompt, "zero", "none", "fires"]
+    same = effects[(effects[["neuron", "prompt", "kind", "control", "context"]] == key).all(axis=1)].iloc[0]  # fmt: skip
+    assert model.dtype.itemsize < 4 or np.allclose([same.p_before, same.p_after], [*by_hand.values()], atol=1e-3)  # fmt: skip
+assert (effects[effects.kind == "zero"].act_after == 0).all()
+Markdown(f"{len(effects)} rows of {effects.neuron.nunique()} neurons were measured.")
 
 # %% [markdown]
 # ## What is lost without it
 #
-# The mean over neurons of each neuron's mean fall, with a {term}`bootstrap` over neurons: in percentage points
-# of p(token), and in nats of its logarithm ({numref}`fig-neuron-silenced`). The neuron matters if its token falls where
+# The mean over neurons of each neuron's mean fall, with a {term}`bootstrap` over neurons, in percentage points
+# of p(token) and in nats of its logarithm ({numref}`fig-neuron-silenced`). The neuron matters if its token falls where
 # it fires, and more than with the controls.
 
 
 # %%
-def over_neurons(some: pd.DataFrame, change: str) -> Estimate:
-    means_of = some.groupby("neuron")[change].mean()
-    return bootstrap_mean(means_of, means_of.index, seed=settings.seed)
-
-
-def points(found: Estimate) -> str:
-    return written(found, times=100, digits=2)
-
-
-CONTROLS = ["none", "other neuron", "other token"]
-
-
-def part_of(group: str, context: str, kind: str, control: str) -> pd.DataFrame:
+def of_neurons(group: str, contexts: list, kind: str, control: str, change: str) -> pd.Series:
+    """Each neuron's mean change, for a group; all numbers below are made of these."""
     some = of_group(effects, neurons, group)
-    return some[(some.context == context) & (some.kind == kind) & (some.control == control)]
+    some = some[some.context.isin(contexts) & (some.kind == kind) & (some.control == control)]
+    return some.groupby("neuron")[change].mean()
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Fall of log p(token) when a neuron is set to zero, mean over selected neurons with 95 % intervals from drawing neurons again, by kind of text. Filled: the neuron and its own token. Square: another neuron of the layer, about as active. Triangle: the neuron, another token. A next-token neuron's filled mark lies far to the right in the first row, and at zero where it is silent.", "name": "fig-neuron-silenced"}, "image": {"alt": "Mean falls of log probability by context and control"}}
-MARKS = {"none": "o", "other neuron": "s", "other token": "^"}
-figure, axis = plt.subplots(figsize=(6.6, 2.8))
-for place, context in enumerate(CONTEXTS):
-    for shift, control in enumerate(CONTROLS):
-        mean = over_neurons(part_of("selected", context, "zero", control), "log_fall")
-        at, colour = place + 0.22 * (shift - 1), COLOURS["blue" if control == "none" else "grey"]
-        axis.hlines(at, mean.low, mean.high, color=colour)
-        axis.plot(mean.mean, at, MARKS[control], color=colour, label=None if place else control,
-                  fillstyle="full" if control == "none" else "none")  # fmt: skip
-axis.axvline(0, color="black", linewidth=0.8)
-axis.set_yticks(range(len(CONTEXTS)), CONTEXTS)
-axis.invert_yaxis()
-axis.set(xlabel="fall of log p(token), nats")
-axis.legend(title="control", bbox_to_anchor=(1.01, 1), loc="upper left")
-plt.show()
+def over_neurons(values: pd.Series) -> Estimate:
+    return bootstrap_mean(values, values.index, seed=settings.seed)
+
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Held at zero, selected neurons cost their token most where they fire. Mean over neurons with 95 % intervals, in points of probability (left) and nats (right), by kind of text. Filled circle: the neuron and its own token. Square: another neuron of the layer that writes about as much. Triangle: the neuron and another token.", "name": "fig-neuron-silenced"}, "image": {"alt": "Mean falls of the token by context and control, in points and in nats"}}
+CONTROLS = {"none": "o", "other neuron": "s", "other token": "^"}
+figure, axes = plt.subplots(1, 2, figsize=(9.0, 2.8), sharey=True)
 table = {}
-for group in ("selected", "random"):
-    for context in CONTEXTS:
-        for control in CONTROLS:
-            some = part_of(group, context, "zero", control)
-            table[group, context, control] = {
-                "neurons": some.neuron.nunique(),
-                "p before": f"{some.groupby('neuron').p_before.mean().mean():.3f}",
-                "fall of p, points": points(over_neurons(some, "fall")),
-                "fall of log p": written(over_neurons(some, "log_fall")),
-                "to the mean instead": written(over_neurons(part_of(group, context, "mean", control), "log_fall")),
-            }  # fmt: skip
+for axis, (unit, name) in zip(axes, UNITS.items(), strict=True):
+    times, tell = (100, points) if name == "points" else (1, written)
+    for place, context in enumerate(CONTEXTS):
+        for shift, (control, mark) in enumerate(CONTROLS.items()):
+            values = of_neurons("selected", [context], "zero", control, unit)
+            mean = over_neurons(values)
+            at, colour = place + 0.22 * (shift - 1), COLOURS["blue" if control == "none" else "grey"]  # fmt: skip
+            axis.hlines(at, times * mean.low, times * mean.high, color=colour)
+            axis.plot(times * mean.mean, at, mark, color=colour, label=None if place else control,
+                      fillstyle="full" if control == "none" else "none")  # fmt: skip
+            row = table.setdefault(("selected", context, control), {"neurons": len(values)})
+            row[name] = tell(mean)
+    for control in CONTROLS:
+        values = of_neurons("random", ["fires"], "zero", control, unit)
+        row = table.setdefault(("random", "fires", control), {"neurons": len(values)})
+        row[name] = tell(over_neurons(values))
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set(xlabel=f"fall of {'p(token), percentage points' if times > 1 else 'log p(token), nats'}")  # fmt: skip
+axes[0].set_yticks(range(len(CONTEXTS)), CONTEXTS)
+axes[0].invert_yaxis()
+axes[1].legend(title="control", bbox_to_anchor=(1.01, 1), loc="upper left")
+plt.show()
 pd.DataFrame(table).T.rename_axis(["neurons", "texts", "control"])
 
-# %% [markdown]
-# Where the neuron fires but its token does not follow, does it call for it all the same? And is the control
-# fair: how active are the neurons that were held in its place?
 
-# %%
-table = {}
-for group in ("selected", "random"):
-    some = part_of(group, "fires", "zero", "none")
-    other = part_of(group, "fires", "zero", "other neuron")
-    table[group] = {
-        "fall of log p, token follows": written(over_neurons(some[some.follows], "log_fall")),
-        "another token follows": written(over_neurons(some[~some.follows], "log_fall")),
-        "activation": written(over_neurons(some, "act_before"), digits=2),
-        "activation of the other neuron": written(over_neurons(other, "act_before"), digits=2),
-    }
-pd.DataFrame(table).T
+# %% tags=["hide-input"]
+def group_gap(contexts: list, kind: str, change: str, sign: int = 1) -> Estimate:
+    """What a selected neuron's token loses more than a random one's."""
+    both = [sign * of_neurons(group, contexts, kind, "none", change) for group in GROUPS]
+    return group_difference(*(Values(some, some.index) for some in both), seed=settings.seed)
+
+
+def in_both(made) -> str:
+    """The same quantity in both units; `made` takes a unit."""
+    return f"{points(made('fall'))} points and {written(made('log_fall'))} nats"
+
+
+def following_is(follows: bool) -> Estimate:
+    some = of_group(effects, neurons, "selected")
+    some = some[(some.context == "fires") & (some.kind == "zero") & (some.control == "none")]
+    return over_neurons(some[some.follows == follows].groupby("neuron").log_fall.mean())
+
+
+Markdown(
+    f"Selected neurons cost their token {in_both(lambda unit: group_gap(['fires'], 'zero', unit))} more than "
+    "matched random neurons cost theirs. "
+    f"Held at its mean instead of zero, a selected neuron costs its token "
+    f"{in_both(lambda unit: over_neurons(of_neurons('selected', ['fires'], 'mean', 'none', unit)))}. "
+    f"Where the neuron fires and its token follows, {written(following_is(True))} nats are lost; where another "
+    f"token follows, {written(following_is(False))}."
+) if len(effects) else NOTHING  # fmt: skip
 
 # %% [markdown]
 # ## Each neuron by itself
@@ -361,95 +417,93 @@ pd.DataFrame(table).T
 # In {numref}`fig-each-neuron` a dot is a neuron. A list of next-token neurons may hold some that carry their
 # token and many that only go along with it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of neurons (up) whose token falls by at least so much (across) when the neuron is set to zero on prompts that fire it. Blue: selected neurons; orange: another neuron of the layer held in their place; grey: random neurons and their own tokens.", "name": "fig-each-neuron"}, "image": {"alt": "Survival curves of each neuron's mean fall of log probability"}}
-figure, axis = plt.subplots(figsize=(6.0, 3.2))
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of neurons (up) whose token falls by at least so much (across) when the neuron is set to zero on prompts where it fires. Blue: selected neurons; orange: another neuron of the layer, which writes about as much, held in their place; grey: the matched random neurons and their own tokens.", "name": "fig-each-neuron"}, "image": {"alt": "Survival curves of each neuron's mean fall, in points and in nats"}}
+figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.2), sharey=True)
 curves = {
     "selected": ("selected", "none", "blue"),
     "another in their place": ("selected", "other neuron", "orange"),
     "random": ("random", "none", "grey"),
 }
-table, bars = {}, (0.0, 0.01, 0.1, 0.5)
-for name, (group, control, colour) in curves.items():
-    each = part_of(group, "fires", "zero", control).groupby("neuron").log_fall.mean().sort_values()
-    if len(each):
-        axis.step([*each, each.iloc[-1]], [*(1 - np.arange(len(each)) / len(each)), 0], where="pre",
-                  color=COLOURS[colour], label=f"{name} ({len(each)})")  # fmt: skip
-        axis.plot(each, 1 - np.arange(len(each)) / len(each), ".", color=COLOURS[colour])
-    table[name] = {"neurons": len(each)} | {
-        f"above {bar:g}": int((each > bar).sum()) for bar in bars
-    }
-axis.axvline(0, color="black", linewidth=0.8)
-axis.set_xscale("symlog", linthresh=0.1)
-axis.set(xlabel="mean fall of log p(token), nats", ylabel="share of neurons", ylim=(0, 1.03))
+table, bars = {}, {"fall": (1, 5), "log_fall": (0.1, 0.5)}
+for axis, (unit, title) in zip(axes, UNITS.items(), strict=True):
+    times = 100 if title == "points" else 1
+    for name, (group, control, colour) in curves.items():
+        each = times * of_neurons(group, ["fires"], "zero", control, unit).sort_values()
+        if len(each):
+            up = 1 - np.arange(len(each)) / len(each)
+            axis.step([*each, each.iloc[-1]], [*up, 0], where="pre", color=COLOURS[colour], label=f"{name} ({len(each)})")  # fmt: skip
+            axis.plot(each, up, ".", color=COLOURS[colour])
+        row = table.setdefault(name, {"neurons": len(each)})
+        row |= {f"above {bar:g} {title}": int((each > bar).sum()) for bar in bars[unit]}
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_xscale("symlog", linthresh=0.1 * times / (10 if times > 1 else 1))
+    axis.set(xlabel=f"mean fall, {'percentage points' if times > 1 else 'nats'}", ylim=(0, 1.03))
+axes[0].set(ylabel="share of neurons")
 if any(row["neurons"] for row in table.values()):
-    axis.legend()
+    axes[1].legend()
 plt.show()
 pd.DataFrame(table).T
 
-# %%
-own = part_of("selected", "fires", "zero", "none")
-own = own if len(own) else effects[(effects.kind == "zero") & (effects.control == "none")]
-by_neuron = own.groupby("neuron")[["p_before", "fall", "log_fall"]].mean()
-by_neuron = by_neuron.sort_values("log_fall", ascending=False, kind="stable").reset_index()
+# %% tags=["hide-input"]
+own = {unit: of_neurons("selected", ["fires"], "zero", "none", unit) for unit in [*UNITS, "p_before"]}  # fmt: skip
+by_neuron = pd.DataFrame(own).sort_values("log_fall", ascending=False, kind="stable")
+by_neuron = by_neuron.rename_axis("neuron").reset_index()
 few = pd.concat([by_neuron.head(6), by_neuron[6:].tail(3)])
 pd.DataFrame(
     {
-        "neuron": few.neuron, "for": few.neuron.map(neurons.token).map(readable),
+        "token": few.neuron.map(neurons.token).map(lambda token: f"“{readable(token)}”"),
+        "neuron": few.neuron,
         "follow rate, train": few.neuron.map(neurons.follow_rate).astype(float).round(2),
-        "p before": few.p_before.round(3), "fall, points": (100 * few.fall).round(2) + 0.0,
-        "fall of log p": few.log_fall.round(3) + 0.0,
+        "p before": few.p_before.round(3), "fall, points": (100 * few.fall).round(1) + 0.0,
+        "fall, nats": few.log_fall.round(2) + 0.0,
     }
 ).reset_index(drop=True) if len(few) else NOTHING  # fmt: skip
+
+# %% [markdown]
+# Above, the neurons that cost their token most and least. Below, for the first of them, the texts in which the token's probability
+# moves most. The mark is what really followed, and the note the probability of the neuron's token.
 
 # %% tags=["hide-input"]
 first = by_neuron.neuron.iloc[0] if len(by_neuron) else None
 columns = {}
-for kind, title in {
-    "zero": "silenced where it fires",
-    "on": "switched on where it was silent",
-}.items():
+for kind, title in {"zero": "silenced where it fires", "on": "switched on where it was silent"}.items():  # fmt: skip
     some = effects[(effects.neuron == first) & (effects.kind == kind) & (effects.control == "none")]
     some = some[some.context == ("fires" if kind == "zero" else "other")]
-    some = some.merge(rows[["neuron", "prompt", "token_ids"]].drop_duplicates(["neuron", "prompt"]), on=["neuron", "prompt"])  # fmt: skip
+    some = some.merge(rows[[*ROW, "token_ids", "next_token_id"]], on=ROW)
     some = some.assign(moved=some.log_fall.abs()).sort_values(["moved", "prompt"], ascending=[False, True])  # fmt: skip
     columns[f"{first} {title}"] = [
-        PromptText(model.decode(r.token_ids[-16:]), neurons.token[first], f"{r.p_before:.2g} → {r.p_after:.2g}")
+        PromptText(model.decode(r.token_ids[-16:]), model.vocabulary[r.next_token_id] if r.next_token_id >= 0 else "",
+                   f"“{readable(neurons.token[first])}” {r.p_before:.2g} → {r.p_after:.2g}")
         for r in some.head(5).itertuples()
     ]  # fmt: skip
 prompt_table(columns) if first else NOTHING
 
 # %% [markdown]
-# Above, for the first of them, the texts in which the token's probability moves most.
-#
 # ## Switched on
 #
 # Where the neuron was silent we set its activation, at the last position, to the median of what its own
-# prompts reach. If the neuron calls for its token, that token rises, and others do not
+# prompts reach. If the neuron promotes its token, that token rises, and others do not
 # ({numref}`fig-switched-on`).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rise of log p(token) when a silent neuron is switched on, one dot a neuron: its own token, its token when another neuron of the layer is set to the same value, and another token. The line is the median. To the left selected neurons, to the right random ones.", "name": "fig-switched-on"}, "image": {"alt": "Rises of log probability when neurons are switched on, by control and group"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Switched on where they were silent, selected neurons raise their token. One dot a neuron: rise of log p for its own token; for its token when another neuron of the layer is switched on instead, to write as much; and for another token. The line is the median. Left: selected neurons; right: the random ones matched to them.", "name": "fig-switched-on"}, "image": {"alt": "Rises of log probability when neurons are switched on, by control and group"}}
 figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.2), sharey=True)
-table = {}
-for axis, group in zip(axes, ("selected", "random"), strict=True):
+table, SILENT_TEXTS = {}, ["other", "follows_silent"]
+for axis, group in zip(axes, GROUPS, strict=True):
     for place, control in enumerate(CONTROLS):
-        some = pd.concat([part_of(group, c, "on", control) for c in ("other", "follows_silent")])
-        each = -some.groupby("neuron").log_fall.mean().sort_values(ascending=False)
+        rises = {unit: -of_neurons(group, SILENT_TEXTS, "on", control, unit) for unit in UNITS}
+        each = rises["log_fall"].sort_values(ascending=False)
         at = place + np.linspace(-0.25, 0.25, len(each))
         axis.plot(at, each, ".", color=COLOURS["blue" if control == "none" else "grey"])
         if len(each):
             axis.hlines(each.median(), place - 0.35, place + 0.35, color="black")
-        rise = bootstrap_mean(each, each.index, seed=settings.seed)
-        apart = [part_of(group, c, "on", control) for c in ("follows_silent", "other")]
-        apart = [over_neurons(one.assign(rise=-one.fall), "rise") for one in apart]
         table[group, control] = {
-            "neurons": len(each), "rise of log p": written(rise), "neurons with a rise": int((each > 0).sum()),
-            "rise of p where the token follows, points": points(apart[0]),
-            "where another follows, points": points(apart[1]),
+            "neurons": len(each), "rise, points": points(over_neurons(rises["fall"])),
+            "rise, nats": written(over_neurons(rises["log_fall"])), "neurons with a rise": int((each > 0).sum()),
         }  # fmt: skip
     axis.axhline(0, color="black", linewidth=0.8)
     axis.set_xticks(range(3), ["own token", "other neuron", "other token"])
     axis.set(title=f"{group} neurons")
-axes[0].set(ylabel="rise of log p, nats")
+axes[0].set(ylabel="rise of log p(token), nats")
 plt.show()
 pd.DataFrame(table).T.rename_axis(["neurons", "control"])
 
@@ -463,22 +517,17 @@ pd.DataFrame(table).T.rename_axis(["neurons", "control"])
 #
 # ## Check and save
 
-# %%
+# %% tags=["hide-input"]
 assert effects[["p_before", "p_after"]].stack().between(0, 1).all()
 assert not effects.duplicated(["neuron", "prompt", "context", "kind", "control"]).any()
 assert set(effects.context) <= set(CONTEXTS)
 assert effects[effects.context == "follows_silent"].follows.all()
+assert effects[effects.context == "follows_silent"].silent.all()
 assert not effects[effects.context == "other"].follows.any()
 saved = effects.drop(columns=["fall", "log_fall", "pre_fall", "act_fall"])
 digests = {"train": train.digest, reported: documents.digest}
-save(
-    settings,
-    "08_neuron_ablations",
-    saved,
-    model=model,
-    documents=digests,
-    seconds=stopwatch.seconds,
-)
+facts = {"model": model, "documents": digests, "seconds": stopwatch.seconds}
+save(settings, "08_neuron_ablations", saved, **facts)
 Markdown(
     f"Saved `08_neuron_ablations`: {len(saved)} rows of {saved.neuron.nunique()} neurons, on `{reported}`."
 )
@@ -486,52 +535,66 @@ Markdown(
 # %% [markdown]
 # ## What we know
 
+
 # %% tags=["hide-input"]
-fires = {c: part_of("selected", "fires", "zero", c).groupby("neuron").log_fall.mean() for c in CONTROLS}  # fmt: skip
-own = bootstrap_mean(fires["none"], fires["none"].index, seed=settings.seed)
-glue("neuron-fall", written(own), display=False)
+def own_less(control: str, unit: str) -> Estimate:
+    """What the neuron takes from its token, less what the control takes, where both are known."""
+    some = [of_neurons("selected", ["fires"], "zero", c, unit) for c in ("none", control)]
+    return over_neurons((some[0] - some[1]).dropna())
 
 
-def against(control: str) -> Estimate:
-    gain = (fires["none"] - fires[control]).dropna()
-    return bootstrap_mean(gain, gain.index, seed=settings.seed)
+def told(made, more: str, less: str, same: str) -> str:
+    """A sentence that both units agree on, or one that says that they do not; `made` takes a unit."""
+    said = []
+    for unit in UNITS:
+        found = made(unit)
+        if not np.isfinite(found.low):
+            return f"There are too few neurons to say: {more[0].lower()}{more[1:]}?"
+        said.append(more if found.low > 0 else less if found.high < 0 else same)
+    if said[0] == said[1]:
+        return f"{said[0]} ({in_both(made)})."
+    return f"The two units do not agree ({in_both(made)}). In points: {said[0][0].lower()}{said[0][1:]}. In nats: {said[1][0].lower()}{said[1][1:]}."  # fmt: skip
 
 
-def told(found: Estimate, more: str, less: str, neither: str) -> str:
-    if not np.isfinite(found.low):
-        return f"Not known, since there are too few neurons: {more[0].lower()}{more[1:]}."
-    return (
-        f"{more if found.low > 0 else less if found.high < 0 else neither} ({written(found)} nats)."
-    )
+def lost(unit: str) -> Estimate:
+    return over_neurons(of_neurons("selected", ["fires"], "zero", "none", unit))
 
 
-quiet = over_neurons(part_of("selected", "follows_silent", "zero", "none"), "log_fall")
-lit = pd.concat([part_of("selected", c, "on", "none") for c in ("other", "follows_silent")])
-rise = over_neurons(lit.assign(rise=-lit.log_fall), "rise")
-apart = [over_neurons(part_of(g, "fires", "zero", "none"), "fall") for g in ("selected", "random")]
-meet = apart[0].low <= apart[1].high and apart[1].low <= apart[0].high
+glue("neuron-fall", written(lost("log_fall")), display=False)
+glue("neuron-fall-points", points(lost("fall")), display=False)
+headline = told(lost, "Without a selected neuron its token is less likely where the neuron fires",
+                "Without a selected neuron its token is *more* likely where the neuron fires",
+                "Without a selected neuron its token is about as likely as with it")  # fmt: skip
+against_random = told(lambda unit: group_gap(["fires"], "zero", unit),
+                      "That is more than a matched random neuron takes from the token it is most congruent with",
+                      "A matched random neuron takes more from the token it is most congruent with",
+                      "It cannot be told from what a matched random neuron takes from the token it is most congruent with")  # fmt: skip
 lines = [
-    told(own, "Without a selected neuron its token is less likely where it fires",
-         "Without a selected neuron its token is *more* likely where it fires",
-         "Without a selected neuron its token is neither more nor less likely where it fires, as far as these neurons tell"),
-    told(against("other neuron"), "That is more than another neuron of the layer, about as active, takes from it",
-         "Another neuron of the layer, about as active, takes more from it",
-         "It cannot be told from what another neuron of the layer takes from it"),
-    told(against("other token"), "It is more than the neuron takes from another token",
+    headline, against_random,
+    told(lambda unit: own_less("other neuron", unit),
+         "It is more than another neuron of the layer, which writes about as much, takes from the same token",
+         "Another neuron of the layer, which writes about as much, takes more from the same token",
+         "It cannot be told from what another neuron of the layer, which writes about as much, takes from the same token"),
+    told(lambda unit: own_less("other token", unit), "It is more than the neuron takes from another token",
          "The neuron takes more from another token", "It cannot be told from what the neuron takes from another token"),
-    f"In points of probability a selected neuron takes {points(apart[0])} from its token, a random one {points(apart[1])} from the token that it is most congruent with"
-    + ("; these intervals overlap." if meet else "; these intervals do not overlap.")
-    if np.isfinite([*apart[0], *apart[1]]).all() else "With random neurons there is nothing to compare.",
-    told(quiet, "Where the token follows and the neuron is silent, something is lost without it all the same",
+    told(lambda unit: over_neurons(of_neurons("selected", ["follows_silent"], "zero", "none", unit)),
+         "Where the token follows and the neuron is silent, something is lost without it all the same",
          "Where the token follows and the neuron is silent, the token gains without it",
-         "Where the token follows and the neuron is silent, nothing is lost without it"),
-    told(rise, "Switched on, it makes its token more likely", "Switched on, it makes its token less likely",
+         "Where the token follows and the neuron is silent, nothing measurable is lost without it"),
+    told(lambda unit: over_neurons(-of_neurons("selected", SILENT_TEXTS, "on", "none", unit)),
+         "Switched on, it makes its token more likely", "Switched on, it makes its token less likely",
          "Switched on, it makes its token neither more nor less likely"),
+    told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1), "Random neurons raise their token less when switched on",
+         "Random neurons raise their token more when switched on", "Random neurons raise their token about as much when switched on"),
 ]  # fmt: skip
+glue("headline", f"{headline} {against_random}" if len(effects) else "No neuron was silenced.", display=False)  # fmt: skip
 Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuron was silenced.")
 
+# %% [markdown] tags=["default-run"]
+# <!-- (to be written from the executed run) -->
+
 # %% [markdown]
-# What is not known: what several neurons of one token do together. If each can stand in for the others,
+# What is not known: what several neurons of one token do together. If each can take over from the others,
 # silencing one shows little of what they carry.
 #
 # ```{admonition} Try it

@@ -90,6 +90,15 @@ def set_z(head: Head, positions, value):
     return [(f"blocks.{head.layer}.attn.hook_z", hook)]
 
 
+def set_last(neuron: Neuron, activation):
+    def hook(post, hook):
+        post = post.clone()
+        post[0, -1, neuron.index] = activation
+        return post
+
+    return [(f"blocks.{neuron.layer}.mlp.hook_post", hook)]
+
+
 @functools.cache
 def naive_texts(name: str):
     one = next(model(variant) for variant in VARIANTS if model(variant).name == name)
@@ -143,15 +152,11 @@ def naive(one: Model, rows: Rows, at: int, kind: str) -> dict[str, float]:
         other = naive_cache(one, rows.prompts[rows.donors[at]])
         value = other[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
         return naive_pass(one, ids, neuron, token, set_z(head, -1, value))
+    if kind == "through_neuron":
+        without = naive_pass(one, ids, neuron, token, set_z(head, slice(None), 0))["act"]
+        return naive_pass(one, ids, neuron, token, set_last(neuron, neuron.sign * without))
     act, inputs = naive_direct(one, ids, neuron, head, frozen=kind == "direct_frozen")
-
-    def set_neuron(post, hook):
-        post = post.clone()
-        post[0, -1, neuron.index] = act
-        return post
-
-    edits = [(f"blocks.{neuron.layer}.mlp.hook_post", set_neuron)]
-    found = naive_pass(one, ids, neuron, token, edits)
+    found = naive_pass(one, ids, neuron, token, set_last(neuron, act))
     return found | {name: neuron.sign * float(value) for name, value in inputs.items()}
 
 
@@ -165,11 +170,13 @@ def check(measured, at: int, expected: dict[str, float]) -> None:
 def test_every_kind_equals_one_whole_pass_at_a_time(name, kind):
     one = model(name)
     rows = Rows(one)
-    found = rows.ablated(one, [kind], tokens_per_batch=150)
+    kinds = ["zero", kind] if kind == "through_neuron" else [kind]
+    found = rows.ablated(one, kinds, tokens_per_batch=150)
     for at, row in enumerate(zip(rows.prompts, rows.neurons, rows.tokens, strict=True)):
         check(found.before, at, naive_pass(one, *row))
         check(found.after[kind], at, naive(one, rows, at, kind))
-    for column in ("logp", "pre", "act"):
+    moves = ("logp", "act") if kind == "through_neuron" else ("logp", "pre", "act")
+    for column in moves:
         changed = getattr(found.after[kind], column) - getattr(found.before, column)
         assert np.abs(changed).max() > 1e-3, "nothing was ablated"
 
@@ -296,6 +303,18 @@ def test_a_head_behind_the_neuron_changes_nothing_in_it(name):
             assert same.max() < 1e-6
 
 
+def test_in_the_last_layer_a_head_of_it_acts_through_the_neuron_by_the_direct_path_alone():
+    """With the scale recomputed: nothing else stands between the head and the neuron's input."""
+    for name in ("gpt2", "llama"):
+        one = model(name)
+        rows = Rows(one, 12)
+        rows.neurons = [Neuron(LAYERS - 1, neuron.index, neuron.sign) for neuron in rows.neurons]
+        rows.heads = [Head(LAYERS - 1, head.index) for head in rows.heads]
+        after = rows.ablated(one, ["zero", "direct_recomputed", "through_neuron"]).after
+        assert np.abs(after["through_neuron"].act - after["direct_recomputed"].act).max() < CLOSE
+        assert np.abs(after["through_neuron"].logp - after["direct_recomputed"].logp).max() < CLOSE
+
+
 def test_a_direct_path_needs_a_head_that_feeds_the_neuron():
     for name, head in (("gpt2", Head(2, 1)), ("neox", Head(1, 1))):
         with pytest.raises(ValueError, match=rf"{head} does not feed L1\.N3: it has no direct"):
@@ -387,6 +406,8 @@ def test_what_is_missing_is_said():
         ablate_heads(one, *row, ["resample"])
     with pytest.raises(ValueError, match=r"no means of layer 0 were measured, only of \[2\]"):
         ablate_heads(one, *row, ["mean"], means=measure_means(one, TEXTS, [2]))
+    with pytest.raises(ValueError, match="name zero before it"):
+        ablate_heads(one, *row, ["through_neuron", "zero"])
     with pytest.raises(ValueError, match=r"has no head L3\.H0"):
         ablate_heads(one, *row[:3], [Head(3, 0)], ["zero"])
     with pytest.raises(ValueError, match=r"there are \[1, 1, 2\]"):

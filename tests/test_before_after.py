@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from lookups.before_after import before_after, of_group, with_falls
+from lookups.before_after import before_after, followed_first, of_group, with_falls
 from lookups.edits import Edited, Measured
 
 
@@ -47,3 +47,22 @@ def test_a_neuron_may_be_in_two_groups_and_an_empty_table_is_in_none():
     assert of_group(table, neurons, "random")["row"].tolist() == [0, 3]
     assert of_group(table, neurons, "middle")["row"].tolist() == [1]
     assert of_group(table[:0], neurons, "selected").empty
+
+
+def test_an_example_is_a_pair_whose_token_follows_where_its_head_is_active():
+    def prompts(neuron: str, gap: float, *kinds: tuple[bool, bool]) -> pd.DataFrame:
+        active, follows = zip(*kinds, strict=True)
+        facts = {"active": active, "follows": follows, "gap": gap}
+        return pd.DataFrame(facts).assign(neuron=neuron, head="h")
+
+    yes, no, other = (True, True), (True, False), (False, True)
+    rows = pd.concat(
+        [
+            prompts("never", 0.9, no, no, no, other),
+            prompts("few", 0.8, yes, yes, other),
+            prompts("half", 0.5, yes, yes, yes, no, no, no),
+            prompts("all", 0.3, yes, yes, yes),
+        ]
+    )
+    assert [neuron for neuron, _ in followed_first(rows)] == ["all", "half", "few"]
+    assert followed_first(rows[:0]) == []

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lookups.effects import (
+    Values,
     cliffs_delta,
     cliffs_delta_of_means,
+    group_difference,
     ks,
     mean_difference,
     pair_means,
@@ -21,7 +23,7 @@ from lookups.effects import (
 from lookups.intervals import Estimate
 from lookups.permutation import permuted_within_pairs
 from lookups.significance import q_values
-from lookups.slopes import agreement, direct_share
+from lookups.slopes import agreement, direct_share, share_of_mean
 from scipy.stats import ks_2samp, kstest
 
 VALUES = st.lists(st.integers(-3, 3), min_size=1, max_size=8)
@@ -100,6 +102,43 @@ def test_the_mean_difference_recovers_what_was_planted():
     assert found.low > 0
     with pytest.raises(ValueError, match="not 1"):
         mean_difference([1.0, 2.0], [1.0], ["a", "b"], seed=0)
+
+
+# --- two groups of neurons
+
+
+def group(n_neurons: int, mean: float, random: np.random.Generator) -> Values:
+    """Pairs of neurons that differ among each other, one to four a neuron."""
+    times = random.integers(1, 5, n_neurons)
+    neurons = np.repeat([f"L1.N{i}" for i in range(n_neurons)], times)
+    own = np.repeat(random.normal(size=n_neurons), times)
+    return Values(mean + own + 0.5 * random.normal(size=len(neurons)), neurons)
+
+
+def test_groups_that_do_not_differ_are_told_apart_in_one_of_twenty():
+    apart, covered = 0, 0
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        same = group_difference(group(30, 0, random), group(20, 0, random), seed=seed, draws=400)
+        apart += not same.low <= 0 <= same.high
+        other = group_difference(group(30, 1, random), group(20, 0, random), seed=seed, draws=400)
+        covered += other.low <= 1 <= other.high
+    assert 0.02 <= apart / 300 <= 0.10
+    assert 0.90 <= covered / 300 <= 0.98
+
+
+def test_a_difference_of_groups_is_that_of_their_means():
+    found = group_difference(
+        Values([1.0, 2.0, nan], ["a", "b", "b"]), Values([0.5, 0.1], ["a", "c"]), seed=0
+    )
+    assert found.mean == pytest.approx(1.5 - 0.3)
+    assert found.low <= found.mean <= found.high
+    one = group_difference(Values([1.0], ["a"]), Values([0.5, 0.1], ["a", "c"]), seed=0)
+    assert one.mean == pytest.approx(0.7)
+    assert isnan(one.low)
+    assert isnan(group_difference(Values([], []), Values([1.0], ["a"]), seed=0).mean)
+    with pytest.raises(ValueError, match="2 values need as many neurons"):
+        group_difference(Values([1.0, 2.0], ["a"]), Values([1.0], ["a"]), seed=0)
 
 
 # --- Cliff's delta
@@ -333,6 +372,27 @@ def test_degenerate_slopes_are_not_a_number():
     assert (unknown.prompts, unknown.neurons) == (0, 0)
     with pytest.raises(ValueError, match="1 direct effects need"):
         direct_share([1.0], [1.0, 2.0], ["a"], seed=0)
+
+
+def test_a_planted_share_of_a_mean_is_recovered_and_covered():
+    inside = 0
+    for seed in range(200):
+        part, whole, neurons = shared(40, 0.4, seed=seed)
+        found = share_of_mean(part, whole, neurons, seed=seed, draws=400)
+        assert found.share.mean == pytest.approx(part.mean() / whole.mean())
+        inside += found.share.low <= 0.4 <= found.share.high
+    assert 0.88 <= inside / 200 <= 0.99
+
+
+def test_a_whole_that_may_be_nothing_has_no_shares():
+    part, whole, neurons = shared(20, 0.5, seed=0)
+    found = share_of_mean(part, whole - whole.mean(), neurons, seed=0)
+    assert np.isnan(found.share).all()
+    assert found.part.mean == pytest.approx(part.mean())
+    assert np.isnan(share_of_mean([1.0, nan], [2.0, 1.0], ["a", "b"], seed=0).share.mean)
+    assert np.isnan(share_of_mean([], [], [], seed=0).whole.mean)
+    with pytest.raises(ValueError, match="1 parts need as many"):
+        share_of_mean([1.0], [1.0, 2.0], ["a"], seed=0)
 
 
 # --- agreement

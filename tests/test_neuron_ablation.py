@@ -13,7 +13,7 @@ from lookups.grammar import minimal_pairs
 from lookups.means import measure_means
 from lookups.model import Model, load_model
 from lookups.names import Neuron
-from lookups.neuron_ablation import ablate_neurons
+from lookups.neuron_ablation import ablate_neurons, nearest_in_size
 from lookups.planted import GRAMMAR
 from tiny import LAYERS, VARIANTS, VOCAB, model, random_ids
 
@@ -83,6 +83,37 @@ def test_tokens_share_a_pass(monkeypatch):
     assert runs == [1]
     ablate_neurons(one, [[5, 6]] * 2, [Neuron(0, 3)] * 2, [1, 1], ["on"], on=[2.0, 3.0])
     assert runs == [1, 2]
+
+
+def test_a_control_is_within_the_factor_and_so_are_the_medians():
+    """Sizes spread over many powers of ten, as activations are; some neurons have no partner."""
+    random = np.random.default_rng(0)
+    for factor in (1.1, 2.0):
+        own, other, without = [], [], 0
+        for _ in range(200):
+            sizes = np.exp(random.normal(scale=2, size=60))
+            sizes[random.integers(60, size=5)] = 0
+            mine = int(sizes.argsort()[random.integers(50, 60)])
+            barred = random.integers(60, size=3).tolist()
+            found = nearest_in_size(sizes, mine, factor=factor, barred=barred)
+            allowed = np.setdiff1d(np.flatnonzero(sizes > 0), [mine, *barred])
+            ratios = np.maximum(sizes[allowed] / sizes[mine], sizes[mine] / sizes[allowed])
+            if found is None:
+                without += 1
+                assert ratios.min() > factor
+                continue
+            assert found in allowed
+            assert max(sizes[found] / sizes[mine], sizes[mine] / sizes[found]) == ratios.min()
+            own.append(sizes[mine])
+            other.append(sizes[found])
+        assert 0 < without < 200
+        assert 1 / factor <= np.median(other) / np.median(own) <= factor
+
+
+def test_a_neuron_that_writes_nothing_has_no_control():
+    assert nearest_in_size(np.array([0.0, 1.0, 0.0]), 0, factor=2) is None
+    assert nearest_in_size(np.array([1.0]), 0, factor=2) is None
+    assert nearest_in_size(np.array([1.0, 1.0]), 0, factor=2, barred=[1]) is None
 
 
 def test_what_is_missing_is_said():

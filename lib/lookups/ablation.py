@@ -6,7 +6,9 @@ Kinds of head ablation: `zero`, the paper's, takes the head's output away at eve
 what the head put out at the last token of another prompt. The direct path takes the head's output
 at the last token away from one neuron's input alone, so that this neuron changes and, through it,
 what follows: with the norm's scale as it was (`direct_frozen`) or as it becomes
-(`direct_recomputed`).
+(`direct_recomputed`). `through_neuron` gives the neuron, at the last token and while all else is as
+it was, the activation that it has under `zero`: what the token then loses, it loses through this
+neuron, by whatever ways the head's absence reached it.
 
 The paper zeroes value vectors. Value biases are folded into the output bias here, as they are in
 the authors' processed model, so a value vector has no bias and zeroing it at every position is
@@ -14,8 +16,8 @@ zeroing what attention makes of it (`hook_z`); the folded bias stays, as it does
 grouped-query attention heads share value vectors, and only the one head's output is zeroed.
 """
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -24,7 +26,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.edits import Cases, Edit, Edited, measure_edits
+from lookups.edits import Cases, Column, Edit, Edited, measure_edits
 from lookups.means import Means
 from lookups.model import Model
 from lookups.names import Head, Neuron
@@ -32,7 +34,9 @@ from lookups.resuming import Hook, Place
 from lookups.sequences import Ids, batches_by_length
 from lookups.substitution import Substitution
 
-HeadKind = Literal["zero", "mean", "resample", "direct_frozen", "direct_recomputed"]
+HeadKind = Literal[
+    "zero", "mean", "resample", "direct_frozen", "direct_recomputed", "through_neuron"
+]
 HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
 
 
@@ -55,7 +59,7 @@ def ablate_heads(
 
     Raises:
         ValueError: columns differ in length, a head is not the model's or (direct paths) does not
-            feed its neuron, or means or donors are missing.
+            feed its neuron, means or donors are missing, or `through_neuron` stands before `zero`.
     """
     cases = Cases(prompts, neurons, token_ids)
     if len(heads) != len(prompts):
@@ -73,6 +77,10 @@ def ablate_heads(
         elif kind == "resample":
             lent = _lent(model, prompts, heads, donors, tokens_per_batch)
             edits[kind] = _in_place_of(model, heads, lent, "last", lenders=donors)
+        elif kind == "through_neuron":
+            if "zero" not in edits:
+                raise ValueError("through_neuron takes activations from zero; name zero before it")
+            edits[kind] = _through(model, neurons)
         else:
             edits[kind] = _DirectPath(model, neurons, heads, kind == "direct_frozen")
     return measure_edits(model, cases, edits, tokens_per_batch=tokens_per_batch)
@@ -160,6 +168,26 @@ def _lent(
         wanted = {int(layer) for layer in layers}
         model.read(batch, {f"blocks.{at}.attn.hook_z": at_last(at) for at in wanted})
     return lent
+
+
+@dataclass(frozen=True)
+class _ThroughNeuron(Substitution):
+    """Give each row's neuron, at the last token, the activation that it has under `zero`."""
+
+    signs: Int[np.ndarray, " row"]
+
+    def given(self, activations: Mapping[str, Column]) -> Substitution:
+        found = self.signs * activations["zero"]
+        values = torch.from_numpy(found).to(self.values.device, self.values.dtype)
+        return replace(self, values=values, keys=found)
+
+
+def _through(model: Model, neurons: Sequence[Neuron]) -> _ThroughNeuron:
+    layers, indices, signs = (np.array(column) for column in zip(*neurons, strict=True))
+    unknown = torch.full((len(neurons),), torch.nan, dtype=model.dtype, device=model.device)
+    return _ThroughNeuron(
+        "mlp.hook_post", layers, indices, unknown, "last", model.n_layers, signs, signs
+    )
 
 
 @dataclass(frozen=True)

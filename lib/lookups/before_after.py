@@ -19,8 +19,8 @@ CHANGES: Mapping[str, str] = {
 """What falls, by the name of the column that says how far: before less after."""
 
 
-GROUPS = ("selected", "random", "middle")
-"""The run's own neurons, and its two controls."""
+GROUPS = ("selected", "random")
+"""The run's own neurons, and those that are matched to them."""
 
 
 def of_group(table: pd.DataFrame, neurons: pd.DataFrame, group: str) -> pd.DataFrame:
@@ -31,6 +31,22 @@ def of_group(table: pd.DataFrame, neurons: pd.DataFrame, group: str) -> pd.DataF
     facts = neurons.reindex(table.neuron)
     mine = facts.selected.eq(True) if group == "selected" else facts.group.eq(group)
     return table[mine.to_numpy(bool)]
+
+
+def followed_first(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the pairs that make a good example, the best first.
+
+    `rows` has a row a prompt of a pair, with `neuron`, `head`, `active`, `follows` (its token does)
+    and `gap` (how much more the neuron owes to the head on active prompts). A pair is the better,
+    the larger the gap times the share of its active prompts that the token follows; pairs with
+    three such prompts or more come first, those with none are left out.
+    """
+    active = rows[rows.active.astype(bool)].groupby(["neuron", "head"], sort=True)
+    facts = active.agg(followed=("follows", "sum"), share=("follows", "mean"), gap=("gap", "first"))
+    facts = facts[facts.followed > 0].assign(
+        order=-(facts["share"] * facts.gap).astype(float), few=facts.followed < 3
+    )
+    return facts.sort_values(["few", "order"], kind="stable").index.tolist()
 
 
 def before_after(rows: pd.DataFrame, edited: Edited) -> pd.DataFrame:

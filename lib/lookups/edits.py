@@ -80,11 +80,15 @@ class Edit(ABC):
     def hooks(self, rows: Int[np.ndarray, " row"], place: Place) -> list[tuple[str, Hook]]:
         """The change, for one row a pass, all with the same start."""
 
+    def given(self, activations: Mapping[str, Column]) -> "Edit":
+        """Return the change to make, where it depends on the activations under earlier edits."""
+        return self
+
 
 def measure_edits(
     model: Model, cases: Cases, edits: Mapping[str, Edit], *, tokens_per_batch: int = 8192
 ) -> Edited:
-    """Measure every row as it is and under every edit.
+    """Measure every row as it is and under every edit, edits in their order.
 
     Raises:
         ValueError: the columns have unequal lengths, or a token is not one of the model's.
@@ -106,8 +110,9 @@ def measure_edits(
         before.write(rows, trace.final, places, trace.at_last)
         for kind, edit in edits.items():
             after[kind].copy(rows, before)
-            for one in _passes(edit, rows, places, trace, tokens_per_batch):
-                _run(model, edit, one, trace, after[kind])
+            change = edit.given({name: sheet.columns["act"] for name, sheet in after.items()})
+            for one in _passes(change, rows, places, trace, tokens_per_batch):
+                _run(model, change, one, trace, after[kind])
     return Edited(before.done(), {kind: sheet.done() for kind, sheet in after.items()})
 
 

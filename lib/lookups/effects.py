@@ -2,9 +2,9 @@
 
 Step 7 of the method takes, for each pair, the mean change over its active prompts and the mean over
 its inactive prompts, and compares the two lists with the Kolmogorov-Smirnov test: one value a pair
-in each. That test does not know that the values come in twos, nor that pairs share a neuron. So
-beside it stand here the mean difference within pairs and Cliff's delta, with intervals that draw
-neurons again; the test of the same question stands in `lookups.permutation`.
+in each. That test does not know that every pair has a value in both lists, nor that pairs share a
+neuron. So beside it stand here the mean difference within pairs and Cliff's delta, with intervals
+that resample neurons; the test of the same question stands in `lookups.permutation`.
 
 A change is whatever the caller says, for instance the token's probability before less that after.
 A pair is a neuron and a head, by name; no model is touched here, and no prompt is chosen.
@@ -82,7 +82,7 @@ def mean_difference(
     seed: int,
     draws: int = 2000,
 ) -> Estimate:
-    """Return the mean over pairs of active less inactive, with an interval that draws neurons.
+    """Return the mean over pairs of active less inactive, with an interval that resamples neurons.
 
     Pairs that lack one of the two are left out.
 
@@ -98,9 +98,9 @@ def mean_difference(
 def cliffs_delta(active: Collection, inactive: Collection) -> float:
     """Return how much more often an active value exceeds an inactive one than falls below it.
 
-    Of all twos with one of each: the share in which the active is larger, less that in which it is
-    smaller. 1 if all active values are the larger, 0 if neither kind is, -1 if all are the smaller;
-    not-a-number without values of both kinds.
+    Of all pairs of one active and one inactive value: the share in which the active is larger, less
+    that in which it is smaller. 1 if all active values are the larger, 0 if neither kind is, -1 if
+    all are the smaller; not-a-number without values of both kinds.
     """
     a, b = np.array(list(active), float), np.sort(np.array(list(inactive), float))
     if len(a) == 0 or len(b) == 0:
@@ -118,7 +118,7 @@ def cliffs_delta_of_means(
     draws: int = 2000,
     level: float = 0.95,
 ) -> Estimate:
-    """Return Cliff's delta between the two lists of means, with an interval that draws neurons.
+    """Return Cliff's delta between the two lists of means, with an interval over neurons.
 
     The size that belongs to the paper's test: like it, it compares every pair's active mean with
     every pair's inactive one. A neuron drawn twice gives its pairs twice to both lists. Pairs that
@@ -138,13 +138,59 @@ def cliffs_delta_of_means(
     distinct, cluster = np.unique(names.astype(str), return_inverse=True)
     if len(distinct) < 2:
         return Estimate(delta, nan, nan)
-    # won[i, j]: over all twos of an active mean of neuron i and an inactive one of neuron j
+    # won[i, j]: over all pairs of an active mean of neuron i and an inactive one of neuron j
     won = np.zeros((len(distinct), len(distinct)))
     np.add.at(won, (cluster[:, None], cluster[None, :]), np.sign(np.subtract.outer(*both)))
     times = times_drawn(len(distinct), seed=seed, draws=draws).astype(float)
     sizes = times @ np.bincount(cluster)
     drawn = np.sum((times @ won) * times, axis=1) / sizes**2
     return Estimate(delta, *limits(drawn, level))
+
+
+class Values(NamedTuple):
+    """Numbers of a group of neurons, each with the neuron that it belongs to."""
+
+    values: Collection
+    neurons: Collection
+
+
+def group_difference(
+    first: Values, second: Values, *, seed: int, draws: int = 2000, level: float = 0.95
+) -> Estimate:
+    """Return the mean of the first group less that of the second, neurons drawn within each.
+
+    What is not a number is left out. Without a value in both groups there is no difference, without
+    two neurons in each no interval.
+
+    Raises:
+        ValueError: a group has not as many neurons as values.
+    """
+    random = np.random.default_rng(seed)
+    means, drawn, fewest = [], [], 2
+    for group in (first, second):
+        if len(group.values) != len(group.neurons):
+            raise ValueError(f"{len(group.values)} values need as many neurons")
+        values = np.array(list(group.values), float)
+        known = ~np.isnan(values)
+        names = np.array(list(group.neurons), dtype=object)[known].astype(str)
+        distinct, cluster = np.unique(names, return_inverse=True)
+        if not len(distinct):
+            return Estimate(nan, nan, nan)
+        sums = np.stack([np.bincount(cluster, values[known]), np.bincount(cluster)], axis=1)
+        share = np.full(len(distinct), 1 / len(distinct))
+        totals = random.multinomial(len(distinct), share, size=draws) @ sums
+        means.append(values[known].mean())
+        drawn.append(totals[:, 0] / totals[:, 1])
+        fewest = min(fewest, len(distinct))
+    difference = float(means[0] - means[1])
+    if fewest < 2:
+        return Estimate(difference, nan, nan)
+    return Estimate(difference, *limits(drawn[0] - drawn[1], level))
+
+
+def points(found: Estimate) -> str:
+    """Return a difference of probabilities as text, in percentage points."""
+    return written(found, times=100, digits=2)
 
 
 def written(found: Estimate, *, times: float | int = 1, digits: int = 3) -> str:

@@ -2,10 +2,11 @@
 
 `zero` and `mean` hold the neuron at 0 or at its average at every position but the BOS; `on` sets
 it at the last token alone, whatever it did there before. Given several tokens, write a row for
-each: rows that change the same neuron of a prompt in the same way share one forward pass.
+each: rows that change the same neuron of a prompt in the same way share one forward pass. Which
+neuron is a fair control for another, `nearest_in_size` says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -54,6 +55,27 @@ def ablate_neurons(
                                    model.n_layers, keys)  # fmt: skip
     cases = Cases(prompts, neurons, token_ids)
     return measure_edits(model, cases, edits, tokens_per_batch=tokens_per_batch)
+
+
+def nearest_in_size(
+    sizes: Float[np.ndarray, " neuron"],
+    own: int,
+    *,
+    factor: float,
+    barred: Collection[int] = (),
+) -> int | None:
+    """Return the neuron whose size is nearest to that of `own` in ratio, None if none is within.
+
+    Since every chosen size lies within `factor` of its partner's, so do the medians of both.
+    """
+    if not sizes[own] > 0:
+        return None
+    away = np.full(len(sizes), np.inf)
+    positive = sizes > 0
+    away[positive] = np.abs(np.log(sizes[positive] / sizes[own]))
+    away[[own, *barred]] = np.inf
+    nearest = int(away.argmin())
+    return nearest if away[nearest] <= np.log(factor) else None
 
 
 def _values(

@@ -7,7 +7,8 @@ is no effect in all, nothing is to be shared. The ordinary least-squares slope s
 it asks the same of differences between prompts, and departs where direct effects have an offset.
 
 A share above 1 means that other ways work against the head, one below 0 that they outdo it.
-Intervals draw neurons again, since prompts and heads of one neuron are no independent evidence.
+The share of a *mean* fall (`share_of_mean`) is the same question asked of all prompts together.
+Intervals resample neurons, since prompts and heads of one neuron are no independent evidence.
 """
 
 from collections.abc import Collection
@@ -19,7 +20,7 @@ from jaxtyping import Float
 from scipy.stats import pearsonr, spearmanr
 
 from lookups.effects import limits, times_drawn
-from lookups.intervals import Estimate
+from lookups.intervals import Estimate, bootstrap_mean
 
 _NOTHING = 1e-12
 """A spread below this share of the values' size is rounding, and a slope over it means nothing."""
@@ -34,6 +35,15 @@ class Slopes(NamedTuple):
     """With an intercept."""
     prompts: int
     neurons: int
+
+
+class MeanShare(NamedTuple):
+    """How much of a mean fall is a part of it."""
+
+    share: Estimate
+    """The mean part over the mean whole; not-a-number where the whole cannot be told from none."""
+    part: Estimate
+    whole: Estimate
 
 
 class Agreement(NamedTuple):
@@ -55,7 +65,7 @@ def direct_share(
     draws: int = 2000,
     level: float = 0.95,
 ) -> Slopes:
-    """Return the slope of direct on total effects, with intervals that draw neurons again.
+    """Return the slope of direct on total effects, with intervals that resample neurons.
 
     A slope is not-a-number where totals do not vary (least squares) or are all 0 (both); an
     interval also with fewer than two neurons. Prompts without a direct or a total effect are left
@@ -88,6 +98,34 @@ def direct_share(
         for at, drawn in both
     )
     return Slopes(share, least_squares, len(x), len(distinct))
+
+
+def share_of_mean(
+    part: Collection, whole: Collection, neurons: Collection, *, seed: int, draws: int = 2000
+) -> MeanShare:
+    """Return mean part / mean whole over pairs that have both, with intervals over neurons.
+
+    A mean that may be 0 or less has no shares: only where the whole's interval lies above 0 is the
+    share a number.
+
+    Raises:
+        ValueError: the lists differ in length.
+    """
+    if not len(part) == len(whole) == len(neurons):
+        raise ValueError(f"{len(part)} parts need as many wholes ({len(whole)}) and neurons")
+    both = np.array([list(part), list(whole)], float)
+    known = ~np.isnan(both).any(axis=0)
+    both, names = both[:, known], np.array(list(neurons), dtype=object)[known].astype(str)
+    found = [bootstrap_mean(values, names, seed=seed, draws=draws) for values in both]
+    nothing = Estimate(nan, nan, nan)
+    if not found[1].low > 0:
+        return MeanShare(nothing, *found)
+    distinct, cluster = np.unique(names, return_inverse=True)
+    sums = np.stack([np.bincount(cluster, values) for values in both], axis=1)
+    drawn = times_drawn(len(distinct), seed=seed, draws=draws) @ sums
+    ratio = np.divide(*drawn.T, out=np.full(draws, nan), where=drawn[:, 1] > 0)
+    share = Estimate(found[0].mean / found[1].mean, *limits(ratio, 0.95))
+    return MeanShare(share, *found)
 
 
 def _slopes(

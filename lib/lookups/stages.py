@@ -149,8 +149,9 @@ STAGES = (
         "09_head_ablation",
         "One held-out prompt of one kept pair: neuron and token before and after the ablation.",
         (
-            "neuron", "head", "split", "prompt", "active", "kind", "p_before", "p_after",
-            "logp_before", "logp_after", "pre_before", "pre_after", "act_before", "act_after",
+            "neuron", "head", "split", "prompt", "active", "follows", "kind", "p_before",
+            "p_after", "logp_before", "logp_after", "pre_before", "pre_after", "act_before",
+            "act_after",
         ),
         parents=("04_pairs",),
     ),
