@@ -10,40 +10,40 @@
 # (corpus)=
 # # Where do the texts and the model come from?
 #
-# A {term}`context look-up` is found by letting a model read, so what it read while it was trained,
-# and what it reads here, decides what can be found. We look at the {term}`corpus` and what was left
-# out of it, at the {term}`tokenizer`, at how the model was trained, and at what it can and cannot
-# do on texts that it has not seen.
+# A {term}`context look-up` is found by letting a model read. What can be found therefore depends on
+# what the model has learned and on what it is given to read. This chapter introduces both, says what
+# was left out and why, and then asks the two things of the model that a look-up needs: does it use
+# what stands earlier in a text, and can it copy from there?
 #
 # | needs | leaves |
 # | --- | --- |
-# | the run's texts and model | nothing: the chapters after this one read texts and model themselves |
+# | the run's texts and model | nothing: the other chapters read texts and model themselves |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
-import json
+import dataclasses
 import math
-import re
-from collections import Counter
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
 from lookups.documents import run_documents
 from lookups.figures import COLOURS, house_style
-from lookups.model import load_model
-from lookups.packing import encoded
+from lookups.gguf_files import about, folder_of
+from lookups.model import Model, load_model
 from lookups.paths import EMBEDDED
-from lookups.planted import GRAMMAR, labelled_documents
 from lookups.runs import check_run, read_run
 from lookups.sequences import batches_by_length
+from lookups.views import escaped
+from lookups.wikipedia import article_of, articles_used, cleaning_report, load_wikipedia
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -52,255 +52,199 @@ house_style()
 pd.set_option("display.max_colwidth", None)
 texts = {split: run_documents(settings, model, split) for split in ("train", "test")}
 texts = {split: documents for split, documents in texts.items() if documents is not None}
-kind = "own prompts" if settings.prompts is not None else settings.corpus.name
-planted = kind == "planted"
+corpora = [settings.corpus.name, settings.corpus.held_out] if settings.prompts is None else []
+wikipedia = load_wikipedia(settings.folder("data")) if "wikipedia" in corpora else None
+file = settings.model.local  # of a packaged model, a GGUF file
+stored = about(folder_of(file, settings.folder("models"))) if file and file.is_file() else None
 
 # %% [markdown]
-# Where this run's texts and its model come from:
+# ## The model
 
-# %%
-origins = {
-    "wikipedia": "articles of the English Wikipedia",
-    "planted": "a made-up language in which it is known what calls for which word",
-    "own prompts": "prompts of your own, one a line, read as the train split",
-}
-place = settings.model.local
-source = "from a folder on this machine" if place else f"from the hub, revision {model.revision}"
-if place and place.parent == EMBEDDED:
-    source = "shipped with this project"
+# %% tags=["hide-input"]
+name = settings.model.name.rsplit("/", 1)[-1]
+place = f"It comes from the hub, revision `{model.revision}`."
+if stored:
+    place = f"Its weights come as one GGUF file, `{stored['file']}`."
+elif file:
+    place = "It ships with this project." if file.parent == EMBEDDED else "It lies on this machine."
 control = "" if settings.model.permute_seed is None else " Its weights are permuted: a control."
-Markdown(
-    f"Run `{settings.id}`, {settings.title}. *Texts*: {origins.get(kind, 'texts from elsewhere')}. "
-    f"*Model*: `{settings.model.name.rsplit('/', 1)[-1]}`, {source}.{control}"
-)
+Markdown(f"This is run `{settings.id}` ({settings.title}). Its model is `{name}`. {place}{control}")
+
+# %% [markdown] tags=["default-run"]
+# SmolLM2-135M-Instruct is the smallest of the SmolLM2 models of Hugging Face {cite}`allal2025`. It was
+# trained on web pages, textbooks written by other models, and code, and was then tuned to follow
+# instructions in a chat. We use it as a plain language model: it reads prose out of an encyclopedia,
+# nobody asks it anything, and we look at which token it expects next. It may well have read these
+# articles, or later versions of them, when it was trained. How it is built, and how it is stored:
 
 # %%
-pd.Series(
-    {
-        "layers": model.n_layers,
-        "heads a layer": model.n_heads,
-        "neurons a layer": model.d_mlp,
-        "width of the residual stream": model.d_model,
-        "tokens in the vocabulary": model.d_vocab,
-        "longest text, BOS included": model.context,
-        "attention and MLP read": "the same input" if model.parallel else "one after the other",
-        "MLP": "gated" if model.gated else "ordinary",
-    },
-    name="this model",
-).to_frame()
+own_keys = getattr(model.bridge.cfg, "n_key_value_heads", None) or model.n_heads
+card = {
+    "layers": model.n_layers,
+    "attention heads a layer": model.n_heads,
+    "different keys and values a layer": own_keys,
+    "neurons a layer": model.d_mlp,
+    "a neuron's activation": "a gate times an input" if model.gated else "a function of one input",
+    "attention and MLP of a layer read": "the same" if model.parallel else "one after the other",
+    "width of the residual stream": model.d_model,
+    "tokens in the vocabulary": model.d_vocab,
+    "longest text, in tokens": model.context,
+}
 
-# %% [markdown]
-# ## One document by hand
-#
-# A {term}`document` is a piece of text as {term}`token` ids, with a {term}`prompt key` and the file
-# it comes from. The first of the train split:
+# %% tags=["hide-input"]
+PARTS = {"attn_norm": "norms", "ffn_norm": "norms", "output_norm": "norms", "token_embd": "embedding",
+         "attn": "attention", "ffn": "MLP", "output": "unembedding"}  # fmt: skip
 
-# %%
-document = texts["train"][0]
-pd.DataFrame(
-    {
-        "key": [document.key],
-        "source": [f"{document.source}, line {document.line}"],
-        "tokens": [len(document.ids)],
-        "begins": [model.decode(document.ids[:24])],
+
+def part_of(kind: str) -> str:
+    """What a tensor of a GGUF file belongs to."""
+    return next((part for start, part in PARTS.items() if kind.startswith(start)), kind)
+
+
+def how_stored(rows: pd.DataFrame) -> str:
+    """How many weights are stored in one way, in how many bits, and which."""
+    bits = 8 * rows.bytes.sum() / rows["values"].sum()
+    parts = ", ".join(dict.fromkeys(rows.kind.map(part_of)))
+    return f"{rows['values'].sum() / 1e6:,.2f} million, {bits:.1f} bits each ({parts})"
+
+
+if stored:
+    tensors = pd.DataFrame(stored["tensors"])
+    card["size of the file"] = f"{stored['bytes'] / 1e6:.0f} MB"
+    card |= {
+        f"weights stored as {kind}": how_stored(rows) for kind, rows in tensors.groupby("stored")
     }
-)
+    whole = tensors["values"].sum() * 4
+    glue("file-share", f"{stored['bytes'] / whole:.0%}", display=False)
+pd.Series(card, name=name).to_frame()
+
+# %% [markdown] tags=["default-run"]
+# Fewer keys and values than heads means that heads share them in groups ({term}`grouped queries`);
+# each head still has its own query and its own output, so heads are told apart throughout this book.
+# The file takes {glue:text}`file-share` of the space that the same weights need in
+# {term}`float32`.
+
+# %% tags=["hide-input"]
+quantised = stored is not None and settings.model.permute_seed is None
+found = len(model.w_out(model.n_layers - 1)[:32, 0].unique()) if quantised else 0
+Markdown(
+    "What does that cost? The file keeps, for every 32 neighbouring weights of a matrix, a scale and one "
+    "small whole number each, so few different values are left: what the first 32 neurons of the last "
+    f"layer write to the first coordinate of the residual stream takes {found} different values. The "
+    "values are read as they stand and computed with as ordinary numbers. Everything in this book is "
+    "about the model in this form; nothing is claimed about the one that it was made from, in which a "
+    "neuron or a head may act otherwise."
+) if quantised else None  # fmt: skip
 
 # %% [markdown]
-# Its ids hold no {term}`BOS`. Wherever a model reads, exactly one is put in front, in one place:
+# ## The texts
 
-# %%
-read = model.batch([document.ids]).ids[0].tolist()
-assert read == [model.bos_id, *document.ids.tolist()]
-[model.vocabulary[token] for token in read[:10]]
+# %% tags=["hide-input"]
+TOLD = {
+    "wikipedia": "The texts are articles of the English Wikipedia as they stood in April 2016. "
+    "Nearly all of their titles begin with A: they are the beginning of a dump of the encyclopedia, "
+    "which the package `gensim` carries among its test data. Only running "
+    "text is kept. References, tables, lists, formulas and headings go, and a paragraph goes as a "
+    "whole where one of its sentences has lost something with them:",
+    "planted": "The texts are in a made-up language in which it is known what calls for which word. "
+    "The chapter on ground truth describes it.",
+}  # fmt: skip
+kind = "prompts" if settings.prompts is not None else settings.corpus.name
+others = "The texts are prompts of your own, one a line." if kind == "prompts" else (
+    f"The texts are those of `{kind.rsplit('/', 1)[-1]}`."
+)  # fmt: skip
+Markdown(TOLD.get(kind, others))
+
+# %% tags=["hide-input"]
+cleaning_report(wikipedia).set_index(["of", "what"]) if wikipedia else None
+
+# %% tags=["hide-input"]
+longest = min(settings.corpus.length, model.context - 1)
+CUTS = {
+    "passages": f"What is longer than {longest} tokens is divided into passages of at most that length: "
+    "whole sentences, as many as fit. A passage is one document for everything that follows; the "
+    "documents that are read are a random sample of all, where there are more than are read.",
+    "first": f"Of a text that is longer than {longest} tokens, only the first {longest} are read.",
+}  # fmt: skip
+Markdown(CUTS[settings.corpus.cut]) if corpora and kind != "planted" else None
 
 # %% [markdown]
-# ## All documents
-#
-# Documents longer than the run's length, or than the model reads, are cut to it and counted. A file
-# is wholly in one {term}`split`.
+# A {term}`document` is a piece of text as {term}`token` ids, with a {term}`prompt key` and the name of
+# what it was cut from. Everything is chosen on the train {term}`split` and reported on the test split,
+# and nothing is cut into both: the splits differ in their files or, of Wikipedia, in their articles.
 
 
 # %%
 def extent(documents) -> dict:
     return {
-        "documents": len(documents),
-        "files": len({one.source for one in documents}),
-        "tokens": int(documents.lengths.sum()),
-        "median length": int(np.median(documents.lengths)),
-        "longest": documents.length,
-        "cut": documents.n_cut,
+        "files or articles": len({article_of(one.source) for one in documents}),
+        "texts": documents.n_texts,
+        "longer than a document": documents.n_cut,
+        "documents they give": documents.n_passages,
+        "documents read": len(documents),
+        "tokens in these": int(documents.lengths.sum()),
+        "tokens in no document": documents.n_lost,
     }
 
 
-files = {split: {one.source for one in documents} for split, documents in texts.items()}
-shared = len(set.intersection(*files.values())) if len(files) > 1 else 0
 pd.DataFrame({split: extent(documents) for split, documents in texts.items()}).T
 
-# %%
-reported = list(texts)[-1]
+# %% tags=["hide-input"]
+origins = {split: {article_of(one.source) for one in documents} for split, documents in texts.items()}  # fmt: skip
+shared = set.intersection(*origins.values()) if len(origins) > 1 else set()
 alone = "There is no test split: what follows is measured on the texts that choices are made on."
-Markdown(alone if len(texts) == 1 else f"The two splits share {shared} files.")
+Markdown(alone) if len(texts) == 1 else None
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the articles, and their licence"}
+TERMS = (
+    "The text of these articles is by their authors, who are listed in each article's history, and is "
+    "available under the [Creative Commons Attribution-ShareAlike licence]"
+    "(https://creativecommons.org/licenses/by-sa/3.0/). So is every prompt that this book quotes from "
+    "them; each names its article and revision."
+)
+LINE = "| {split} | {article} | {page} | [{revision}]({address}) |"
+if wikipedia:
+    tables = [articles_used(origins[split], wikipedia).assign(split=split) for split in texts]
+    used = pd.concat(tables).astype({"article": "string"})
+    used["article"] = used.article.map(escaped)
+    lines = [LINE.format(**row) for row in used.to_dict("records")]
+    listed = "\n".join(
+        ["| split | article | page | revision |", "| --- | --- | --- | --- |", *lines]
+    )
+Markdown(f"{TERMS}\n\n{listed}") if wikipedia else None
 
 # %% [markdown]
-# ## A language made for the purpose
+# ## One document by hand
 #
-# The planted language is known from beginning to end. A document opens with a title; most sentences
-# end in a *slot*, a marker followed by one of eight words. Which word is called for depends on a
-# context of one of three kinds: the word just before the marker, else a topic earlier in the
-# sentence, else the title. In a run on this language, some slots:
+# The first document of the train split, where it comes from, and its first tokens as the model reads
+# them. A frequent word is one token, with the space before it; a rare one is put together from pieces
+# ({term}`byte-pair encoding`).
 
-
-# %%
-def slot_rows(kind: str, n: int) -> list[tuple[str, str, str, str, int]]:
-    found = [
-        (kind, GRAMMAR.words[one.ids[slot.cue]], GRAMMAR.text(one.ids[: slot.position + 1])[-70:],
-         GRAMMAR.words[slot.target], slot.distance)
-        for one in labelled_documents("train", 20) for slot in one.slots if slot.kind == kind
-    ]  # fmt: skip
-    return found[:n]
-
-
-names = ["kind", "cue", "text up to the marker", "next", "tokens between cue and marker"]
-slots = pd.DataFrame(
-    [row for k in ("filler", "topic", "title") for row in slot_rows(k, 2)], columns=names
-)
-slots if planted else Markdown("This run reads another language.")
-
-# %% [markdown]
-# The marker permutes the eight words, so that no cue points straight at one: cue and marker have to
-# be combined, and that is left to the neurons.
-
-# %%
-called = pd.DataFrame(
-    {
-        "title": GRAMMAR.titles,
-        "topics": [" or".join(pair) for pair in GRAMMAR.topics],
-        "word before": GRAMMAR.overriding,
-    }
-    | {
-        f"then{marker}": [GRAMMAR.words[GRAMMAR.called_for(meant, place)] for meant in range(8)]
-        for place, marker in enumerate(GRAMMAR.markers)
-    }
-)
-called if planted else None
-
-# %% [markdown]
-# ## How words become tokens
-#
-# Frequent words are one token, with the space before them; rare words are put together from pieces
-# ({term}`byte-pair encoding`). The words of the first 200 train documents, by the number of pieces
-# they are split into, each with its most frequent examples:
-
-# %%
-first = [texts["train"].text(number) for number in range(min(200, len(texts["train"])))]
-words = Counter(word for text in first for word in re.findall(r" [A-Za-z]+", text))
-pieces = pd.DataFrame({"word": list(words), "times": list(words.values())})
-pieces["pieces"] = [len(ids) for ids in encoded(model.tokenizer, list(words))]
-pieces = pieces.sort_values(["times", "word"], ascending=[False, True], kind="stable")
-pieces["pieces"] = pieces.pieces.clip(upper=5).map(lambda n: "5 or more" if n == 5 else str(n))
-running = pieces.groupby("pieces").times.sum() / max(1, pieces.times.sum())
-by_pieces = pieces.groupby("pieces").word.agg(["size", lambda some: " ·".join(some.head(5))])
-by_pieces.columns = ["different words", "examples"]
-by_pieces.assign(**{"share of the running text": running.map("{:.1%}".format)})
-
-# %% [markdown]
-# A token that training hardly ever showed keeps weights that training never shaped: a
-# {term}`glitch token` {cite}`land2024`. Counted over the training texts of the model where it came with counts (a
-# file `token_counts.json`), else over this run's own train texts, which says less:
-
-# %%
-seen = np.bincount(np.concatenate([one.ids for one in texts["train"]]), minlength=model.d_vocab)
-counted = model.token_counts is not None
-counts = model.token_counts.numpy() if counted else seen
-edges = sorted({0, 1, 10, 100, max(settings.minimum_count, 1)})
-frame = pd.DataFrame({"times": counts, "token": [repr(t) for t in model.vocabulary]})
-frame["length"] = model.w_u.norm(dim=0).numpy(force=True)
-frame = frame.drop(index=model.bos_id)
-frame["occurs"] = pd.cut(frame.times, [*edges, np.inf], right=False, labels=[
-    *("never" if low == 0 else f"{low} to {high - 1}" if high - 1 > low else str(low)
-      for low, high in pairwise(edges)), f"{edges[-1]} or more"])  # fmt: skip
-rare = frame.groupby("occurs", observed=False)
-by_count = pd.DataFrame(
-    {"tokens": rare.size(), "median length of unembedding": rare.length.median().round(2)}
-)
-by_count.assign(
-    examples=rare.token.agg(lambda some: "  ".join(some.iloc[:: max(1, len(some) // 5)][:5]))
-)
-
-# %%
-few = int((frame.times < settings.minimum_count).sum())
+# %% tags=["hide-input"]
+document = texts["train"][0]
 Markdown(
-    f"{few} of {len(frame)} tokens occur fewer than {settings.minimum_count} times in training and "
-    "cannot be a neuron's token under `protocol: sound`."
-    if counted
-    else "This model came without counts, so no token is kept from being a neuron's token; of its "
-    f"{len(frame)} tokens {int((frame.times == 0).sum())} never occur in this run's train texts."
+    f"`{document.key}`, from {escaped(document.source)}, {len(document.ids)} tokens:\n\n"
+    f"> {escaped(model.decode(document.ids))}"
 )
 
-# %% [markdown]
-# ## How the model was trained
-#
-# A low {term}`loss` does not yet mean that neurons stand for words. So while a {term}`planted model`
-# trained, its neurons were watched: how many are followed by their token in at least a quarter of
-# their strongest held-out positions, and at least five times as often as by chance, and for how many
-# different tokens.
-
 # %%
-record = {}
-if settings.model.local is not None and (settings.model.local / "training.json").is_file():
-    record = json.loads((settings.model.local / "training.json").read_text("utf-8"))
-curve = pd.DataFrame(record.get("curve", []))
-recorded = {"tokens", "train_loss", "val_loss", "followed", "distinct_tokens"} <= set(curve)
-if recorded:
-    said = f"Trained on {record['tokens']:,} tokens in {record['recipe']['steps']:,} steps."
-    if settings.model.permute_seed is not None:
-        said += " The curve is that of the model before its weights were permuted."
-else:
-    said = "No record of its training (`training.json`) came with this model: no curve is shown."
-Markdown(said)
+read = model.batch([document.ids]).ids[0].tolist()
+assert read == [model.bos_id, *document.ids.tolist()]
+[model.vocabulary[token] for token in read[:12]]
 
 # %% [markdown]
-# In {numref}`fig-curve`, look whether the right-hand lines still rise when the loss has flattened:
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Training, where it was recorded. Left: loss on held-out texts. Right: neurons that their token follows, by layer (lines), and for how many different tokens (dotted). The lines on the right need not follow the loss on the left.", "name": "fig-curve"}, "image": {"alt": "Loss and number of followed neurons by layer over training, or an empty frame where no record exists"}}
-figure, axes = plt.subplots(1, 2, figsize=(7, 3.0 if recorded else 0.6))
-if recorded:
-    million = curve.tokens / 1e6
-    axes[0].plot(million, curve.val_loss, "-o", color=COLOURS["blue"], label="held-out")
-    axes[0].plot(million, curve.train_loss.astype(float), "-", color=COLOURS["grey"], label="train")
-    axes[0].set(xlabel="million tokens", ylabel="nats a token")
-    axes[0].legend()
-    hues = [COLOURS[name] for name in ("amber", "blue", "orange", "green", "purple", "sky")]
-    for layer in range(model.n_layers):
-        hue = hues[layer % len(hues)]
-        axes[1].plot(million, curve.followed.str[layer], "-o", color=hue, label=f"layer {layer}")
-        axes[1].plot(million, curve.distinct_tokens.str[layer], ":", color=hue)
-    axes[1].set(xlabel="million tokens", ylabel="neurons (dotted: tokens)")
-    axes[1].legend()
-else:
-    for axis in axes:
-        axis.set_axis_off()
-    axes[0].text(0, 0.5, "no record of the training came with this model", va="center")
-plt.show()
-points = sorted(set(np.linspace(0, len(curve) - 1, 8).round().astype(int))) if recorded else []
-if "accuracy" in curve:
-    curve = curve.join(pd.json_normalize(curve.accuracy).add_prefix("right at a slot by "))
-extra = [name for name in curve if name.startswith("right at")]
-shown = curve.iloc[points] if recorded else pd.DataFrame({"points of the curve": [0]})
-columns = ["tokens", "train_loss", "val_loss", *extra, "followed", "distinct_tokens"]
-shown[columns].round(3) if recorded else shown
-
-# %% [markdown]
-# ## What it can do
+# The document's own ids hold no {term}`BOS`. Wherever a model reads, exactly one is put in front,
+# in one place for all chapters ({meth}`~lookups.model.Model.batch`). It never counts as a
+# position of the text.
 #
-# The surprise at every true next token of texts that the model was not trained on, as far as this
-# run's splits tell: for a model from elsewhere we cannot know what it has read.
+# ## How well does the model read?
+#
+# The measure is its surprise at every true next token: minus the logarithm of the probability that the
+# token was given, in {term}`nats <nat>`. Its mean is the {term}`loss`.
 
 
 # %%
-def surprises(documents: list) -> list[np.ndarray]:
-    """Minus the log-probability of every token of every text, in nats."""
+def surprises(model: Model, documents: list) -> list[np.ndarray]:
     found: list = [None] * len(documents)
     for some in batches_by_length([len(ids) for ids in documents], tokens=2048):
         batch = model.batch([documents[i] for i in some])
@@ -311,113 +255,193 @@ def surprises(documents: list) -> list[np.ndarray]:
     return found
 
 
-# %% [markdown]
-# Beside it two models that need no network: one that gives every token the same chance, and one that
-# knows how often each token occurs in the train texts but reads no context. Measured on the first
-# {glue:text}`measured-documents` documents of the last split:
+# %% tags=["hide-input"]
+def sampled(documents, most: int) -> list[np.ndarray]:
+    """Documents at equal distances over a split."""
+    places = np.linspace(0, len(documents) - 1, min(most, len(documents))).astype(int)
+    return [documents[int(place)].ids for place in places]
 
-# %%
-held = [texts[reported][number].ids for number in range(min(160, len(texts[reported])))]
-glue("measured-documents", len(held), display=False)
-nats = surprises(held)
+
+reported = list(texts)[-1]
+held = sampled(texts[reported], 40)
+nats = surprises(model, held)
 flat, flat_ids = np.concatenate(nats), np.concatenate(held)
 size = sum(len(model.decode(ids).encode()) for ids in held)
+seen = np.bincount(np.concatenate([one.ids for one in texts["train"]]), minlength=model.d_vocab)
 frequency = (seen + 1) / (seen.sum() + model.d_vocab)
-losses = {
-    "every token alike": math.log(model.d_vocab) * np.ones(len(flat)),
-    "frequencies only": -np.log(frequency[flat_ids]),
-    "this model": flat,
-}
-loss = pd.DataFrame({"nats a token": {name: values.mean() for name, values in losses.items()}})
-loss["bits a byte"] = [v.sum() / math.log(2) / size for v in losses.values()]
+unigram = float(-np.log(frequency[flat_ids]).mean())
+glue("measured-documents", len(held), display=False)
+glue("measured-split", reported, display=False)
 glue("held-out-nats", f"{flat.mean():.2f}", display=False)
-glue("bits-per-byte", f"{loss.loc['this model', 'bits a byte']:.2f}", display=False)
-loss.round(2)
+glue("bits-per-byte", f"{flat.sum() / math.log(2) / size:.2f}", display=False)
+glue("unigram-nats", f"{unigram:.2f}", display=False)
+glue("uniform-nats", f"{math.log(model.d_vocab):.2f}", display=False)
 
 # %% [markdown]
-# Does it use its context? If so, it is surprised less the more of the text it has read:
+# On {glue:text}`measured-documents` documents from all over the {glue:text}`measured-split` split, the loss is
+# {glue:text}`held-out-nats` nats a token, or {glue:text}`bits-per-byte` {term}`bits per byte`, which is the
+# number to compare with that of models with other tokenizers. A model that gives every token the same chance would
+# have a loss of {glue:text}`uniform-nats` nats a token; one that knows how often each token occurs in the train texts,
+# but reads no context, {glue:text}`unigram-nats`. {numref}`fig-position` shows where the difference comes from.
 
-# %%
-place = np.concatenate([np.arange(len(ids)) for ids in held])
-bands = pd.cut(place, [0, 1, 4, 16, 64, np.inf], right=False,
-               labels=["first token", "2nd to 4th", "5th to 16th", "17th to 64th", "beyond"])  # fmt: skip
-by_place = pd.Series(flat).groupby(bands, observed=True)
-pd.DataFrame({"tokens": by_place.size(), "nats a token": by_place.mean().round(2)})
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The more of a text the model has read, the better it expects what comes next: its mean surprise at a token (dots), by the place of the token in the document. The dashed line is the loss of a model that knows the frequencies of tokens and reads no context; a model that makes use of what it reads falls below it, and the further the line falls, the more it makes of it.", "name": "fig-position"}, "image": {"alt": "Mean surprise at a token by its place in the document, falling, and a dashed line for frequencies alone"}}
+edges = [0, *(2**n for n in range(15))]
+names = [f"{low + 1}" if high - low == 1 else f"{low + 1}–{high}" for low, high in pairwise(edges)]
+spot = np.concatenate([np.arange(len(ids)) for ids in held])
+bands = pd.cut(spot, edges, right=False, labels=names)
+by_place = pd.Series(flat).groupby(bands, observed=True).agg(["size", "mean"])
+figure, axis = plt.subplots(figsize=(6, 3))
+axis.plot(range(len(by_place)), by_place["mean"], "-o", color=COLOURS["blue"], label="this model")
+axis.axhline(unigram, color="black", linestyle="--", linewidth=0.8, label="frequencies only")
+axis.set_xticks(range(len(by_place)), by_place.index)
+axis.set(xlabel="place of the token in its document", ylabel="mean surprise (nats)", ylim=(0, None))
+axis.legend()
+plt.show()
+by_place.set_axis(["tokens", "nats a token"], axis=1).round(2)
+
+# %% tags=["hide-input"]
+OTHER = "<|endoftext|>"
+other_id = model.tokenizer.convert_tokens_to_ids(OTHER)
+swapped = other_id is not None and OTHER in model.tokenizer.all_special_tokens and other_id != model.bos_id  # fmt: skip
+
+
+def at_last(model: Model, documents: list) -> dict[str, np.ndarray]:
+    """Neurons' activations and heads' outputs at the last token, in the run's layers."""
+    batch = model.batch(documents)
+    row, found = torch.arange(len(documents), device=model.device), {"neurons": [], "heads": []}
+    kinds = {"neurons": "mlp.hook_post", "heads": "attn.hook_z"}
+    hooks = {
+        f"blocks.{layer}.{hook}": lambda x, kind=kind: found[kind].append(x[row, batch.last].flatten())
+        for layer in settings.layers for kind, hook in kinds.items()
+    }  # fmt: skip
+    model.read(batch, hooks)
+    return {kind: torch.cat(some).float().numpy(force=True) for kind, some in found.items()}
+
+
+# %% tags=["hide-input"]
+if swapped:
+    some = held[::2]
+    marked = [np.concatenate(nats[::2]), at_last(model, some)]
+    changed = dataclasses.replace(model, bos_id=other_id)
+    unmarked = [np.concatenate(surprises(changed, some)), at_last(changed, some)]
+    alike = {kind: np.corrcoef(marked[1][kind], unmarked[1][kind])[0, 1] for kind in marked[1]}
+    apart = unmarked[0].mean() - marked[0].mean()
+    size = "hardly changes" if abs(apart) < 0.02 else "rises" if apart > 0 else "falls"
+    verdict = (
+        "What neurons and heads do at the end of a passage hardly depends on the marker"
+        if min(alike.values()) > 0.95
+        else "What neurons and heads do at the end of a passage depends on the marker"
+    )
+Markdown(
+    f"**Does the marker matter?** The BOS of this model, `{model.vocabulary[model.bos_id]}`, is a sign that "
+    f"in a chat begins somebody's turn. With `{OTHER}`, a mark between documents, in its place "
+    f"the loss on {len(some)} of these documents {size}, from {marked[0].mean():.2f} to {unmarked[0].mean():.2f} nats a token. At the last "
+    f"token, over all neurons of the run's layers, activations with the one and with the other correlate at {alike['neurons']:.3f}, "
+    f"and the outputs of these layers' heads at {alike['heads']:.3f}. {verdict}."
+) if swapped else None  # fmt: skip
 
 # %% [markdown]
-# A context that calls for a word, and the five words that the model expects most. For a tokenizer
-# that knows English, phrases of ours, the last two of which ask for knowledge and not for habits of speech;
-# else places in documents, with the token that followed there:
+# ## What does it expect?
+#
+# In a look-up, something earlier in the text calls for one particular token. Does the model have such
+# habits at all?
 
 # %%
-phrases = ["The method is not only fast but", "Return a", "If they", "It can be used to"]
-phrases += ["Raises an error if the", "The capital of France is", "Two plus two is"]
-english = all(model.decode(ids) == text for ids, text in zip(encoded(model.tokenizer, phrases), phrases, strict=True))  # fmt: skip
-contexts = [(ids, "") for ids in encoded(model.tokenizer, phrases)] if english else []
-if not english and planted:
-    some = [(one.ids, slot) for one in labelled_documents("test", 4) for slot in one.slots][:6]
-    contexts = [(ids[: slot.position + 1], GRAMMAR.words[slot.target]) for ids, slot in some]
-elif not english:
-    halves = [(ids, len(ids) // 2) for ids in held[:6] if len(ids) > 1]
-    contexts = [(ids[:half], model.vocabulary[ids[half]]) for ids, half in halves]
+PHRASES = [
+    ("They visited not only Rome but", "They visited Rome but", " also"),
+    ("On the one hand it is cheap; on the other", "I have one hat here; on the other", " hand"),
+    ("They met for the first", "They met at the first", " time"),
+    ("The plan was carried", "The plan was brought", " out"),
+    ("The lake is as deep", "The lake is very deep", " as"),
+    ("He chose between tea", "He chose his tea", " and"),
+]
 
 
-# %%
-def expected_next(ids) -> str:
-    odds = model.logits(model.batch([ids]))[0, -1].float().softmax(-1)
-    top = odds.topk(5)
+# %% tags=["hide-input"]
+def ids_of(text: str) -> list[int]:
+    return model.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def next_token(ids) -> torch.Tensor:
+    """The probability of every token behind some ids."""
+    return model.logits(model.batch([ids]))[0, -1].float().softmax(-1)
+
+
+english = all(
+    model.decode(ids_of(text)) == text for phrase in PHRASES for text in phrase
+) and all(len(ids_of(token)) == 1 for _, _, token in PHRASES)  # fmt: skip
+
+
+def expected_next(ids, most: int = 5) -> str:
+    """The likeliest tokens with their probabilities, from .005 up."""
+    top = next_token(ids).topk(most)
     pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    shown = [(model.vocabulary[token], chance) for token, chance in pairs if chance >= 0.005]
-    return " · ".join(f"{text} {chance:.2f}" for text, chance in shown)
+    return " · ".join(f"{model.vocabulary[token]} {chance:.2f}" for token, chance in pairs if chance >= 0.005)  # fmt: skip
 
 
-pd.DataFrame(
-    [(model.decode(ids)[-60:], expected_next(ids), followed) for ids, followed in contexts],
-    columns=["context", "expected next, with probability (from .005 up)", "followed by"],
-)
+if english:
+    rows = []
+    for calls, does_not, token in PHRASES:
+        chance = [float(next_token(ids_of(text))[ids_of(token)[0]]) for text in (calls, does_not)]
+        rows.append((calls, does_not, token, *chance))
+    columns = ["calls for it", "does not", "token", "p where called for", "p where not"]
+    expected = pd.DataFrame(rows, columns=columns).round(3)
+    announced = (
+        "Phrases of our own show it: each context stands beside one that is as much like it as "
+        "possible and does not call for the token. How likely is the token behind both?"
+    )
+else:
+    halves = [(ids, len(ids) // 2) for ids in held[:6] if len(ids) > 1]
+    rows = [(model.decode(ids[:half])[-60:], expected_next(ids[:half]), model.vocabulary[ids[half]]) for ids, half in halves]  # fmt: skip
+    expected = pd.DataFrame(rows, columns=["context", "expected next, with probability", "followed by"])  # fmt: skip
+    announced = (
+        "Documents of the run, cut in the middle, show what it expects there, beside the token that "
+        "did follow:"
+    )
+Markdown(announced)
+
+# %% tags=["hide-input"]
+expected
 
 # %% [markdown]
-# Always taking the likeliest token, from the first of these contexts:
+# And this is how the first of these contexts goes on when the likeliest token is always taken:
 
 # %%
-line = list(contexts[0][0]) if contexts else [*held[0][:4]]
-for _ in range(min(24, model.context - 1 - len(line))):
-    line.append(int(model.logits(model.batch([line]))[0, -1].argmax()))
+line = list(ids_of(PHRASES[0][0]) if english else held[0][: len(held[0]) // 2])
+for _ in range(min(16, model.context - 1 - len(line))):
+    line.append(int(next_token(line).argmax()))
 model.decode(line)
 
 # %% [markdown]
-# ## What it cannot do
+# ## Can it copy?
 #
-# A look-up needs a head that finds something earlier in the text. The plainest kind is copying: in a
-# row of tokens drawn by lot, then repeated, a model that can look back is hardly surprised the second
-# time.
+# The plainest thing that attention can do with an earlier part of a text is to copy it. We draw tokens
+# at random, in an order that means nothing, and repeat them. The first time nobody can expect them; the
+# second time a model that looks back can ({numref}`fig-copying`).
 
 # %%
 usual = [t for t in np.flatnonzero(seen) if len(model.vocabulary[t]) > 2 and t != model.bos_id]
-draw = np.random.default_rng(settings.seed)
-n = min(20, (model.context - 1) // 2)
-rows = [np.tile(draw.choice(usual, n), 2) for _ in range(32)]
-both = np.stack(surprises(rows))
-first_time, second_time = both[:, :n].mean(), both[:, n + 1 :].mean()
-pd.DataFrame({"nats a token": {"first time": first_time, "second time": second_time}}).round(1)
+random = np.random.default_rng(settings.seed)
+half = min(20, (model.context - 1) // 2)
+rows = [np.tile(random.choice(usual, half), 2) for _ in range(32)]
+by_token = np.mean(surprises(model, rows), axis=0)
+first_time, second_time = by_token[:half].mean(), by_token[half + 1 :].mean()
 
-# %%
-saved = 1 - second_time / first_time
-if saved > 0.5:
-    copies = "In such rows it copies: the second time it is far less surprised."
-elif saved > 0.1:
-    copies = "In such rows it copies a little: the second time it is somewhat less surprised."
-else:
-    copies = "In such rows it does not copy: do not expect heads that do nothing else."
-Markdown(copies)
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean surprise at each token of rows of random tokens that are repeated once; the dashed line is where the repetition begins. A model that copies is hardly surprised to the right of it.", "name": "fig-copying"}, "image": {"alt": "Mean surprise by place in a row of random tokens and its repetition"}}
+figure, axis = plt.subplots(figsize=(6, 2.6))
+axis.plot(range(1, 2 * half + 1), by_token, "-o", color=COLOURS["blue"])
+axis.axvline(half + 0.5, color="black", linestyle="--", linewidth=0.8)
+axis.set(xlabel="place in the row", ylabel="mean surprise (nats)", ylim=(0, None))
+plt.show()
+pd.DataFrame({"nats a token": {"first time": first_time, "second time": second_time}}).round(1)
 
 # %% [markdown]
 # ## Check
 #
-# No split holds a BOS or an id beyond the vocabulary, no file is in both, and keys find their
-# documents again. Nothing is saved: texts and model are read anew by every chapter.
+# No document holds a BOS or an id beyond the vocabulary, no file or article is in both splits, and keys
+# find their documents again. Nothing is saved: every chapter reads texts and model anew.
 
-# %%
+# %% tags=["hide-input"]
 for documents in texts.values():
     ids = np.concatenate([one.ids for one in documents])
     assert model.bos_id not in ids
@@ -425,31 +449,36 @@ for documents in texts.values():
     last = documents[len(documents) - 1]
     assert documents.by_key(last.key).source == last.source
     assert documents.length + 1 <= model.context
-assert shared == 0
+assert not shared
+assert sum(by_place["size"]) == len(flat)
 
 # %% [markdown]
 # ## What we know
 
-# %%
-unigram, own = losses["frequencies only"].mean(), flat.mean()
-better = unigram - own
-known_by = (
-    f"makes use of what it reads: it is {better:.2f} nats a token less surprised than frequencies "
+# %% tags=["hide-input"]
+better = unigram - flat.mean()
+uses = (
+    f"uses its context: it is {better:.2f} nats a token less surprised than frequencies alone would be"
     if better > 0.1
-    else "makes no use of what it reads: it is hardly less surprised, or even more, than frequencies "
+    else "does not use its context: it is no less surprised than frequencies alone would be"
 )
-Markdown(
-    f"On {len(flat):,} tokens of `{reported}` this model {known_by}alone would be ({own:.2f} against {unigram:.2f}). "
-    f"{copies}"
-)
+saved = 1 - second_time / first_time
+copies = (
+    "It copies what it has read" if saved > 0.5
+    else "It copies a little of what it has read" if saved > 0.1
+    else "It does not copy what it has read, so no head that only copies is to be expected"
+)  # fmt: skip
+Markdown(f"On {len(flat):,} tokens of `{reported}` the model {uses}. {copies}.")
+
+# %% [markdown] tags=["default-run"]
+# (to be written from the executed run)
 
 # %% [markdown]
-# Its texts are of few kinds and so are its skills; what is found in it holds for such texts. Not
-# known yet: whether any single neuron stands for a word, and would do so beyond what chance gives.
-# That can be read off the weights: {ref}`next-token-neurons`.
+# What is not known yet: whether any single neuron stands for a token, and whether it does so more than
+# chance would bring about. The weights give a first answer: {ref}`next-token-neurons`.
 #
 # ```{admonition} Try it
 # :class: tip
-# Name a text file of your own as `corpus: name:` in a copy of the run file. How much more surprised
-# is the model by your texts, in bits a byte, than by those above?
+# Name a text file of your own as `corpus: name:` in a copy of the run file. How much more is the model
+# surprised by your texts than by those above, in bits per byte?
 # ```
