@@ -548,9 +548,8 @@ absent = ""
 if settings.permuted is not None:
     try:
         other = read_run(settings.permuted)
-        permuted = of_run(
-            other, *(load(other, stage) for stage in ("06_scores", "06_verdicts", "03_suffixes"))
-        )
+        tables = load(other, "06_scores"), load(other, "06_verdicts"), load(other, "03_suffixes")
+        permuted = of_run(other, *tables)
         groups["the paper's list, weights permuted"] = row_of("top", permuted)
     except (MissingStage, StaleStage) as error:
         absent = f"The network with permuted weights is not in this table: {error}"
