@@ -75,9 +75,12 @@ def path_patch(
     instead: Float[Tensor, "layer head d_head"] | Sequence[Ids],
     *,
     through_mlps: bool = True,
+    heads: Sequence[Head] | None = None,
     tokens_per_batch: int = 8192,
 ) -> Patched:
     """Replace the output of each head in turn at each row's last token, and read the row's neuron.
+
+    By default every head that feeds the neurons is patched, else those of `heads`, in their order.
 
     All neurons must be of one layer. `instead` is what the heads put out in place of their own, or
     a prompt a row on which to read it. Without `through_mlps` the MLPs before the neuron's put out
@@ -93,6 +96,13 @@ def path_patch(
     if len({len(column) for column in columns}) != 1:
         raise ValueError("a row has a neuron, a prompt and, where given, a prompt to read instead")
     layer = layers.pop()
+    feeding = [Head(at, h) for at in model.head_layers(layer) for h in range(model.n_heads)]
+    wanted = feeding if heads is None else list(heads)
+    if absent := [str(head) for head in wanted if head not in feeding]:
+        raise ValueError(f"{absent[0]} does not feed a neuron of layer {layer}; leave it out")
+    by_layer = [[head for head in wanted if head.layer == at] for at in model.head_layers(layer)]
+    computed = [head for some in by_layer for head in some]
+    place_of = torch.tensor([computed.index(head) for head in wanted], device=model.device).long()
     rows_of: dict[tuple[bytes, ...], list[int]] = {}
     for row, texts in enumerate(zip(*columns[1:], strict=True)):
         key = tuple(np.asarray(ids, np.int64).tobytes() for ids in texts)
@@ -112,13 +122,13 @@ def path_patch(
             there = _at_last(model, [instead[group[0]] for group in groups]).z
         index = torch.tensor([neurons[row].index for row in rows], device=model.device)
         at = torch.from_numpy(place).to(model.device)
-        pieces.append(_patched(model, layer, here, there, at, index, through_mlps))
+        read = _patched(model, layer, by_layer, here, there, at, index, through_mlps)
+        pieces.append((*read[:2], read[2][:, place_of], read[3][:, place_of]))
         order.append(torch.from_numpy(rows))
     back = torch.cat(order).argsort().to(model.device)
     found = [torch.cat(part)[back] for part in zip(*pieces, strict=True)]
     sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)
-    heads = [Head(at, h) for at in model.head_layers(layer) for h in range(model.n_heads)]
-    return Patched(heads, *(part * (sign if part.ndim == 1 else sign[:, None]) for part in found))
+    return Patched(wanted, *(part * (sign if part.ndim == 1 else sign[:, None]) for part in found))
 
 
 @torch.no_grad()
@@ -147,6 +157,7 @@ def _at_last(model: Model, sequences: Sequence[Ids]) -> _AtLast:
 def _patched(
     model: Model,
     layer: int,
+    heads: Sequence[Sequence[Head]],
     here: _AtLast,
     there: Float[Tensor, "*prompt layer head d_head"],
     place: Int[Tensor, " row"],
@@ -160,10 +171,13 @@ def _patched(
     earlier = range(layer) if through_mlps else ()
     reads = [here.entering[:, between].unsqueeze(1) for between in earlier]
     written = [_mlp(model, between, read) for between, read in enumerate(reads)]
-    for at in model.head_layers(layer):
-        other = there[..., at, :, :] - here.z[:, at]
+    for some in heads:
+        if not some:
+            continue
+        at, which = some[0].layer, [head.index for head in some]
+        other = there[..., at, which, :] - here.z[:, at, which]
         change = einsum(
-            other, model.w_o(at), "prompt head d_head, head d_head d -> prompt head d"
+            other, model.w_o(at)[which], "prompt head d_head, head d_head d -> prompt head d"
         )  # fmt: skip
         # where attention and MLP work in parallel, a layer's MLP does not read its own heads
         first = at + 1 if model.parallel else at
