@@ -42,7 +42,7 @@ from lookups.documents import run_documents
 from lookups.figures import COLOURS, house_style
 from lookups.layout import blocks
 from lookups.model import load_model
-from lookups.packing import encoded
+from lookups.passages import encoded
 from lookups.paths import EMBEDDED
 from lookups.planted import GRAMMAR, labelled_documents
 from lookups.runs import check_run, read_run

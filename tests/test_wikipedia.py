@@ -8,14 +8,20 @@ from xml.sax.saxutils import escape
 
 import pytest
 from lookups import wikipedia, wikitext
+from lookups.documents import load_documents
 from lookups.errors import CorpusError
+from lookups.runs import CorpusSpec
 from lookups.wikipedia import Wikipedia, article_of, clean, halves, load_wikipedia
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 LONG = (
     "The river rises in the high hills and is joined by two smaller rivers before it reaches the "
     "sea. Most of its water comes from melting snow, so that it carries least in autumn and most "
     "in May and in June. "
 )
+
+SAID = LONG.strip()
 
 PAGE = """<page><title>{title}</title><ns>{ns}</ns><id>{page}</id>{redirect}
 <revision><id>{revision}</id><text xml:space="preserve">{text}</text></revision></page>"""
@@ -39,6 +45,14 @@ def shown(wikitext_: str) -> tuple[list[str], Counter]:
     dropped: Counter[str] = Counter()
     found = wikitext.paragraphs(LONG + wikitext_, frozenset({"file", "image"}), dropped)
     return [text.removeprefix(LONG.strip()).strip() for _, _, text in found], +dropped
+
+
+def words_of(text: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of the words of a text."""
+    words = {word: n for n, word in enumerate(["<|bos|>", *sorted(set(text.split()))])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|bos|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|bos|>")
 
 
 @pytest.mark.parametrize(
@@ -171,6 +185,35 @@ def test_cleaned_texts_are_kept_and_made_again_when_damaged(tmp_path, monkeypatc
         kept.write_text(damaged)
         assert load_wikipedia(tmp_path) == first
     assert [file.name for file in kept.parent.iterdir()] == [kept.name]
+
+
+def test_documents_are_passages_that_never_cross_a_section(tmp_path, monkeypatch):
+    text = "{n}. {said} {said}\n\n{said}\n== Use ==\n{n}. {said}\n== Name ==\n{n} {said} {said}"
+    names = [f"R{n}" for n in range(12)]
+    pages = [page(name, text.format(n=name, said=SAID), number=int(name[1:])) for name in names]
+    tokenizer = words_of(SAID + " ".join([" ", *names, *(f"{name}." for name in names)]))
+    path = export(tmp_path, *pages)
+    monkeypatch.setattr(wikipedia, "_export", lambda: path)
+    size = len(SAID.split())
+    corpus = CorpusSpec(name="wikipedia", length=2 * size + 1, folder=tmp_path)
+    found = {
+        split: load_documents(corpus, split, tokenizer=tokenizer, context=999)
+        for split in ("train", "test")
+    }
+    articles = {split: {article_of(one.source) for one in some} for split, some in found.items()}
+    assert not articles["train"] & articles["test"]
+    assert len(articles["train"]) == len(articles["test"]) == 6
+    for some in found.values():
+        assert (some.n_texts, some.n_passages, len(some), some.n_lost) == (18, 24, 24, 0)
+        read = {(one.source.split("§ ")[1], one.line, len(one.ids)) for one in some}
+        whole = 2 * size + 1
+        assert read == {("lead", 1, whole), ("lead", 2, size), ("Use", 3, size + 1)} | {
+            ("Name", 4, whole)
+        }
+    few = corpus.model_copy(update={"documents": 10})
+    sample = load_documents(few, "train", tokenizer=tokenizer, context=999)
+    assert [one.key for one in sample] == [one.key for one in list(found["train"])[:10]]
+    assert len({article_of(one.source) for one in sample}) > 3
 
 
 @pytest.fixture(scope="module")

@@ -152,8 +152,7 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
     """Return some settings as JSON; places are left out, what lies there counts."""
     content = settings.model_dump(mode="json", include=set(keys))
     for section in ("model", "corpus"):
-        for place in ("folder", "run_file"):
-            content.get(section, {}).pop(place, None)
+        content.get(section, {}).pop("folder", None)
     if "model" in content and settings.model.local is not None:
         content["model"]["files"] = contents_digest(settings.model.local, "*.safetensors", "*.json")
     if "corpus" in content and (files := _corpus_files(settings)):

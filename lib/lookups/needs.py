@@ -12,7 +12,7 @@ from lookups.errors import RunError
 from lookups.plans import Kind
 from lookups.run_lock import Lock, Locked, read_record
 from lookups.runs import Run
-from lookups.text_files import kind_of
+from lookups.texts import kind_of
 
 
 class Need(NamedTuple):
