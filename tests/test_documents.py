@@ -1,232 +1,325 @@
-"""Documents: keys stay, what is cut is counted, errors say what to do."""
+"""Documents: passages lose nothing, keys stay, what is left out is counted, errors are clear."""
 
 import json
+import os
+import random
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import tiny
-from lookups import packing
-from lookups.documents import load_documents, load_prompts
-from lookups.errors import CorpusError
-from lookups.grammar import BOS_ID, BOS_TEXT
-from lookups.packing import pack
+from lookups import passages
+from lookups.documents import Documents, load_documents, load_prompts, pack, text_digest
+from lookups.errors import CorpusError, StorageError
+from lookups.passages import encoded, pieces, sentences
 from lookups.runs import CorpusSpec
-from lookups.texts import Text, half_of
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from lookups.texts import Text, half_of, local_texts
+from lookups.wikipedia import article_of
+from tiny import random_tokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders as to_text
 from transformers import PreTrainedTokenizerFast
 
-SENTENCES = [f"The value number {n} is read from the table and kept for later." for n in range(400)]
+WORDS = [
+    "the",
+    "value",
+    "of",
+    "a",
+    "table",
+    "is",
+    "kept",
+    "for",
+    "later",
+    "and",
+    "naïve",
+    "“so”",
+    "4",
+]
+BOS = "<|bos|>"
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    """Byte-level pieces learnt from the sentences, as most models have them."""
-    learnt = Tokenizer(models.BPE())
-    learnt.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    learnt.decoder = decoders.ByteLevel()
-    options = {"special_tokens": [BOS_TEXT], "show_progress": False}
-    options["initial_alphabet"] = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learnt.train_from_iterator(SENTENCES, trainers.BpeTrainer(vocab_size=300, **options))
-    named = {"bos_token": BOS_TEXT, "eos_token": BOS_TEXT}
-    return PreTrainedTokenizerFast(tokenizer_object=learnt, **named)
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level pieces of words, as GPT-2 has them."""
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learned.post_processor = processors.ByteLevel(trim_offsets=True)
+    learned.decoder = to_text.ByteLevel()
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=letters, special_tokens=[BOS])
+    learned.train_from_iterator([prose(400, 0)], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=learned, bos_token=BOS, eos_token=BOS)
 
 
-def spec(name: object, **more) -> CorpusSpec:
-    return CorpusSpec(name=str(name), **more)
+def prose(n: int, seed: int) -> str:
+    """Return sentences of 1 to 30 words, here and there with an empty line between them."""
+    chance = random.Random(seed)
+    text = ""
+    for _ in range(n):
+        words = " ".join(chance.choices(WORDS, k=chance.randint(1, 30)))
+        text += words.capitalize() + chance.choice([". ", "? ", "! ", ".\n\n", '." '])
+    return text.strip()
 
 
-def written(folder: Path, kind: str) -> Path:
-    path = folder / f"mine{kind}"
-    if kind == ".txt":
-        path.write_text("\n\n\n".join(SENTENCES) + "\n\n")
-    elif kind == ".jsonl":
-        path.write_text("".join(json.dumps({"text": text, "n": 1}) + "\n" for text in SENTENCES))
-    else:
-        pd.DataFrame({"text": SENTENCES, "n": 1}).to_parquet(path)
+def jsonl(path: Path, texts: list, field: str = "text") -> Path:
+    path.write_text("".join(json.dumps({field: text}) + "\n" for text in texts))
     return path
 
 
-@pytest.fixture
-def mine(tmp_path) -> Path:
-    """A file of one's own with four hundred texts."""
-    return written(tmp_path, ".jsonl")
+def load(name: object, tokenizer, split: str = "train", *, context: int = 64, **more) -> Documents:
+    folder = Path(name).parent
+    spec = CorpusSpec(name=str(name), **{"folder": folder, "length": 24} | more)
+    return load_documents(spec, split, tokenizer=tokenizer, context=context)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("One. Two? Three!", ["One.", "Two?", "Three!"]),
+        ('He said "No." Then he left. (So what?) 4 are here.',
+         ['He said "No."', "Then he left.", "(So what?)", "4 are here."]),
+        ("In the U.S. House J. Smith met Dr. Mo, e.g. Today.", None),
+        ("It cost 3.5 and no.more of it", None),
+        ("A heading\n\nand text\nover lines.", ["A heading", "and text\nover lines."]),
+        ("  Space around. Here  ", ["Space around.", "Here"]),
+        ("", [""]),
+    ],
+)  # fmt: skip
+def test_sentences_end_where_a_reader_sees_an_end(text, found):
+    assert [text[begin:end] for begin, end in sentences(text)] == (found or [text])
+
+
+def bare(text: str) -> str:
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("limit", [5, 24, 60, 300])
+def test_passages_lose_nothing_but_a_short_remainder(tokenizer, limit):
+    text = prose(60, 1)
+    ((_, found),) = pieces([Text(text, "a", 1)], tokenizer, limit, "passages")
+    assert all(0 < len(one.ids) <= limit for one in found)
+    read = bare(tokenizer.decode([i for one in found for i in one.ids]))
+    assert bare(text).startswith(read)
+    places = {len(bare(text[:place])): place for place in range(len(text) + 1)}
+    (rest,) = encoded(tokenizer, [text[places[len(read)] :].rstrip()])
+    assert len(rest) == found[-1].lost < limit / 3
+    assert [one.lost for one in found[:-1]] == [0] * (len(found) - 1)
+
+
+@pytest.mark.parametrize("limit", [150, 400])
+def test_passages_are_as_many_whole_sentences_as_fit(tokenizer, limit):
+    text = prose(60, 1)
+    ((_, found),) = pieces([Text(text, "a", 1)], tokenizer, limit, "passages")
+    ends = {len(bare(text[:end])): end for _, end in sentences(text)}
+    after = np.cumsum([len(bare(tokenizer.decode(one.ids))) for one in found])
+    assert set(after) <= set(ends)
+    order = sorted(ends)
+    for one, place in zip(found[:-1], after, strict=False):
+        following = order[order.index(place) + 1]
+        (added,) = encoded(tokenizer, [text[ends[place] : ends[following]]])
+        assert len(one.ids) + len(added) > limit, "the next sentence would have had room"
+
+
+def test_a_sentence_that_is_too_long_is_cut_and_a_short_text_is_left_alone(tokenizer):
+    long, short = " ".join(["later"] * 95), "A value. Kept."
+    (_, found), (_, alone) = pieces(
+        [Text(long, "a", 1), Text(short, "b", 2)], tokenizer, 30, "passages"
+    )
+    (whole,) = encoded(tokenizer, [long])
+    assert [one.ids for one in found] == [whole[n : n + 30] for n in range(0, 90, 30)]
+    assert found[-1].lost == len(whole) - 90
+    assert [(one.ids, one.source, one.line) for one in alone] == [
+        (encoded(tokenizer, [short])[0], "b", 2)
+    ]
+
+
+def test_the_papers_way_reads_the_beginning_alone(tokenizer, tmp_path):
+    texts = [prose(n, n) for n in range(1, 60)]
+    path = jsonl(tmp_path / "mine.jsonl", texts)
+    found = load(path, tokenizer, cut="first")
+    train = [text for text in texts if half_of(text) == "train"]
+    whole = encoded(tokenizer, train)
+    assert [one.ids.tolist() for one in found] == [ids[:24] for ids in whole]
+    assert found.n_lost == sum(max(0, len(ids) - 24) for ids in whole) > 0
+    assert found.n_cut == sum(len(ids) > 24 for ids in whole) > 0
+    assert found.length == 24
+    assert load(path, tokenizer, cut="first", context=16).length == 15
+
+
+def test_a_long_text_has_a_source_for_every_ten_passages(tokenizer, tmp_path):
+    texts = [prose(3, 1), prose(150, 2)]
+    path = jsonl(tmp_path / "mine.jsonl", texts)
+    found = [one for split in ("train", "test") for one in load(path, tokenizer, split)]
+    long = [one.source for one in found if one.source.startswith("mine.jsonl#2")]
+    counts = {name: long.count(name) for name in sorted(set(long), key=lambda s: int(s[15:]))}
+    assert list(counts) == [f"mine.jsonl#2 § {n + 1}" for n in range(len(counts))]
+    assert list(counts.values())[:-1] == [10] * (len(counts) - 1)
+    assert {one.source for one in found} - set(long) == {"mine.jsonl#1"}
 
 
 def test_what_looks_like_a_special_token_is_read_as_it_is_written(tmp_path, tokenizer):
-    text = f"The value{tokenizer.bos_token} is kept, {tokenizer.eos_token}"
     path = tmp_path / "mine.txt"
-    path.write_text(text)
-    documents = load_prompts(path, tokenizer=tokenizer, context=64)
-    assert documents.text(0) == text
-    assert BOS_ID not in documents[0].ids
-    assert BOS_ID in tokenizer(text)["input_ids"], "the tokenizer itself is left as it was"
-
-
-@pytest.mark.parametrize("lot", [1, 50, 10**9])
-def test_lots_of_texts_change_no_id(tokenizer, monkeypatch, lot):
-    monkeypatch.setattr(packing, "LOT", lot)
-    texts = [Text(text * (n % 3), str(n), n) for n, text in enumerate(SENTENCES[:50])]
-    found = list(packing.tokenized(texts, tokenizer, at_once=7))
-    assert [ids for ids, _, _ in found] == [tokenizer(one.text)["input_ids"] for one in texts]
-    assert [(source, line) for _, source, line in found] == [(str(n), n) for n in range(50)]
+    path.write_text(f"The value{BOS} is kept")
+    found = load_prompts(path, tokenizer=tokenizer, context=64)
+    assert found.text(0) == f"The value{BOS} is kept"
+    assert tokenizer.bos_token_id not in found[0].ids
+    assert tokenizer.bos_token_id in tokenizer(BOS)["input_ids"], "it is left as it was"
 
 
 def test_a_word_that_the_tokenizer_does_not_know_is_refused(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("w1 w2\n\nw3 other")
+    known = random_tokenizer(bos_token=BOS)
+    split = half_of("w3 other")
     with pytest.raises(CorpusError, match=r"mine\.txt#2: a special token .* take it out"):
-        load_documents(
-            spec(path, held_out=str(tmp_path / "none.txt"), folder=tmp_path),
-            "train",
-            tokenizer=tiny.random_tokenizer(bos_token="<|bos|>"),
-            context=64,
-        )
+        load(path, known, split)
 
 
-def test_pack_cuts_counts_and_leaves_empty_documents_out():
-    packed = pack([([1, 2, 3], "a", 1), ([], "b", 2), ([4], "c", 3)], 2)
-    assert packed.ids.tolist() == [1, 2, 4]
-    assert packed.stops.tolist() == [2, 3]
-    assert (packed.sources, packed.lines, packed.n_cut) == (["a", "c"], [1, 3], 1)
+def test_keys_and_order_do_not_depend_on_how_many_are_read(tokenizer, tmp_path):
+    path = jsonl(tmp_path / "mine.jsonl", [prose(40, n) for n in range(40)])
+    every, few = load(path, tokenizer), load(path, tokenizer, documents=30)
+    assert (len(few), every.n_passages) == (30, len(every))
+    assert {one.key for one in few} <= {one.key for one in every}
+    one = every[7]
+    assert every.by_key(one.key).ids.tolist() == one.ids.tolist()
+    numbers = [int(one.key.removeprefix("mine/train/")) for one in every]
+    assert sorted(numbers) == list(range(len(every)))
+    assert numbers != sorted(numbers)
+    assert len({article_of(one.source) for one in list(every)[:20]}) > 8, "a sample of all texts"
+    assert every.digest == load(path, tokenizer).digest != few.digest
+    assert every.lengths.tolist() == [len(one.ids) for one in every]
 
 
-def test_keys_do_not_depend_on_how_many_are_asked_for(mine, tokenizer):
-    few, many = (
-        load_documents(spec(mine, documents=n), "train", tokenizer=tokenizer, context=128)
-        for n in (5, 50)
-    )
-    assert len(few) == 5
-    assert [few[n].ids.tolist() for n in range(5)] == [many[n].ids.tolist() for n in range(5)]
-    assert few.by_key("mine/train/3").source == many[3].source
-    assert few.digest != many.digest
-
-
-def test_documents_do_not_change(mine, tokenizer):
-    documents = load_documents(spec(mine), "train", tokenizer=tokenizer, context=64)
+def test_documents_do_not_change_and_unknown_keys_say_why(tokenizer, tmp_path):
+    found = load(jsonl(tmp_path / "mine.jsonl", [prose(40, n) for n in range(9)]), tokenizer)
     with pytest.raises(ValueError, match="read-only"):
-        documents[0].ids[0] = 1
-    assert documents[np.int64(1)].key == "mine/train/1"
-    assert documents[-1].key == f"mine/train/{len(documents) - 1}"
+        found[0].ids[0] = 1
+    assert found[np.int64(1)].key == found[1 - len(found)].key
     with pytest.raises(IndexError):
-        documents[len(documents)]
-
-
-def test_an_unknown_key_says_why(mine, tokenizer):
-    documents = load_documents(spec(mine, documents=5), "train", tokenizer=tokenizer, context=64)
+        found[len(found)]
     with pytest.raises(CorpusError, match="is not a key of mine/train"):
-        documents.by_key("mine/test/1")
-    with pytest.raises(CorpusError, match="beyond the 5 documents"):
-        documents.by_key("mine/train/5")
+        found.by_key("mine/test/1")
+    with pytest.raises(CorpusError, match=r"'mine/train/99999' is none of the \d+ documents"):
+        found.by_key("mine/train/99999")
 
 
-def test_planted_documents(tokenizer):
-    documents = load_documents(
-        spec("planted", documents=20), "test", tokenizer=tokenizer, context=64
+def spaced(text: str, seed: int) -> str:
+    """Write the same words with other white space between and around them."""
+    chance = random.Random(seed)
+    return "\t" + "".join(
+        word + chance.choice([" ", "\n", "  ", "\u00a0"]) for word in text.split()
     )
-    assert len(documents) == 20
-    assert len({document.source for document in documents}) == 20
-    assert BOS_ID not in documents[0].ids
 
 
-@pytest.mark.parametrize("kind", [".txt", ".jsonl", ".parquet"])
-def test_a_file_of_ones_own_is_split_by_text(tmp_path, tokenizer, kind):
-    path = written(tmp_path, kind)
-    texts = {}
-    for split in ("train", "test"):
-        documents = load_documents(spec(path), split, tokenizer=tokenizer, context=128)
-        texts[split] = [documents.text(n) for n in range(len(documents))]
-        assert texts[split] == [text for text in SENTENCES if half_of(text) == split]
-        assert documents[0].key == f"mine/{split}/0"
-        assert documents[0].source.startswith(f"mine{kind}#")
-    assert min(len(half) for half in texts.values()) > 150
+def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numbers(tmp_path):
+    words = random.Random(3)
+    some = [" ".join(f"w{words.randint(1, 9)}" for _ in range(3)) for _ in range(1200)]
+    train, test = some[:300], some[300:]
+    again = [spaced(text, n) for n, text in enumerate(test)]
+    place = jsonl(tmp_path / "train.jsonl", train)
+    held_out = str(jsonl(tmp_path / "test.jsonl", again))
+    read = {"held_out": held_out, "documents": 300, "cut": "first"}
+    found = load(place, random_tokenizer(), "test", **read)
+    expected = [number for number, text in enumerate(test) if text not in set(train)][:300]
+    assert [one.key for one in found] == [f"test/test/{number}" for number in expected]
+    assert found.n_shared == expected[-1] + 1 - 300 > 20
+    for number in expected[::50]:
+        ids = found.by_key(f"test/test/{number}").ids
+        assert " ".join(f"w{i}" for i in ids) == test[number]
+    gap = next(n for n in range(expected[-1]) if n not in set(expected))
+    with pytest.raises(CorpusError, match="or the train split holds its text"):
+        found.by_key(f"test/test/{gap}")
+    assert load(place, random_tokenizer(), **read).n_shared == 0
+    both = str(jsonl(tmp_path / "both.jsonl", train))
+    with pytest.raises(CorpusError, match=r"its test split \(all 300 stand in the train split\)"):
+        load(place, random_tokenizer(), "test", **read | {"held_out": both})
 
 
-def test_a_folder_is_split_by_file(tmp_path, tokenizer):
-    for n in range(12):
-        (tmp_path / f"{n}.txt").write_text("\n\n".join(SENTENCES[n * 10 : n * 10 + 10]))
-    sources = {}
-    for split in ("train", "test"):
-        documents = load_documents(spec(tmp_path), split, tokenizer=tokenizer, context=128)
-        sources[split] = {document.source for document in documents}
-    assert sources["train"] | sources["test"] == {f"{n}.txt" for n in range(12)}
-    assert not sources["train"] & sources["test"]
+def test_white_space_makes_no_difference_between_texts_and_anything_else_does():
+    assert text_digest("a b\nc") == text_digest("  a\t b c\n")
+    assert len({text_digest(text) for text in ["a b c", "a b", "ab c", "a b C", "a b c."]}) == 5
 
 
-def test_long_documents_are_cut_and_counted(tmp_path, tokenizer):
-    path = tmp_path / "long.txt"
-    path.write_text("\n\n".join(f"{n} " * (200 if n % 4 == 0 else 3) for n in range(100)))
-    documents = load_documents(spec(path, length=40), "train", tokenizer=tokenizer, context=32)
-    long = sum(documents.lengths == 31)
-    assert documents.length == 31
-    assert documents.n_cut == long > 0
+def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    rows = ['{"text": 3}', "no", '["text"]', '{"other": "a"}', "", '{"text": null}', "[" * 99_999]
+    texts = [json.dumps({"text": f"The value {n}.", "meta": n}) for n in range(40)]
+    path.write_text("\n".join([*rows, *texts]))
+    found = load(path, tokenizer)
+    assert (found.n_missing, found.n_texts) == (6, len(found))
+    assert found[0].line > len(rows)
+    with pytest.raises(
+        CorpusError, match=r"\(46 rows have no text in the field 'content': `corpus"
+    ):
+        load(path, tokenizer, field="content")
 
 
-def test_a_relative_name_is_taken_from_the_data_folder(tmp_path, tokenizer):
-    written(tmp_path, ".txt")
-    documents = load_documents(
-        spec("mine.txt", folder=tmp_path), "train", tokenizer=tokenizer, context=128
+def test_the_second_chapter_tokenises_nothing_until_something_changes(
+    tokenizer, tmp_path, monkeypatch
+):
+    path = jsonl(tmp_path / "mine.jsonl", [prose(20, n) for n in range(30)])
+    first = load(path, tokenizer).digest
+    tokenise = passages._encodings
+    monkeypatch.setattr(passages, "_encodings", None)
+    assert load(path, tokenizer).digest == first
+    calls = []
+    monkeypatch.setattr(passages, "_encodings", lambda *a: calls.append(1) or tokenise(*a))
+    lower = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    lower.normalizer = normalizers.Lowercase()
+    lower = PreTrainedTokenizerFast(tokenizer_object=lower, bos_token=BOS)
+    for change in ({"length": 25}, {"cut": "first"}, {"documents": 12}):
+        load(path, tokenizer, **change)
+    os.utime(path, (1, 1))
+    load(path, tokenizer)
+    load(path, lower)
+    assert len(calls) == 5
+
+
+def test_tokens_that_cannot_be_kept_say_so(tokenizer, tmp_path):
+    path = jsonl(tmp_path / "mine.jsonl", [prose(20, n) for n in range(30)])
+    load(path, tokenizer)
+    (kept,) = (tmp_path / "tokens").rglob("*.arrow")
+    kept.write_bytes(kept.read_bytes()[:300])
+    with pytest.raises(StorageError, match=r"cannot be kept in .*delete that folder if it is dam"):
+        load(path, tokenizer)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tokens").write_text("a file")
+    with pytest.raises(StorageError, match=r"cannot be kept in .*set LOOKUPS_DATA to another"):
+        load(path, tokenizer, folder=tmp_path / "other")
+
+
+def test_planted_documents_and_packed_ids(tokenizer):
+    found = load_documents(
+        CorpusSpec(name="planted", documents=20), "test", tokenizer=tokenizer, context=64
     )
-    assert documents.corpus == "mine"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("empty.txt", " \n\n", "has no text for its train split; add documents"),
-        ("bad.jsonl", '{"text": "fine"}\nnot json\n', "line 2 of bad.jsonl is not a JSON object"),
-        (
-            "bad.jsonl",
-            '{"words": "fine"}\n',
-            'line 1 of bad.jsonl is not a JSON object with a "text"',
-        ),
-        ("bad.parquet", "PAR1", "bad.parquet is not a whole parquet file"),
-        ("bad.csv", "a,b", "bad.csv is not one of .txt, .jsonl, .parquet"),
-    ],
-)
-def test_a_bad_file_says_what_to_do(tmp_path, tokenizer, name, content, words):
-    path = tmp_path / name
-    path.write_text(content)
-    with pytest.raises(CorpusError, match=words):
-        load_documents(spec(path), "train", tokenizer=tokenizer, context=128)
-
-
-def test_other_bad_corpora_say_what_to_do(tmp_path, tokenizer):
-    def load(name: object) -> None:
-        load_documents(spec(name), "train", tokenizer=tokenizer, context=128)
-
-    with pytest.raises(CorpusError, match=r"there is no file or folder .*nowhere\.txt; correct"):
-        load(tmp_path / "nowhere.txt")
-    with pytest.raises(CorpusError, match=r"holds no \.txt, \.jsonl, \.parquet file"):
-        load(tmp_path)
-    (tmp_path / "latin.txt").write_bytes("naïve".encode("latin-1"))
-    with pytest.raises(CorpusError, match=r"latin\.txt is not UTF-8 text"):
-        load(tmp_path / "latin.txt")
-    pd.DataFrame({"words": ["a"]}).to_parquet(tmp_path / "other.parquet")
-    with pytest.raises(CorpusError, match="no column 'text', only words"):
-        load(tmp_path / "other.parquet")
-
-
-def test_an_unreachable_hub_is_one_sentence(tokenizer, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(CorpusError, match="'someone/something' is no local file, and as a Hugging"):
-        load_documents(spec("someone/something"), "train", tokenizer=tokenizer, context=128)
+    assert len(found) == len({one.source for one in found}) == 20
+    packed = pack([([1, 2, 3], "a", 1), ([], "b", 2), ([4], "c", 3)], 2)
+    made = Documents("own", "train", packed, str)
+    assert [(one.ids.tolist(), one.source, one.line) for one in made] == [
+        ([1, 2], "a", 1),
+        ([4], "c", 3),
+    ]
+    assert (made.n_cut, made.n_lost) == (1, 1)
 
 
 def test_prompts_of_ones_own_one_a_line(tmp_path, tokenizer):
     path = tmp_path / "prompts.txt"
     path.write_text("The value is kept\n\n  read from the table  \n" + "again " * 200 + "\n")
-    prompts = load_prompts(path, tokenizer=tokenizer, context=32)
-    assert [prompts.text(n) for n in range(2)] == ["The value is kept", "read from the table"]
-    assert [prompt.key for prompt in prompts] == ["own/train/0", "own/train/1", "own/train/2"]
-    assert [prompt.line for prompt in prompts] == [1, 3, 4]
-    assert (prompts.n_cut, prompts.length) == (1, 31)
-
-
-def test_missing_or_empty_prompts_say_what_to_do(tmp_path, tokenizer):
-    with pytest.raises(CorpusError, match=r"there is no file .*prompts\.txt; correct `prompts:`"):
-        load_prompts(tmp_path / "prompts.txt", tokenizer=tokenizer, context=32)
-    (tmp_path / "prompts.txt").write_text("\n")
+    found = load_prompts(path, tokenizer=tokenizer, context=32)
+    assert [found.text(n) for n in range(2)] == ["The value is kept", "read from the table"]
+    assert [one.key for one in found] == ["own/train/0", "own/train/1", "own/train/2"]
+    assert [one.line for one in found] == [1, 3, 4]
+    assert (found.n_cut, found.length) == (1, 31)
+    path.write_text("\n")
     with pytest.raises(CorpusError, match="holds no prompt; write one on each line"):
-        load_prompts(tmp_path / "prompts.txt", tokenizer=tokenizer, context=32)
+        load_prompts(path, tokenizer=tokenizer, context=32)
+    with pytest.raises(CorpusError, match=r"there is no file .*nowhere; correct `prompts:`"):
+        load_prompts(tmp_path / "nowhere", tokenizer=tokenizer, context=32)
+
+
+def test_texts_pass_through_a_lot_at_a_time_without_changing(tokenizer, tmp_path, monkeypatch):
+    path = jsonl(tmp_path / "mine.jsonl", [prose(4, n) for n in range(60)])
+    texts = list(local_texts(path, None))
+    expected = list(pieces(texts, tokenizer, 24, "passages"))
+    for lot in (1, 50, 500):
+        monkeypatch.setattr(passages, "LOT", lot)
+        assert list(pieces(texts, tokenizer, 24, "passages")) == expected

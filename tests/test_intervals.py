@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from lookups.intervals import bootstrap_mean
+from lookups.intervals import bootstrap_mean, bootstrap_over
 
 VALUES = [1.0, 2.0, 6.0, 0.0, 4.0, 4.0]
 CLUSTERS = ["a", "a", "b", "c", "c", "c"]
@@ -79,3 +79,15 @@ def test_reads_as_mean_and_interval():
     text = str(bootstrap_mean(VALUES, CLUSTERS, seed=0))
     assert text.startswith("2.833 [")
     assert text.endswith("]")
+
+
+def test_each_kind_of_unit_has_its_own_interval():
+    articles = ["x", "y", "x", "y", "x", "y"]
+    found = bootstrap_over(VALUES, {"neurons": CLUSTERS, "articles": articles}, seed=4)
+    assert found.over["neurons"] == bootstrap_mean(VALUES, CLUSTERS, seed=4)
+    assert found.over["articles"] == bootstrap_mean(VALUES, articles, seed=4)
+    assert found.mean == pytest.approx(np.mean(VALUES))
+    assert str(found).startswith("2.833 [")
+    assert str(found).endswith("] over articles")
+    with pytest.raises(ValueError, match="at least one kind of unit"):
+        bootstrap_over(VALUES, {}, seed=4)

@@ -153,8 +153,7 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
     """Return some settings as JSON; places are left out, what lies there counts."""
     content = settings.model_dump(mode="json", include=set(keys))
     for section in ("model", "corpus"):
-        for place in ("folder", "run_file"):
-            content.get(section, {}).pop(place, None)
+        content.get(section, {}).pop("folder", None)
     if "model" in content and settings.model.name in PACKAGED:
         content["model"]["files"] = PACKAGED[settings.model.name].sha256
     elif "model" in content and settings.model.local is not None:

@@ -1,35 +1,58 @@
 """Documents: what a model is shown, as token ids with a key and a source (chapters 0 and 2).
 
 Ids never hold the beginning-of-sequence token: it is put in front in one place, when a model reads
-them. A document's key is "<corpus>/<split>/<number>"; numbers count from 0 in an order that does
-not depend on how many documents are asked for, and one that is left out leaves a gap. Documents
-longer than the limit (the run's `length`, or the model's context less one) are cut to it and
-counted. A test text that the train split holds is left out and counted (`lookups.disjoint`).
+them. A document is a text, or a passage of a long one (`lookups.passages`). Its key is
+"<corpus>/<split>/<number>": numbers count from 0 in the order of reading, whatever is left out and
+however many are asked for. Passages are listed in an order that a hash of their keys decides, so
+that the first of them are a sample of all.
 
-However many there are, they are not in memory: those of a large corpus of texts lie in files in the
-data folder's `tokens`, made once for all chapters and read one at a time (`lookups.token_files`).
+No text of the test split stands in the train split: texts are compared by digests, white space
+aside, and those of the test split that stand in the other are left out and counted. Near-copies are
+not looked for. Articles of Wikipedia and planted texts are apart by how they are split or made.
+
+Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, read one
+document at a time, so a large corpus is never in memory. The files' name says what went in; they
+may be deleted at any time.
 """
 
 import hashlib
+import json
 import operator
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
+import pyarrow
 from jaxtyping import Int32
 
-from lookups.errors import CorpusError
-from lookups.packed_texts import packed_texts
-from lookups.packing import Tokenizer, pack, tokenized
+from lookups import paths, texts, wikipedia
+from lookups.errors import CorpusError, LookupsError, StorageError
+from lookups.passages import Piece, Tokenizer, pieces
 from lookups.runs import CorpusSpec, Run
-from lookups.texts import Half as Split
-from lookups.texts import Text, key_name, part_of
-from lookups.token_files import Packed, pieces
+from lookups.texts import Split, Text, corpus_texts, key_name, part_of
 
 if TYPE_CHECKING:
     from lookups.model import Model
+
+FORM = 2
+"""Raised by hand when documents come out otherwise for the same texts: they are then made anew."""
+
+SCHEMA = pyarrow.schema(
+    {
+        "ids": pyarrow.list_(pyarrow.int32()),
+        "source": pyarrow.string(),
+        "line": pyarrow.int64(),
+        "text": pyarrow.int64(),
+        "number": pyarrow.int64(),
+        "lost": pyarrow.int64(),
+        "shared": pyarrow.bool_(),
+    }
+)
+"""Of documents as a table; `text` is the number of the text that one comes from, `number` that of
+its key, or -1 for a row in which there was no text."""
 
 
 class Document(NamedTuple):
@@ -38,7 +61,7 @@ class Document(NamedTuple):
     key: str
     ids: Int32[np.ndarray, " pos"]
     source: str
-    """What it was cut from: a file, or whatever stands for one."""
+    """Article, revision and section; a file, or a stretch of one; whatever is one elsewhere."""
     line: int
 
 
@@ -46,63 +69,77 @@ class Documents(Sequence[Document]):
     """An unchanging sequence of documents of one split of one corpus."""
 
     def __init__(
-        self, corpus: str, split: Split, packed: Packed, decode: Callable[[Sequence[int]], str]
+        self,
+        corpus: str,
+        split: Split,
+        table: pyarrow.Table,
+        decode: Callable[[Sequence[int]], str],
+        *,
+        at_most: int | None = None,
+        sampled: bool = False,
     ) -> None:
         self.corpus = corpus
         self.split = split
-        self.n_cut = packed.n_cut
-        """How many documents were cut to the limit."""
-        self.n_shared = packed.n_shared
-        """How many texts were left out of the test split because the train split holds them."""
-        self._packed = packed
+        self._table = table
         self._decode = decode
-        if isinstance(packed.ids, np.ndarray):
-            packed.ids.flags.writeable = False  # what is read from files cannot be written anyway
+        self._numbers, text, lost, shared = (
+            table[name].to_numpy() for name in ("number", "text", "lost", "shared")
+        )
+        missing = self._numbers < 0
+        rows = np.flatnonzero(~missing & ~shared)
+        self.n_texts = len(np.unique(text[rows]))
+        """Texts that were read, beside those of the next two counts."""
+        self.n_shared = len(np.unique(text[shared]))
+        """Texts that were left out of the test split because the train split holds them."""
+        self.n_missing = int(missing.sum())
+        """Rows that were passed over because they have no text in the run's field."""
+        self.n_passages = len(rows)
+        """Documents that the texts gave, of which a run reads at most as many as it says."""
+        long = np.bincount(text[rows]) > 1
+        long[text[rows][lost[rows] > 0]] = True
+        self.n_cut = int(long.sum())
+        """Texts that were longer than a document may be."""
+        self.n_lost = int(lost[rows].sum())
+        """Tokens of texts that were read that no document holds."""
+        if sampled:
+            rows = rows[np.argsort([_hashed(self._key(row)) for row in rows.tolist()])]
+        self._rows = rows[:at_most]
+        self._row_of = np.full(self._numbers.max(initial=-1) + 1, -1)
+        self._row_of[self._numbers[self._rows]] = self._rows
 
     def __len__(self) -> int:
-        return len(self._packed.stops)
+        return len(self._rows)
 
     def __getitem__(self, index: SupportsIndex) -> Document:  # type: ignore[override]
         index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.corpus}/{self.split} has {len(self)} documents")
-        index %= len(self)
-        start = int(self._packed.stops[index - 1]) if index else 0
-        numbers = self._packed.numbers
-        return Document(
-            f"{self.corpus}/{self.split}/{index if numbers is None else numbers[index]}",
-            self._packed.ids[start : int(self._packed.stops[index])],
-            self._packed.sources[index],
-            int(self._packed.lines[index]),
-        )
+        return self._document(int(self._rows[index]))
+
+    def _key(self, row: int) -> str:
+        return f"{self.corpus}/{self.split}/{self._numbers[row]}"
+
+    def _document(self, row: int) -> Document:
+        ids, source, line = (self._table[name][row] for name in ("ids", "source", "line"))
+        return Document(self._key(row), ids.values.to_numpy(), source.as_py(), line.as_py())
 
     def by_key(self, key: str) -> Document:
         """Return the document of that key.
 
         Raises:
-            CorpusError: the key belongs to another corpus or split, or there is no such number.
+            CorpusError: the key belongs to another corpus or split, or to no document that is read.
         """
         corpus, _, number = key.rpartition("/")
         if corpus != f"{self.corpus}/{self.split}" or not number.isdigit():
             raise CorpusError(
                 f"{key!r} is not a key of {self.corpus}/{self.split}; load the documents it names"
             )
-        place = self._place_of(int(number))
-        if place >= len(self):
-            raise CorpusError(
-                f"{key!r} is beyond the {len(self)} documents loaded; raise `corpus: documents:`"
-            )
-        found = self[place]
-        if found.key != f"{corpus}/{int(number)}":
-            raise CorpusError(
-                f"{key!r} is left out, since the train split holds it; run the chapter that named "
-                "it again"
-            )
-        return found
-
-    def _place_of(self, number: int) -> int:
-        numbers = self._packed.numbers
-        return number if numbers is None else bisect_left(numbers, number)
+        if int(number) < len(self._row_of) and (row := self._row_of[int(number)]) >= 0:
+            return self._document(int(row))
+        raise CorpusError(
+            f"{key!r} is none of the {len(self)} documents that are read; it lies beyond `corpus: "
+            "documents:`, or the train split holds its text; run the chapter that named it again"
+        )
 
     def text(self, index: SupportsIndex) -> str:
         """Return a document as its tokens read."""
@@ -111,30 +148,26 @@ class Documents(Sequence[Document]):
     @property
     def lengths(self) -> np.ndarray:
         """Tokens a document."""
-        return np.concatenate(list(self._lengths()))
-
-    def _lengths(self) -> Iterator[np.ndarray]:
-        before = 0
-        for stops in pieces(self._packed.stops):
-            yield np.diff(stops, prepend=before)
-            before = int(stops[-1])
+        ends = pyarrow.compute.list_value_length(self._table["ids"]).to_numpy()
+        return ends[self._rows]
 
     @property
     def length(self) -> int:
         """Tokens of the longest document."""
-        return max(int(some.max()) for some in self._lengths())
+        return int(self.lengths.max())
 
     @property
     def digest(self) -> str:
         """Sha256 over the keys and ids of all documents, in order."""
         content = hashlib.sha256(f"{self.corpus}/{self.split}/{len(self)}".encode())
-        columns = {"stops": "<i8", "ids": "<i4"} | (
-            {} if self._packed.numbers is None else {"numbers": "<i8"}
-        )
-        for name, kind in columns.items():
-            for some in pieces(getattr(self._packed, name)):
-                content.update(np.asarray(some).astype(kind).tobytes())
+        for row in self._rows.tolist():
+            content.update(self._key(row).encode())
+            content.update(self._table["ids"][row].values.to_numpy().astype("<i4").tobytes())
         return content.hexdigest()
+
+
+def _hashed(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
 
 
 def run_documents(settings: Run, model: "Model", split: Split) -> Documents | None:
@@ -155,23 +188,32 @@ def load_documents(
 
     Raises:
         CorpusError: the corpus is missing, unreadable, or has no text in this split.
+        StorageError: the disk is full, or the data folder cannot be written.
     """
     limit = min(corpus.length, context - 1)
     named, _ = part_of(corpus, split)
     if named == "planted":
         from lookups.planted import planted_documents
 
-        found = planted_documents(split, corpus.documents)
-        sources = (f"planted/{split}/{number}" for number in range(len(found)))
-        packed = pack(((ids, source, 0) for ids, source in zip(found, sources, strict=True)), limit)
-    else:
-        packed = packed_texts(corpus, split, tokenizer, limit)
-    if not len(packed.stops):
+        made = enumerate(planted_documents(split, corpus.documents))
+        table = pack(((ids, f"planted/{split}/{number}", 0) for number, ids in made), limit)
+        return Documents(named, split, table, tokenizer.decode)
+    table = _tokens(corpus, split, tokenizer, limit)
+    chosen = {"at_most": corpus.documents, "sampled": corpus.cut == "passages"}
+    found = Documents(key_name(named), split, table, tokenizer.decode, **chosen)
+    if not len(found):
         raise CorpusError(
-            f"corpus {named!r} has no text for its {split} split{_all_shared(packed)}; add "
-            f"documents to it, or name another corpus in the run file"
+            f"corpus {named!r} has no text for its {split} split{_why(found, corpus.field)}; add "
+            "texts to it, or name another corpus in the run file"
         )
-    return Documents(key_name(named), split, packed, tokenizer.decode)
+    return found
+
+
+def _why(found: Documents, field: str) -> str:
+    """Say why there is no document, where that is known."""
+    if found.n_missing:
+        return f" ({found.n_missing} rows have no text in the field {field!r}: `corpus: field:`)"
+    return f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
 
 
 def load_prompts(
@@ -185,17 +227,105 @@ def load_prompts(
     if not path.is_file():
         raise CorpusError(f"prompts: there is no file {path}; correct `prompts:` in the run file")
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-    texts = [
-        Text(line.strip(), f"{path.name}#{number}", number)
-        for number, line in lines
-        if line.strip()
-    ]
-    packed = pack(tokenized(texts, tokenizer), context - 1)
-    if not len(packed.stops):
+    found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
+    rows = _numbered(pieces(found, tokenizer, context - 1, "first"), frozenset())
+    table = pyarrow.Table.from_pylist(list(rows), SCHEMA)
+    if not len(table):
         raise CorpusError(f"prompts: {path.name} holds no prompt; write one on each line")
-    return Documents("own", split, packed, tokenizer.decode)
+    return Documents("own", split, table, tokenizer.decode)
 
 
-def _all_shared(packed: Packed) -> str:
-    """Say why nothing is left, where that is why."""
-    return f" (all {packed.n_shared} stand in the train split)" if packed.n_shared else ""
+def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> pyarrow.Table:
+    """Return ids with source and line as a table, each cut to `limit`; empty ones are left out."""
+    found = (
+        (Text("", *place), [Piece(ids[:limit], *place, max(0, len(ids) - limit))])
+        for ids, *place in documents
+        if len(ids)
+    )
+    return pyarrow.Table.from_pylist(list(_numbered(found, frozenset())), SCHEMA)
+
+
+def text_digest(text: str) -> bytes:
+    """Return the 16 bytes by which texts are compared, whatever their white space."""
+    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+
+
+def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) -> pyarrow.Table:
+    """Return the table of a split from its file, which is made first where it is missing."""
+    import datasets
+
+    def rows() -> Iterator[dict[str, Any]]:
+        train = _train_digests(corpus) if split == "test" else frozenset()
+        found = _wanted(corpus_texts(corpus, split), corpus, train)
+        return _numbered(pieces(found, tokenizer, limit, corpus.cut), train)
+
+    datasets.disable_progress_bars()
+    folder = paths.folder("data", corpus.folder) / "tokens"
+    try:
+        return datasets.Dataset.from_generator(
+            rows,
+            features=datasets.Features.from_arrow_schema(SCHEMA),
+            cache_dir=str(folder),
+            fingerprint=_fingerprint(corpus, split, tokenizer, limit),
+        ).data.table
+    except (datasets.exceptions.DatasetGenerationError, pyarrow.ArrowInvalid, OSError) as error:
+        if isinstance(error.__cause__, LookupsError):
+            raise error.__cause__ from None
+        raise StorageError(
+            f"the corpus's tokens cannot be kept in {folder} ({error.__cause__ or error}); free "
+            "some space, delete that folder if it is damaged, or set LOOKUPS_DATA to another"
+        ) from error
+
+
+def _numbered(
+    found: Iterable[tuple[Text, list[Piece]]], train: frozenset[bytes]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table, with marks on those of texts that the train split holds."""
+    number = 0
+    for place, (text, documents) in enumerate(found):
+        shared = bool(train) and text.text is not None and text_digest(text.text) in train
+        for one in documents:
+            row = {"source": one.source, "line": one.line, "lost": one.lost}
+            yield row | {"ids": one.ids, "text": place, "number": number, "shared": shared}
+            number += 1
+        if text.text is None:
+            row = {"source": text.source, "line": text.line, "lost": 0, "ids": []}
+            yield row | {"text": place, "number": -1, "shared": False}
+
+
+def _wanted(found: Iterable[Text], corpus: CorpusSpec, train: frozenset[bytes]) -> Iterator[Text]:
+    """Yield as many texts as a run reads, those aside that are left out; all of Wikipedia's."""
+    left = None if corpus.name == "wikipedia" else corpus.documents
+    for text in found:
+        yield text
+        if left is not None and text.text is not None and text_digest(text.text) not in train:
+            left -= 1
+            if not left:
+                return
+
+
+def _train_digests(corpus: CorpusSpec) -> frozenset[bytes]:
+    read = (text.text for text in corpus_texts(corpus, "train") if text.text is not None)
+    return frozenset(text_digest(text) for text in islice(read, corpus.documents))
+
+
+def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) -> str:
+    """Return a word that changes with all that documents depend on."""
+    tokenizer.backend_tokenizer.no_truncation()  # else what it is depends on who came before
+    tokenizer.backend_tokenizer.no_padding()
+    read = ("train",) if split == "train" else ("test", "train")
+    states = [(part_of(corpus, half), _state(corpus, part_of(corpus, half)[0])) for half in read]
+    settings = [FORM, split, limit, corpus.cut, corpus.documents, corpus.field, states]
+    recipe = json.dumps(settings) + tokenizer.backend_tokenizer.to_str()
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
+
+
+def _state(corpus: CorpusSpec, name: str) -> list[Any]:
+    """Return what changes when a corpus changes: names, sizes and times of files, or a commit."""
+    if name == "wikipedia":
+        return [wikipedia.load_wikipedia(corpus.folder).digest]
+    path = texts.local_path(corpus, name)
+    if path is None:  # an unknown commit is never taken for the same
+        return [name, texts.hub_commit(name) or os.urandom(8).hex()]
+    stats = [(str(file), file.stat()) for file in texts.files_of(path)]
+    return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in stats]

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lookups import github, hub, paths
-from lookups.disjoint import overlap
 from lookups.errors import DownloadError, StorageError
 from lookups.fetching import Connection, Patience, RemoteFile, fetch, sha256_of
 from lookups.needs import needs_of, why_not_fetched
@@ -30,7 +29,7 @@ from lookups.run_lock import (
     write_lock,
     write_record,
 )
-from lookups.runs import CorpusSpec, read_run
+from lookups.runs import read_run
 
 Say = Callable[[str], None]
 
@@ -90,17 +89,6 @@ def carry_out(plan: Plan, *, patience: Patience | None = None, say: Say | None =
         corpora = {name: locked for (kind, name), locked in came.items() if kind == "corpus"}
         lock = Lock(model=(model or [lock.model])[0], corpora=lock.corpora | corpora)
         write_lock(plan.run_file, lock)
-        corpus = read_run(plan.run_file).corpus
-        if corpora and corpus.held_out is not None and say is not None:
-            say(_apart(corpus))
-
-
-def _apart(corpus: CorpusSpec) -> str:
-    found = overlap(corpus)
-    return (
-        f"of {found.test} texts of {corpus.held_out}, {found.shared} stand among the {found.train} "
-        f"of {corpus.name}; they are left out of the test split"
-    )
 
 
 def _offline() -> bool:

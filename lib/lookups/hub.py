@@ -2,7 +2,7 @@
 
 A listing names a commit and, for each file, its size and checksum as the hub states them. Of a
 model only configuration, tokenizer and safetensors weights are listed, of a corpus only files that
-`lookups.text_files` reads: never a pickle, never code. Nothing is written here (`lookups.fetching`
+`lookups.texts` reads: never a pickle, never code. Nothing is written here (`lookups.fetching`
 fetches). Used by `lookups download`.
 """
 
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from lookups.errors import DownloadError
 from lookups.fetching import Connection, Patience, RemoteFile
-from lookups.text_files import ENDINGS, kind_of
+from lookups.texts import ENDINGS, kind_of
 
 MODEL_FILES = (
     "config.json",

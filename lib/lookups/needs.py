@@ -13,7 +13,7 @@ from lookups.packaged import PACKAGED
 from lookups.plans import Kind
 from lookups.run_lock import Lock, Locked, read_record
 from lookups.runs import Run, is_made
-from lookups.text_files import kind_of
+from lookups.texts import kind_of
 
 
 class Need(NamedTuple):

@@ -16,7 +16,7 @@ from lookups.packaged import PACKAGED, packaged_file
 from lookups.paths import EMBEDDED, PROJECT, Room, folder
 from lookups.run_files import RUNS as RUNS
 from lookups.run_files import content_of, path_of
-from lookups.run_lock import lock_path, locked_revision
+from lookups.run_lock import locked_revision
 
 if TYPE_CHECKING:
     from lookups.model import Model
@@ -80,14 +80,14 @@ def _is_gguf(path: Path) -> bool:
 
 def is_made(corpus: str) -> bool:
     """Say whether a corpus of that name is made by the project itself, not read from texts."""
-    return corpus == "planted"
+    return corpus in ("planted", "wikipedia")
 
 
 class CorpusSpec(Section):
     """Which texts, and how many."""
 
     name: str
-    """'planted', a file or folder of one's own, or a dataset's id."""
+    """'wikipedia', 'planted', a file or folder of one's own, or a dataset's id."""
     held_out: str | None = None
     """Another corpus of texts as the test split; without it half of this one is held out."""
     field: str = "text"
@@ -96,17 +96,17 @@ class CorpusSpec(Section):
     """Documents a split."""
     length: Annotated[int, Field(ge=2)] = 127
     """Tokens a document, beginning-of-sequence token not counted."""
+    cut: Literal["passages", "first"] = "passages"
+    """What becomes of a longer text: passages of whole sentences, or its beginning alone."""
     folder: Path | None = None
     """Where corpora are cached; filled in from `paths`."""
-    run_file: Path | None = None
-    """The run's file, where a lock lies beside it; filled in."""
 
     @model_validator(mode="after")
     def _held_out_is_texts(self):
         if self.held_out is not None and (is_made(self.name) or is_made(self.held_out)):
             raise ValueError(
-                "held_out goes with texts of one's own or from the hub; 'planted' has a test split "
-                "of its own, so leave the key out"
+                "held_out goes with texts of one's own or from the hub; 'wikipedia' and 'planted' "
+                "have a test split of their own, so leave the key out"
             )
         if self.held_out is not None and self.held_out == self.name:
             raise ValueError(
@@ -262,9 +262,7 @@ def read_run(run: str | Path) -> Run:
     settings = _with_folders(settings, path.resolve().parent)
     revision = locked_revision(path, settings.model.name, settings.model.revision)
     model = settings.model.model_copy(update={"revision": revision})
-    bound = path.absolute() if lock_path(path).is_file() else None
-    corpus = settings.corpus.model_copy(update={"run_file": bound})
-    return settings.model_copy(update={"model": model, "corpus": corpus})
+    return settings.model_copy(update={"model": model})
 
 
 def check_run(settings: Run, model: "Model") -> None:
