@@ -233,36 +233,40 @@ Markdown(
 
 
 # %% tags=["hide-input"]
-def verdicts_under(control: str, explainer: str) -> list[pd.DataFrame]:
-    """Ask one explainer about every pair, with the explanation that a control gives it."""
-    asked = [key for key in keys if key in lenders[control]]
-    questions = [
-        Question(explanations[*lenders[control][key], explainer], tuple(examples(held_out[key])))
-        for key in asked
-    ]
-    tables = []
-    for key, answers in zip(asked, explainers[explainer].judge_all(questions), strict=True):
-        table = held_out[key][["neuron", "head", "prompt", "active"]].copy()
-        table["verdict"] = pd.Series([one.active for one in answers], dtype="boolean")
-        table["probability"] = pd.Series([one.probability for one in answers], dtype="Float64")
-        lender = ".".join(lenders[control][key])
-        tables.append(table.assign(explainer=explainer, control=control, lender=lender))
-    return tables
-
-
-def in_random_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """The verdicts of one pair in another order; probabilities move with them."""
-    key = tuple(rows[["neuron", "head"]].iloc[0])
-    order = permuted_verdicts(list(range(len(rows))), seed=settings.seed, of=key)
-    moved = rows[["verdict", "probability"]].iloc[order].set_index(rows.index)
-    return rows.assign(**moved, control="permuted")
-
-
-made = [table for e in explainers for c in lenders for table in verdicts_under(c, e)]
-made += [in_random_order(table) for table in made if len(table) and table.control.iloc[0] == "none"]
+asked_about = {key: tuple(examples(rows)) for key, rows in held_out.items()}
 blank = {"neuron": str, "head": str, "prompt": str, "active": bool, "verdict": "boolean",
          "probability": "Float64", "explainer": str, "control": str, "lender": str}  # fmt: skip
-verdicts = pd.concat(made or [pd.DataFrame(columns=list(blank))], ignore_index=True).astype(blank)
+
+
+def verdicts_under(control: str, explainer: str) -> pd.DataFrame:
+    """Ask one explainer about every pair, with the explanation that a control gives it."""
+    lent = {key: lenders[control][key] for key in keys if key in lenders[control]}
+    if not lent:
+        return pd.DataFrame(columns=list(blank))
+    questions = [
+        Question(explanations[*of, explainer], asked_about[key]) for key, of in lent.items()
+    ]
+    answers = [one for some in explainers[explainer].judge_all(questions) for one in some]
+    table = pd.concat([held_out[key][["neuron", "head", "prompt", "active"]] for key in lent])
+    table["verdict"] = pd.array([one.active for one in answers], dtype="boolean")
+    table["probability"] = pd.array([one.probability for one in answers], dtype="Float64")
+    lender = np.repeat([".".join(of) for of in lent.values()], [len(held_out[key]) for key in lent])
+    return table.assign(explainer=explainer, control=control, lender=lender)
+
+
+def in_random_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts of every pair in another order; probabilities move with them."""
+    order, start = [], 0
+    for key in keys if len(table) else []:
+        places = range(start, start := start + len(held_out[key]))
+        order += permuted_verdicts(places, seed=settings.seed, of=key)
+    moved = table[["verdict", "probability"]].iloc[order].set_index(table.index)
+    return table.assign(**moved, control="permuted")
+
+
+made = [verdicts_under(control, explainer) for explainer in explainers for control in lenders]
+made += [in_random_order(table) for table in made if (table.control == "none").all()]
+verdicts = pd.concat([table.astype(blank) for table in made], ignore_index=True)
 unread = int(verdicts.verdict.isna().sum())
 Markdown(f"{len(verdicts)} verdicts were given; {unread} answers could not be read.")
 
@@ -273,12 +277,12 @@ Markdown(f"{len(verdicts)} verdicts were given; {unread} answers could not be re
 
 # %%
 def score_row(rows: pd.DataFrame) -> dict:
-    counts = count(rows.verdict.astype(object).where(rows.verdict.notna(), None), rows.active)
-    chances = rows.probability.astype(object).where(rows.probability.notna(), None)
+    counts = count(rows.verdict, rows.active)
+    chances = rows.probability.to_numpy(float, na_value=np.nan)
     test, (low, high) = fisher(counts), newcombe(counts)
     return counts._asdict() | {
         "score": score(counts), "score_strict": score_strict(counts), "low": low, "high": high,
-        "p": test.p, "mid_p": test.mid_p, "auroc": auroc(chances.tolist(), rows.active),
+        "p": test.p, "mid_p": test.mid_p, "auroc": auroc(chances, rows.active),
         "variance": sampling_variance(counts),
     }  # fmt: skip
 
@@ -287,7 +291,7 @@ def score_row(rows: pd.DataFrame) -> dict:
 by = ["neuron", "head", "explainer", "control"]
 found = [
     dict(zip(by, key, strict=True)) | score_row(rows)
-    for key, rows in verdicts.groupby(by, sort=False)
+    for key, rows in verdicts[[*by, "verdict", "probability", "active"]].groupby(by, sort=False)
 ]
 measured = ["score", "score_strict", "low", "high", "p", "mid_p", "auroc", "variance"]
 scores = pd.DataFrame(found, columns=[*by, *Counts._fields, *measured])

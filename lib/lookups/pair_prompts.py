@@ -76,8 +76,10 @@ class PairPrompts:
 def examples(rows: pd.DataFrame) -> list[Example]:
     """Return rows of one pair as an explainer sees them."""
     return [
-        Example(row.prompt, tuple(int(i) for i in row.token_ids), row.text, row.token)
-        for row in rows.itertuples()
+        Example(prompt, tuple(int(i) for i in ids), text, token)
+        for prompt, ids, text, token in zip(
+            rows.prompt, rows.token_ids, rows.text, rows.token, strict=True
+        )
     ]
 
 

@@ -47,9 +47,9 @@ def fisher(counts: Counts) -> Significance:
     n_active, n_inactive = counts.tp + counts.fn, counts.tn + counts.fp
     if not (n_active and n_inactive):
         return Significance(nan, nan)
-    called = hypergeom(n_active + n_inactive, n_active, counts.tp + counts.fp)
-    p = float(called.sf(counts.tp - 1))
-    return Significance(p, p - float(called.pmf(counts.tp)) / 2)
+    called = (n_active + n_inactive, n_active, counts.tp + counts.fp)
+    p = float(hypergeom.sf(counts.tp - 1, *called))
+    return Significance(p, p - float(hypergeom.pmf(counts.tp, *called)) / 2)
 
 
 def smallest_p(n_active: int, n_inactive: int) -> float:
