@@ -99,8 +99,8 @@ def called(neuron: str) -> str:
 glue("kept-pairs", len(kept), display=False)
 Markdown(
     f"{kept.neuron.nunique()} of {int(neurons.selected.sum())} selected neurons have a kept pair. There are "
-    f"{len(kept)} such pairs with {kept['head'].nunique()} different heads, chosen from {len(pairs)} of a selected "
-    f"neuron with a candidate head. {int(prompts.left_out[neurons.selected].sum())} held-out prompts are left out."
+    f"{len(kept)} such pairs, with {kept['head'].nunique()} different heads, out of {len(pairs)} pairs of a selected "
+    f"neuron and a candidate head. {int(prompts.left_out[neurons.selected].sum())} held-out prompts are left out."
 )  # fmt: skip
 
 # %% [markdown]
@@ -165,7 +165,8 @@ def by_words():
 # active: one half says nothing, one is perfect. On `train` a fifth of the prompts is left out in turn and
 # judged by what the others teach; `test` is judged by what all of `train` teaches. A pair needs
 # {glue:text}`learn` training prompts of each kind. The same is done with the labels of each split shuffled,
-# which shows what chance reaches.
+# which shows what chance reaches. (On `train` that is a little below one half: a prompt that is left out takes
+# its clues with it, so they speak less for its own kind.)
 
 
 # %%
@@ -200,15 +201,15 @@ kept[names] = np.array(scores, dtype=float).reshape(len(kept), len(names))
 # differ in something that can be read, which is the score of the words. And the two kinds of prompt must
 # be two kinds indeed: the numbers that decide whether the head is active must lie far *apart*, in standard
 # deviations within a kind ({func}`~lookups.pair_prompts.apart`), since labels close to the bound are half
-# chance. A pair's place is the mean of its two ranks. A pair whose token rarely follows where the head is
-# active is no look-up of that token, so it comes after all others:
+# chance. A reader needs both, so a pair is as good as the worse of its two ranks. A pair whose token rarely
+# follows where the head is active is no look-up of that token, so it comes after all others:
 
 
 # %%
 def clearest_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Order pairs by the mean of their ranks in `words` and `apart`; what is not known comes last."""
+    """Order pairs by the worse of their ranks in `words` and `apart`; what is not known comes last."""
     measured = table[["words", "apart"]]
-    place = measured.rank(ascending=False, na_option="bottom").mean(axis=1)
+    place = measured.rank(ascending=False, na_option="bottom").max(axis=1)
     speaks = (table.follows >= settings.follow_share) & measured.notna().all(axis=1)
     order = table.assign(place=place.where(speaks, len(table) + place))
     return order.sort_values(["place", "neuron", "head"], kind="stable").drop(columns="place")
@@ -455,7 +456,7 @@ most_brought = positions.loc[one_prompt.brought.idxmax()].reset_index(drop=True)
 agree = most_seen.place == most_brought.place
 at_bos = positions[positions.place == 0].reset_index(drop=True)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 by_kind = pd.DataFrame(
     {
         "prompts": most_seen.groupby("active").size(),

@@ -277,7 +277,8 @@ surest = surest.sort_values(
 ).head(12)
 known = np.array([follows_of(key) for key in keys_of(surest)], float).reshape(-1, 2)
 surest = surest.assign(**{"follows, active": known[:, 0], "inactive": known[:, 1]})
-surest.assign(token=surest.token.map(readable))[
+shorter = [text.split(" The best guess is ")[0] for text in surest.explanation]
+surest.assign(token=surest.token.map(readable), explanation=shorter)[
     ["token", "neuron", "head", "follows, active", "inactive", "left out", "explanation"]
 ].reset_index(drop=True).round(2)
 

@@ -512,21 +512,18 @@ def is_in(group: str, table: pd.DataFrame) -> pd.Series:
 
 
 # %% tags=["hide-input"]
-def of_run(settings, scores: pd.DataFrame, verdicts: pd.DataFrame, suffixes: pd.DataFrame) -> dict:
-    """What a row of the table is computed from: one run's scores and verdicts, with articles."""
+def with_articles(scores, verdicts, suffixes, examined) -> dict[str, pd.DataFrame]:
+    """What a row of the table is computed from: one run's tables, through the filter."""
     article = suffixes.drop_duplicates("prompt").set_index("prompt").source.str.split(" § ").str[0]
-    said = passes(verdicts.assign(score=0.0))
-    return {
-        "scores": passes(scores),
-        "verdicts": said.assign(article=said.prompt.map(article)),
-        "neurons": load(settings, "02_neurons").drop_duplicates("neuron"),
-    }
+    asked = passes(verdicts.assign(score=0.0))
+    asked = asked.assign(article=asked.prompt.map(article))
+    return {"scores": passes(scores), "verdicts": asked, "neurons": examined[examined.examined]}
 
 
 def row_of(group: str, tables: dict) -> dict:
     mine = tables["scores"][is_in(group, tables["scores"])]
     asked = tables["verdicts"].merge(mine[["neuron", "head"]], on=["neuron", "head"])
-    examined = tables["neurons"][is_in(group, tables["neurons"]) & tables["neurons"].examined]
+    examined = tables["neurons"][is_in(group, tables["neurons"])]
     over = {"neurons": bootstrap_mean(mine.score.tolist(), mine.neuron.tolist(), seed=settings.seed),
             "articles": mean_over(asked, asked.article, seed=settings.seed)}  # fmt: skip
     return {
@@ -540,7 +537,7 @@ def row_of(group: str, tables: dict) -> dict:
     }
 
 
-trained = of_run(settings, scores, verdicts, suffixes)
+trained = with_articles(scores, verdicts, suffixes, neurons.reset_index())
 groups = {
     "selected neurons": row_of("selected", trained),
     "random, matched": row_of("random", trained),
@@ -552,8 +549,10 @@ absent = ""
 if settings.permuted is not None:
     try:
         other = read_run(settings.permuted)
-        tables = load(other, "06_scores"), load(other, "06_verdicts"), load(other, "03_suffixes")
-        permuted = of_run(other, *tables)
+        permuted = with_articles(
+            load(other, "06_scores"), load(other, "06_verdicts"), load(other, "03_suffixes"),
+            load(other, "02_neurons").drop_duplicates("neuron"),
+        )  # fmt: skip
         groups["the paper's list, weights permuted"] = row_of("top", permuted)
     except (MissingStage, StaleStage) as error:
         absent = f"The network with permuted weights is not in this table: {error}"
@@ -629,7 +628,9 @@ ordered = plain.sort_values(
 )
 few = pd.concat([ordered.head(6), ordered[6:].tail(6)])
 few = few.assign(
-    explanation=[explanations[row.neuron, row.head, first].text for row in few.itertuples()],
+    explanation=[
+        explanations[*key, first].text.split(" The best guess is ")[0] for key in keys_of(few)
+    ],
     E=[f"{row.score:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in few.itertuples()],
     follows=[f"{row.follows_active:.2f} / {row.follows_inactive:.2f}" for row in few.itertuples()],
     prompts=few.tp + few.fn + few.tn + few.fp,
@@ -651,7 +652,7 @@ marked(looked[1], first) if looked else NOTHING
 # What goes with a failure? Each pair's E is set against what was known before it was scored: how far apart active and
 # inactive prompts lie in what decides (standard deviations), how many training prompts the rarer kind had, how well
 # the explanation sorts the prompts it was made from, how many tokens the prompts have, and how often the token
-# follows where the head is active. The numbers are rank correlations over pairs.
+# follows where the head is active.
 
 
 # %% tags=["hide-input"]
@@ -669,12 +670,21 @@ def of_pair(row) -> dict:
 
 
 known = pd.DataFrame([of_pair(row) for row in plain.itertuples()], index=plain.index)
-pd.DataFrame(
-    {
-        "rank correlation with E": known.corrwith(plain.score, method="spearman"),
-        "median": known.median(),
-    }
-).round(2) if len(known) else NOTHING
+varied = known.loc[:, known.nunique() > 1] if len(known) else known
+goes_with = (
+    varied.corrwith(plain.score, method="spearman") if len(known) > 2 else pd.Series(dtype=float)
+)
+goes_with = goes_with.dropna().sort_values(key=abs, ascending=False, kind="stable")
+Markdown(
+    f"E goes most with *{goes_with.index[0]}* (rank correlation over pairs {goes_with.iloc[0]:.2f})"
+    + (f" and least with *{goes_with.index[-1]}* ({goes_with.iloc[-1]:.2f})." if len(goes_with) > 1 else ".")
+    if len(goes_with) else "There are too few scored pairs to say."
+)  # fmt: skip
+
+# %% tags=["hide-cell"]
+pd.DataFrame({"rank correlation with E": goes_with, "median": known.median()}).round(2) if len(
+    goes_with
+) else NOTHING
 
 # %% [markdown]
 # ## Beside the paper

@@ -18,7 +18,7 @@ from lookups.artifacts import load
 from lookups.errors import LookupsError, NotConfirmed
 from lookups.paths import PROJECT
 from lookups.run_explainers import CONSENT
-from lookups.runs import read_run
+from lookups.runs import Run, read_run
 from lookups.stages import CHAPTERS, SCORED
 from misbehaving import Server, says
 
@@ -87,6 +87,25 @@ def execute(chapter: str, run: Path) -> None:
         matplotlib.pyplot.close("all")
 
 
+def check_that_tables_bound_each_other(settings: Run) -> None:
+    """Groups went through the filter that they are said to have; permuted verdicts are chance."""
+    pairs = load(settings, "04_pairs").set_index(["neuron", "head"])
+    deck, scores = load(settings, "05_deck"), load(settings, "06_scores")
+    of_deck, of_scores = (
+        pairs.reindex(pd.MultiIndex.from_frame(table[["neuron", "head"]]))
+        for table in (deck, scores)
+    )
+    assert of_scores.kept.all()
+    assert (of_deck.kept.to_numpy() == (deck.kind == "clearest")).all()
+    assert (of_deck.selected & of_deck.followed).all()
+    for kind in ("follows_active", "follows_inactive"):
+        assert scores[kind].dropna().between(0, 1).all()
+    chance = scores[scores.control == "permuted"].dropna(subset=["score", "p"])
+    if len(chance) > 60:
+        assert abs(chance.score.mean() - 0.5) < 0.1
+        assert (chance.p < 0.05).mean() < 0.1
+
+
 @pytest.mark.parametrize("name", VARIATIONS)
 def test_every_chapter_runs_and_reads_true(name: str, tmp_path: Path, artifacts: Path) -> None:
     run = run_file(tmp_path, VARIATIONS[name])
@@ -110,6 +129,7 @@ def test_every_chapter_runs_and_reads_true(name: str, tmp_path: Path, artifacts:
     assert set(scores.explainer) == (
         {"contrast", "bag-of-words", "nearest"} if len(scores) else set()
     )
+    check_that_tables_bound_each_other(settings)
     if name == "gated and grouped":  # the others keep few pairs or none: that must work, too
         assert (scores.control == "none").any()
     assert set(load(settings, "02_neurons").columns) >= {"sound", "selected", "examined"}
