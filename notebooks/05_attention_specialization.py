@@ -125,7 +125,7 @@ hand = first_that(shows_something, keys_of(widest(kept)))
 
 # %% [markdown]
 # Its strongest prompts of the two kinds stand side by side. The neuron's token is appended and marked, and
-# struck out where something else followed in the text. What sets the left column apart from the right?
+# struck out where something else followed in the text; that stands in the column *next*. What sets the left column apart from the right?
 
 
 # %% tags=["hide-input"]

@@ -121,7 +121,7 @@ hand = first_that(shows_something, keys_of(widest(own)))
 
 # %% [markdown]
 # Cover the rest of the page and finish the sentence "the head is active when …" yourself. The neuron's token
-# is appended to every prompt, and struck out where something else followed:
+# is appended to every prompt, and struck out where something else came *next*:
 
 
 # %% tags=["hide-input"]

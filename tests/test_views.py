@@ -201,7 +201,7 @@ def test_what_really_followed_stands_beside_every_prompt_and_another_token_is_st
         "  they« also»",
     ]
     page = html_of(table)
-    assert page.count("what followed") == 1
+    assert page.count(">next</th>") == 1
     assert 'but<mark> also</mark></span></td><td class="next"><span> also</span>' in page
     assert 'but<mark class="other"> also</mark></span></td><td class="next"><span>⏎</span>' in page
     assert "they<mark> also</mark></span></td></tr>" in page

@@ -73,7 +73,7 @@ class PromptText(NamedTuple):
 class PromptTable:
     """Columns of prompts side by side, as an escaped HTML table and as plain text.
 
-    Where `followed` is known, a narrow column of its own says what really followed.
+    Where `followed` is known, a narrow column says what really came next.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[tuple[str, ...]]]):
@@ -303,7 +303,8 @@ border-collapse:collapse;margin:1rem 0;font-size:.82rem}
 .prompt-table th,.prompt-table td{text-align:left!important;vertical-align:top;padding:.35rem .5rem;
 border:0;border-bottom:1px solid #8884;white-space:pre-wrap;overflow-wrap:anywhere}
 .prompt-table td span{font-family:ui-monospace,Menlo,Consolas,monospace}
-.prompt-table mark{background:#ffd54d;color:#1a1a1a;padding:0 .1em;border-radius:2px}
+.prompt-table mark{background:#ffd54d;color:#1a1a1a;padding:0 .1em;border-radius:2px;
+display:inline-block;max-width:100%}
 .prompt-table mark.other{background:none;color:inherit;text-decoration:line-through;
 border:1px dashed #888}
 .prompt-table .next{width:5.5rem}
@@ -312,7 +313,7 @@ border:1px dashed #888}
 """
 
 
-_NEXT = '<th class="next">what followed</th>'
+_NEXT = '<th class="next" title="what really followed in the text">next</th>'
 
 
 def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
