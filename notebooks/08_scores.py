@@ -49,6 +49,7 @@ from lookups.scores_together import between_pairs, mean_over, paper_summary
 from lookups.scoring import Counts, auroc, count, newcombe, sampling_variance, score, score_strict
 from lookups.significance import coin_scores, fisher, q_values, smallest_p, smallest_p_as_called
 from lookups.views import BOS, LONGEST, attention_view, escaped, prompt_table, quotes, readable
+from lookups.wikipedia import article_of
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -514,7 +515,7 @@ def is_in(group: str, table: pd.DataFrame) -> pd.Series:
 # %% tags=["hide-input"]
 def with_articles(scores, verdicts, suffixes, examined) -> dict[str, pd.DataFrame]:
     """What a row of the table is computed from: one run's tables, through the filter."""
-    article = suffixes.drop_duplicates("prompt").set_index("prompt").source.str.split(" § ").str[0]
+    article = suffixes.drop_duplicates("prompt").set_index("prompt").source.map(article_of)
     asked = passes(verdicts.assign(score=0.0))
     asked = asked.assign(article=asked.prompt.map(article))
     return {"scores": passes(scores), "verdicts": asked, "neurons": examined[examined.examined]}
