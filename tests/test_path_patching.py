@@ -55,6 +55,11 @@ def by_hooks(model, neuron, ids, head, instead, *, through_mlps=True):
     return found["pre"], found["act"]
 
 
+def close(model) -> float:
+    """How far float64 may be off: Llama's softmax is in float32 in the bridge."""
+    return 1e-6 if model.gated else 1e-9
+
+
 @pytest.mark.parametrize("name", tiny.VARIANTS)
 @pytest.mark.parametrize("through_mlps", [True, False])
 def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
@@ -70,7 +75,7 @@ def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
                 through_mlps=through_mlps,
             )  # fmt: skip
             got = found.pre_without[row, column].item(), found.act_without[row, column].item()
-            assert got == pytest.approx(expected, abs=1e-9)
+            assert got == pytest.approx(expected, abs=close(model))
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
@@ -84,7 +89,7 @@ def test_another_prompt_s_output_can_stand_in(name):
     expected = by_hooks(model, Neuron(1, 7), texts[4], head, z)
     column = found.heads.index(head)
     got = found.pre_without[4, column].item(), found.act_without[4, column].item()
-    assert got == pytest.approx(expected, abs=1e-9)
+    assert got == pytest.approx(expected, abs=close(model))
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)

@@ -7,7 +7,7 @@ model's device, dtype or beginning-of-sequence token.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from torch import Tensor
 from lookups.checkpoint import Checkpoint, find_checkpoint
 from lookups.errors import MeasurementError, ModelError
 from lookups.folding import fold_llama
-from lookups.modules import Modules
+from lookups.forward import Forward
 from lookups.names import Neuron
 from lookups.runs import ModelSpec
 from lookups.sequences import Batch, Ids, batch_of
@@ -107,9 +107,9 @@ class Model:
         ]
 
     @cached_property
-    def modules(self) -> Modules:
-        """The same processed weights in Hugging Face's own modules, made when first wanted."""
-        return Modules(self.bridge)
+    def forward(self) -> Forward:
+        """The same weights in a pass of our own, faster than the bridge's."""
+        return Forward(self.bridge, self.act, parallel=self.parallel)
 
     def mlp_in(self, layer: int) -> dict[str, tuple[Float[Tensor, "d_model d_mlp"], Tensor]]:
         """Return the weights that read the residual stream into a layer's MLP, with their biases.
@@ -174,11 +174,11 @@ class Model:
 
         The pass ends as soon as every hook has been called once: no unembedding is paid for. The
         functions must copy what they keep; they cannot change the pass. What stands at padding is
-        not defined. Where a name is not to be had from `modules` (attention patterns), the slower
-        bridge runs.
+        not defined. For what our own pass does not have, such as attention patterns, the bridge
+        runs, which takes longer.
         """
-        if self.modules.read(batch.ids, hooks):
-            return
+        if all(map(self.forward.has, hooks)):
+            return self.forward.read(batch.ids, hooks)
         waiting = set(hooks)
 
         def reader(name: str, take: Callable[[Tensor], None]):
@@ -209,23 +209,21 @@ class Model:
         """Return the processed model's logits: the raw ones up to a constant a position."""
         return self.bridge(batch.ids, attention_mask=batch.mask.long())
 
-    @torch.no_grad()
     def activations_at_last(
         self, sequences: Sequence[Ids], layers: Sequence[int], *, bos: bool = True
     ) -> dict[int, Float[Tensor, "prompt d_mlp"]]:
         """Return the MLP activations (post-activations) at each sequence's last token."""
+        names = [f"blocks.{layer}.mlp.hook_post" for layer in layers]
+        found = self.read_last(sequences, names, bos=bos)
+        return {layer: found[name] for layer, name in zip(layers, names, strict=True)}
+
+    def read_last(
+        self, sequences: Sequence[Ids], names: Collection[str], *, bos: bool = True
+    ) -> dict[str, Float[Tensor, "prompt ..."]]:
+        """Return what stands at hook names at each sequence's last token; no further than that."""
         batch = self.batch(sequences, bos=bos)
-        rows = torch.arange(len(sequences), device=self.device)
-        found: dict[int, Tensor] = {}
-
-        def at_last(layer: int):
-            def take(post: Tensor) -> None:
-                found[layer] = post[rows, batch.last].clone()
-
-            return take
-
-        self.read(batch, {f"blocks.{layer}.mlp.hook_post": at_last(layer) for layer in layers})
-        return found
+        first = self.bos_id if bos else None
+        return self.forward.read_last(batch.ids, batch.last, names, bos=first)
 
     def _bias(self, module: Any, name: str, size: int) -> Tensor:
         try:

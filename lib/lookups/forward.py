@@ -1,0 +1,292 @@
+"""The processed model's forward pass written out: the fastest ordinary one, open at every step.
+
+TransformerLens computes attention a step at a time, so that every step can be watched and changed.
+Most of what the chapters read (neurons, heads' outputs, what layers read and write) does not need
+that, and here the same weights (views of the bridge's, nothing is copied) run with fused attention
+and without gains and value biases, which are folded away. Names of tensors are TransformerLens's.
+The pass stops behind the last tensor that is wanted, and nothing is ever unembedded.
+
+Padding belongs to the right: no token looks at what stands behind it, so none is masked.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Touch = Callable[[str, Tensor], Tensor]
+"""Is handed a tensor's name and the tensor (prompt × pos × …); returns what to go on with."""
+
+KeysValues = tuple[Tensor, Tensor]
+"""Of one layer, positions rotated in: prompt × key/value head × pos × d_head."""
+
+SHORT = 24
+"""Tokens up to which prompts share the pass of their beginning-of-sequence token."""
+
+_IN_A_LAYER = ("attn.hook_z", "ln2.hook_in", "ln2.hook_scale", "mlp.hook_in", "mlp.hook_pre",
+               "mlp.hook_pre_linear", "mlp.hook_post", "hook_mlp_out")  # fmt: skip
+
+
+class _Linear(NamedTuple):
+    weight: Float[Tensor, "out in"]
+    bias: Float[Tensor, " out"] | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class _Layer(NamedTuple):
+    queries: _Linear
+    keys: _Linear
+    values: _Linear
+    """Without a bias: it is folded into that of `mixes`."""
+    mixes: _Linear
+    """From all heads' outputs to what attention writes."""
+    reads: tuple[_Linear, ...]
+    """Of the MLP: one, or gate and up."""
+    writes: _Linear
+    scaling: float
+    """What attention scores are multiplied by."""
+
+
+class Context(NamedTuple):
+    """What the layers of one pass have in common."""
+
+    turn: tuple[Tensor, Tensor] | None
+    """Cosines and sines of rotary positions: prompt or 1 × pos × 1 × half of what is turned."""
+    mask: Bool[Tensor, "pos key"] | None
+    """What each position may look at; None for all up to itself, with nothing in front."""
+
+
+class Enough(Exception):
+    """Raised behind the last tensor that is wanted, to spare the rest of the pass."""
+
+
+class Forward:
+    """The layers of a processed model."""
+
+    def __init__(self, bridge: Any, act: Callable[[Tensor], Tensor], *, parallel: bool):
+        """Take a bridge's weights; the MLP of a `parallel` layer reads what its attention reads."""
+        whole = bridge.original_model
+        config, inner = whole.config, getattr(whole, whole.base_model_prefix)
+        self._act, self._parallel = act, parallel
+        self._embed = bridge.W_E
+        self._positions = bridge.W_pos if config.model_type == "gpt2" else None
+        self._rotary = None
+        if self._positions is None:
+            self._rotary = inner.rotary_emb.original_component
+        names = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
+        self._eps = next(getattr(config, name) for name in names if hasattr(config, name))
+        self._centred = not hasattr(config, "rms_norm_eps")
+        self._d_head = bridge.cfg.d_head
+        self.layers = [_layer_of(block) for block in bridge.blocks]
+        self._of_bos: dict[int, list[KeysValues]] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether there is a tensor of that name here."""
+        if not name.startswith("blocks."):
+            return name == "hook_embed" or (name == "hook_pos_embed" and self._rotary is None)
+        _, _, what = name.split(".", 2)
+        gated = len(self.layers[0].reads) == 2
+        return what in _IN_A_LAYER and (gated or what != "mlp.hook_pre_linear")
+
+    @torch.no_grad()
+    def read(self, ids: Int[Tensor, "prompt pos"], takes: Mapping[str, Callable]) -> None:
+        """Hand each named tensor to its function, which must copy what it keeps, and stop."""
+        self._run(ids, takes)
+
+    @torch.no_grad()
+    def read_last(
+        self,
+        ids: Int[Tensor, "prompt pos"],
+        last: Int[Tensor, " prompt"],
+        wanted: Collection[str],
+        *,
+        bos: int | None,
+    ) -> dict[str, Float[Tensor, "prompt ..."]]:
+        """Return what stands at each prompt's last token, by name.
+
+        In the last layer that is wanted only that token is run. A beginning-of-sequence token in
+        front of all of some short prompts is run once.
+        """
+        past, rows = None, torch.arange(len(ids), device=ids.device)
+        if bos is not None and 1 < ids.shape[1] <= SHORT:
+            ids, last, past = ids[:, 1:], last - 1, self._after(bos)
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[[Tensor], None]:
+            def take(tensor: Tensor) -> None:
+                here = last if tensor.shape[1] == ids.shape[1] else 0
+                found[name] = tensor[rows if len(tensor) == len(ids) else 0, here].clone()
+
+            return take
+
+        self._run(ids, {name: keep(name) for name in wanted}, past=past, last=last)
+        return found
+
+    def layer(
+        self,
+        at: int,
+        x: Float[Tensor, "prompt pos d_model"],
+        context: Context,
+        touch: Touch,
+        *,
+        past: KeysValues | None = None,
+        last: Int[Tensor, " prompt"] | None = None,
+        keep: Callable[[KeysValues], None] = lambda kept: None,
+    ) -> Float[Tensor, "prompt pos d_model"]:
+        """Run one layer on `x`, which it changes in place, and return what leaves it.
+
+        `past` are keys and values in front of those of `x`. `last` are the columns of each prompt's
+        last token: given, only that token goes on. `keep` is handed the keys and values of `x`.
+        """
+        own, block, mask, turn = self.layers[at], f"blocks.{at}.", context.mask, context.turn
+        normed, _ = self._norm(x)
+        keys = _turned(self._heads(own.keys(normed)), turn).transpose(1, 2)
+        values = self._heads(own.values(normed)).transpose(1, 2)
+        keep((keys, values))
+        if past is not None:
+            before = (part.expand(len(x), -1, -1, -1) for part in past)
+            keys, values = (
+                torch.cat(both, dim=2) for both in zip(before, (keys, values), strict=True)
+            )
+        if last is not None:
+            rows = torch.arange(len(x), device=x.device)
+            n_past = keys.shape[2] - x.shape[1]
+            column = torch.arange(keys.shape[2], device=x.device)
+            mask = rearrange(column <= (last + n_past)[:, None], "row key -> row 1 1 key")
+            x, normed = x[rows, last].unsqueeze(1), normed[rows, last].unsqueeze(1)
+            if turn is not None:
+                turn = tuple(part.expand(len(x), -1, -1, -1)[rows, last].unsqueeze(1)
+                             for part in turn)  # fmt: skip
+        queries = _turned(self._heads(own.queries(normed)), turn).transpose(1, 2)
+        z = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1,
+            scale=own.scaling, enable_gqa=queries.shape[1] != keys.shape[1],
+        )  # fmt: skip
+        z = touch(block + "attn.hook_z", z.transpose(1, 2))
+        mixed = own.mixes(z.flatten(2))
+        if not self._parallel:
+            x.add_(mixed)
+        entering = touch(block + "ln2.hook_in", x)
+        normed, scale = self._norm(entering)
+        touch(block + "ln2.hook_scale", scale)
+        normed = touch(block + "mlp.hook_in", normed)
+        post = own.reads[0](normed)
+        post = self._act(touch(block + "mlp.hook_pre", post))
+        if len(own.reads) == 2:
+            post.mul_(touch(block + "mlp.hook_pre_linear", own.reads[1](normed)))
+        post = touch(block + "mlp.hook_post", post)
+        x.add_(touch(block + "hook_mlp_out", own.writes(post)))
+        return x.add_(mixed) if self._parallel else x
+
+    def _run(
+        self,
+        ids: Int[Tensor, "prompt pos"],
+        takes: Mapping[str, Callable[[Tensor], None]],
+        *,
+        past: Sequence[KeysValues] | None = None,
+        last: Int[Tensor, " prompt"] | None = None,
+        keep: Callable[[KeysValues], None] = lambda kept: None,
+    ) -> None:
+        """Run as far as something is wanted; in the last such layer, only `last`, where given."""
+        waiting = set(takes)
+        final = max((int(n.split(".")[1]) for n in takes if n.startswith("blocks.")), default=-1)
+        start = 0 if past is None else past[0][0].shape[2]
+
+        def touch(name: str, tensor: Tensor) -> Tensor:
+            if name in takes:
+                takes[name](tensor)
+                waiting.discard(name)
+                if not waiting:
+                    raise Enough
+            return tensor
+
+        try:
+            place = torch.arange(start, start + ids.shape[1], device=ids.device).unsqueeze(0)
+            x = touch("hook_embed", F.embedding(ids, self._embed))
+            if self._positions is not None:
+                x.add_(touch("hook_pos_embed", self._positions[place]))
+            context = Context(self.turn_at(place, x), None)
+            if past is not None and ids.shape[1] > 1:
+                size = ids.shape[1], start + ids.shape[1]
+                context = context._replace(mask=ids.new_ones(size, dtype=torch.bool).tril(start))
+            for at in range(len(self.layers)):
+                before = None if past is None else past[at]
+                only = last if at == final else None
+                x = self.layer(at, x, context, touch, past=before, last=only, keep=keep)
+        except Enough:
+            return
+
+    def turn_at(self, place: Int[Tensor, "one pos"], like: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return cosines and sines of rotary positions, one for each pair of dimensions turned."""
+        if self._rotary is None:
+            return None
+        both = self._rotary(like, place)
+        return tuple(part[..., : part.shape[-1] // 2].unsqueeze(2) for part in both)
+
+    def _after(self, bos: int) -> list[KeysValues]:
+        """Keys and values of a beginning-of-sequence token that stands alone, of every layer."""
+        if bos not in self._of_bos:
+            found: list[KeysValues] = []
+            ids = torch.tensor([[bos]], device=self._embed.device)
+            self._run(ids, {}, keep=found.append)
+            self._of_bos[bos] = found
+        return self._of_bos[bos]
+
+    def _heads(self, flat: Tensor) -> Float[Tensor, "prompt pos head d_head"]:
+        return flat.unflatten(-1, (-1, self._d_head))
+
+    def _norm(self, x: Tensor) -> tuple[Tensor, Float[Tensor, "prompt pos 1"]]:
+        """Divide by the norm's scale, after taking off the mean where it does so; and the scale."""
+        if self._centred:
+            normed, _, inverse = torch.native_layer_norm(x, x.shape[-1:], None, None, self._eps)
+            return normed, inverse.reciprocal()
+        wide = x if x.dtype == torch.float64 else x.float()
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        scale = length.square_().div_(x.shape[-1]).add_(self._eps).sqrt_()
+        return (wide * scale.reciprocal()).to(x.dtype), scale
+
+
+def _layer_of(block: Any) -> _Layer:
+    attention, mlp = block.attn, block.mlp
+    parts = [
+        _Linear(
+            rearrange(getattr(attention, f"W_{part}"), "head d d_head -> (head d_head) d"),
+            None if part == "V" or (bias := _bias(attention, f"b_{part}")) is None
+            else bias.flatten(),
+        )
+        for part in "QKV"
+    ]  # fmt: skip
+    w_o = rearrange(attention.W_O, "head d_head d -> d (head d_head)")
+    gated = hasattr(mlp, "gate")
+    reads = [(mlp.W_gate, "b_gate")] if gated else []
+    reads.append((mlp.W_in, "b_in"))
+    return _Layer(
+        *parts,
+        _Linear(w_o, _bias(attention, "b_O")),
+        tuple(_Linear(weight.T, _bias(mlp, name)) for weight, name in reads),
+        _Linear(mlp.W_out.T, _bias(mlp, "b_out")),
+        attention.original_component.scaling,
+    )
+
+
+def _bias(module: Any, name: str) -> Tensor | None:
+    return getattr(module, name, None)
+
+
+def _turned(heads: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Rotate each pair of dimensions (d, d + half) by its position's angle, in place."""
+    if turn is None:
+        return heads
+    cos, sin = turn
+    half = cos.shape[-1]
+    first, second = heads[..., :half], heads[..., half : 2 * half]
+    was = first.clone()
+    first.mul_(cos).addcmul_(second, sin, value=-1)
+    second.mul_(cos).addcmul_(was, sin)
+    return heads

@@ -1,0 +1,100 @@
+"""The pass written out reads what the bridge reads, at every step."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import LAYERS, VARIANTS, model, random_ids
+
+
+def through_bridge(one, batch, names):
+    seen = {}
+    with torch.no_grad():
+        one.bridge.run_with_hooks(
+            batch.ids,
+            attention_mask=batch.mask.long(),
+            fwd_hooks=[(name, lambda t, hook: seen.update({hook.name: t.clone()}))
+                       for name in names],
+        )  # fmt: skip
+    return seen
+
+
+def names_of(one) -> list[str]:
+    own = ["attn.hook_z", "ln2.hook_in", "ln2.hook_scale", "mlp.hook_in", "mlp.hook_pre",
+           "mlp.hook_post", "hook_mlp_out"]  # fmt: skip
+    own += ["mlp.hook_pre_linear"] if one.gated else []
+    names = [f"blocks.{layer}.{what}" for layer in range(LAYERS) for what in own]
+    return [*names, "hook_embed", *(["hook_pos_embed"] if one.adds_positions else [])]
+
+
+def theirs(seen, name):
+    """In series, TransformerLens calls what an MLP's norm reads by another name."""
+    return seen[name if name in seen else name.replace("ln2.hook_in", "hook_resid_mid")]
+
+
+# Llama's softmax is in float32 in the bridge, whatever the dtype
+OFF = {"float32": 1e-4, "float64": 1e-6}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_tensor_is_the_bridge_s_at_every_token(name, dtype):
+    one = model(name, dtype)
+    batch = one.batch(random_ids(8, seed=3))
+    names, ours = names_of(one), {}
+    takes = {n: lambda t, n=n: ours.update({n: t.clone()}) for n in names}
+    one.forward.read(batch.ids, takes)
+    seen = through_bridge(one, batch, names)
+    for n in names:
+        expected = theirs(seen, n)
+        if n == "hook_pos_embed":
+            assert torch.equal(ours[n][0], expected[0])
+            continue
+        assert ours[n].shape == expected.shape, n
+        found, expected = ours[n][batch.mask], expected[batch.mask]
+        assert torch.allclose(found, expected, atol=OFF[dtype], rtol=OFF[dtype]), n
+
+
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("longest", [1, 2, 15, 40])
+def test_the_last_token_alone_reads_the_same(name, longest, bos):
+    one = model(name, "float64")
+    sequences = random_ids(8, seed=4, longest=longest)
+    batch, names = one.batch(sequences, bos=bos), names_of(one)
+    seen = through_bridge(one, batch, names)
+    rows = torch.arange(len(sequences))
+    for final in range(LAYERS):
+        wanted = [n for n in names if not n.startswith("blocks") or int(n.split(".")[1]) <= final]
+        for n, found in one.read_last(sequences, wanted, bos=bos).items():
+            expected = theirs(seen, n)
+            expected = expected[rows if len(expected) > 1 else 0, batch.last]
+            assert torch.allclose(found, expected, atol=OFF["float64"]), n
+
+
+def test_what_the_pass_does_not_have_is_left_to_the_bridge():
+    one = model("llama")
+    batch = one.batch([[1, 2, 3]])
+    asked = ["blocks.0.mlp.hook_post", "blocks.0.attn.hook_pattern"]
+    took = []
+    one.read(batch, {name: lambda t: took.append(t.shape) for name in asked})
+    assert len(took) == 2
+    assert [one.forward.has(name) for name in asked] == [True, False]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_weights_are_the_bridge_s_own(name):
+    one = model(name)
+    theirs = {p.untyped_storage().data_ptr() for p in one.bridge.original_model.parameters()}
+    for layer in one.forward.layers:
+        parts = [layer.queries, layer.keys, layer.values, layer.mixes, *layer.reads, layer.writes]
+        assert all(part.weight.untyped_storage().data_ptr() in theirs for part in parts)
+
+
+def test_padding_changes_nothing():
+    one = model("neox")
+    ids = np.arange(1, 9)
+    seen = []
+    hook = {"blocks.2.mlp.hook_post": lambda t: seen.append(t[0, :9].clone())}
+    one.read(one.batch([ids]), hook)
+    one.read(one.batch([ids, np.ones(30, int)]), hook)
+    assert torch.allclose(*seen, atol=1e-5)
