@@ -106,7 +106,9 @@ enough = settings.minimum_count if counted else settings.minimum_in_texts
 enough = 0 if settings.prompts is not None else enough  # a few prompts count no token well
 learned = occurrences >= enough
 if not (words & learned).any():
-    raise RunError(f"no word occurs {enough} times in the run's train texts; lower minimum_in_texts")
+    raise RunError(
+        f"no word occurs {enough} times in the run's train texts; lower minimum_in_texts"
+    )
 
 eligible = {"paper": torch.ones_like(words), "sound": words & learned}
 pd.Series({rule: int(tokens.sum()) for rule, tokens in eligible.items()}, name="tokens").to_frame()

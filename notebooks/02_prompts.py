@@ -316,7 +316,9 @@ groups = {name: rows for name, rows in groups.items() if len(rows)}
 figure, axis = plt.subplots()
 for place, (name, rows) in enumerate(groups.items()):
     offset = np.linspace(-0.25, 0.25, len(rows))
-    colour = COLOURS["blue" if name in ("selected", "all sound") else "grey" if name == "random" else "orange"]
+    colour = COLOURS[
+        "blue" if name in ("selected", "all sound") else "grey" if name == "random" else "orange"
+    ]
     axis.plot(place + offset, np.sort(rows.follow_rate), "o", color=colour, alpha=0.7)
     axis.hlines(rows.follow_rate.median(), place - 0.35, place + 0.35, color="black")
 axis.set_xticks(range(len(groups)), list(groups))
@@ -338,11 +340,14 @@ summary = pd.DataFrame(
 ).T  # fmt: skip
 summary
 
+
 # %%
 def ratio_of_means(one: np.ndarray, other: np.ndarray, draws: int = 5000) -> np.ndarray:
     """The ratio of two means and its 95 % interval, neurons resampled within each group."""
     random = np.random.default_rng(settings.seed)
-    means = [some[random.integers(len(some), size=(draws, len(some)))].mean(1) for some in (one, other)]
+    means = [
+        some[random.integers(len(some), size=(draws, len(some)))].mean(1) for some in (one, other)
+    ]
     ratios = np.divide(*means, out=np.full(draws, np.inf), where=means[1] > 0)
     middle = one.mean() / other.mean() if other.mean() else np.inf
     return np.array([middle, *np.quantile(ratios, [0.025, 0.975], method="nearest")])
@@ -354,7 +359,9 @@ glue("follow-ratio", f"{ratio:.0f}" if np.isfinite(ratio) else "not defined", di
 if len(both) < 2:
     reading = "No neuron is selected, so there is nothing to compare with the random ones."
 elif not np.isfinite(ratio):
-    reading = "Random neurons are never followed by their token; selected ones are, at the rates above."
+    reading = (
+        "Random neurons are never followed by their token; selected ones are, at the rates above."
+    )
 else:
     reading = (
         f"Selected neurons are followed by their token {ratio:.0f} times as often as the random "

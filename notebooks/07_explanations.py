@@ -96,7 +96,7 @@ pd.DataFrame(
         }
         for name, some in groups.items()
     }
-).T.astype("Int64")
+).T.round().astype("Int64")
 
 # %% [markdown]
 # ## One pair by hand
