@@ -54,7 +54,7 @@ def attribute(
     sequences: Sequence[Ids],
     *,
     bos: bool = True,
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
 ) -> dict[Input, Attribution]:
     """Take apart the inputs of each row's neuron at its prompt's last token.
 
@@ -69,7 +69,7 @@ def attribute(
     layer = layers.pop()
     pieces: list[tuple[Tensor, _Reading]] = []
     lengths = [len(sequence) for sequence in sequences]
-    for some in batches_by_length(lengths, tokens=tokens_per_batch):
+    for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
         rows = [neurons[i] for i in some]
         batch = model.batch([sequences[i] for i in some], bos=bos)
         pieces.append((torch.from_numpy(some), _read(model, layer, rows, batch)))
