@@ -93,6 +93,24 @@ def test_another_prompt_s_output_can_stand_in(name):
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+@pytest.mark.parametrize("through_mlps", [True, False])
+def test_some_heads_are_patched_as_among_all(name, through_mlps):
+    model = tiny.model(name, dtype="float64")
+    texts = documents(model)
+    mean, neurons = mean_outputs(model, texts), [Neuron(2, 4)] * len(texts)
+    whole = path_patch(model, neurons, texts, mean, through_mlps=through_mlps)
+    some = [Head(1, 3), Head(0, 1), Head(1, 0)]
+    part = path_patch(model, neurons, texts, mean, through_mlps=through_mlps, heads=some)
+    column = [whole.heads.index(head) for head in some]
+    assert part.heads == some
+    assert torch.allclose(part.pre_without, whole.pre_without[:, column])
+    assert torch.allclose(part.act_without, whole.act_without[:, column])
+    none = path_patch(model, neurons, texts, mean, heads=[])
+    assert none.act_without.shape == (len(texts), 0)
+    assert torch.allclose(none.act, whole.act)
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_its_own_output_changes_nothing(name):
     model = tiny.model(name, dtype="float64")
     texts = documents(model)

@@ -1,16 +1,22 @@
 """How strongly does each prompt's own neuron fire at its last token? (chapters 2 and 3)
 
-Rows pair a neuron with token ids. Rows that share ids share the forward pass, so that asking about
-many neurons costs no more than asking about one.
+Rows pair a neuron with token ids. Rows that share ids share the forward pass, which stops at the
+layer of the deepest neuron asked about, so that asking about many neurons costs no more than asking
+about one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from lookups.model import Model
 from lookups.names import Neuron
 from lookups.sequences import Ids, batches_by_length
+
+APART = 1024
+"""Tokens from which on prompts whose neurons lie in one layer are worth passes of their own."""
 
 
 def activations(
@@ -19,7 +25,7 @@ def activations(
     sequences: Sequence[Ids],
     *,
     bos: bool = True,
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
 ) -> np.ndarray:
     """Return, for every row, the activation of its neuron (times its sign) at the last token.
 
@@ -29,15 +35,38 @@ def activations(
     for row, sequence in enumerate(sequences):
         rows_of.setdefault(np.asarray(sequence, np.int64).tobytes(), []).append(row)
     shared = list(rows_of.values())
+    lengths = np.array([len(sequences[rows[0]]) for rows in shared], dtype=np.int64)
+    deepest = np.array([max(neurons[row].layer for row in rows) for rows in shared], dtype=np.int64)
+    order: list[int] = []
+    pieces: list[Tensor] = []
+    for alike in _by_depth(deepest, lengths + 1):
+        tokens = model.tokens(tokens_per_batch)
+        for some in batches_by_length(lengths[alike].tolist(), tokens=tokens):
+            groups = [shared[i] for i in alike[some]]
+            asked: dict[int, list[tuple[int, int]]] = {}
+            for place, rows in enumerate(groups):
+                for row in rows:
+                    asked.setdefault(neurons[row].layer, []).append((place, row))
+            first = [sequences[rows[0]] for rows in groups]
+            post = model.activations_at_last(first, sorted(asked), bos=bos)
+            for layer, cells in asked.items():
+                index = [neurons[row].index for _, row in cells]
+                pieces.append(post[layer][[place for place, _ in cells], index])
+                order += [row for _, row in cells]
     found = np.empty(len(sequences), dtype=np.float64)
-    lengths = [len(sequences[rows[0]]) for rows in shared]
-    for some in batches_by_length(lengths, tokens=tokens_per_batch):
-        groups = [shared[i] for i in some]
-        layers = sorted({neurons[row].layer for rows in groups for row in rows})
-        post = model.activations_at_last([sequences[rows[0]] for rows in groups], layers, bos=bos)
-        values = {layer: at_last.double().cpu().numpy() for layer, at_last in post.items()}
-        for place, rows in enumerate(groups):
-            for row in rows:
-                neuron = neurons[row]
-                found[row] = neuron.sign * values[neuron.layer][place, neuron.index]
+    if pieces:
+        signs = np.array([neurons[row].sign for row in order])
+        found[order] = signs * torch.cat(pieces).double().cpu().numpy()
     return found
+
+
+def _by_depth(deepest: np.ndarray, tokens: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield places by the layer to which they must be read, layers with few tokens together."""
+    waiting: list[np.ndarray] = []
+    for layer in np.unique(deepest):
+        waiting.append(np.flatnonzero(deepest == layer))
+        if sum(tokens[places].sum() for places in waiting) >= APART:
+            yield np.concatenate(waiting)
+            waiting.clear()
+    if waiting:
+        yield np.concatenate(waiting)

@@ -10,6 +10,7 @@ Padding belongs to the right: no token looks at what stands behind it, so none i
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -73,7 +74,8 @@ class Forward:
         """Take a bridge's weights; the MLP of a `parallel` layer reads what its attention reads."""
         whole = bridge.original_model
         config, inner = whole.config, getattr(whole, whole.base_model_prefix)
-        self._act, self._parallel = act, parallel
+        self._act = partial(F.silu, inplace=True) if act is F.silu else act
+        self._parallel = parallel
         self._embed = bridge.W_E
         self._positions = bridge.W_pos if config.model_type == "gpt2" else None
         self._rotary = None
@@ -172,17 +174,28 @@ class Forward:
         mixed = own.mixes(z.flatten(2))
         if not self._parallel:
             x.add_(mixed)
-        entering = touch(block + "ln2.hook_in", x)
-        normed, scale = self._norm(entering)
+        x.add_(self.mlp(at, x, touch))
+        return x.add_(mixed) if self._parallel else x
+
+    def mlp(
+        self,
+        at: int,
+        entering: Float[Tensor, "*stream d_model"],
+        touch: Touch = lambda name, tensor: tensor,
+    ) -> Float[Tensor, "*stream d_model"]:
+        """Return what a layer's MLP writes when it reads this, norm included."""
+        own, block = self.layers[at], f"blocks.{at}."
+        normed, scale = self._norm(touch(block + "ln2.hook_in", entering))
         touch(block + "ln2.hook_scale", scale)
         normed = touch(block + "mlp.hook_in", normed)
-        post = own.reads[0](normed)
-        post = self._act(touch(block + "mlp.hook_pre", post))
+        post = self._act(touch(block + "mlp.hook_pre", own.reads[0](normed)))
         if len(own.reads) == 2:
             post.mul_(touch(block + "mlp.hook_pre_linear", own.reads[1](normed)))
-        post = touch(block + "mlp.hook_post", post)
-        x.add_(touch(block + "hook_mlp_out", own.writes(post)))
-        return x.add_(mixed) if self._parallel else x
+        return touch(block + "hook_mlp_out", own.writes(touch(block + "mlp.hook_post", post)))
+
+    def normed(self, stream: Float[Tensor, "*stream d_model"]) -> Float[Tensor, "*stream d_model"]:
+        """Return what a norm makes of this; without gains, all norms are one."""
+        return self._norm(stream)[0]
 
     def _run(
         self,
@@ -241,7 +254,9 @@ class Forward:
     def _heads(self, flat: Tensor) -> Float[Tensor, "prompt pos head d_head"]:
         return flat.unflatten(-1, (-1, self._d_head))
 
-    def _norm(self, x: Tensor) -> tuple[Tensor, Float[Tensor, "prompt pos 1"]]:
+    def _norm(
+        self, x: Float[Tensor, "*stream d_model"]
+    ) -> tuple[Tensor, Float[Tensor, "*stream 1"]]:
         """Divide by the norm's scale, after taking off the mean where it does so; and the scale."""
         if self._centred:
             normed, _, inverse = torch.native_layer_norm(x, x.shape[-1:], None, None, self._eps)

@@ -6,7 +6,7 @@ which is not divided. W_O is contracted with W_in beforehand, so no head's outpu
 d_model width. Gated MLPs have two inputs and a product, which is split evenly between them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lookups.model import Model
 from lookups.names import Head, Neuron
-from lookups.sequences import Batch, Ids, batches_by_length
+from lookups.sequences import Ids, batches_by_length
 
 Input = Literal["in", "gate", "up", "post"]
 
@@ -54,7 +54,7 @@ def attribute(
     sequences: Sequence[Ids],
     *,
     bos: bool = True,
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
 ) -> dict[Input, Attribution]:
     """Take apart the inputs of each row's neuron at its prompt's last token.
 
@@ -69,10 +69,12 @@ def attribute(
     layer = layers.pop()
     pieces: list[tuple[Tensor, _Reading]] = []
     lengths = [len(sequence) for sequence in sequences]
-    for some in batches_by_length(lengths, tokens=tokens_per_batch):
+    for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
+        names = _hook_names(model, layer)
+        found = model.read_last([sequences[i] for i in some], names.values(), bos=bos)
+        seen = {name: found[hook] for name, hook in names.items()}
         rows = [neurons[i] for i in some]
-        batch = model.batch([sequences[i] for i in some], bos=bos)
-        pieces.append((torch.from_numpy(some), _read(model, layer, rows, batch)))
+        pieces.append((torch.from_numpy(some), _read(model, layer, rows, seen)))
     order = torch.cat([rows for rows, _ in pieces]).argsort().to(model.device)
     signs = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)
     heads = [Head(at, h) for at in model.head_layers(layer) for h in range(model.n_heads)]
@@ -98,20 +100,11 @@ def part_names(model: Model, layer: int) -> list[str]:
     return [*names, "b_in"]
 
 
-def _read(model: Model, layer: int, neurons: Sequence[Neuron], batch: Batch) -> _Reading:
-    """One forward pass: every part's share of every input, already divided by σ."""
+@torch.no_grad()
+def _read(model: Model, layer: int, neurons: Sequence[Neuron], seen: dict[str, Tensor]) -> _Reading:
+    """Every part's share of every input, already divided by σ, from what stood at last tokens."""
     rows = torch.arange(len(neurons), device=model.device)
     index = torch.tensor([neuron.index for neuron in neurons], device=model.device)
-    seen: dict[str, Tensor] = {}
-
-    def at_last(name: str) -> Callable[[Tensor], None]:
-        def take(tensor: Tensor) -> None:
-            seen[name] = tensor[rows if len(tensor) > 1 else 0, batch.last].clone()
-
-        return take
-
-    names = _hook_names(model, layer)
-    model.read(batch, {hook: at_last(name) for name, hook in names.items()})
     scale = seen["scale"].reshape(-1, 1)
     by_head, by_part, measured = {}, {}, {}
     for name, (weight, bias) in model.mlp_in(layer).items():
@@ -120,7 +113,7 @@ def _read(model: Model, layer: int, neurons: Sequence[Neuron], batch: Batch) -> 
                       model.head_layers(layer)]  # fmt: skip
         written = [seen["embed"]]
         if model.adds_positions:
-            written.append(seen["pos_embed"].expand_as(seen["embed"]))
+            written.append(seen["pos_embed"])
         written += [model.b_o(at).expand_as(seen["embed"]) for at in model.head_layers(layer)]
         written += [seen[f"mlp{at}"] for at in range(layer)]
         projected = [einsum(part, direction, "row d_model, row d_model -> row") for part in written]

@@ -44,7 +44,7 @@ def measure_means(
     sequences: Sequence[Ids],
     layers: Sequence[int],
     *,
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
 ) -> Means:
     """Return the average output of every head and neuron of some layers over some texts.
 
@@ -57,7 +57,7 @@ def measure_means(
     totals: dict[str, Tensor] = {}
     names = {(kind, layer): f"blocks.{layer}.{hook}" for layer in layers
              for kind, hook in (("z", "attn.hook_z"), ("post", "mlp.hook_post"))}  # fmt: skip
-    for some in batches_by_length(lengths, tokens=tokens_per_batch):
+    for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
         batch = model.batch([sequences[i] for i in some])
         counted = batch.mask.clone()
         counted[:, 0] = False

@@ -67,6 +67,13 @@ class Model:
     device: torch.device
     dtype: torch.dtype
 
+    def tokens(self, wanted: int | None = None) -> int:
+        """Return how many padded tokens to read at once: `wanted`, else what suits the device.
+
+        On a CPU the intermediate results of a batch should stay in its caches.
+        """
+        return wanted or (2048 if self.device.type == "cpu" else 2**15)
+
     def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
         """Pad sequences of ids; `bos=False` only for the paper's truncation.
 

@@ -10,7 +10,7 @@ Only the last token is computed again, so one ordinary forward pass a prompt is 
 Rows pair a prompt with a neuron; heads are ordered as in `lookups.heads.attribute`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,21 +39,21 @@ class Patched(NamedTuple):
     """Activation with the head's output replaced."""
 
 
-TOGETHER = 256
-"""Prompts patched together at most: each stands for as many streams as a layer has heads."""
-
-
 class _AtLast(NamedTuple):
-    """What stood at the last token of some prompts."""
+    """What stood at the last token of some prompts, by layer."""
 
-    z: Float[Tensor, "prompt layer head d_head"]
+    z: dict[int, Float[Tensor, "prompt head d_head"]]
     """What every head put out, before the output matrix and without its value bias."""
-    entering: Float[Tensor, "prompt layer d_model"]
-    """What every MLP read, before its norm."""
+    entering: dict[int, Float[Tensor, "prompt d_model"]]
+    """What the MLP read, before its norm."""
+
+    def of(self, prompts: slice) -> "_AtLast":
+        """Return what belongs to some of the prompts."""
+        return _AtLast(*({at: one[prompts] for at, one in part.items()} for part in self))
 
 
 def mean_outputs(
-    model: Model, sequences: Sequence[Ids], *, tokens_per_batch: int = 8192
+    model: Model, sequences: Sequence[Ids], *, tokens_per_batch: int | None = None
 ) -> Float[Tensor, "layer head d_head"]:
     """Return what every head puts out at the last token, on average over the prompts.
 
@@ -62,10 +62,14 @@ def mean_outputs(
     """
     if not len(sequences):
         raise ValueError("there is no prompt to average over; give the run's training prompts")
-    total = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
-    for some in batches_by_length([len(ids) for ids in sequences], tokens=tokens_per_batch):
-        total += _at_last(model, [sequences[i] for i in some]).z.double().sum(0).cpu()
-    return (total / len(sequences)).to(model.device, model.dtype)
+    total = torch.zeros(
+        model.n_layers, model.n_heads, model.d_head, dtype=torch.float64, device=model.device
+    )
+    lengths, layers = [len(ids) for ids in sequences], range(model.n_layers)
+    for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
+        found = _at_last(model, [sequences[i] for i in some], layers, []).z
+        total += torch.stack([found[at] for at in layers]).double().sum(1)
+    return (total / len(sequences)).to(model.dtype)
 
 
 def path_patch(
@@ -76,7 +80,7 @@ def path_patch(
     *,
     through_mlps: bool = True,
     heads: Sequence[Head] | None = None,
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
 ) -> Patched:
     """Replace the output of each head in turn at each row's last token, and read the row's neuron.
 
@@ -100,115 +104,96 @@ def path_patch(
     wanted = feeding if heads is None else list(heads)
     if absent := [str(head) for head in wanted if head not in feeding]:
         raise ValueError(f"{absent[0]} does not feed a neuron of layer {layer}; leave it out")
-    by_layer = [[head for head in wanted if head.layer == at] for at in model.head_layers(layer)]
-    computed = [head for some in by_layer for head in some]
-    place_of = torch.tensor([computed.index(head) for head in wanted], device=model.device).long()
+    computed = sorted(wanted)  # by layer
+    back_to = torch.tensor([computed.index(head) for head in wanted], device=model.device).long()
     rows_of: dict[tuple[bytes, ...], list[int]] = {}
     for row, texts in enumerate(zip(*columns[1:], strict=True)):
         key = tuple(np.asarray(ids, np.int64).tobytes() for ids in texts)
         rows_of.setdefault(key, []).append(row)
     shared = list(rows_of.values())
-    pieces, order = [], []
     lengths = [max(len(column[rows[0]]) for column in columns[1:]) for rows in shared]
-    batches = batches_by_length(lengths, tokens=tokens_per_batch)
-    parts = (part for some in batches for part in np.array_split(some, -(-len(some) // TOGETHER)))
-    for some in parts:
+    tokens = model.tokens(tokens_per_batch)
+    together = max(1, tokens // max(1, len(computed)))
+    z_of = sorted({head.layer for head in computed})
+    entering_of = range(layer + 1) if through_mlps else [layer]
+    pieces, order = [], []
+    for some in batches_by_length(lengths, tokens=tokens):
         groups = [shared[i] for i in some]
-        rows = np.concatenate([np.array(group) for group in groups])
-        place = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-        here = _at_last(model, [sequences[group[0]] for group in groups])
-        there = instead
-        if not isinstance(there, Tensor):
-            there = _at_last(model, [instead[group[0]] for group in groups]).z
-        index = torch.tensor([neurons[row].index for row in rows], device=model.device)
-        at = torch.from_numpy(place).to(model.device)
-        read = _patched(model, layer, by_layer, here, there, at, index, through_mlps)
-        pieces.append((*read[:2], read[2][:, place_of], read[3][:, place_of]))
-        order.append(torch.from_numpy(rows))
+        here = _at_last(model, [sequences[group[0]] for group in groups], z_of, entering_of)
+        there = None
+        if not isinstance(instead, Tensor):
+            there = _at_last(model, [instead[group[0]] for group in groups], z_of, [])
+        for start in range(0, len(groups), together):
+            part = slice(start, start + together)
+            rows = np.concatenate(groups[part])
+            place = np.repeat(np.arange(len(groups[part])), [len(one) for one in groups[part]])
+            index = torch.tensor([neurons[row].index for row in rows], device=model.device)
+            usual = here.of(part)
+            other = {at: instead[at] for at in z_of} if there is None else there.of(part).z
+            changed = _changed(model, layer, computed, usual, other, through_mlps)
+            at = torch.from_numpy(place).to(model.device)
+            pieces.append(_read_neurons(model, layer, usual.entering[layer], changed, at, index))
+            order.append(torch.from_numpy(rows))
     back = torch.cat(order).argsort().to(model.device)
-    found = [torch.cat(part)[back] for part in zip(*pieces, strict=True)]
     sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)
-    return Patched(wanted, *(part * (sign if part.ndim == 1 else sign[:, None]) for part in found))
+    pre, act = (torch.cat(part)[back] * sign[:, None] for part in zip(*pieces, strict=True))
+    return Patched(wanted, pre[:, 0], act[:, 0], pre[:, 1:][:, back_to], act[:, 1:][:, back_to])
+
+
+def _at_last(
+    model: Model, sequences: Sequence[Ids], z_of: Sequence[int], entering_of: Sequence[int]
+) -> _AtLast:
+    """Read heads' outputs, and what MLPs read, of some layers."""
+    z = {at: f"blocks.{at}.attn.hook_z" for at in z_of}
+    entering = {at: f"blocks.{at}.ln2.hook_in" for at in entering_of}
+    found = model.read_last(sequences, [*z.values(), *entering.values()])
+    return _AtLast(*({at: found[name] for at, name in part.items()} for part in (z, entering)))
 
 
 @torch.no_grad()
-def _at_last(model: Model, sequences: Sequence[Ids]) -> _AtLast:
-    shape = len(sequences), model.n_layers
-    z = torch.empty(*shape, model.n_heads, model.d_head, dtype=model.dtype, device=model.device)
-    entering = torch.empty(*shape, model.d_model, dtype=model.dtype, device=model.device)
-    batch = model.batch(sequences)
-    rows = torch.arange(len(sequences), device=model.device)
-
-    def into(kept: Tensor, layer: int) -> Callable[[Tensor], None]:
-        def take(tensor: Tensor) -> None:
-            kept[:, layer] = tensor[rows, batch.last]
-
-        return take
-
-    hooks = {}
-    for at in range(model.n_layers):
-        hooks[f"blocks.{at}.attn.hook_z"] = into(z, at)
-        hooks[f"blocks.{at}.ln2.hook_in"] = into(entering, at)
-    model.read(batch, hooks)
-    return _AtLast(z, entering)
-
-
-@torch.no_grad()
-def _patched(
+def _changed(
     model: Model,
     layer: int,
-    heads: Sequence[Sequence[Head]],
+    heads: Sequence[Head],
     here: _AtLast,
-    there: Float[Tensor, "*prompt layer head d_head"],
-    place: Int[Tensor, " row"],
-    index: Int[Tensor, " row"],
+    there: dict[int, Float[Tensor, "*each head d_head"]],
     through_mlps: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four readings of `Patched` for some prompts; `place` says which of them a row reads."""
-    usual = here.entering[:, layer].unsqueeze(1)
-    pre, act = _read_neurons(model, layer, usual, place, index)
-    pres, acts = [pre[:, :0]], [act[:, :0]]
-    earlier = range(layer) if through_mlps else ()
-    reads = [here.entering[:, between].unsqueeze(1) for between in earlier]
-    written = [_mlp(model, between, read) for between, read in enumerate(reads)]
-    for some in heads:
-        if not some:
-            continue
-        at, which = some[0].layer, [head.index for head in some]
-        other = there[..., at, which, :] - here.z[:, at, which]
-        change = einsum(
-            other, model.w_o(at)[which], "prompt head d_head, head d_head d -> prompt head d"
-        )  # fmt: skip
+) -> Float[Tensor, "change prompt d_model"]:
+    """By how much the stream that the layer's MLP reads changes with each head, heads by layer."""
+    shape = len(heads), len(here.entering[layer]), model.d_model
+    change = torch.empty(shape, dtype=model.dtype, device=model.device)
+    first = 0
+    for at in range(layer + 1):
         # where attention and MLP work in parallel, a layer's MLP does not read its own heads
-        first = at + 1 if model.parallel else at
-        for between in range(first, len(reads)):
-            now = _mlp(model, between, reads[between] + change)
-            change = change + now - written[between]
-        pre_without, act_without = _read_neurons(model, layer, usual + change, place, index)
-        pres.append(pre_without)
-        acts.append(act_without)
-    return pre[:, 0], act[:, 0], torch.cat(pres, dim=1), torch.cat(acts, dim=1)
+        reaching = first
+        which = [head.index for head in heads if head.layer == at]
+        if which:
+            other = there[at][..., which, :] - here.z[at][:, which]
+            change[first : first + len(which)] = einsum(
+                other, model.w_o(at)[which], "prompt head d_head, head d_head d -> head prompt d"
+            )
+            first += len(which)
+        reaching = reaching if model.parallel else first
+        if through_mlps and at < layer and reaching:
+            usual, some = here.entering[at], change[:reaching]
+            some += model.forward.mlp(at, usual + some) - model.forward.mlp(at, usual)
+    return change
 
 
-def _mlp(
-    model: Model, layer: int, entering: Float[Tensor, "prompt head d"]
-) -> Float[Tensor, "prompt head d"]:
-    """What a layer's MLP writes when it reads this: the model's own norm and MLP."""
-    block = model.bridge.blocks[layer]
-    return block.mlp(block.ln2(entering))
-
-
+@torch.no_grad()
 def _read_neurons(
     model: Model,
     layer: int,
-    entering: Float[Tensor, "prompt head d"],
+    usual: Float[Tensor, "prompt d_model"],
+    changed: Float[Tensor, "change prompt d_model"],
     place: Int[Tensor, " row"],
     index: Int[Tensor, " row"],
-) -> tuple[Float[Tensor, "row head"], Float[Tensor, "row head"]]:
-    """Each row's own neuron: its pre-activation (the gate's) and its activation."""
-    normed = model.bridge.blocks[layer].ln2(entering)[place]
+) -> tuple[Float[Tensor, "row stream"], Float[Tensor, "row stream"]]:
+    """Each row's own neuron, first as it is: its pre-activation (the gate's) and its activation."""
+    streams = torch.cat([usual.unsqueeze(0), usual + changed])
+    normed = model.forward.normed(streams)[:, place]
     inputs = [
-        einsum(normed, weight[:, index], "row head d, d row -> row head")
+        einsum(normed, weight[:, index], "stream row d, d row -> row stream")
         + rearrange(bias[index], "row -> row 1")
         for weight, bias in model.mlp_in(layer).values()
     ]

@@ -61,7 +61,7 @@ def scan(
     strongest: int,
     per_band: int = 8,
     only_last: bool = False,
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Scan:
     """Find every neuron's maxima over all documents; `only_last` reads only their last tokens.
@@ -87,7 +87,7 @@ def scan(
             spread.add(found, facts.lots)
             waiting.clear()
 
-    for rows in _batches(documents, facts, 1 if only_last else 2, tokens_per_batch):
+    for rows in _batches(documents, facts, 1 if only_last else 2, model.tokens(tokens_per_batch)):
         sequences = [documents[row].ids for row in rows]
         batch = model.batch(sequences)
         reach = _reach([len(ids) for ids in sequences], only_last=only_last)
