@@ -105,8 +105,8 @@ def permute_weights(model: torch.nn.Module, seed: int) -> None:
     with torch.no_grad():
         for _, weight in sorted(model.named_parameters()):
             if weight.dim() == 2:
-                order = torch.randperm(weight.numel(), generator=generator)
-                weight.copy_(weight.flatten()[order].reshape(weight.shape))
+                order = torch.randperm(weight.numel(), generator=generator, dtype=torch.int32)
+                weight.data = weight.flatten().index_select(0, order).reshape(weight.shape)
 
 
 def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
