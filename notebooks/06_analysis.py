@@ -10,37 +10,42 @@
 # (analysis)=
 # # What did we find?
 #
-# The chapters before this one each answered one question. Here the whole run stands on one page:
-# how many neurons, prompts, heads and {term}`pairs <pair>` were left after each step, how the
-# findings compare with {term}`controls <control>`, and what the paper reports {cite}`neo2024`.
+# The chapters before this one each answered one question. Here the whole run stands on one page: how selected
+# neurons compare with random ones in everything that was measured, which look-ups convince most, and
+# what was left out on the way.
+#
+# **In short:** {glue:text}`in_short`
 #
 # | needs | leaves |
 # | --- | --- |
-# | all tables: `01_neurons` to `08_neuron_ablations` ({ref}`next-token-neurons` to {ref}`neuron-ablation`) | the numbers that other pages quote |
+# | all tables, from {ref}`next-token-neurons` to {ref}`neuron-ablation` | the numbers that other pages quote |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
+from collections.abc import Callable
+from typing import NamedTuple
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
-from scipy.stats import binom
-from statsmodels.stats.proportion import proportion_confint
 
 from lookups.artifacts import load
-from lookups.before_after import of_group, with_falls
+from lookups.before_after import GROUPS, followed_first, of_group, with_falls
 from lookups.deck import majority, scored
-from lookups.effects import ks, mean_difference, pair_means, written
+from lookups.effects import Values, group_difference, ks, pair_means, points, written
 from lookups.figures import COLOURS, house_style
-from lookups.intervals import bootstrap_mean
+from lookups.funnel import KEPT, fate, funnel
+from lookups.intervals import Estimate, bootstrap_mean
 from lookups.model import load_model
-from lookups.names import Head, Neuron
-from lookups.paths import EMBEDDED
+from lookups.names import Head
+from lookups.pair_prompts import PairPrompts
 from lookups.runs import check_run, read_run
+from lookups.slopes import share_of_mean
 from lookups.sorting import read_verdicts
 from lookups.views import readable
 
@@ -49,603 +54,394 @@ model = load_model(settings.model)
 check_run(settings, model)
 house_style()
 pd.set_option("display.max_colwidth", None)
-neurons, rates = load(settings, "01_neurons"), load(settings, "02_neurons")
-prompts, suffixes = load(settings, "02_prompts"), load(settings, "03_suffixes")
-heads, parts = load(settings, "04_heads"), load(settings, "04_parts")
-pairs = load(settings, "04_pairs")
+rates, suffixes = load(settings, "02_neurons"), load(settings, "03_suffixes")
+heads, pairs = load(settings, "04_heads"), load(settings, "04_pairs")
+scores = load(settings, "06_scores")
+silenced = with_falls(load(settings, "07_head_ablations"))
+held = with_falls(load(settings, "08_neuron_ablations"))
 low, high = settings.pair_share
 
 # %% [markdown]
-# Everything was chosen on `train`. What is reported is read on `test`, where a run has one. The
-# *selected* neurons are the run's own under its {term}`protocol`: the {term}`sound <sound neuron>`
-# ones, or those on the paper's list.
+# Everything was chosen on `train` and is reported on `test`, where a run has one. The *selected*
+# neurons are the run's own under its {term}`protocol`: {term}`sound <sound neuron>` ones, or those on the
+# paper's list. The *random* ones are neurons of the same layers that are neither sound nor on the list, each
+# matched to a selected one in how strongly and how often it fires and in how frequent its token is.
 
 # %%
 reported = "test" if (rates.split == "test").any() else "train"
-late = rates.layer.isin(settings.layers)
-on = rates[late & (rates.split == reported)].set_index("neuron")
-groups = {
-    "sound": on.index[on.sound],
-    "paper's list": on.index[on.group == "top"],
-    "random": on.index[on.group == "random"],
-}
-selected = set(on.index[on.selected])
-cut = suffixes[suffixes.split == "train"].groupby("neuron").size()
-own = pairs[pairs.neuron.isin(selected)]
-kept = own[own.kept]
+on = rates[rates.split == reported].drop_duplicates("neuron").set_index("neuron")
+late = on[on.layer.isin(settings.layers)]
+FEWEST = 10 if settings.prompts is None else 2  # prompts a neuron needs, as in chapter 4
 
 # %% [markdown]
-# ## In short
-
-# %%
-tokens = on[on.sound].token_id.nunique()
-follow = {name: on.follow_rate.reindex(some).dropna() for name, some in groups.items()}
-means = {name: values.mean() if len(values) else np.nan for name, values in follow.items()}
-percent = {name: "–" if np.isnan(m) else f"{m:.0%}" for name, m in means.items()}
-warning = ""
-if on.sound.sum() < 20:
-    warning = (
-        f"**Fewer than 20 sound neurons were found ({on.sound.sum()}): too few to say anything "
-        "general.** "
-    )
-in_short = (
-    f"Sound neurons: {on.sound.sum()} of {len(on)}, for {tokens} different tokens. On "
-    f"`{reported}` their token follows in {percent['sound']} of their strongest positions, after "
-    f"random neurons in {percent['random']}. {len(kept)} pairs of a selected neuron and a head are "
-    f"active on {low:.0%} to {high:.0%} of the neuron's prompts."
-)
-Markdown(warning + in_short)
-
-# %% tags=["hide-cell"]
-examined = set(rates.neuron[rates.examined])
-glue("in_short", warning + in_short, display=False)
-glue("examined", len(examined), display=False)
-glue("examined_ten", int((cut.reindex(sorted(examined)) >= 10).sum()), display=False)
-glue("sound_neurons", int(on.sound.sum()), display=False)
-glue("sound_tokens", int(tokens), display=False)
-glue("pairs_kept", len(kept), display=False)
-glue("follow_sound", percent["sound"], display=False)
-glue("follow_random", percent["random"], display=False)
-
-# %% [markdown]
-# ## One neuron, all the way
+# ## Selected against random
 #
-# Before the sums, what one row of each table says about one neuron, the selected one that its token
-# follows most often (any examined one if none was selected):
-
-# %%
-pool = on[on.selected] if selected else on[on.examined]
-pool = pool[pool.index.isin(kept.neuron)] if len(kept) else pool
-one = pool.sort_values(["follow_rate", "layer", "index"], ascending=[False, True, True]).iloc[0]
-weights = neurons.set_index("neuron").loc[one.name]
-lengths = suffixes[suffixes.neuron == one.name].token_ids.map(len)
-its = pairs[(pairs.neuron == one.name) & pairs.kept].sort_values("share", ascending=False)
-story = {
-    "neuron, and its token": f"{one.name}, “{readable(one.token)}”",
-    "congruence (rank in its layer)": f"{weights.congruence:.2f} ({weights['rank']})",
-    f"follow rate on {reported} (base rate)": f"{one.follow_rate:.2f} ({one.base_rate:.4f})",
-    "prompts, cut to a median of": f"{len(lengths)}, {lengths.median():.0f} tokens",
-    "heads active on some of them": ", ".join(its["head"]) or "none",
-}
-pd.Series(story, name="what is known of it").to_frame()
-
-# %% [markdown]
-# ## From all neurons to pairs
-#
-# Counts of what each step kept, and what it dropped, for the selected neurons:
-
-# %%
-share = own.set_index(["neuron", "head"]).share
-chosen = prompts[prompts.neuron.isin(selected)]
-left = suffixes[suffixes.neuron.isin(selected)]
-steps = [
-    ("neurons of the run's layers", len(on), "all"),
-    ("selected", len(selected), f"by protocol {settings.protocol}"),
-    ("with ten prompts or more", int((cut.reindex(sorted(selected)) >= 10).sum()), "on train, cut"),
-    ("prompts of the selected", len(chosen), "both splits"),
-    ("cut to a suffix", int(left.copies.sum()), f"more than {settings.longest} tokens, or silent"),
-    ("different suffixes", len(left), "near-copies are merged"),
-    ("pairs with a candidate head", len(own), "all heads that feed the neuron"),
-    ("active at least once", int((share > 0).sum()), "never active"),
-    (f"on {low:.0%} or more", int((share >= low).sum()), "active too rarely"),
-    (f"and on {high:.0%} or less: kept", len(kept), "active too often, or too few prompts"),
-]
-
-# %%
-funnel = pd.DataFrame(steps, columns=["step", "left", "what is counted, or why some drop out"])
-begins = funnel.index.isin([0, 3, 6])
-funnel["dropped"] = (-funnel.left.diff()).mask(begins).astype("Int64").astype(str)
-funnel["dropped"] = funnel.dropped.mask(begins, "")
-funnel[["step", "left", "dropped", "what is counted, or why some drop out"]]
-
-# %% [markdown]
-# ## Do their tokens follow?
-#
-# The {term}`follow rate` of each group on texts that chose nothing. The interval for the mean
-# resamples neurons {cite}`efron1979`; that for the share of neurons followed more often than not is
-# {term}`Wilson's <Wilson interval>` {cite}`wilson1927`.
+# Every row is a quantity for which each *neuron* of a group has one value or more. A row is computed by one
+# function, which takes the group, so both sides pass the same filter. The functions are short:
 
 
 # %%
-def follow_row(values: pd.Series) -> dict:
-    often = int((values > 0.5).sum())
-    between = proportion_confint(often, len(values), method="wilson") if len(values) else (0, 1)
-    mean = bootstrap_mean(values.tolist(), values.index.tolist(), seed=settings.seed)
-    base = rates.drop_duplicates(["neuron", "split"]).set_index(["split", "neuron"]).base_rate
-    return {
-        "neurons": len(values),
-        "mean follow rate": str(mean) if len(values) else "–",
-        "median": f"{values.median():.2f}" if len(values) else "–",
-        "share above one half": f"{often}/{len(values)} [{between[0]:.2f}, {between[1]:.2f}]",
-        "mean base rate": f"{base[reported].reindex(values.index).mean():.4f}"
-        if len(values)
-        else "–",
-    }
+def follow_rate(group: str) -> Values:
+    some = of_group(late.reset_index(), on, group)
+    return Values(some.follow_rate, some.neuron)
 
 
-middle = rates[rates.layer.isin(settings.middle_layers) & (rates.group == "middle")]
-middle = middle[middle.split == reported].set_index("neuron").follow_rate.dropna()
-pd.DataFrame({name: follow_row(v) for name, v in {**follow, "middle layers": middle}.items()}).T
+def kept_pairs(group: str) -> Values:
+    """Kept pairs a neuron; neurons with enough prompts count, whether they have one or not."""
+    some = of_group(pairs[pairs.n_prompts >= FEWEST], on, group)
+    each = some.groupby("neuron").kept.sum()
+    return Values(each, each.index)
 
 
 # %%
-def ratio_between(above: pd.Series, below: pd.Series, draws: int = 2000) -> tuple[float, float]:
-    """Limits of 95 % for a ratio of two means, neurons drawn again within each group."""
-    draw = np.random.default_rng(settings.seed)
-    first, second = (
-        some.to_numpy()[draw.integers(0, len(some), (draws, len(some)))].mean(axis=1)
-        for some in (above, below)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return tuple(np.nanquantile(first / second, [0.025, 0.975], method="nearest"))
+def effect_gap(group: str) -> Values:
+    """How much more of its activation a neuron owes to the head of a kept pair, active less not."""
+    some = of_group(on_prompts[on_prompts.kept], on, group)
+    each = pair_means(some, "effect")
+    return Values(each.difference, each.neuron)
 
 
-if not len(follow["sound"]) or not len(follow["random"]):
-    ratio, said = "not defined", "One of the two groups is empty, so there is no ratio."
-elif means["random"] == 0:
-    ratio, said = "not defined", "Random neurons are never followed by their token here."
-else:
-    ratio = f"{means['sound'] / means['random']:.1f}"
-    limits = ratio_between(follow["sound"], follow["random"])
-    enough = min(len(follow["sound"]), len(follow["random"])) >= 5
-    said = f"Sound neurons are followed by their token {ratio} times as often as random ones "
-    upper = f"{limits[1]:.1f}" if np.isfinite(limits[1]) else "no limit"
-    between = f"95% interval: {limits[0]:.1f} to {upper}" if enough else "too few for an interval"
-    said += f"({between})."
-glue("follow_ratio", ratio, display=False)
-listed = on[on.group == "top"]
-said += f" Of the {len(listed)} neurons on the paper's list, {int(listed.sound.sum())} are sound."
-Markdown(said)
+def explained(explainer: str) -> Callable[[str], Values]:
+    def of(group: str) -> Values:
+        some = of_group(scores, on, group)
+        some = some[(some.explainer == explainer) & (some.control == "none")]
+        return Values(some.score, some.neuron)
 
-# %% [markdown]
-# In {numref}`fig-groups`, read the height of a curve above one half: the share of that group's
-# neurons that are right more often than not. A claim about next-token neurons needs its curve well
-# above that of the random ones.
+    return of
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of a group's neurons (up) whose token follows at least so often (across). The further to the right a curve stays high, the more its neurons act as next-token neurons.", "name": "fig-groups"}, "image": {"alt": "Survival curves of follow rates for sound neurons, the paper's list and random neurons"}}
-figure, axis = plt.subplots()
-hues = dict(zip(follow, ("blue", "orange", "grey"), strict=True))
-for name, values in follow.items():
-    if len(values):
-        across = np.sort(values.to_numpy())
-        up = 1 - np.arange(len(across)) / len(across)
-        axis.step([0, *across, 1], [1, *up, 0], where="pre", color=COLOURS[hues[name]],
-                  label=f"{name} ({len(values)})")  # fmt: skip
-axis.set(
-    xlabel=f"follow rate on {reported}", ylabel="share of neurons", xlim=(0, 1), ylim=(0, 1.03)
-)
-axis.legend(title="neurons")
+
+# %%
+def head_falls(unit: str) -> Callable[[str], Values]:
+    """What the token loses without the head of a kept pair, active less inactive prompts."""
+
+    def of(group: str) -> Values:
+        each = pair_means(of_group(silenced[silenced.kind == "zero"], on, group), unit)
+        return Values(each.difference, each.neuron)
+
+    return of
+
+
+# %%
+def neuron_changes(kind: str, unit: str) -> Callable[[str], Values]:
+    """What the token loses without the neuron (`zero`), or gains by it (`on`)."""
+    texts, sign = (["fires"], 1) if kind == "zero" else (["other", "follows_silent"], -1)
+
+    def of(group: str) -> Values:
+        some = of_group(held, on, group)
+        some = some[some.context.isin(texts) & (some.kind == kind) & (some.control == "none")]
+        each = sign * some.groupby("neuron")[unit].mean()
+        return Values(each, each.index)
+
+    return of
+
+
+# %% tags=["hide-input"]
+prompts = PairPrompts(suffixes, heads, tokens=on.token, decode=model.decode)
+followed = pairs[pairs.kept]
+each = [prompts.rows(pair.neuron, pair.head, reported) for pair in followed.itertuples()]
+empty = suffixes[:0].assign(head="", active=False, effect=0.0, text="")
+on_prompts = pd.concat([empty, *each], ignore_index=True).astype({"active": bool})
+on_prompts = on_prompts.merge(followed[["neuron", "head", "kept", "gap"]], on=["neuron", "head"])
+
+
+class Row(NamedTuple):
+    """A quantity of the comparison: what it is called, how it is made, and in which unit."""
+
+    name: str
+    unit: str
+    of: Callable[[str], Values]
+
+
+UNITS = {"points": "fall", "nats": "log_fall"}
+ROWS = [
+    Row("follow rate", "share", follow_rate),
+    Row("kept pairs a neuron", "pairs", kept_pairs),
+    Row("effect of the head, active less inactive", "share", effect_gap),
+    *(Row(f"explanation score, {name}", "E", explained(name)) for name in scores.explainer.unique()),
+    *(Row("head silenced: fall, active less inactive", unit, head_falls(change)) for unit, change in UNITS.items()),
+    *(Row("neuron held at zero: fall where it fires", unit, neuron_changes("zero", change)) for unit, change in UNITS.items()),
+    *(Row("neuron switched on: rise where it was silent", unit, neuron_changes("on", change)) for unit, change in UNITS.items()),
+]  # fmt: skip
+
+
+def shown(found: Estimate, unit: str) -> str:
+    return points(found) if unit == "points" else written(found, digits=2 if unit == "pairs" else 3)
+
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Selected next-token neurons (blue) against random neurons that are matched to them (grey): mean with 95 % intervals over neurons. Each row has its own scale; where the two intervals lie apart, the groups differ.", "name": "fig-against-random"}, "image": {"alt": "For each measured quantity, the mean of selected and of random neurons with intervals"}}
+figure, axes = plt.subplots(len(ROWS), 1, figsize=(7.6, 0.55 * len(ROWS)))
+table, found = [], {}
+for axis, row in zip(axes, ROWS, strict=True):
+    values = {group: row.of(group) for group in GROUPS}
+    means = {group: bootstrap_mean(*some, seed=settings.seed) for group, some in values.items()}
+    gap = group_difference(*values.values(), seed=settings.seed)
+    found[row.name, row.unit] = means, gap
+    times = 100 if row.unit == "points" else 1
+    for place, (group, mean) in enumerate(means.items()):
+        colour = COLOURS["blue" if group == "selected" else "grey"]
+        axis.hlines(place, times * mean.low, times * mean.high, color=colour)
+        axis.plot(times * mean.mean, place, "o", color=colour)
+    axis.set(yticks=[], ylim=(1.6, -0.6))
+    axis.set_ylabel(f"{row.name}, {row.unit}", rotation=0, ha="right", va="center", fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.spines["left"].set_visible(False)
+    unknown = not np.isfinite(gap.low)
+    verdict = "not known" if unknown else "more" if gap.low > 0 else "less" if gap.high < 0 else "not told apart"  # fmt: skip
+    counts = [pd.Series(list(some.neurons))[pd.Series(list(some.values)).notna()].nunique() for some in values.values()]  # fmt: skip
+    table.append((row.name, row.unit, *(shown(means[g], row.unit) for g in GROUPS), shown(gap, row.unit), f"{counts[0]}, {counts[1]}", verdict))  # fmt: skip
 plt.show()
-points = (0.1, 0.25, 0.5, 0.75)
-drawn = {n: [f"{(v >= p).mean():.2f}" for p in points] for n, v in follow.items() if len(v)}
-pd.DataFrame(drawn, index=[f"at least {p}" for p in points]).T
+against = pd.DataFrame(
+    table, columns=["quantity", "unit", *GROUPS, "difference", "neurons", "selected neurons have"]
+)
+against
 
 # %% [markdown]
-# ## How many prompts, and how short?
-#
-# Groups overlap: a sound neuron may also stand on the list.
+# The difference is the mean of the selected less that of the random neurons, with an interval that resamples the
+# neurons of each group. *Not told apart* means that this interval contains zero.
 
-# %%
-spans = {"selected": sorted(selected), **groups, "middle layers": middle.index}
-rows = {}
-for name, some in spans.items():
-    mine = suffixes[suffixes.neuron.isin(some) & (suffixes.split == "train")]
-    size, length = mine.groupby("neuron").size(), mine.token_ids.map(len)
-    if len(mine):
-        rows[name] = {
-            "neurons": len(size),
-            "suffixes a neuron, least": size.min(),
-            "median": int(size.median()),
-            "tokens, median": int(length.median()),
-            "90%": int(length.quantile(0.9)),
-            "activation kept, median": f"{(mine.activation / mine.whole_activation).median():.2f}",
-        }
-pd.DataFrame(rows).T
+# %% tags=["hide-input"]
+verdicts = against.groupby("selected neurons have", sort=False)
+by_verdict = {v: [f"{r.quantity} ({r.unit})" for r in some.itertuples()] for v, some in verdicts}
+SAID = {
+    "more": "Selected neurons exceed random ones in",
+    "less": "Selected neurons stay below random ones in",
+    "not told apart": "The two groups cannot be told apart in",
+    "not known": "Too few neurons to compare:",
+}
+Markdown("\n".join(f"- {text} {'; '.join(by_verdict[v])}." for v, text in SAID.items() if v in by_verdict))  # fmt: skip
 
 # %% [markdown]
-# ## Where do the heads stand?
-#
-# For every layer of heads, how many of its pairs with selected neurons are active at least once on
-# train, and how many on {glue:text}`band` of the prompts, by the run's own rule and by the two
-# rules of the paper. Random neurons are the control: a head that is active for anything says little.
-# Test prompts that read like one of train are left out here and below.
-
-# %%
-glue("band", f"{low:.0%} to {high:.0%}", display=False)
-deciding = "post" if model.gated else "in"
-copied = suffixes.also_in_train & (suffixes.split == "test")
-copied = pd.MultiIndex.from_frame(suffixes.loc[copied, ["neuron", "split", "prompt"]])
-decided = heads[(heads.input == deciding) & heads.candidate]
-decided = decided[~decided.set_index(["neuron", "split", "prompt"]).index.isin(copied)]
-rules = {"own rule": "active", "mean + 2 sd": "active_2sd", "top 3": "active_top3"}
-
-
-def shares(split: str, some, rule: str = "active") -> pd.DataFrame:
-    """Prompts and share of active ones, for every pair of some neurons."""
-    rows = decided[(decided.split == split) & decided.neuron.isin(some)]
-    return (
-        rows.groupby(["neuron", "head"], sort=False)[rule].agg(n="size", share="mean").reset_index()
-    )
-
-
-def in_band(table: pd.DataFrame) -> pd.Series:
-    return table.share.between(low, high)
+# How much of what a token loses without the head goes through the neuron? The mean over pairs, on active
+# prompts ({ref}`direct-path`):
 
 
 # %%
-by_layer = {}
-found = shares("train", selected)
-layer = found["head"].map(lambda name: Head.parse(name).layer)
-by_layer["pairs"] = found.groupby(layer).size()
-by_layer["ever active"] = (found.share > 0).groupby(layer).sum()
-for name, rule in rules.items():
-    by_layer[f"{low:.0%}–{high:.0%}, {name}"] = (
-        in_band(shares("train", selected, rule)).groupby(layer).sum()
-    )
-control = shares("train", groups["random"])
-of_control = control["head"].map(lambda name: Head.parse(name).layer)
-by_layer["random neurons, own rule"] = in_band(control).groupby(of_control).sum()
-table = pd.DataFrame(by_layer).fillna(0).astype(int).rename_axis("layer of heads")
-table
+def through(group: str, unit: str):
+    """The share of the token's fall that is left when only the neuron changes."""
+    some = of_group(silenced[silenced.active.astype(bool)], on, group)
+    means = some.groupby(["neuron", "head", "kind"])[unit].mean().unstack("kind").reset_index()
+    means = means.reindex(columns=["neuron", "zero", "through_neuron"])
+    return share_of_mean(means.through_neuron, means.zero, means.neuron, seed=settings.seed).share
 
-# %%
-candidates = own.groupby("neuron").size()
-a_neuron = len(kept) / max(1, own.neuron.nunique())
-of_random = int(in_band(control).sum()) / max(1, control.neuron.nunique())
+
+# %% tags=["hide-input"]
+shares = {(group, unit): through(group, change) for group in GROUPS for unit, change in UNITS.items()}  # fmt: skip
+glue("through-share", written(shares["selected", "nats"], digits=2), display=False)
 Markdown(
-    f"A selected neuron has {a_neuron:.1f} pairs on {low:.0%} to {high:.0%}, a random one "
-    f"{of_random:.1f}. "
-    + (
-        f"Candidate heads a neuron: {', '.join(map(str, sorted(set(candidates))))}. With ten or fewer at "
-        "most one can exceed mean + 2 sd, with five or fewer none."
-        if len(candidates)
-        else "No neuron was selected, so there is no candidate head."
+    "\n".join(
+        f"- {group} neurons: {written(shares[group, 'nats'], digits=2)} of the nats, "
+        f"{written(shares[group, 'points'], digits=2)} of the points."
+        for group in GROUPS
     )
+    + "\n\n(A dash means that the whole fall cannot be told from none, so there is nothing to share.)"
 )
-
-# %% [markdown]
-# ## Do the pairs hold up on other prompts?
-#
-# A pair was kept because its head is active on some of the *train* prompts. If that is a property of
-# the pair, the share on `test` is much the same ({numref}`fig-held-out`). Chance alone moves it a
-# little; how far, is binomial (a little further, in truth: some were kept because they were lucky).
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of prompts on which the head is active, on train (across) and on test (up); a point is a kept pair. Points near the diagonal hold up; points outside of the grey band would not be kept by their test prompts.", "name": "fig-held-out"}, "image": {"alt": "Scatter of active shares on train against test for the kept pairs"}}
-held = kept[["neuron", "head", "share"]].merge(
-    shares("test", selected), on=["neuron", "head"], suffixes=("", "_test")
-)
-held = held[held.n >= 5]
-figure, axis = plt.subplots(figsize=(4.2, 4.2))
-axis.axhspan(low, high, color="#eeeeee")
-axis.plot([0, 1], [0, 1], color=COLOURS["grey"], linewidth=0.8)
-axis.plot(held.share, held.share_test, "o", color=COLOURS["blue"], alpha=0.6)
-axis.set(xlim=(0, 1), ylim=(-0.02, 1.02), aspect="equal")
-axis.set(xlabel="active share on train", ylabel="active share on test")
-plt.show()
-thirds = np.linspace(low, high, 4).round(2)
-held_by = held.groupby(pd.cut(held.share, thirds, include_lowest=True), observed=False)
-held_by.share_test.agg(pairs="size", mean="mean", least="min", most="max").round(2).rename_axis(
-    "active share on train"
-)
-
-# %%
-stays = in_band(held[["share_test"]].rename(columns={"share_test": "share"}))
-least, most = np.ceil(low * held.n - 1e-9), np.floor(high * held.n + 1e-9)
-by_chance = binom.cdf(most, held.n, held.share) - binom.cdf(least - 1, held.n, held.share)
-if len(held) > 2 and held.share.std() > 0 and held.share_test.std() > 0:
-    moved = bootstrap_mean(
-        (held.share_test - held.share).abs().tolist(), held.neuron.tolist(), seed=settings.seed
-    )
-    said = (
-        f"Of {len(held)} kept pairs with five test prompts or more, {int(stays.sum())} "
-        f"({stays.mean():.0%}) are active on {low:.0%} to {high:.0%} of these too; if nothing but "
-        f"chance moved the shares, {by_chance.mean():.0%} would be. The share moves by {moved} on "
-        f"average; train and test correlate at {np.corrcoef(held.share, held.share_test)[0, 1]:.2f}."
-    )
-else:
-    said = f"Only {len(held)} kept pairs have five test prompts or more: nothing can be said."
-Markdown(said)
-
-# %% [markdown]
-# ## Do the parts sum to the whole?
-#
-# Attributions are worth something only if nothing is left over. The {term}`residual <pre-activation>`
-# of a prompt is what its heads and other parts miss of the measured input, as a share of the sum of
-# their absolute values ({eq}`eq-preactivation`):
-
-# %%
-key = ["neuron", "split", "prompt", "input"]
-size = {"sum": "sum", "size": lambda values: values.abs().sum()}
-by_head = heads.groupby(key, sort=False).attribution.agg(**size)
-by_part = parts.groupby(key, sort=False).value.agg(**size)
-total = parts.groupby(key, sort=False).total.first()
-whole = by_head.add(by_part, fill_value=0)
-residual = ((whole["sum"] - total).abs() / whole["size"]).groupby("input")
-shown = pd.DataFrame({"prompts": residual.size(), "largest residual": residual.max()})
-shown["largest residual"] = shown["largest residual"].map(
-    lambda r: "below 1e-5" if r < 1e-5 else "below 1e-4" if r < 1e-4 else f"{r:.0e}"
-)
-shown
 
 # %% [markdown]
 # ## The most convincing look-ups
 #
-# A look-up convinces when the neuron's token does follow, and when its head takes sides, both on
-# prompts that chose nothing. So kept pairs are ordered by follow rate × the smaller of the shares of
-# active and inactive prompts, one pair a neuron. Beside each stand its strongest active and inactive
-# suffix; what the head looks at is the question of {ref}`attention`.
+# Kept pairs of selected neurons whose token really follows, on held-out prompts: ordered by the share of
+# active prompts that are followed, times how much more the neuron owes to the head on active training prompts
+# ({func}`~lookups.before_after.followed_first`), one a token. Beside each stand its strongest active prompt
+# that the token follows and its strongest inactive prompt, each with what really came next.
 
 
-# %%
-def example(neuron: str, head: str, active: bool) -> str:
-    """The end of the strongest prompt on which the head is, or is not, active."""
-    rows = decided[
-        (decided.neuron == neuron) & (decided["head"] == head) & (decided.active == active)
-    ]
-    rows = rows[rows.split == reported].merge(suffixes, on=["neuron", "split", "prompt"])
-    if not len(rows):
-        return "–"
-    ids = rows.loc[rows.activation.idxmax()].token_ids
-    return ("… " if len(ids) > 12 else "") + readable(model.decode(ids[-12:])).strip()
+# %% tags=["hide-input"]
+def quoted(row) -> str:
+    """The end of a prompt and what really followed it."""
+    ids = row.token_ids
+    text = ("… " if len(ids) > 10 else "") + readable(model.decode(ids[-10:])).strip()
+    after = readable(model.vocabulary[row.next_token_id]).strip() if row.next_token_id >= 0 else ""
+    return f"{text} ▸ {after}"
 
 
-def quoted(token: str) -> str:
-    """A token in quotation marks that no line break parts."""
-    return f"“{readable(token)}”".replace(" ", "\u00a0")
+def strongest(rows: pd.DataFrame) -> str:
+    rows = rows.sort_values(["activation", "prompt"], ascending=[False, True])
+    return quoted(rows.iloc[0]) if len(rows) else "–"
 
 
-on_texts = shares(reported, selected)
-best = kept[["neuron", "head", "share"]].merge(
-    on_texts, on=["neuron", "head"], suffixes=("_train", "")
-)
-best["follow"] = on.follow_rate.reindex(best.neuron).to_numpy(float)
-best["convincing"] = best.follow * np.minimum(best.share, 1 - best.share)
-best["place"] = best.neuron.map(lambda name: Neuron.parse(name)[:2])
-best = best.sort_values(["convincing", "place", "head"], ascending=[False, True, True])
-best = best[best.convincing > 0].drop_duplicates("neuron").head(12)
-
-# %%
-look_ups = pd.DataFrame(
-    {
-        "neuron": best.neuron,
-        "token": best.neuron.map(on.token).map(quoted),
-        "head": best["head"],
-        "follow rate": best.follow.map("{:.2f}".format),
-        "active share": best.share.map("{:.2f}".format),
-        "an active suffix": [
-            example(n, h, True) for n, h in zip(best.neuron, best["head"], strict=True)
-        ],
-        "an inactive one": [
-            example(n, h, False) for n, h in zip(best.neuron, best["head"], strict=True)
-        ],
-    }
-)
-look_ups.reset_index(drop=True) if len(look_ups) else Markdown(
-    "No pair was kept, so none can convince."
+on_prompts["follows"] = on_prompts.next_token_id == on_prompts.neuron.map(on.token_id)
+best = of_group(on_prompts, on, "selected")
+look_ups = pd.DataFrame(followed_first(best), columns=["neuron", "head"])
+look_ups = look_ups[~look_ups.neuron.map(on.token_id).duplicated()].head(10)
+E = scores[(scores.control == "none")].drop_duplicates(["neuron", "head"]).set_index(["neuron", "head"]).score  # fmt: skip
+fell = pair_means(silenced[silenced.kind == "zero"], "log_fall").set_index(["neuron", "head"])
+lines = []
+for neuron, head in look_ups.itertuples(index=False):
+    rows = best[(best.neuron == neuron) & (best["head"] == head)]
+    active, inactive = (rows[rows.active == kind] for kind in (True, False))
+    lines.append(
+        {
+            "token": f"“{readable(on.token[neuron])}”", "pair": f"{neuron} {head}",
+            "active": strongest(active[active.follows]), "inactive": strongest(inactive),
+            "followed, active": f"{active.follows.mean():.0%}",
+            "nats without the head": f"{fell.active[neuron, head]:.2f}, {fell.inactive[neuron, head]:.2f}",
+            "E": f"{E[neuron, head]:.2f}" if pd.notna(E.get((neuron, head))) else "–",
+        }
+    )  # fmt: skip
+pd.DataFrame(lines) if lines else Markdown(
+    "No pair was kept whose token follows, so none convinces."
 )
 
 # %% [markdown]
-# Numbers do not tell whether a person sees what the head sees. In the {ref}`blind sort <blind-sort>`
-# a reader who did not know the labels learned from six prompts of each kind and sorted ten held-out ones:
+# (*Nats without the head*: the mean fall of the token's log-probability on active and on inactive prompts. *E* is that of the
+# run's first explainer.) Numbers do not tell whether a reader sees what the head sees. In the
+# {ref}`blind sort <blind-sort>` readers who did not know the labels learned from six prompts of each kind and
+# sorted ten held-out ones:
 
-# %%
-verdicts = scored(load(settings, "05_deck"), majority(read_verdicts(settings.verdicts)))
-sorted_ones = verdicts[verdicts.correct.notna()].groupby("kind")
-seen = {kind: f"{int(some.clear.sum())} of {len(some)}" for kind, some in sorted_ones}
+# %% tags=["hide-input"]
+sorted_items = scored(load(settings, "05_deck"), majority(read_verdicts(settings.verdicts)))
+sorted_ones = sorted_items[sorted_items.correct.notna()].groupby("kind")
+clear = {kind: f"{int(some.clear.sum())} of {len(some)}" for kind, some in sorted_ones}
 Markdown(
-    f"Clear to the reader: {seen.get('clearest', 'none')} of the clearest look-ups, "
-    f"{seen.get('random', 'none')} of those drawn at random."
-    if seen
+    f"Clear to the readers: {clear.get('clearest', 'none')} of the clearest look-ups, "
+    f"{clear.get('random', 'none')} of those chosen at random."
+    if clear
     else "No reader has sorted the prompts of this run."
 )
 
 # %% [markdown]
-# ## Can the heads be explained?
+# ## What was left out
 #
-# A sentence was made for every kept pair from its training prompts ({ref}`explanations`), and had to sort
-# held-out ones ({ref}`scores`). The mean {term}`head explanation score` over pairs, with an interval that draws
-# neurons again; beside it what the same judge reaches with the explanation of another head of the same
-# neuron or of another neuron, and how many pairs are better than chance after correction:
+# Every pair of an examined neuron and a candidate head is either kept or left out for one reason: the first of
+# these conditions that holds. They are the conditions of {ref}`heads`, so what no condition leaves out must be what was
+# kept, and the steps add up; both are asserted.
 
 # %%
-scores = load(settings, "06_scores")
+REASONS = {
+    "the neuron has too few prompts": pairs.n_prompts < FEWEST,
+    "the head is active on none of them": pairs["share"] == 0,
+    f"active on fewer than {low:.0%}": pairs["share"] < low,
+    f"active on more than {high:.0%}": pairs["share"] > high,
+}
+if settings.measure == "effect":
+    apart = f"effect differs by less than {settings.effect_apart:.0%}"
+    REASONS[apart] = ~(pairs.gap >= settings.effect_apart)
+fates = fate(REASONS, pairs.kept)
 
+# %% tags=["hide-input"]
+COUNTED = [*GROUPS, "middle"]
+columns = {}
+for group in COUNTED:
+    mine = of_group(pairs, on, group)
+    own = fates.loc[mine.index]
+    steps = funnel(own, REASONS)
+    counts = {"neurons": mine.neuron.nunique(), "pairs with a candidate head": len(mine)}
+    counts |= {f"left out: {reason}": n for reason, n in steps["left out"].items()}
+    counts |= {KEPT: int((own == KEPT).sum())}
+    assert counts["pairs with a candidate head"] == steps["left out"].sum() + counts[KEPT]
+    counts["kept a neuron"] = f"{counts[KEPT] / mine.neuron.nunique():.2f}" if len(mine) else "–"
+    columns[f"{group} layers" if group == "middle" else group] = counts
+pd.DataFrame(columns)
 
-def explained(some: pd.DataFrame, control: str) -> str:
-    rows = some[some.control == control].dropna(subset="score")
-    if not len(rows):
-        return "–"
-    return str(bootstrap_mean(rows.score.tolist(), rows.neuron.tolist(), seed=settings.seed))
-
-
-table = []
-for explainer, rows in scores.groupby("explainer", sort=False):
-    for name, some in {"selected": rows.selected, "random": rows.group == "random"}.items():
-        mine = rows[some]
-        read = mine[mine.control == "none"].dropna(subset="score")
-        better = int((read.q < settings.false_discovery_rate).sum())
-        means = [explained(mine, control) for control in ("none", "other head", "other neuron")]
-        table.append((explainer, name, len(read), *means, better))
-columns = ["explainer", "neurons", "pairs", "mean E", "by another head's", "by another neuron's"]
-pd.DataFrame(table, columns=[*columns, f"q < {settings.false_discovery_rate:g}"])
-
-# %% [markdown]
-# ## Does it matter to the model?
-#
-# Heads were silenced on held-out prompts ({ref}`head-ablation`), then only their way into the neuron was
-# cut ({ref}`direct-path`), and neurons were held at zero ({ref}`neuron-ablation`). A *fall* is what was there
-# before less what is there after. For heads: points of the token's probability, active less inactive prompts,
-# mean over pairs. For neurons: nats of the token's log-probability where the neuron fires.
-
-# %%
-silenced = with_falls(load(settings, "07_head_ablations"))
-cut = silenced[silenced.kind == "direct_recomputed"]
-held_at = with_falls(load(settings, "08_neuron_ablations"))
-fires = held_at[
-    (held_at.context == "fires") & (held_at.kind == "zero") & (held_at.control == "none")
-]
-
-
-def head_effect(rows: pd.DataFrame, kind: str) -> str:
-    means = pair_means(rows[rows.kind == kind], "fall")
-    found = mean_difference(
-        100 * means.active, 100 * means.inactive, means.neuron, seed=settings.seed
-    )
-    return written(found, digits=2) if len(means) else "–"
-
-
-def neuron_effect(rows: pd.DataFrame) -> str:
-    means = rows.groupby("neuron").log_fall.mean()
-    return written(bootstrap_mean(means, means.index, seed=settings.seed)) if len(means) else "–"
-
-
-lines = {
-    "head silenced (zero), points": lambda some: head_effect(of_group(silenced, on, some), "zero"),
-    "head silenced (resample), points": lambda some: head_effect(of_group(silenced, on, some), "resample"),
-    "only its way into the neuron cut, points": lambda some: head_effect(of_group(cut, on, some), "direct_recomputed"),
-    "neuron held at zero, nats": lambda some: neuron_effect(of_group(fires, on, some)),
-}  # fmt: skip
-pd.DataFrame(
-    {name: {some: tell(some) for some in ("selected", "random")} for name, tell in lines.items()}
-).T.rename_axis("fall")
+# %% tags=["hide-input"]
+middle = list(settings.middle_layers)
+in_the_middle = all(layer < min(settings.layers) and layer > 0 for layer in middle)
+own = pairs[pairs.kept & pairs.neuron.isin(late.index[late.selected])]
+where = own["head"].map(lambda name: Head.parse(name).layer)
+Markdown(
+    (f"The middle layers are layer {' and '.join(map(str, middle))} of {model.n_layers}"
+     + ("" if in_the_middle else ", which are not in the middle of this model") + ". " if middle else "")
+    + (f"The heads of the kept pairs of selected neurons stand in layers {where.min()} to {where.max()}, "
+       f"half of them in layer {int(where.median())} or later." if len(own) else "")
+)  # fmt: skip
 
 # %% [markdown]
 # ## Beside the paper
 #
-# Three kinds of figures must not be mixed up: the paper's own; ours on the model that ships with this
-# book; and ours on a model that others published and use, which alone can repeat or contradict the
-# paper's. The third column below is the paper's, or our count in the record that the authors released
-# for GPT-2 small {cite}`neo2024`, made under their earlier rule of three active heads a prompt.
+# Three kinds of figures must not be mixed up: the paper's own; a count in the record that its authors released
+# for GPT-2 small, made under their earlier rule of three active heads a prompt; and ours, on another model
+# {cite}`neo2024`. Only a run on the paper's model under `protocol: paper` can repeat or contradict the paper's.
 
-# %%
-local = settings.model.local
-embedded = local is not None and local.parent == EMBEDDED
-what = (
-    "a model that ships with this book: its figures show that the method works, not what is true "
-    "of larger models"
-    if embedded
-    else "not one of those that ship with this book: its figures may be held against the paper's "
-    "where the model is the same"
-)
-if settings.model.permute_seed is not None:
-    what += ". Its weights were permuted, so whatever is found in it is chance"
-Markdown(f"This run's model, `{settings.model.name.rsplit('/', 1)[-1]}`, is {what}.")
+# %% tags=["hide-input"]
+first = scores.explainer.iloc[0] if len(scores) else ""
 
-# %%
-record, theirs = "GPT-2 small, released record", "the paper"
-listed_lengths = suffixes[
-    suffixes.neuron.isin(selected) & (suffixes.split == "train")
-].token_ids.map(len)
-floor = (
-    (left.activation >= (settings.keep - 1e-3) * left.whole_activation).mean()
-    if len(left)
-    else np.nan
-)
-active = decided[(decided.split == "train") & decided.neuron.isin(selected)]
-a_prompt = active.groupby(["neuron", "prompt"]).active.sum().mean() if len(active) else np.nan
-mine = lambda value, form: form.format(value) if pd.notna(value) else "–"  # noqa: E731
+
+def mean_and_sd(group: str) -> str:
+    values = pd.Series(list(explained(first)(group).values), dtype=float).dropna()
+    return f"{values.mean():.3f} ({values.std(ddof=0):.3f}), {first}" if len(values) else "–"
+
+
+means_of = pair_means(of_group(silenced[silenced.kind == "zero"], on, "selected"), "fall")
+test = ks(means_of.active, means_of.inactive)
+lengths = of_group(suffixes[suffixes.split == "train"], on, "selected").token_ids.map(len)
+span = f"{lengths.median():.0f}, {lengths.quantile(0.9):.0f}" if len(lengths) else "–"
 beside = [
-    ("neurons on the list by congruence, different tokens", record, "60, 52", f"{len(listed)}, {listed.token_id.nunique()}"),
-    ("of these, sound", record, "not asked", str(int(listed.sound.sum()))),
-    ("tokens of a suffix: median, 90%", record, "12, 54", f"{mine(listed_lengths.median(), '{:.0f}')}, {mine(listed_lengths.quantile(0.9), '{:.0f}')}"),
-    ("suffixes whose stored activation keeps the share (80%)", record, "41%", mine(floor, "{:.0%}")),
-    ("active heads a prompt, mean", record, "3, by rule", mine(a_prompt, "{:.1f}")),
-    ("pairs active on 25–75% of train prompts", record, "164", str(len(kept))),
-    ("of these, also on 25–75% of test prompts", record, "78%", mine(stays.mean() if len(held) else np.nan, "{:.0%}")),
+    ("tokens of a cut prompt: median, 90 %", "12, 54 (record)", span),
+    (f"pairs active on {low:.0%} to {high:.0%} of training prompts", "164 (record)", str(len(own))),
+    ("mean explanation score (sd)", ".650 (.194) small, .610 (.201) medium, .575 (.227) large", mean_and_sd("selected")),
+    ("of random neurons", ".558 (.191) large", mean_and_sd("random")),
+    ("zero ablation: KS (p)", ".242 (1.0e-5) small, .331 (3.7e-13) medium, .293 (2.1e-23) large", str(test) if test.pairs else "–"),
 ]  # fmt: skip
+pd.DataFrame(beside, columns=["figure", "GPT-2, in the paper or its record", "this run"])
 
 # %% [markdown]
-# The paper's explainer is GPT-4, this run's is named beside its score. The {term}`head explanation score`
-# of random neurons is what that of the others must be held against. The KS statistic compares the drop in
-# the token's probability between active and inactive prompts ({term}`Kolmogorov–Smirnov test`).
-
-# %%
-explainer = scores.explainer.iloc[0] if len(scores) else ""
-found = scores[(scores.control == "none") & (scores.explainer == explainer)]
-
-
-def mean_and_sd(some: pd.Series) -> str:
-    values = found.score[some.reindex(found.index)].dropna()
-    return f"{values.mean():.3f} ({values.std(ddof=0):.3f}), {explainer}" if len(values) else "–"
-
-
-means = pair_means(of_group(silenced, on, "selected").query("kind == 'zero'"), "fall")
-test = ks(means.active, means.inactive)
-of_ks = f"{test.statistic:.3f} ({test.p:.1e}), {test.pairs} pairs" if test.pairs else "–"
-of_selected, of_random = mean_and_sd(scores.selected), mean_and_sd(scores.group == "random")
-beside += [
-    ("mean head explanation score (sd)", f"{theirs}, GPT-2 small", ".650 (.194)", of_selected),
-    ("", f"{theirs}, GPT-2 medium", ".610 (.201)", ""),
-    ("", f"{theirs}, GPT-2 large", ".575 (.227)", ""),
-    ("of random neurons", f"{theirs}, GPT-2 large", ".558 (.191)", of_random),
-    ("zero ablation, KS statistic (p)", f"{theirs}, GPT-2 small", ".242 (1.0e-5)", of_ks),
-    ("", f"{theirs}, GPT-2 medium", ".331 (3.7e-13)", ""),
-    ("", f"{theirs}, GPT-2 large, 612 pairs", ".293 (2.1e-23)", ""),
-]
-pd.DataFrame(beside, columns=["figure", "of", "reported", "this run"])
-
-# %% [markdown]
-# ```{admonition} Differs from the paper
-# :class: note
-# The record is a run under the paper's protocol; this run's protocol and rule for active heads are in
-# its run file. With `protocol: paper` and `active_rule: top3` the columns are made alike, and the
-# model is what differs.
-# ```
-#
 # ## Check
 #
-# The tables agree with each other: every kept pair is in the band by the heads' own rows, every cut
-# prompt belongs to a neuron that was examined, and every head has one row a prompt and input.
+# The tables agree with each other: every kept pair is in the band by the heads' own rows, and every pair that
+# was silenced was kept.
 
-# %%
-again = shares("train", set(pairs.neuron)).merge(
-    pairs, on=["neuron", "head"], suffixes=("_heads", "")
-)
-assert np.allclose(again.share_heads, again.share)
-assert (again.n == again.n_prompts).all()
-assert pairs[pairs.kept].share.between(low, high).all()
-assert set(suffixes.neuron) <= examined
-assert not heads.duplicated([*key, "head"]).any()
+# %% tags=["hide-input"]
+deciding = "post" if model.gated else "in"
+decided = heads[(heads.input == deciding) & heads.candidate & (heads.split == "train")]
+again = decided.groupby(["neuron", "head"]).active.agg(["mean", "size"]).reset_index()
+again = pairs.merge(again, on=["neuron", "head"], how="left", validate="1:1")
+assert np.allclose(again["mean"], again["share"])
+assert (again["size"] == again.n_prompts).all()
+assert pairs[pairs.kept]["share"].between(low, high).all()
+names = pd.MultiIndex.from_frame(pairs.loc[pairs.kept, ["neuron", "head"]])
+assert pd.MultiIndex.from_frame(silenced[["neuron", "head"]]).isin(names).all()
+assert set(silenced.neuron) | set(held.neuron) <= set(on.index[on.selected | (on.group == "random")])  # fmt: skip
+Markdown(f"{len(decided)} rows of heads, {len(pairs)} pairs and {len(names)} kept ones agree.")
 
 # %% [markdown]
 # ## What we know
 
-# %%
-if not selected:
-    reading = "This run selected no neuron, so it found no look-up. That is an answer, too."
-elif not len(kept):
-    reading = (
-        "Neurons were selected, but no head is active on some of their prompts and not on others."
-    )
-else:
-    held_up = stays.mean() >= 0.9 * by_chance.mean() if len(held) else False
-    reading = (
-        f"{kept.neuron.nunique()} of {len(selected)} selected neurons have a head that is active on "
-        "some of their prompts only"
-        + (", and on new prompts about as often as on the old ones." if held_up else
-           ", but on new prompts these shares move by more than chance explains, or cannot be checked.")
-    )  # fmt: skip
-Markdown(reading)
+# %% tags=["hide-input"]
+sound = late[late.sound]
+follows = {name: f"{rates_of.mean():.0%}" if len(rates_of) else "–" for name, rates_of in {
+    "sound": sound.follow_rate.dropna(), "random": late[late.group == "random"].follow_rate.dropna()}.items()}  # fmt: skip
+few = f"Fewer than 20 sound neurons were found ({len(sound)}): too few to say anything general. " if len(sound) < 20 else ""  # fmt: skip
+
+
+def in_words(name: str, text: str) -> str:
+    """One sentence for a quantity in points and in nats: how selected neurons compare."""
+    said = []
+    for unit in UNITS:
+        gap = found[name, unit][1]
+        said.append("more" if gap.low > 0 else "less" if gap.high < 0 else "same" if np.isfinite(gap.low) else "unknown")  # fmt: skip
+    words = {"more": "more than for random neurons", "less": "less than for random neurons", "same": "no measurably different amount than for random neurons", "unknown": "an amount that cannot be compared"}  # fmt: skip
+    own = " and ".join(f"{shown(found[name, unit][0]['selected'], unit)} {unit}" for unit in UNITS)
+    if said[0] == said[1]:
+        return f"{text} {own}, {words[said[0]]}."
+    return f"{text} {own}: {words[said[0]]} in points, {words[said[1]]} in nats."
+
+
+in_short = (
+    f"{few}{len(sound)} neurons are sound, for {sound.token_id.nunique()} different tokens; the token "
+    f"follows {follows['sound']} of their strongest positions on `{reported}`, and {follows['random']} of random "
+    f"neurons'. {len(own)} pairs of {own.neuron.nunique()} selected neurons and {own['head'].nunique()} heads are kept."
+)
+lines = [in_short]
+if len(own):
+    lines += [
+        in_words("head silenced: fall, active less inactive", "Without the head, the token of a kept pair loses on active over inactive prompts"),
+        f"Of what it loses on active prompts, {written(shares['selected', 'nats'], digits=2)} of the nats and {written(shares['selected', 'points'], digits=2)} of the points go through the neuron.",
+    ]  # fmt: skip
+if late.selected.any():
+    lines += [
+        in_words("neuron held at zero: fall where it fires", "Without the neuron, its token loses where it fires"),
+        in_words("neuron switched on: rise where it was silent", "Switched on, a neuron adds to its token"),
+    ]  # fmt: skip
+for name, value in {
+    "in_short": in_short, "examined": int(on.examined.sum()), "sound_neurons": len(sound),
+    "sound_tokens": sound.token_id.nunique(), "pairs_kept": len(own),
+    "follow_sound": follows["sound"], "follow_random": follows["random"],
+}.items():  # fmt: skip
+    glue(name, value, display=False)
+Markdown("\n".join(f"- {line}" for line in lines))
+
+# %% [markdown] tags=["default-run"]
+# <!-- (to be written from the executed run) -->
 
 # %% [markdown]
 # Not known: how much of this holds in models that others use, and whether the method finds all that is
@@ -654,6 +450,6 @@ Markdown(reading)
 #
 # ```{admonition} Try it
 # :class: tip
-# Set `protocol: paper` in a copy of the run file and compare the table of follow rates. How many of
-# the selected neurons are then followed by their token more often than not?
+# Set `protocol: paper` in a copy of the run file and compare the first table. In which quantities do neurons
+# chosen by their weights alone still differ from random ones?
 # ```

@@ -66,3 +66,4 @@ def test_an_example_is_a_pair_whose_token_follows_where_its_head_is_active():
     )
     assert [neuron for neuron, _ in followed_first(rows)] == ["all", "half", "few"]
     assert followed_first(rows[:0]) == []
+    assert followed_first(rows[rows.neuron == "never"]) == []

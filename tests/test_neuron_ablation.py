@@ -111,9 +111,9 @@ def test_a_control_is_within_the_factor_and_so_are_the_medians():
 
 
 def test_a_neuron_that_writes_nothing_has_no_control():
-    assert nearest_in_size(np.array([0.0, 1.0, 0.0]), 0, factor=2) is None
-    assert nearest_in_size(np.array([1.0]), 0, factor=2) is None
-    assert nearest_in_size(np.array([1.0, 1.0]), 0, factor=2, barred=[1]) is None
+    assert nearest_in_size(np.array([0.0, 1.0, 0.0]), 0, factor=2.0) is None
+    assert nearest_in_size(np.array([1.0]), 0, factor=2.0) is None
+    assert nearest_in_size(np.array([1.0, 1.0]), 0, factor=2.0, barred=[1]) is None
 
 
 def test_what_is_missing_is_said():

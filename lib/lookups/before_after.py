@@ -43,10 +43,10 @@ def followed_first(rows: pd.DataFrame) -> list[tuple[str, str]]:
     """
     active = rows[rows.active.astype(bool)].groupby(["neuron", "head"], sort=True)
     facts = active.agg(followed=("follows", "sum"), share=("follows", "mean"), gap=("gap", "first"))
-    facts = facts[facts.followed > 0].assign(
-        order=-(facts["share"] * facts.gap).astype(float), few=facts.followed < 3
-    )
-    return facts.sort_values(["few", "order"], kind="stable").index.tolist()
+    facts["order"] = -(facts["share"] * facts.gap).astype(float)
+    facts["few"] = facts.followed < 3
+    facts = facts[facts.followed > 0].sort_values(["few", "order"], kind="stable")
+    return facts.index.tolist()
 
 
 def before_after(rows: pd.DataFrame, edited: Edited) -> pd.DataFrame:
