@@ -192,8 +192,15 @@ pd.DataFrame({split: extent(documents) for split, documents in texts.items()}).T
 # %% tags=["hide-input"]
 origins = {split: {article_of(one.source) for one in documents} for split, documents in texts.items()}  # fmt: skip
 shared = set.intersection(*origins.values()) if len(origins) > 1 else set()
-alone = "There is no test split: what follows is measured on the texts that choices are made on."
-Markdown(alone) if len(texts) == 1 else None
+missing = sum(documents.n_missing for documents in texts.values())
+doubled = sum(documents.n_shared for documents in texts.values())
+beside = [
+    "There is no test split: what follows is measured on the texts that choices are made on."
+    if len(texts) == 1 else "",
+    f"{missing} rows without a text in the field `{settings.corpus.field}` were passed over." if missing else "",
+    f"{doubled} texts of the test split stand in the train split as well and were left out." if doubled else "",
+]  # fmt: skip
+Markdown(" ".join(filter(None, beside))) if any(beside) else None
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the articles, and their licence"}
 TERMS = (
@@ -471,7 +478,7 @@ copies = (
 Markdown(f"On {len(flat):,} tokens of `{reported}` the model {uses}. {copies}.")
 
 # %% [markdown] tags=["default-run"]
-# (to be written from the executed run)
+# <!-- (to be written from the executed run) -->
 
 # %% [markdown]
 # What is not known yet: whether any single neuron stands for a token, and whether it does so more than

@@ -10,11 +10,11 @@
 # (ground-truth)=
 # # Does the method find what we planted?
 #
-# On a trained language model nobody knows the right answer, so nobody can say how often the method
+# In a trained language model nobody knows the right answer, so nobody can say how often the method
 # misses a look-up or invents one. In the {term}`planted models <planted model>` we know which word
-# settles each answer, and by experiment which head tells which neuron. So we ask of every step whether
-# it finds that. Nothing here depends on the run's own model: the chapters 1 to 4 themselves are executed
-# again, on three planted models that differ in their seed.
+# decides what comes next, and we can find out by experiment which head tells which neuron. So we hold every
+# step of the method against that knowledge. The run's own model has no part in it: chapters 1 to 4
+# are executed again, as they stand, on three planted models that differ in their random seed.
 #
 # | needs | leaves |
 # | --- | --- |
@@ -37,11 +37,13 @@ from myst_nb import glue
 from sklearn.metrics import mutual_info_score
 
 from lookups.ablation import ablate_heads
+from lookups.congruence import beyond_null
 from lookups.contrast import Contrast
 from lookups.explainers import Example, Question
 from lookups.figures import COLOURS, house_style
 from lookups.grammar import KINDS
 from lookups.ground_truth import carried, contexts, cut_off
+from lookups.heads import attribute
 from lookups.inline import METHOD, execute_inline, found_by, run_like
 from lookups.model import load_model
 from lookups.names import Head, Neuron
@@ -50,22 +52,25 @@ from lookups.path_patching import mean_outputs, path_patch
 from lookups.paths import PROJECT
 from lookups.planted import GRAMMAR, SEEDS, labelled_documents
 from lookups.runs import ModelSpec, read_run
-from lookups.scoring import Counts, count, newcombe, score
+from lookups.scoring import Counts, count, score
 
 settings = read_run(run)
 house_style()
+KEYS = ["neuron", "head"]
 KIND_COLOURS = dict(zip(KINDS, (COLOURS["blue"], COLOURS["orange"], "#3a7d44"), strict=True))
 models = {seed: load_model(ModelSpec(name=f"planted-{seed}", device="cpu")) for seed in SEEDS}
 
 # %% [markdown]
 # ## The world
 #
-# A document opens with a title; sentences of fillers end in a *slot*: a marker, then a target. Which
-# target is called for is settled by one word, the cue, of one of three kinds: a particular *filler* just
-# before the marker; else a *topic* word earlier in the sentence; else the document's *title*. Each of the
-# three markers permutes what the cues mean, so no cue points straight at a word ({numref}`fig-world`).
+# A document opens with a title. Its sentences are made of filler words and end in a *slot*: a marker,
+# then a target. One word, the *cue*, decides which of eight targets follows. It is of one of three
+# kinds: a particular *filler* word just before the marker; where there is none, a *topic* word earlier
+# in the sentence; where there is none either, the document's *title*. Each of the three markers assigns
+# targets to cues in its own way, so no cue points at a target by itself: cue and marker have to be
+# combined, and that is left to the neurons ({numref}`fig-world`).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The beginning of one document, a sentence a row. Coloured: the cue that settles the slot of its row, by kind (the title, in the first row, settles the rows without a cue of their own). Bold: the marker and the target behind it.", "name": "fig-world"}, "image": {"alt": "One document of the planted language, cues and targets marked"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Three kinds of cue decide what follows. The beginning of one document, a sentence a row: the cue that decides the slot of its row is coloured by its kind (the title, in the first row, decides the rows that have no cue of their own); the marker and the target behind it are bold.", "name": "fig-world"}, "image": {"alt": "One document of the planted language, cues and targets marked"}}
 shown = (GRAMMAR.document(f"shown/{n}") for n in range(100))
 example = next(one for one in shown if {slot.kind for slot in one.slots} == set(KINDS))
 colours = {slot.cue: KIND_COLOURS[slot.kind] for slot in example.slots}
@@ -85,11 +90,19 @@ pd.DataFrame(
     columns=["kind", "cue", "marker", "target"],
 )  # fmt: skip
 
-# %% [markdown]
-# The models have learnt it. How often is the target the most likely word at a slot, on documents that
-# nothing else here has seen?
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what every cue calls for"}
+called = {"title": GRAMMAR.titles, "topics": [" or".join(pair) for pair in GRAMMAR.topics]}
+called["word before"] = GRAMMAR.overriding
+for place, marker in enumerate(GRAMMAR.markers):
+    targets = [GRAMMAR.words[GRAMMAR.called_for(meant, place)] for meant in range(8)]
+    called[f"then{marker}"] = targets
+pd.DataFrame(called)
 
-# %%
+# %% [markdown]
+# The models have learned this language. How often is the target the likeliest token at a slot, in
+# documents that nothing else here has seen?
+
+# %% tags=["hide-input"]
 fresh = labelled_documents("fresh", 800)
 
 
@@ -103,17 +116,16 @@ def right_at_slots(model) -> pd.Series:
 pd.DataFrame({f"seed {seed}": right_at_slots(model) for seed, model in models.items()}).round(3)
 
 # %% [markdown]
-# This design was chosen after others failed, in trials before this project. Where a cue calls for its
-# target by itself, attention writes the answer straight into the {term}`logits <logit>`: no neuron was
-# followed by a target, and heads and cues shared 0.00 to 0.01 bits. Hence the markers. With fillers drawn
-# independently of each other there were neurons, but none precise; hence the Markov chain. With a weight
-# decay of 0.3 the MLPs died; hence 0.01. So the world is *kind* to the method: what it misses here, it
-# will hardly find elsewhere.
+# This design was chosen after others had failed, in trials before this project. Where a cue calls for
+# its target by itself, attention writes the answer straight into the {term}`logits <logit>`, and no
+# neuron is needed; hence the markers. Where fillers are drawn independently of each other, no neuron
+# becomes precise; hence fillers that follow each other in habits of their own. So this world is
+# *kind* to the method: what the method misses here, it will hardly find elsewhere.
 #
 # ## What the method finds
 #
-# Chapters 1 to 4 are executed as they stand ({func}`~lookups.inline.execute_inline`), with the settings of
-# the run `planted` on fewer documents:
+# Chapters 1 to 4 are executed as they stand ({func}`~lookups.inline.execute_inline`), with the settings
+# of the run `planted`, on fewer documents:
 
 # %%
 found, runs = {}, {}
@@ -125,7 +137,7 @@ for seed in SEEDS:
     runs[seed] = read_run(path)
     found[seed] = found_by(runs[seed])
 
-# %%
+# %% tags=["hide-input"]
 pd.DataFrame(
     {
         f"seed {seed}": {
@@ -139,15 +151,14 @@ pd.DataFrame(
 )  # fmt: skip
 
 # %% [markdown]
-# ## Neurons
+# ## Are these the right neurons?
 #
-# The planted answer: a neuron is *for* a target if at least half of the {glue:text}`strongest-slots` slots of
-# fresh documents where it fires most call for that target, and if of all targets it raises this one's logit
-# most. (The norm's scale is held for that: taking anything out of the stream also shrinks it, which raises
-# every logit.)
+# By the planted answer, a neuron is *for* a target if at least half of the {glue:text}`strongest-slots`
+# slots of fresh documents at which it fires most call for that target, and if of all targets it raises
+# this one's logit most. (The scale of the final norm is held for that, since taking anything out of the
+# stream makes it smaller and so raises every logit.)
 
-
-# %%
+# %% tags=["hide-input"]
 STRONGEST = 25
 glue("strongest-slots", STRONGEST, display=False)
 
@@ -169,29 +180,41 @@ def fires_and_writes(model) -> pd.DataFrame:
     return pd.DataFrame({"neuron": names, "planted": planted.tolist()})
 
 
-# %%
 for seed, model in models.items():
     table = found[seed].neurons.merge(fires_and_writes(model), on="neuron")
     found[seed] = found[seed]._replace(neurons=table)
 
+# %% [markdown]
+# Each way of choosing neurons is judged by its precision, the share of those chosen that are for the
+# token they are said to be for, and its recall, the share of neurons for a target that are chosen. A
+# null of {ref}`next-token-neurons` chooses those neurons that only one in twenty of its own draws would
+# reach ({func}`~lookups.congruence.beyond_null`):
 
+
+# %%
+def beyond(percentile: pd.Series) -> np.ndarray:
+    return beyond_null(percentile.to_numpy(), of_draws=0.05)
+
+
+CHOICES = {
+    "all neurons": lambda t: (t.neuron.notna(), "token_id"),
+    "the paper's list": lambda t: (t.group == "top", "paper_token_id"),
+    "beyond the random-direction null": lambda t: (beyond(t.isotropic_percentile), "token_id"),
+    "beyond the rotation null": lambda t: (beyond(t.null_percentile), "token_id"),
+    "sound": lambda t: (t.sound, "token_id"),
+}  # fmt: skip
+
+
+# %% tags=["hide-input"]
 def precision_and_recall(table: pd.DataFrame, chosen: pd.Series, token: str) -> dict:
     hit = chosen & (table.planted == table[token]) & (table.planted >= 0)
     return {
         "chosen": int(chosen.sum()),
-        "precision": round(hit.sum() / max(1, chosen.sum()), 2),
-        "recall": round(hit.sum() / max(1, (table.planted >= 0).sum()), 2),
+        "precision": f"{hit.sum() / max(1, chosen.sum()):.2f}",
+        "recall": f"{hit.sum() / max(1, (table.planted >= 0).sum()):.2f}",
     }
 
 
-# %%
-CHOICES = {
-    "the paper's list": lambda t: (t.group == "top", "paper_token_id"),
-    "above the random-direction null": lambda t: (t.isotropic_percentile > 0.95, "token_id"),
-    "above the rotation null": lambda t: (t.null_percentile > 0.95, "token_id"),
-    "sound": lambda t: (t.sound, "token_id"),
-    "random": lambda t: (t.group == "random", "token_id"),
-}
 rows = {
     (choice, f"seed {seed}"): precision_and_recall(one.neurons, *choose(one.neurons))
     for choice, choose in CHOICES.items()
@@ -201,17 +224,20 @@ glue("planted-neurons", ", ".join(str(int((one.neurons.planted >= 0).sum())) for
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# In the three models {glue:text}`planted-neurons` neurons of the last layer are for a target. Read how much
-# of the paper's list is right and how little of what there is it finds; what each null lets through; and
-# what `sound` adds and costs.
+# In the three models, {glue:text}`planted-neurons` neurons of the last layer are for a target. The first
+# rows are what choosing without looking would give: the precision of any way of choosing is worth what it
+# has beyond theirs.
 #
-# ## Prompts
+# ## Are these the right prompts, and the right cuts?
 #
-# The strongest prompts are said to be of one kind. How mixed are a sound neuron's training prompts in both
-# samples? The measure is the share of the commonest kind (one third would be an even mixture of three);
-# prompts that end at no slot count as a kind of their own.
+# How mixed are a sound neuron's training prompts? The measure is the share of the commonest kind of
+# context (one third would be an even mixture of the three kinds; prompts that end at no slot count as a kind of
+# their own). And where a slot calls for the neuron's token, all that is needed is the cue, the marker,
+# and what lies between: does the shortest suffix of {ref}`truncation` begin at the cue? One that begins
+# behind it has lost the cue and kept the activation all the same; one that begins before it has kept
+# idle words.
 
-# %%
+# %% tags=["hide-input"]
 documents = {split: labelled_documents(split, 2000) for split in ("train", "test")}
 told = {}
 for seed, one in found.items():
@@ -223,10 +249,16 @@ for seed, one in found.items():
     told[seed] = rows
 
 
-# %%
 def mixture(rows: pd.DataFrame) -> pd.Series:
     kinds = rows[rows.split == "train"].groupby(["sample", "neuron"]).kind
     return kinds.agg(lambda kind: kind.value_counts(normalize=True).iloc[0]).groupby("sample").mean()  # fmt: skip
+
+
+def where_cut(rows: pd.DataFrame) -> dict[str, float]:
+    rows = rows[rows.called]
+    place = np.select([rows.start == rows.cue, rows.start < rows.cue], ["at the cue", "before it"], "behind it")  # fmt: skip
+    shares = pd.crosstab(rows.kind, place, normalize="index").stack()
+    return {f"{kind}: cut begins {place}": share for (kind, place), share in shares.items()}
 
 
 pd.DataFrame(
@@ -235,40 +267,24 @@ pd.DataFrame(
             **{f"commonest kind, {sample} sample": share for sample, share in mixture(rows).items()},
             "prompts at a slot that calls for the token": rows.called.mean(),
             "prompts at no slot": (rows.kind == "none").mean(),
+            **where_cut(rows),
         }
         for seed, rows in told.items()
     }
-).round(2)  # fmt: skip
+).fillna(0).round(2)  # fmt: skip
 
 # %% [markdown]
-# ## Shortest suffixes
+# ## Which head tells which neuron?
 #
-# Where a slot calls for the neuron's token, all that is needed is the cue, the marker and what lies
-# between. Does the cut begin at the cue? A cut that begins behind it has thrown the news away and kept the
-# share of activation all the same; one that begins before it kept idle words.
+# For pairs of a neuron and a head the truth comes from {term}`path patching` on minimal pairs: two
+# texts that differ in one cue and in nothing else. One head's output on the first is replaced by its
+# output on the second, and {func}`~lookups.ground_truth.carried` measures what the neuron's
+# {term}`pre-activation` loses, on average over {glue:text}`minimal-pairs` minimal pairs for each kind and
+# target. The pair *carries* the kind if that is more than {glue:text}`threshold`; a neuron that is
+# clearly on has a pre-activation above 1.
 
-
-# %%
-def where_cut(rows: pd.DataFrame) -> pd.Series:
-    rows = rows[rows.called]
-    place = np.select([rows.start == rows.cue, rows.start < rows.cue], ["at the cue", "before it"], "behind it")  # fmt: skip
-    return pd.crosstab(rows.kind, place, normalize="index").stack()
-
-
-cuts = pd.DataFrame({f"seed {seed}": where_cut(rows) for seed, rows in told.items()}).fillna(0)
-cuts.round(2).rename_axis(["kind", "cut"])
-
-# %% [markdown]
-# ## Which head tells which neuron
-#
-# The truth for pairs comes from {term}`path patching` on minimal pairs: two texts that differ in one cue
-# and nothing else. A head's output on the first is replaced by its output on the second, and
-# {func}`~lookups.ground_truth.carried` asks what the neuron's {term}`pre-activation` loses, on average over
-# {glue:text}`minimal-pairs` pairs for each kind and target. The pair *carries* the kind if that is more
-# than {glue:text}`threshold` (on the scale of a GELU, a neuron that is clearly on is above 1).
-
-# %%
-PAIRS, THRESHOLD = 500, 0.5
+# %% tags=["hide-input"]
+PAIRS, THRESHOLD = 200, 0.5
 glue("minimal-pairs", PAIRS, display=False)
 glue("threshold", THRESHOLD, display=False)
 truth = {}
@@ -278,7 +294,7 @@ for seed, rows in told.items():
     truth[seed] = carried(models[seed], GRAMMAR, targets, n=PAIRS)
     truth[seed]["carries"] = truth[seed].change > THRESHOLD
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What every head tells the sound neurons about a cue of each kind: the fall of the pre-activation when the head alone reads the other text of a minimal pair, averaged over neurons. One panel a model. A look-up for one kind is a single dark cell in its row.", "name": "fig-truth"}, "image": {"alt": "Heat maps of kinds by heads for three seeds"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "In each model a single head tells the neurons about each kind of cue, or two share the work: the fall of the pre-activation when the head alone reads the other text of a minimal pair, averaged over the sound neurons. One panel a model, one row a kind; a dark cell is a look-up.", "name": "fig-truth"}, "image": {"alt": "Heat maps of kinds by heads for three seeds"}}
 figure, axes = plt.subplots(len(SEEDS), 1, figsize=(7, 4.2), sharex=True)
 grids = {seed: one.groupby(["kind", "head"], sort=False).change.mean().unstack() for seed, one in truth.items()}  # fmt: skip
 for axis, (seed, grid) in zip(axes, grids.items(), strict=True):
@@ -301,7 +317,7 @@ pd.DataFrame(
     {
         f"seed {seed}": {
             "pairs of a sound neuron and a head": len(one) // len(KINDS),
-            "pairs that carry a kind": int(one.groupby(["neuron", "head"]).carries.any().sum()),
+            "pairs that carry a kind": int(one.groupby(KEYS).carries.any().sum()),
             "neurons in them": one[one.carries].neuron.nunique(),
             **{f"heads for {kind}": heads_that_carry(one, kind) for kind in KINDS},
         }
@@ -310,10 +326,10 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# How much of this goes straight from the head to the neuron? With the MLPs in between held at what they
-# put out, on fewer minimal pairs of the first model:
+# How much of this goes straight from the head to the neuron? We hold the MLPs in between at what they
+# put out, and repeat the experiment on fewer minimal pairs of the first model:
 
-# %%
+# %% tags=["hide-input"]
 tokens = told[0].drop_duplicates("neuron").set_index("neuron").token_id
 targets = {Neuron.parse(neuron): int(token) for neuron, token in tokens.items()}
 straight = carried(models[0], GRAMMAR, targets, n=50, through_mlps=False)
@@ -321,41 +337,38 @@ both = truth[0].merge(straight, on=["neuron", "head", "kind"], suffixes=("", "_s
 share = both[both.carries].change_straight.sum() / both[both.carries].change.sum()
 glue("straight-share", f"{share:.0%}", display=False)
 Markdown(
-    f"The direct path carries {share:.0%} of what the carrying pairs tell: "
-    + ("what a head attribution measures is next to nothing of the news." if share < 0.1
-       else "a head attribution measures a part of the news." if share < 0.7
-       else "a head attribution measures most of the news.")
+    f"The direct path carries {share:.0%} of what these heads tell these neurons. "
+    + ("A head attribution, which measures the direct path, therefore sees next to nothing of it." if share < 0.1
+       else "A head attribution, which measures the direct path, therefore sees a part of it." if share < 0.7
+       else "A head attribution, which measures the direct path, therefore sees most of it.")
 )  # fmt: skip
 
 # %% [markdown]
 # ## Does the method find these pairs?
 #
-# A pair is *kept* when the head is active on 25–75 % of the neuron's prompts. For each rule: of all pairs
-# that carry a kind, how many are kept (recall), and of all that do not (false positives)?
+# {ref}`heads` keeps a pair when its head is active on a middling share of the neuron's prompts and, by
+# effect, when the two kinds of prompts differ enough. For each rule of what *active* means: which share of the
+# pairs that carry a kind is kept (recall), which share of the others (false positives), and which share
+# of the kept pairs carries a kind (precision)?
+
 
 # %%
-KEYS = ["neuron", "head"]
-
-
 def of_rule(seed: int, rule: str) -> pd.DataFrame:
     """Every pair of a sound neuron: whether it carries a kind, and whether the rule keeps it."""
     judged = found[seed].heads[found[seed].heads.neuron.isin(told[seed].neuron)]
-    judged = judged[judged.split == "train"].rename(columns={f"active_{rule}": "by_rule"})
-    table = judged.groupby(KEYS).by_rule.mean().to_frame("share")
-    gap = judged.groupby([*KEYS, "by_rule"]).effect.mean().unstack().diff(axis=1)[True]
-    table["kept"] = table["share"].between(*runs[seed].pair_share)
-    if rule == "effect":
-        table["kept"] &= gap.reindex(table.index) >= runs[seed].effect_apart
-    table["carries"] = truth[seed].groupby(KEYS).carries.any().reindex(table.index)
-    return table
+    share = judged[judged.split == "train"].groupby(KEYS)[f"active_{rule}"].mean()
+    table = share.between(*runs[seed].pair_share).to_frame("kept")
+    if rule == "effect":  # as chapter 4 keeps them, with its condition on the gap
+        table["kept"] = found[seed].pairs.set_index(KEYS).kept.reindex(table.index)
+    return table.assign(carries=truth[seed].groupby(KEYS).carries.any().reindex(table.index))
 
 
-# %%
+# %% tags=["hide-input"]
 RULES = {"2sd": "mean + 2 sd", "top3": "the three highest", "effect": "effect"}
 table = {
     (label, f"seed {seed}"): {
-        "kept": int(rows.kept.sum()),
-        "of neurons": rows[rows.kept].index.get_level_values("neuron").nunique(),
+        "kept": f"{int(rows.kept.sum())}",
+        "of neurons": f"{rows[rows.kept].index.get_level_values('neuron').nunique()}",
         "recall": rows.kept[rows.carries].mean(),
         "false positives": rows.kept[~rows.carries].mean(),
         "precision": rows.carries[rows.kept].mean(),
@@ -365,16 +378,18 @@ table = {
     for rows in [of_rule(seed, rule)]
 }
 by_rule = pd.DataFrame(table).T
+numbers = ["recall", "false positives", "precision"]
+by_rule[numbers] = by_rule[numbers].astype(float)
 by_rule.round(3)
 
 # %% [markdown]
-# Keeping also asks for the band of 25–75 %, which a head that serves a rare kind of context cannot enter
-# however clearly it acts. Detection alone needs no band: rank all pairs by how strongly the head acts where
-# it acts most (the ninth decile over the neuron's training prompts), and see how many true pairs come
-# before how many false ones ({numref}`fig-roc`).
+# A head that serves a rare kind of context is active on few of a neuron's prompts and cannot be kept,
+# however clearly it acts. So we also ask for detection alone: we rank all pairs by how strongly the head
+# acts where it acts most (the ninth decile over the neuron's training prompts), and count how many true
+# pairs come before how many false ones ({numref}`fig-roc`).
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Recall of the pairs that carry a kind against the share of other pairs called, as the bound falls, for all three models together: pairs ranked by the ninth decile of the effect, of the attribution, and by the shares of prompts on which the paper's two rules call the head active. The dotted line marks 5 % false positives.", "name": "fig-roc"}, "image": {"alt": "Curves of recall against false positives for four rankings of pairs"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Ranked by effect, the planted pairs come first; ranked by attribution, most do not. Recall of the pairs that carry a kind against the share of other pairs that are called, as the bound falls, for all three models together; the paper's two rules rank by the share of prompts on which they call the head active. The dotted line marks 5 % false positives.", "name": "fig-roc"}, "image": {"alt": "Curves of recall against false positives for four rankings of pairs"}}
 def rankings(seed: int) -> pd.DataFrame:
     judged = found[seed].heads[found[seed].heads.neuron.isin(told[seed].neuron)]
     groups = judged[judged.split == "train"].groupby(KEYS)
@@ -409,20 +424,20 @@ at_five = pd.DataFrame(
 at_five.round(2)
 
 # %% [markdown]
-# And prompt by prompt: does "active" mean "of this kind"? For each kept pair, the kind (or two kinds) whose
-# prompts best agree with the active ones is chosen on `train`; on `test` we take the balanced accuracy, and
-# the mutual information between active and kind in bits. The same is done with the active labels of each
-# split shuffled.
+# Now prompt by prompt: does *active* mean *of this kind*? For each kept pair we choose, on `train`, the
+# kind or the two kinds whose prompts agree best with the active ones, and report the balanced accuracy on
+# `test`, with the mutual information between activity and kind in bits. As a control the active labels of each split
+# are shuffled. For pairs kept by attribution, the heads' attributions on `test` are computed here, since
+# {ref}`heads` follows only the pairs that the run keeps.
+
+# %% tags=["hide-input"]
+SETS = [set(some) for size in (1, 2) for some in combinations(KINDS, size)]
 
 
-# %%
 def balanced(active: np.ndarray, of_kind: np.ndarray) -> float:
     if of_kind.all() or not of_kind.any():
         return np.nan
     return (active[of_kind].mean() + (~active[~of_kind]).mean()) / 2
-
-
-SETS = [set(some) for size in (1, 2) for some in combinations(KINDS, size)]
 
 
 def agreement(rows: pd.DataFrame, active: np.ndarray) -> tuple[float, float, str]:
@@ -434,15 +449,37 @@ def agreement(rows: pd.DataFrame, active: np.ndarray) -> tuple[float, float, str
     return on(best, ~train), bits, " or ".join(sorted(best))
 
 
-# %%
+def active_on_test(seed: int, neuron: str) -> pd.DataFrame:
+    """Which heads stand out by two standard deviations on a neuron's test prompts."""
+    rows = told[seed].query("neuron == @neuron and split == 'test'")
+    by_head = attribute(models[seed], [Neuron.parse(neuron)] * len(rows), rows.token_ids.tolist())["in"]  # fmt: skip
+    scores = by_head.by_head.double().numpy(force=True)
+    mean, sd = scores.mean(1, keepdims=True), scores.std(1, ddof=1, keepdims=True)
+    wide = pd.DataFrame(scores > mean + 2 * sd, columns=[str(head) for head in by_head.heads])
+    wide = wide.assign(split="test", prompt=rows.prompt.to_numpy())
+    long = wide.melt(["split", "prompt"], var_name="head", value_name="active")
+    return long.assign(neuron=neuron)
+
+
+def activity(seed: int, rule: str) -> dict[tuple[str, str], pd.DataFrame]:
+    """On which prompts of both splits a rule calls the head of each pair that it keeps active."""
+    kept = of_rule(seed, rule).query("kept").index
+    rows = found[seed].heads.rename(columns={f"active_{rule}": "by_rule"})
+    rows = rows[[*KEYS, "split", "prompt", "by_rule"]].rename(columns={"by_rule": "active"})
+    if rule != "effect":
+        test = [active_on_test(seed, neuron) for neuron in kept.get_level_values(0).unique()]
+        rows = pd.concat([rows[rows.split == "train"], *test], ignore_index=True)
+    pairs = dict(list(rows.groupby(KEYS)))
+    return {pair: pairs[pair] for pair in kept}
+
+
 def agreements(seed: int, rule: str) -> pd.DataFrame:
     random, out = np.random.default_rng(seed), []
-    kept = of_rule(seed, rule).query("kept")
-    heads = dict(list(found[seed].heads.groupby(KEYS)))
     prompts = dict(list(told[seed].groupby("neuron")))
-    for neuron, head in kept.index:
-        rows = prompts[neuron].merge(heads[neuron, head][["split", "prompt", f"active_{rule}"]])
-        active = rows[f"active_{rule}"].to_numpy(bool)
+    for (neuron, head), judged in activity(seed, rule).items():
+        rows = prompts[neuron].merge(judged[["split", "prompt", "active"]], on=["split", "prompt"])
+        assert len(rows) == len(prompts[neuron])
+        active = rows.active.to_numpy(bool)
         mixed = active.copy()
         for split in ("train", "test"):
             own = np.flatnonzero(rows.split == split)
@@ -452,56 +489,45 @@ def agreements(seed: int, rule: str) -> pd.DataFrame:
     return pd.DataFrame(out, columns=columns)
 
 
+# %% tags=["hide-input"]
+def summed_up(one: pd.DataFrame) -> dict[str, str]:
+    means = {
+        "balanced accuracy": one.accuracy, "shuffled": one.shuffled,
+        "bits": one.bits, "bits, shuffled": one.shuffled_bits,
+    }  # fmt: skip
+    counts = {"pairs": f"{len(one)}", "neurons": f"{one.neuron.nunique()}"}
+    return counts | {name: f"{values.mean():.2f}" for name, values in means.items()}
+
+
 by_pair = {(rule, seed): agreements(seed, rule) for rule in ("2sd", "effect") for seed in SEEDS}
-pd.DataFrame(
-    {
-        (RULES[rule], f"seed {seed}"): {
-            "pairs": len(one), "neurons": one.neuron.nunique(), "balanced accuracy": one.accuracy.mean(),
-            "shuffled": one.shuffled.mean(), "bits": one.bits.mean(), "bits, shuffled": one.shuffled_bits.mean(),
-        }
-        for (rule, seed), one in by_pair.items()
-    }
-).T.round(2)  # fmt: skip
-
-# %% [markdown]
-# What stands in the way of more? The pairs whose two kinds of prompts lie far apart do better, so part of it
-# is prompts near the bound:
-
-# %%
-strong = {}
 for seed in SEEDS:
-    judged = found[seed].heads[(found[seed].heads.split == "train")]
-    gap = judged.groupby([*KEYS, "active_effect"]).effect.mean().unstack().diff(axis=1)[True]
-    one = by_pair["effect", seed].set_index(KEYS)
-    one["gap"] = gap.reindex(one.index)
-    for least in (0.1, 0.2, 0.3, 0.4, 0.5):
-        some = one[one.gap >= least]
-        strong[f"seed {seed}", least] = {
-            "pairs": len(some), "neurons": some.reset_index().neuron.nunique(),
-            "balanced accuracy": some.accuracy.mean(), "shuffled": some.shuffled.mean(),
-        }  # fmt: skip
-strong = pd.DataFrame(strong).T.rename_axis(["", "activation lost, active less inactive"])
-strong.round(2)
+    gaps = found[seed].pairs.set_index(KEYS).gap
+    one = by_pair["effect", seed]
+    one["gap"] = gaps.reindex(pd.MultiIndex.from_frame(one[KEYS])).to_numpy()
+clear = {seed: by_pair["effect", seed].query("gap >= 0.5") for seed in SEEDS}
+pd.DataFrame(
+    {(RULES[rule], f"seed {seed}"): summed_up(one) for (rule, seed), one in by_pair.items()}
+    | {("effect, gap of .5", f"seed {seed}"): summed_up(one) for seed, one in clear.items()}
+).T
 
 # %% [markdown]
-# The other part is the world's own. A head may serve two kinds at once, which the choice of two allows for.
-# And absence is news as well: that no topic stands in the sentence is what lets the title count, so
-# replacing a topic head's output by its average costs something on title prompts, too.
+# The last rows are the pairs whose two kinds of prompts differ by half of the activation or more. They
+# do better, so a part of what is missing is prompts near the bound between active and inactive. Another
+# part is due to the world itself: a head may serve two kinds at once, which the choice of two allows for,
+# and absence informs too. That no topic stands in the sentence is what lets the title count, so a topic
+# head's average output costs something on title prompts as well.
 #
-# ## Pairs that cannot be
+# ## Pairs that cannot exist
 #
-# Surgery gives certain negatives: in the neuron's own layer its input direction is projected out of the
-# head's output matrix; from an earlier layer, from which news could also take the way through MLPs, all that
-# the head writes goes ({func}`~lookups.ground_truth.cut_off`). The {glue:text}`operated` kept pairs with the
-# widest gap of each model, and as many drawn by lot from all its pairs, are operated on, one at a time:
-# attributions, effects and rules are computed anew on the neuron's prompts. How often is the pair still
+# Surgery gives pairs that are certainly false. In the neuron's own layer, the neuron's input direction is
+# projected out of the head's output matrix; from an earlier layer, whose heads can reach the neuron
+# through MLPs as well, all that the head writes is removed ({func}`~lookups.ground_truth.cut_off`). We operate on
+# the {glue:text}`operated` kept pairs of each model whose kinds of prompts differ most, and on as many pairs chosen at
+# random, one at a time, and compute effects anew on the neuron's prompts. How often is the pair still
 # found?
 
-# %%
-OPERATED = 12
-glue("operated", OPERATED, display=False)
 
-
+# %% tags=["hide-input"]
 def effects_of(model, neuron: Neuron, rows: pd.DataFrame, mean: torch.Tensor) -> pd.DataFrame:
     """The effect of every head on a neuron's prompts: the share of its activation lost."""
     ids = rows.token_ids.tolist()
@@ -519,13 +545,14 @@ def still_apart(effect: pd.Series) -> bool:
     return max(gaps, default=0.0) >= runs[0].effect_apart
 
 
-# %%
+OPERATED = 12
+glue("operated", OPERATED, display=False)
 operated = []
 for seed, model in models.items():
     train = found[seed].suffixes[found[seed].suffixes.split == "train"]
     table = found[seed].pairs[found[seed].pairs.selected]
-    lot = table.sample(OPERATED, random_state=seed)
-    for which, pairs in {"kept": widest(table[table.kept]).head(OPERATED), "by lot": lot}.items():
+    drawn = table.sample(OPERATED, random_state=seed)
+    for which, pairs in {"kept": widest(table[table.kept]).head(OPERATED), "drawn": drawn}.items():
         for neuron, head in zip(pairs.neuron, pairs["head"], strict=True):
             with cut_off(model, Head.parse(head), Neuron.parse(neuron)):
                 mean = mean_outputs(model, train.token_ids.iloc[::20].tolist())
@@ -533,17 +560,22 @@ for seed, model in models.items():
                 effect = effects_of(model, Neuron.parse(neuron), rows, mean)[head]
             operated.append((seed, which, still_apart(effect), float(effect.abs().max())))
 operated = pd.DataFrame(operated, columns=["seed", "which", "found", "largest effect"])
-operated.groupby("which").agg(pairs=("found", "size"), found=("found", "sum"), largest=("largest effect", "max")).round(3)  # fmt: skip
+of_kept, of_drawn = (operated[operated.which == which] for which in ("kept", "drawn"))
+Markdown(
+    f"After the operation {int(of_kept.found.sum())} of {len(of_kept)} kept pairs are still found, and "
+    f"{int(of_drawn.found.sum())} of {len(of_drawn)} pairs chosen at random. The largest effect that is left "
+    f"is {operated['largest effect'].max():.3f}."
+)
 
 # %% [markdown]
 # ## Explanations and scores
 #
-# For {glue:text}`explained` pairs a model that are kept by effect and do carry a kind, drawn by lot,
-# `contrast` explains from the training prompts ({ref}`explanations`). Does the explanation name a cue of a
-# kind that the pair carries? And how well does it sort the test prompts, against the explanation of another
-# of these pairs, whose neuron is for another target?
+# From the pairs that are kept by effect and do carry a kind, we choose {glue:text}`explained` of each model at
+# random. `contrast` explains each from its training prompts ({ref}`explanations`). Does the explanation
+# name a cue of a kind that the pair carries? And how well does it sort the test prompts, compared with the
+# explanation of another of these pairs, whose neuron is for another target?
 
-# %%
+# %% tags=["hide-input"]
 EXPLAINED = 16
 glue("explained", EXPLAINED, display=False)
 explainer = Contrast()
@@ -559,28 +591,28 @@ def words_for(seed: int, neuron: str, head: str) -> set[str]:
 explained = []
 for seed in SEEDS:
     table = of_rule(seed, "effect").query("kept and carries").reset_index()[KEYS]
-    lot = table.sample(min(EXPLAINED, len(table)), random_state=0).sort_values(KEYS)
+    drawn = table.sample(min(EXPLAINED, len(table)), random_state=0).sort_values(KEYS)
     tokens = found[seed].neurons.set_index("neuron").token
     prompts = PairPrompts(found[seed].suffixes, found[seed].heads, tokens=tokens, decode=models[seed].decode)  # fmt: skip
-    for neuron, head in lot.itertuples(index=False):
+    for neuron, head in drawn.itertuples(index=False):
         told_by = explainer.explain(prompts.case(neuron, head))
         named = set(re.findall(r"\w+", told_by.text)) & words_for(seed, neuron, head)
         rows = prompts.rows(neuron, head, "test")
         explained.append((seed, neuron, head, tokens[neuron], told_by, sorted(named), rows))
 
-# %%
+# %% tags=["hide-input"]
 judged = pd.DataFrame(explained, columns=["seed", "neuron", "head", "token", "by", "named", "rows"])
 judged["names a cue"] = judged.named.map(bool)
 judged["sure"] = ~judged.by.map(lambda one: one.text.startswith("No words tell"))
 judged["wide"] = [found[r.seed].pairs.set_index(KEYS).gap[r.neuron, r.head] >= 0.3 for r in judged.itertuples()]  # fmt: skip
 glue("named-share", f"{judged['names a cue'].mean():.0%}", display=False)
 some = {
-    "all": judged, "that claim to tell": judged[judged.sure], "that do not": judged[~judged.sure],
+    "all": judged, "that claim to tell the kinds apart": judged[judged.sure], "that do not": judged[~judged.sure],
     "of pairs whose two kinds differ by .3 of the activation": judged[judged.wide],
 }  # fmt: skip
-pd.DataFrame({f"explanations {k}": {"number": len(v), "name a cue": v["names a cue"].mean()} for k, v in some.items()}).T.round(2)  # fmt: skip
+pd.DataFrame({f"explanations {k}": {"number": f"{len(v)}", "name a cue": f"{v['names a cue'].mean():.2f}"} for k, v in some.items()}).T  # fmt: skip
 
-# %%
+# %% tags=["hide-input"]
 Markdown(
     "Four of them:\n\n"
     + "\n".join(
@@ -590,7 +622,7 @@ Markdown(
 )
 
 
-# %%
+# %% tags=["hide-input"]
 def sorts(explanation, rows: pd.DataFrame) -> Counts:
     asked = tuple(Example(r.prompt, tuple(map(int, r.token_ids)), r.text, r.token) for r in rows.itertuples())  # fmt: skip
     return count([v.active for v in explainer.judge(Question(explanation, asked))], rows.active)
@@ -604,80 +636,24 @@ def lent(place: int) -> int:
 
 
 both_kinds = [p for p, row in enumerate(explained) if row[6].active.nunique() == 2]
-scores = pd.DataFrame(
-    {
-        "seed": [explained[p][0] for p in both_kinds],
-        "own": [score(sorts(explained[p][4], explained[p][6])) for p in both_kinds],
-        "another's": [score(sorts(explained[lent(p)][4], explained[p][6])) for p in both_kinds],
-    }
+own = [score(sorts(explained[p][4], explained[p][6])) for p in both_kinds]
+other = [score(sorts(explained[lent(p)][4], explained[p][6])) for p in both_kinds]
+Markdown(
+    f"Over the {len(both_kinds)} pairs with test prompts of both kinds, explanations score {np.mean(own):.2f} on "
+    f"average by their own sentence, and {np.mean(other):.2f} by that of another pair; one half is chance."
 )
-scores.groupby("seed").agg(["size", "mean"]).round(3)
-
-# %% [markdown]
-# Do intervals of scores hold what they promise? For pairs of the first model we sort a large pool of fresh
-# prompts, so that the true score is known; then 50 active and 50 inactive prompts are drawn a thousand
-# times, and Newcombe's interval ({ref}`scores`) should hold the true score 95 times in a hundred (a little
-# more often where the pool is small, since it is drawn from without putting back):
-
-# %%
-POOL = 2000
-pool_documents = labelled_documents("pool", 2000)
-ends = [(d.ids[: s.position + 1], s) for d in pool_documents for s in d.slots]
-train = found[0].suffixes[found[0].suffixes.split == "train"]
-mean = mean_outputs(models[0], train.token_ids.tolist())
-first = [row for row in explained if row[0] == 0]
-texts = [ids for ids, _ in ends]
-rows_of = [Neuron.parse(row[1]) for row in first for _ in texts]
-patched = path_patch(models[0], rows_of, texts * len(first), mean)
-acts = patched.act.reshape(len(first), len(texts))
-acts_without = patched.act_without.reshape(len(first), len(texts), len(patched.heads))
-
-
-def pool_of(place: int, neuron: str, head: str) -> pd.DataFrame:
-    """Fresh prompts that fire a neuron at half of its maximum or more, and whether its head is active."""
-    own = found[0].heads[(found[0].heads.neuron == neuron) & (found[0].heads["head"] == head)]
-    own = own[own.split == "train"]
-    bound = (own.effect[own.active].min() + own.effect[~own.active].max()) / 2
-    act, column = acts[place], [str(h) for h in patched.heads].index(head)
-    strong = torch.nonzero(act >= act.max() / 2)[:POOL, 0]
-    lost = 1 - acts_without[place, strong, column] / act[strong]
-    rows = [(f"pool/{int(n)}", texts[n], models[0].decode(texts[n])) for n in strong]
-    table = pd.DataFrame(rows, columns=["prompt", "token_ids", "text"])
-    return table.assign(token="", active=(lost > max(bound, 0)).numpy(force=True))
-
-
-# %%
-def coverage(counts: Counts, seed: int, n: int = 50, times: int = 1000) -> float:
-    random, true = np.random.default_rng(seed), score(counts)
-    tp = random.hypergeometric(counts.tp, counts.fn, n, times)
-    tn = random.hypergeometric(counts.tn, counts.fp, n, times)
-    drawn = pd.Series(list(zip(tp.tolist(), tn.tolist(), strict=True))).value_counts()
-    held = 0
-    for (a, b), many in drawn.items():
-        low, high = newcombe(Counts(a, n - b, b, n - a, 0, 0))
-        held += many * (low <= true <= high)
-    return held / times
-
-
-covered = []
-for place, (_, neuron, head, _, told_by, _, _) in enumerate(first):
-    if len(covered) < 6:
-        pool = pool_of(place, neuron, head)
-        counts = sorts(told_by, pool)
-        if min(pool.active.sum(), (~pool.active).sum()) >= 100:
-            covered.append((neuron, head, len(pool), score(counts), coverage(counts, place)))
-covered = pd.DataFrame(covered, columns=["neuron", "head", "pool", "true score", "coverage"])
-covered.round(3)
 
 # %% [markdown]
 # ## Ablation
 #
-# Does silencing a head destroy exactly its own contexts? Every head is zeroed at every position, and the
-# target's log-probability at slots of each kind compared ({numref}`fig-silenced-world`).
+# Does silencing a head destroy exactly the contexts that it tells of? We set each head to zero at every
+# position, one at a time, and compare the target's log-probability at slots of each kind. The head
+# that costs a kind most should be the one that tells the neurons most about that kind:
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What the target's log-probability loses at slots of each kind (rows) when one head is zeroed, in nats. Compare with the map of what each head tells: a head should cost its own kind and no other.", "name": "fig-silenced-world"}, "image": {"alt": "Heat maps of kinds by silenced heads for three seeds"}}
+# %% tags=["hide-input"]
 def cost_of_heads(model, n: int = 100) -> pd.DataFrame:
+    """What the target's log-probability loses at slots of each kind when one head is zeroed."""
     batch = model.batch([one.ids for one in fresh[:n]])
     slots = [(d, s.position + 1, s.target, s.kind) for d, one in enumerate(fresh[:n]) for s in one.slots]  # fmt: skip
     document, place, target = (torch.tensor(c) for c in list(zip(*slots, strict=True))[:3])
@@ -697,97 +673,114 @@ def cost_of_heads(model, n: int = 100) -> pd.DataFrame:
 
 
 costs = {seed: cost_of_heads(model) for seed, model in models.items()}
-figure, axes = plt.subplots(len(SEEDS), 1, figsize=(7, 4.2), sharex=True)
-for axis, (seed, grid) in zip(axes, costs.items(), strict=True):
-    image = axis.imshow(grid, vmin=0, vmax=10, cmap="Oranges", aspect="auto")
-    axis.set_yticks(range(len(grid)), grid.index)
-    axis.set_title(f"seed {seed}", fontsize=9)
-    axis.grid(False)
-axes[-1].set_xticks(range(grid.shape[1]), grid.columns, rotation=90)
-figure.colorbar(image, ax=axes, label="nats lost")
-plt.show()
-pd.concat({f"seed {seed}": grid.max(axis=1).round(1).to_frame("largest cost").assign(head=grid.idxmax(axis=1)) for seed, grid in costs.items()})  # fmt: skip
+rows = [
+    (f"seed {seed}", kind, grids[seed].loc[kind].idxmax(), grid.loc[kind].idxmax(), round(grid.loc[kind].max(), 1))
+    for seed, grid in costs.items() for kind in KINDS
+]  # fmt: skip
+columns = ["", "kind", "tells the neurons most", "costs the kind most", "nats lost"]
+costliest = pd.DataFrame(rows, columns=columns).set_index(["", "kind"])
+costliest
 
 # %% [markdown]
-# And does a kept pair's neuron stand between the head and the token? For the explained pairs, on test
-# prompts with the head active: what the log-probability of the neuron's token loses when the head is
-# zeroed, and when only this head's direct path to this one neuron is cut:
+# And does the neuron of a kept pair stand between the head and the token? For the explained pairs, on test
+# prompts where the head is active and the neuron's token follows, we compare what the log-probability of
+# the token loses when the head is set to zero with what it loses when only the direct path from this head to this one
+# neuron is cut:
 
-# %%
+# %% tags=["hide-input"]
 totals = []
 for seed, neuron, head, _, _, _, rows in explained:
-    own = rows[rows.active & (rows.next_token_id == found[seed].neurons.set_index("neuron").token_id[neuron])]  # fmt: skip
+    token = found[seed].neurons.set_index("neuron").token_id[neuron]
+    own = rows[rows.active & (rows.next_token_id == token)]
     if len(own):
-        n, token = len(own), int(own.next_token_id.iloc[0])
-        edited = ablate_heads(models[seed], own.token_ids.tolist(), [Neuron.parse(neuron)] * n, [token] * n,
+        n = len(own)
+        edited = ablate_heads(models[seed], own.token_ids.tolist(), [Neuron.parse(neuron)] * n, [int(token)] * n,
                               [Head.parse(head)] * n, ["zero", "direct_recomputed"])  # fmt: skip
         falls = [
             float((edited.before.logp - edited.after[kind].logp).mean()) for kind in edited.after
         ]
-        totals.append((seed, *falls))
-totals = pd.DataFrame(totals, columns=["seed", "head zeroed", "direct path cut"])
-totals.groupby("seed").mean().round(3)
+        totals.append(falls)
+zeroed, cut = np.mean(totals, axis=0)
+Markdown(
+    f"Over {len(totals)} pairs the token loses {zeroed:.2f} nats without the head, and {cut:.2f} without the direct "
+    "path from the head to the neuron. "
+    + ("In these models many neurons write the same token, and the head reaches them through earlier "
+       "MLPs: no single neuron stands between the head and the token." if cut < 0.1 * zeroed else "")
+)  # fmt: skip
 
 # %% [markdown]
 # ## Harder worlds
 #
-# This is the plain world. Four harder ones lie beside the benchmarks. They take too long to be executed here:
-# `benchmarks/harder_worlds.py` holds the same chapters against their truth, once, and this is the table that
-# it left. Compare the two columns of recall, and each with the plain world's above:
+# This is the plain world. Four harder ones lie beside the benchmarks. They take too long to be executed
+# here: `benchmarks/harder_worlds.py` has held the same chapters against their truth, and this is the
+# table that it left. Compare the two columns of recall with each other, and with the plain world's above.
 
-# %%
+# %% tags=["hide-input"]
 Markdown((PROJECT / "benchmarks" / "harder_worlds.md").read_text("utf-8"))
+
+# %% [markdown]
+# ## Check
+#
+# Every table above is about the same neurons, and kept pairs lie in the run's band.
+
+# %% tags=["hide-input"]
+for seed, one in found.items():
+    assert set(truth[seed].neuron) == set(told[seed].neuron)
+    assert set(told[seed].neuron) <= set(one.neurons.neuron[one.neurons.sound])
+    share = one.pairs[one.pairs.kept]["share"]
+    assert share.between(*runs[seed].pair_share).all()
+    assert set(one.pairs[one.pairs.kept].neuron) <= set(one.suffixes.neuron)
 
 # %% [markdown]
 # ## What we know
 
-# %%
+# %% tags=["hide-input"]
 recalls = at_five.loc["effect"]
 old, new = (by_rule.xs(RULES[rule]) for rule in ("2sd", "effect"))
-accuracy = {
-    rule: np.mean([by_pair[rule, seed].accuracy.mean() for seed in SEEDS])
-    for rule in ("2sd", "effect")
-}
-clear = strong.xs(0.5, level=1)
+accuracy = np.mean([by_pair["effect", seed].accuracy.mean() for seed in SEEDS])
+clear_accuracy = np.array([clear[seed].accuracy.mean() for seed in SEEDS])
+shuffled = max(by_pair["effect", seed].shuffled.mean() for seed in SEEDS)
+named = judged["names a cue"].mean()
+sure = judged[judged.sure]["names a cue"].mean()
+by_attribution = at_five.loc["attribution"].mean()
 for name, value in {
-    "found-at-five": recalls.mean(), "found-at-five-attribution": at_five.loc["attribution"].mean(),
+    "found-at-five": recalls.mean(), "found-at-five-attribution": by_attribution,
     "precision-effect": new.precision.mean(), "precision-2sd": old.precision.mean(),
-    "accuracy-effect": accuracy["effect"], "accuracy-clear": clear["balanced accuracy"].mean(),
+    "accuracy-effect": accuracy, "accuracy-clear": clear_accuracy.mean(),
 }.items():  # fmt: skip
     glue(name, f"{value:.2f}", display=False)
 
 
-def bar(reached: bool, words: str) -> str:
-    return f"{words}: {'reached' if reached else '**not reached**'}."
+def listed(values) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
 
 
+BARS = {
+    f"recall of planted pairs at 5 % false positives, .8 or more: {recalls.mean():.2f} ({listed(recalls)})": recalls.mean() >= 0.8,
+    f"balanced accuracy of active against kind over all kept pairs, .9 or more: {accuracy:.2f}; over those "
+    f"whose kinds differ by half of the activation {clear_accuracy.mean():.2f} ({listed(clear_accuracy)})": accuracy >= 0.9,
+    f"the shuffled control at .55 or less: {shuffled:.2f} at most": shuffled <= 0.55,
+    f"pairs that were operated on never found: {int(operated.found.sum())} found": not operated.found.any(),
+    f"explanations of true pairs that name a cue of the right kind, 80 % or more: {named:.0%}, and "
+    f"{sure:.0%} of those that claim to tell the kinds apart": named >= 0.8,
+}  # fmt: skip
+bars = "\n".join(f"- {words}: {'reached' if reached else '**not reached**'}." for words, reached in BARS.items())  # fmt: skip
 Markdown(
-    "\n".join(
-        [
-            "Before the chapter was written we said what would count as success. With the best rule, by effect:",
-            "",
-            "- " + bar(recalls.mean() >= 0.8, f"recall of planted pairs at 5 % false positives, .8 or more: {recalls.mean():.2f} ({', '.join(f'{v:.2f}' for v in recalls)})"),
-            "- " + bar(accuracy["effect"] >= 0.9, f"balanced accuracy of active against kind over all kept pairs, .9 or more: {accuracy['effect']:.2f}; over those whose kinds differ by half of the activation {clear['balanced accuracy'].mean():.2f} ({', '.join(f'{v:.2f}' for v in clear['balanced accuracy'])})"),
-            "- " + bar(max(by_pair["effect", s].shuffled.mean() for s in SEEDS) <= 0.55, "the shuffled control at .55 or less"),
-            "- " + bar(not operated.found.any(), "pairs that were operated on never found"),
-            "- " + bar(judged["names a cue"].mean() >= 0.8, f"explanations of true pairs that name a cue of the right kind, 80 % or more: {judged['names a cue'].mean():.0%}, and {judged[judged.sure]['names a cue'].mean():.0%} of those that claim to tell"),
-            "",
-            f"By attribution, as in the paper, the same detection reaches {at_five.loc['attribution'].mean():.2f}, and {old.precision.mean():.0%} of the "
-            f"pairs kept by mean + 2 sd carry anything; by effect it is {new.precision.mean():.0%}.",
-        ]
-    )
-)  # fmt: skip
+    "Before the chapter was written we said what would count as success. With the best rule, by effect:\n\n"
+    f"{bars}\n\nBy attribution, as in the paper, the same detection reaches {by_attribution:.2f}, and {old.precision.mean():.0%} of the "
+    f"pairs kept by mean + 2 sd carry anything; by effect it is {new.precision.mean():.0%}."
+)
 
 # %% [markdown]
-# So where the answer is known, the step that fails in the paper's method is attribution: it sees the direct
-# path only, and in these models nearly all news is read by an earlier MLP first. `protocol: sound` goes by
-# {term}`effect` for that reason. Suffixes fail in a small way: a cut often keeps idle words before the cue,
-# and where the title decides it often throws the cue away, since the neuron fires without. Congruence finds
-# few of the neurons; following finds most. Explanations by words fall behind where a head reads one of many
-# words of a kind and few prompts show each.
+# So where the answer is known, the step that fails in the paper's method is attribution. It sees the
+# direct path only, and in these models an earlier MLP reads nearly everything first. `protocol: sound`
+# goes by {term}`effect` for that reason. Suffixes fail in a small way: a cut often keeps idle words
+# before the cue, and where the title decides it often loses the cue, since the neuron fires without it.
+# Congruence finds few of the neurons, and following finds most of them. Explanations by words fall
+# behind where a head reads one of many words of a kind and few prompts show each.
 #
-# What is not known: how far any of this carries over to a model of language, where contexts have no labels.
-# There an effect is still an experiment, an attribution still an account of a sum.
+# What is not known: how far any of this carries over to a model of natural language, where contexts have
+# no labels. There, too, an effect is an experiment and an attribution only a term of a sum.
 #
 # ```{admonition} Try it
 # :class: tip

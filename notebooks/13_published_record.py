@@ -10,17 +10,18 @@
 # (published-record)=
 # # What does the paper's own record say?
 #
-# The paper reports a mean score for each model, without an interval and without what the same prompts
-# would give a judge who explains nothing {cite}`neo2024`. Its authors released more than that: for three sizes
-# of GPT-2 their prompts, active heads, requests, and most of GPT-4's replies. So scores can be computed again,
-# with everything that {ref}`scores` puts beside its own.
+# The paper reports a mean score for each model, but no interval, and not what the same prompts would give
+# a judge who explains nothing {cite}`neo2024`. How much do its figures say? A good part can be worked out from
+# the printed figures alone. The authors also released the record of their runs, for three sizes of GPT-2:
+# prompts, active heads, requests, and most of GPT-4's replies. With that record at hand, every score is computed
+# again, with all that {ref}`scores` puts beside its own.
 #
 # | needs | leaves |
 # | --- | --- |
-# | the authors' folder, if you have it; of the run, only its seed, share of prompts and false discovery rate | nothing |
+# | the folder of the record, if you have it; of the run, only its seed, share of prompts and false discovery rate | nothing |
 
 # %% tags=["parameters"]
-# Where the run's file names no folder (`published:`), the chapter says what the reported figures alone tell.
+# Where the run's file names no folder (`published:`), the chapter says what the printed figures tell.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
@@ -56,11 +57,11 @@ pd.set_option("display.max_colwidth", None)
 # %% [markdown]
 # ## What the paper reports
 #
-# GPT-4 explains a {term}`pair` and judges 10 or 20 held-out prompts by its explanation. The mean
-# {term}`head explanation score` over pairs, its sd, and a test of whether the scores are skewed to the right
-# {cite}`neo2024`:
+# GPT-4 explains a {term}`pair`, and then judges 10 or 20 held-out prompts by its explanation. Printed are the
+# mean {term}`head explanation score` over pairs, its standard deviation, and a test of whether the scores are skewed to
+# the right {cite}`neo2024`:
 
-# %%
+# %% tags=["hide-input"]
 reported = pd.DataFrame(REPORTED, columns=REPORTED[0]._fields).set_index("run")
 first_version = pd.DataFrame(EARLIER, index=["mean, three a prompt", "sd, three a prompt"]).T
 rows = list(dict.fromkeys([*reported.index, *first_version.index]))
@@ -69,14 +70,14 @@ together = together.loc[rows].rename(columns={"p_skew": "p (skew > 0)"}).rename_
 together.map(lambda v: "–" if pd.isna(v) else f"{v:.1e}" if abs(v) < 0.001 else f"{v:.3f}")
 
 # %% [markdown]
-# The last two columns are the first version's, in which the three highest heads were active on every prompt.
-# The record was made under that rule.
+# The last two columns are those of the paper's first version, in which the three highest heads counted as
+# active on every prompt. The record was made under that rule.
 #
-# ## What these figures alone tell
+# ## What these figures tell by themselves
 #
-# How sure is a mean? The paper does not say how many pairs it is over. But the test of skewness depends on
-# nothing but the skew and that number {cite}`dagostino1990`, so the printed skew and p give it away
-# ({func}`~lookups.reported.pairs_behind`). *fewest* and *most* would be printed the same.
+# How certain is a mean? The paper does not say how many pairs it is taken over. But the test of skewness depends on
+# nothing but the skew and that number {cite}`dagostino1990`, so the printed skew and p give the number away
+# ({func}`~lookups.reported.pairs_behind`). *Fewest* and *most* are the numbers that would be printed in the same way.
 
 
 # %%
@@ -90,11 +91,11 @@ implied_pairs = pd.DataFrame({row.run: implied(row) for row in REPORTED}).T
 implied_pairs[["likely", "fewest", "most"]].astype(int).rename(columns={"likely": "pairs"})
 
 # %% [markdown]
-# With a number of pairs, a mean gets an interval. {numref}`fig-reported` takes pairs for independent; they are
-# not, since pairs of one neuron share prompts, so the true intervals are wider. A mean whose interval
-# touches that of *random neurons* says nothing about {term}`context look-ups <context look-up>` in particular.
+# With a number of pairs, a mean has an interval. {numref}`fig-reported` treats pairs as independent. They are
+# not, since pairs of one neuron share its prompts, so the true intervals are wider. A mean whose interval
+# reaches that of *random neurons* says nothing about {term}`context look-ups <context look-up>` in particular.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean head explanation scores that the paper reports, with 95 % intervals from the reported sd and the number of pairs that the reported skew and its p imply (pairs taken for independent, so the intervals are too narrow). The dashed line is a judge who does not look; the grey band is the interval of random neurons in GPT-2 large.", "name": "fig-reported"}, "image": {"alt": "Reported mean scores of six runs with intervals, a dashed line at one half, and a band for random neurons"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Where the paper has a control, next-token neurons lie hardly above it. Mean head explanation scores that the paper reports, with 95 % intervals from the printed standard deviation and the number of pairs that the printed skew and its p imply (pairs are treated as independent, so the intervals are too narrow). The dashed line is a judge who does not look at the prompt; the grey band is the interval of random neurons in GPT-2 large.", "name": "fig-reported"}, "image": {"alt": "Reported mean scores of six runs with intervals, a dashed line at one half, and a band for random neurons"}}
 figure, axis = plt.subplots(figsize=(6.4, 3.2))
 random_neurons = implied_pairs.loc["GPT-2 large, random neurons"]
 axis.axvspan(random_neurons.low, random_neurons.high, color="#dddddd")
@@ -111,7 +112,7 @@ plt.show()
 implied_pairs[["low", "high"]].assign(mean=reported["mean"]).round(3)[["mean", "low", "high"]]
 
 # %% [markdown]
-# The camera-ready paper has one {term}`control`, random neurons in GPT-2 large:
+# The paper has one {term}`control` in its final version, random neurons in GPT-2 large:
 
 # %% tags=["hide-input"]
 of_run = {row.run: row for row in REPORTED}
@@ -122,16 +123,17 @@ error = np.hypot(
     control.sd / np.sqrt(implied_pairs.likely[control.run]),
 )
 Markdown(
-    f"Pairs of next-token neurons score {apart:.3f} more than those of random neurons, 95 % interval at best "
-    f"{apart - 1.96 * error:.3f} to {apart + 1.96 * error:.3f}."
+    f"Pairs of next-token neurons score {apart:.3f} higher than those of random neurons, with a 95 % interval of "
+    f"at best {apart - 1.96 * error:.3f} to {apart + 1.96 * error:.3f}."
 )
 
 # %% [markdown]
-# And how much of the reported sd is luck? A judge who tosses coins about ten prompts, five of each kind, has a sd
-# of {glue:text}`coin-10-prompts`; about twenty, {glue:text}`coin-20-prompts`; a judge who knows something, less.
-# The table takes the coin's variance as a share of the reported one, which is the most that luck can be:
+# And how much of the printed standard deviation is luck? The scores of a judge who tosses a coin for each of ten
+# prompts, five of each kind, have a standard deviation of {glue:text}`coin-10-prompts`; for twenty prompts it is
+# {glue:text}`coin-20-prompts`. A judge who knows something has less. The table takes the coin's variance as a share of
+# the printed one, which is the most that luck can amount to:
 
-# %%
+# %% tags=["hide-input"]
 coins = {n: coin_scores(n // 2, n // 2).sd for n in (10, 20)}
 for n, sd in coins.items():
     glue(f"coin-{n}-prompts", f"{sd:.2f}", display=False)
@@ -141,35 +143,30 @@ pd.DataFrame(
 
 # %% [markdown]
 # ## The record
-#
-# The folder comes with the authors' repository: `lookups download --published` fetches it, and a run whose
-# file names it (`published: DIR`) executes this chapter with it. {func}`~lookups.published.read_published` reads
-# every file of one model (never the pickles, which could run code), or says which file is broken.
 
-# %%
+# %% tags=["hide-input"]
 wanted = settings.published_model or recorded_as(settings.model.name)
 record = read_published(settings.published, wanted) if settings.published else None
 answered = record is not None and bool(record.verdicts.verdict.notna().any())
-
-# %% tags=["hide-input"]
 if record is None:
     state = (
-        "**This copy was executed without the folder.** What follows shows how the record is read and "
-        "what is asked of it; the cells that need it return nothing. The figures are in the copy that you execute."
+        "This run's file names no folder of the record (`published:`; `lookups download --published` fetches "
+        "one), so no score is computed again here."
     )
 else:
     state = f"This copy was executed with the record of `{record.model}`."
     if record.missing:
         state += f" It holds nothing of: {', '.join(record.missing)}."
     if not answered:
-        state += " So no score can be computed, and the cells below return nothing."
+        state += " So no score can be computed, and the sections on scores show nothing."
 Markdown(state)
 
-# %% [markdown]
-# Every row of every file stands in a table, or is listed here with the reason why not:
+# %% [markdown] tags=["with-record"]
+# {func}`~lookups.published.read_published` reads every file of one model (never the pickles, which could
+# run code), or says which file is broken. Every row of every file stands in a table, or is listed here with the reason why not:
 
 
-# %%
+# %% tags=["hide-input", "with-record"]
 def account(record) -> pd.DataFrame:
     left = record.left_out.assign(used=0)
     read = record.files.assign(reason="").rename(columns={"rows": "of"})
@@ -184,7 +181,7 @@ def account(record) -> pd.DataFrame:
 account(record) if record else None
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 def of_all(claims: pd.Series) -> str:
     return f"{claims.mean():.0%}" if len(claims) else "none"
 
@@ -207,23 +204,25 @@ Markdown(
     f"{len(record.verdicts)} questions, of which {int(record.verdicts.verdict.isna().sum())} have no readable answer."
 ) if record else None
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## One pair by hand
 #
-# The explained pair with the best score (the first of equals), the reply that explains it, and what GPT-4
-# then said of its held-out prompts:
+# We take the explained pair with the best score (the first of equals), read the reply that explains it, and see what
+# GPT-4 then said of its held-out prompts:
 
 
-# %%
+# %% tags=["hide-input", "with-record"]
 KEYS = ["neuron", "head"]
 
 
+# %% tags=["with-record"]
 def head_explanation_score(counts: Counts) -> float:
     found = counts.tp / (counts.tp + counts.fn)
     refused = counts.tn / (counts.tn + counts.fp)
     return (found + refused) / 2
 
 
+# %% tags=["hide-input", "with-record"]
 verdicts = record.verdicts if answered else None
 counted = {} if not answered else {
     pair: count(rows.verdict, rows.active) for pair, rows in verdicts.groupby(KEYS, sort=False)
@@ -232,7 +231,7 @@ both_kinds = {pair: c for pair, c in counted.items() if c.tp + c.fn and c.tn + c
 assert all(np.isclose(head_explanation_score(c), score(c)) for c in both_kinds.values())
 hand = max(both_kinds, key=lambda pair: score(both_kinds[pair]), default=None)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 if answered:
     token_of = record.neurons.set_index("neuron").token
     words_said = record.explanations.set_index(KEYS).explanation
@@ -254,16 +253,16 @@ def marked(pair: tuple[str, str], most: int = 6):
 
 Markdown(f"> … {escaped(' '.join(str(words_said.get(hand)).split()))}") if hand else None
 
-# %%
+# %% tags=["hide-input", "with-record"]
 marked(hand) if hand else None
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## Every score again
 #
-# A pair whose prompts are all active, or all inactive, has one of the two rates only, and no score. The
+# A pair whose held-out prompts are all active, or all inactive, has only one of the two rates, and so no score. The
 # paper says that such pairs are left out. Both ways of counting them:
 
-# %%
+# %% tags=["hide-input", "with-record"]
 if answered:
     rows = [dict(zip(KEYS, pair, strict=True)) | c._asdict() for pair, c in counted.items()]
     scores = pd.DataFrame(rows)
@@ -280,7 +279,7 @@ pd.DataFrame(summaries).T.rename_axis("pairs of one kind").round(3).astype(
     {"pairs": int}
 ) if answered else None
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 NAMES = {"gpt2-small": "GPT-2 small", "gpt2-medium": "GPT-2 medium", "gpt2-large": "GPT-2 large",
          "gpt2-large_mid": "GPT-2 large, middle layers"}  # fmt: skip
 
@@ -304,12 +303,12 @@ def against_paper() -> str:
 
 Markdown(against_paper()) if answered else None
 
-# %% [markdown]
-# From here on pairs of one kind are left out. The mean over pairs, with an interval that draws neurons again,
-# and the variance over pairs as the sum of luck (known for each pair from its own counts) and what lies
-# *between* pairs:
+# %% [markdown] tags=["with-record"]
+# From here on, pairs of one kind are left out. The table has the mean over pairs, with an interval from resampling
+# neurons, and splits the variance over pairs into luck, which is known for each pair from its own counts, and what
+# differs *between* pairs:
 
-# %%
+# %% tags=["hide-input", "with-record"]
 if answered:
     mean = bootstrap_mean(scores.score, scores.neuron, seed=settings.seed)
     spread = between_pairs(scores.score, scores.variance)
@@ -319,20 +318,20 @@ pd.Series(
      "between pairs": round(spread.between, 4)}, name="value",
 ).to_frame() if answered else None  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## Better than chance, better than another explanation?
 #
-# Two {term}`controls <control>` can be had from the record itself:
+# Two {term}`controls <control>` can be taken from the record itself:
 #
 # - *permuted*: each pair's verdicts in another order.
-# - *other head*: all pairs of a neuron were asked about the same prompts. So GPT-4 has judged each head's prompts
-#   also by the explanation of another head of the neuron, and these verdicts can be held against the first head's
-#   activity. Heads that are active on the same prompts (φ above one half) do not stand in for each other.
+# - *other head*: all pairs of a neuron were asked about the same prompts, so GPT-4 has judged each head's prompts
+#   also by the explanation of another head of the neuron. These verdicts can be compared with the first head's
+#   activity. Heads that are active on the same prompts (φ above one half) are no controls for each other.
 #
-# Heads of one neuron compete for three places, so another's explanation may do worse than chance.
+# Heads of one neuron compete for three places, so the explanation of another head may do worse than chance.
 
 
-# %%
+# %% tags=["with-record"]
 def controls(pair: tuple[str, str]) -> dict[str, float]:
     own = said_of[pair]
     lent = said_of[lender[pair]].verdict.reindex(own.index) if pair in lender else []
@@ -345,7 +344,7 @@ def controls(pair: tuple[str, str]) -> dict[str, float]:
     return found
 
 
-# %%
+# %% tags=["hide-input", "with-record"]
 if answered:
     said_of = {pair: rows.set_index("prompt") for pair, rows in verdicts.groupby(KEYS)}
     shown = record.shown.sort_values("text", kind="stable").groupby(KEYS)
@@ -355,7 +354,7 @@ if answered:
     compared = scores.merge(table, on=KEYS)
 
 
-# %%
+# %% tags=["hide-input", "with-record"]
 def gain(table: pd.DataFrame, better: str, worse: str) -> tuple:
     some = table.dropna(subset=[better, worse])
     difference = some[better] - some[worse]
@@ -370,11 +369,10 @@ pd.DataFrame(
      for control, (n, found) in gains.items()}
 ).T if answered else None  # fmt: skip
 
-# %% [markdown]
-# The figure below draws the scores against what coins would do with exactly these numbers of prompts. What
-# lies to the right of the line is more than luck.
+# %% [markdown] tags=["with-record"]
+# The figure compares the scores with what coins would do on exactly these numbers of prompts.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Scores of the recorded pairs (bars), and what a judge who tosses a coin would get with the same numbers of held-out prompts (line).", "name": "fig-published-scores"}, "image": {"alt": "Histogram of recomputed scores with the distribution under guessing"}}
+# %% tags=["hide-input", "with-record"] mystnb={"figure": {"caption": "What lies to the right of the line is more than luck. Scores of the recorded pairs (bars), and what a judge who tosses a coin would get with the same numbers of held-out prompts (line).", "name": "fig-published-scores"}, "image": {"alt": "Histogram of recomputed scores with the distribution under guessing"}}
 if answered:
     plain = scores.dropna(subset="score")
     edges = np.linspace(0, 1, 21)
@@ -396,16 +394,16 @@ pd.DataFrame(
     index=[f"E above {at}" for at in above],
 ) if answered else None  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## Which explanations hold?
 #
-# One explanation *holds* if its verdicts go with activity more than chance would, by Fisher's exact test, after
-# correction for how many were tested: Benjamini and Hochberg's q below the run's {term}`false discovery rate`
-# {cite}`benjamini1995`, and below it under any dependence between tests (`any dependence`)
-# {cite}`benjamini2001`. With so few prompts many pairs could not pass whatever was said; the first two rows count those that could have
-# had p < .05, with their numbers of prompts, and with their numbers of calls.
+# An explanation *holds* if its verdicts agree with activity more than chance would bring about, by Fisher's exact test
+# and after correction for the number of tests: Benjamini and Hochberg's q below the run's {term}`false discovery rate`
+# {cite}`benjamini1995`, or below it whatever the dependence between tests (*any dependence*)
+# {cite}`benjamini2001`. With so few prompts, many pairs could not pass whatever was said; the first two rows count those
+# that could have had p < .05, given their numbers of prompts, and given also how many were called active.
 
-# %%
+# %% tags=["with-record"]
 if answered:
     tested = scores.dropna(subset="p")
     sizes = [(r.tp + r.fn, r.tn + r.fp, r.tp + r.fp) for r in tested.itertuples()]
@@ -420,11 +418,11 @@ pd.DataFrame(
     {name: {"pairs": int(np.sum(one)), "of": len(tested)} for name, one in survived.items()}
 ).T if answered else None
 
-# %% [markdown]
-# Those that hold, by p (at most 25 are shown), each with its interval and the first sentence of the reply:
+# %% [markdown] tags=["with-record"]
+# Those that hold, in the order of p (at most ten are shown), each with its interval and the first sentence of the reply:
 
 
-# %%
+# %% tags=["hide-input", "with-record"]
 def first_sentence(pair: tuple[str, str]) -> str:
     text = " ".join(str(words_said.get(pair, "")).split())
     return "… " + re.split(r"(?<=[a-z0-9”\")]\.) ", text)[0]
@@ -441,25 +439,25 @@ def told(some: pd.DataFrame) -> pd.DataFrame:
 
 
 told(
-    tested[tested.q < rate].sort_values(["p", *KEYS], kind="stable").head(25)
+    tested[tested.q < rate].sort_values(["p", *KEYS], kind="stable").head(10)
 ) if answered else None
 
-# %% [markdown]
-# And the five that do worst, which is where an explanation says the contrary of what is so:
+# %% [markdown] tags=["with-record"]
+# And the five that do worst, where the explanation says the contrary of what is true:
 
-# %%
+# %% tags=["hide-input", "with-record"]
 told(tested.sort_values(["score", *KEYS], kind="stable").head(5)) if answered else None
 
-# %% [markdown]
-# ## An honest race
+# %% [markdown] tags=["with-record"]
+# ## Would a count of words do as well?
 #
 # `contrast`, which counts words, and the two judges that explain nothing ({ref}`explanations`) now learn from
 # exactly the prompts that GPT-4 was shown for each pair, and judge exactly those that it judged. They work
-# on text: the record has no token ids, so the *words* of {ref}`explanations`' features (a run of letters and
-# digits, a mark, a line break) take their place. Prompts that read the same as one that was shown leave
-# the race for all, and so do pairs with fewer than three prompts shown of one kind.
+# on text: the record has no token ids, so words (a run of letters and digits, a mark, a line break) replace the
+# tokens of {ref}`explanations`. Prompts that read the same as one that was shown are left out for all judges, and so
+# are pairs with fewer than three prompts shown of one kind.
 
-# %%
+# %% tags=["hide-input", "with-record"]
 FEWEST = 3
 
 
@@ -474,7 +472,7 @@ if answered:
     shown_to = dict(list(record.shown.groupby(KEYS, sort=False)))
 
 
-# %%
+# %% tags=["with-record"]
 def learned(pair: tuple[str, str]) -> Case:
     rows = shown_to[pair]
     kinds = [
@@ -484,7 +482,7 @@ def learned(pair: tuple[str, str]) -> Case:
     return Case(*kinds, token=token_of[pair[0]])
 
 
-# %%
+# %% tags=["with-record"]
 def raced(pair: tuple[str, str], asked: pd.DataFrame) -> dict:
     case = learned(pair)
     known = {one.ids for one in case.active + case.inactive}
@@ -499,7 +497,7 @@ def raced(pair: tuple[str, str], asked: pd.DataFrame) -> dict:
     return found
 
 
-# %%
+# %% tags=["hide-input", "with-record"]
 RACERS = (Contrast(), BagOfWords(), Nearest())
 entered = [
     (pair, rows)
@@ -511,19 +509,19 @@ race = pd.DataFrame([raced(*one) for one in entered], columns=["pair", "seen", *
 race["neuron"] = race.pair.str[0]
 finished = race[race["GPT-4"].map(score).notna()]
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 Markdown(
-    f"{len(finished)} pairs take part: {len(counted) - len(race)} had too few prompts shown of one kind, "
+    f"{len(finished)} pairs are compared: {len(counted) - len(race)} had too few prompts shown of one kind, "
     f"{len(race) - len(finished)} have held-out prompts of one kind only. {int(race.seen.sum())} questions about prompts "
     "that had been shown were left out."
 ) if answered else None
 
-# %% [markdown]
-# The figure shows means over the same pairs; the table, the difference from GPT-4 pair by pair, with an
-# interval that draws neurons again. Where it holds zero, GPT-4's sentences sort prompts no better than that judge,
-# as far as these pairs tell. *hold*: pairs with q below the rate, counted among those in the race.
+# %% [markdown] tags=["with-record"]
+# The figure shows means over the same pairs, and the table the difference from GPT-4 pair by pair, with an
+# interval from resampling neurons. Where the interval holds zero, GPT-4's sentences sort prompts no better than that judge,
+# as far as these pairs tell. *Hold* counts pairs with q below the rate among these pairs.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean head explanation score of four judges on the same pairs, shown the same training prompts and asked about the same held-out ones, with 95 % intervals from drawing neurons again. The dashed line is a judge who does not look.", "name": "fig-published-race"}, "image": {"alt": "Mean scores with intervals of GPT-4, contrast, bag-of-words and nearest on the recorded prompts"}}
+# %% tags=["hide-input", "with-record"] mystnb={"figure": {"caption": "Judges that only count words are a fair measure of what an explanation in sentences is worth. Mean head explanation score of four judges on the same pairs, shown the same training prompts and asked about the same held-out ones, with 95 % intervals from resampling neurons. The dashed line is a judge who does not look at the prompt.", "name": "fig-published-race"}, "image": {"alt": "Mean scores with intervals of GPT-4, contrast, bag-of-words and nearest on the recorded prompts"}}
 running = len(finished) > 0
 if running:
     results = finished.assign(**{name: finished[name].map(score) for name in names})
@@ -546,25 +544,25 @@ if running:
     plt.show()
 pd.DataFrame(table).T if running else None
 
-# %% [markdown]
-# Do they succeed on the same pairs? Rank correlations over pairs between the scores of the four:
+# %% [markdown] tags=["with-record"]
+# Do the judges succeed on the same pairs? Rank correlations between their scores, over pairs:
 
-# %%
+# %% tags=["hide-input", "with-record"]
 results[names].corr(method="spearman").round(2) if running else None
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ```{admonition} Differs from the paper
 # :class: note
-# Where a reply was given twice to the same request, the last one counts, as for the authors. An answer that
+# Where the record has two replies to one request, the last one counts, as it did for the authors. An answer that
 # begins with a clear yes or no is read; theirs are one token long. Pairs with held-out prompts of one kind are left
-# out of means, as the paper says; the figure reported for GPT-2 small counts them.
+# out of means, as the paper says; the figure that it prints for GPT-2 small counts them.
 # ```
 #
 # ## Check
 #
 # The scores are those of a table of means: the share of right answers on active and on inactive prompts.
 
-# %%
+# %% tags=["hide-input", "with-record"]
 if answered:
     read = verdicts[verdicts.verdict.notna()]
     right = (read.verdict.astype(bool) == read.active).groupby(
@@ -581,9 +579,9 @@ if answered:
 # %% tags=["hide-input"]
 spare = [(sd / row.sd) ** 2 for sd in coins.values() for row in REPORTED]
 lines = [
-    f"From the reported figures alone: random neurons lie {apart:.3f} below the neurons of the claim in GPT-2 "
-    "large, and luck may be as much as "
-    f"{min(spare):.0%} to {max(spare):.0%} of the variance over pairs, by run and number of prompts."
+    f"By the printed figures alone, random neurons score {apart:.3f} less than next-token neurons in GPT-2 large, "
+    f"and luck may amount to {min(spare):.0%} to {max(spare):.0%} of the variance over pairs, depending on the run and "
+    "the number of prompts."
 ]
 
 
@@ -608,10 +606,10 @@ if running:
 Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown]
-# What is not known: what an explanation by a later language model would score, and whether heads that are active
-# by three-a-prompt are those that matter. The record keeps no attributions, so another rule for active heads cannot
-# be tried on it, and not how pairs were drawn from documents: near-copies of a training prompt may be among
-# those held out.
+# What is not known: what an explanation by a later language model would score, and whether the heads that are active by
+# being among the three highest are those that matter. The record keeps no attributions, so no other rule for active heads
+# can be tried on it, and it does not say how pairs of texts were drawn from documents: near-copies of a training prompt
+# may be among those held out.
 #
 # ```{admonition} Try it
 # :class: tip

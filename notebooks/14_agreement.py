@@ -12,16 +12,16 @@
 #
 # The authors of the paper released what their own run found {cite}`neo2024`: which neurons, which
 # texts, which heads. If our code does what the paper says, a run on the same model must find the
-# same, or differ for a reason that can be named. With the released folder at hand we hold the run
-# against it, step by step, and give every disagreement one reason out of a fixed list.
+# same, or differ for a reason that can be named. With the record at hand we compare the run with it,
+# step by step, and give every disagreement one reason out of a fixed list.
 #
 # | needs | leaves |
 # | --- | --- |
 # | `01_neurons`, `03_suffixes`, `04_heads`, `04_pairs` ({ref}`next-token-neurons` to {ref}`heads`) | a table of agreement, in this page |
-# | the authors' folder for the run's model: `lookups download --published` | |
+# | the record of the run's model (`lookups download --published`) | |
 
 # %% tags=["parameters"]
-# The authors' folder stands in the run's file (`published:`).
+# The folder of the record stands in the run's file (`published:`).
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
@@ -79,27 +79,25 @@ given_texts = given and "suffixes" not in record.missing
 # %% tags=["hide-input"]
 if given:
     found = (
-        f"This run (`protocol: {settings.protocol}`, `active_rule: {settings.active_rule}`) is held "
-        f"against the record of {name}: {int((~record.neurons.rejected).sum())} neurons, "
+        f"This run (`protocol: {settings.protocol}`, `active_rule: {settings.active_rule}`) is compared "
+        f"with the record of {name}: {int((~record.neurons.rejected).sum())} neurons, "
         f"{len(record.suffixes)} texts."
     )
     if not given_texts:
         found += " **It holds no texts, so only neurons and tokens are compared.**"
 elif name is not None:
     found = (
-        f"**The record of {name} was not given, so nothing is compared on this page.** With it "
-        "(`published: DIR` in the run's file) the sections below fill with tables; "
-        "they say what is compared, and how."
+        f"The record of {name} was not given (`published:` in the run's file; `lookups download --published` "
+        "fetches it), so nothing is compared here."
     )
 else:
     found = (
-        f"**This run's model, `{Path(settings.model.name).name}`, is none of the paper's, so there "
-        "is nothing to hold it against.** The sections below say what is compared, and how, when "
-        "a run that reads one of the paper's models names the record (`published: DIR` in its file)."
+        f"This run's model, `{Path(settings.model.name).name}`, is none of the paper's, so there is "
+        "nothing to compare it with."
     )
 Markdown(found)
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## What is compared
 #
 # | what | ours | theirs | agrees when |
@@ -115,21 +113,21 @@ Markdown(found)
 # Congruence comes from weights alone, so it should agree to the precision in which weights are held.
 # A disagreement up to ten times beyond that is called rounding.
 
-# %%
+# %% tags=["hide-input", "with-record"]
 HALF = settings.model.dtype in ("bfloat16", "float16")
 TOLERANCE = 1e-2 if HALF else 1e-4
 glue("agreement-digits", digits(1.0, 1.0 + TOLERANCE * 0.999), display=False)
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## Neurons and their tokens
 #
-# The record's list is held against the paper's list as this run makes it, whatever its protocol. A
-# neuron that one side has alone may have been rejected by hand on the other, belong to a layer or a
+# The record's list is compared with the paper's list as this run makes it, whatever its protocol. A
+# neuron that only one side has may have been rejected by hand on the other, belong to a layer or a
 # place on the list that the other does not reach, or be beaten by less than rounding. For a token
 # that differs we ask our weights how much the neuron writes *their* token.
 
 
-# %%
+# %% tags=["with-record"]
 def of_their_token(neuron: Neuron, token: str) -> float:
     """What the neuron adds to the logit of the record's token; nan where it is no single token."""
     if token not in model.vocabulary:
@@ -138,7 +136,7 @@ def of_their_token(neuron: Neuron, token: str) -> float:
     return float(written @ model.w_u[:, model.vocabulary.index(token)])
 
 
-# %%
+# %% tags=["with-record"]
 nothing = compared([])
 every = theirs = lists = tokens = nothing
 if given:
@@ -152,7 +150,7 @@ if given:
     lists = compare_lists(every, record.neurons, tolerance=TOLERANCE)
 both = set(lists.neuron[(lists.what == "neuron on the list") & lists.agrees])
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 if given:
     theirs = record.neurons[record.neurons.neuron.isin(both)]
     ours = every[every.neuron.isin(both)].set_index("neuron")
@@ -172,11 +170,10 @@ def shown(table: pd.DataFrame) -> pd.DataFrame | None:
 
 shown(pd.concat([lists, tokens]))
 
-# %% [markdown]
-# Where a record is given, a figure follows: to how many digits congruence agrees. Bars at the right
-# are what float32 on both sides gives; a bar at the left is a neuron whose weights are not the same.
+# %% [markdown] tags=["with-record"]
+# To how many digits does congruence agree ({numref}`fig-digits`)?
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Number of neurons on both lists (up) by the number of significant digits to which our congruence and the recorded one agree (across). The dashed line is where agreement begins.", "name": "fig-digits"}, "image": {"alt": "Bar chart of digits to which congruence agrees"}}
+# %% tags=["hide-input", "with-record"] mystnb={"figure": {"caption": "Bars at the right are what float32 on both sides gives; a bar at the left is a neuron whose weights are not the same. Number of neurons on both lists, by the number of significant digits to which our congruence and the recorded one agree. The dashed line is where agreement begins.", "name": "fig-digits"}, "image": {"alt": "Bar chart of digits to which congruence agrees"}}
 agreed_digits = None
 if given:
     values = tokens[tokens.what == "congruence"]
@@ -190,16 +187,16 @@ if given:
     plt.show()
 agreed_digits
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## Prompts, and how much of them was kept
 #
-# Neither side numbers documents as the other does, so texts say which prompt is which: equal ones
-# first; of the rest two belong together when one is the end of the other
+# The two sides number documents differently, so texts say which prompt is which: equal ones
+# first; of the rest, two belong together when one is the end of the other
 # ({func}`~lookups.text_agreement.match_texts`). Line breaks count as spaces, as in the record. A
 # prompt that only the record has is looked for in the documents of our run. The authors' held-out
 # documents were never released, so on `test` nothing is expected to be found.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 
 
 @lru_cache(maxsize=2)
@@ -214,18 +211,18 @@ def in_our_corpus(split: str, text: str) -> bool:
     return text in read_text(split)
 
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # The record's activation was not always measured on the text that it keeps: where it lies below the
 # share that the rule asks for, that is the reason given for another text.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 matches, texts = pd.DataFrame(columns=[*KEYS, "text", "our_prompt", "our_text"]), nothing
 if given_texts:
     mine = suffixes[suffixes.neuron.isin(both) & (suffixes["sample"] == "top")]
     mine = mine.assign(text=[model.decode(ids).replace("\n", " ") for ids in mine.token_ids])
     recorded = record.suffixes[record.suffixes.neuron.isin(both)]
 
-# %%
+# %% tags=["with-record"]
 if given_texts:
     matches = match_texts(mine, recorded)
     weak = recorded[recorded.activation < settings.keep * recorded.whole_activation]
@@ -236,7 +233,7 @@ if given_texts:
     )  # fmt: skip
 shown(texts)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 other = texts[(texts.what == "text kept") & ~texts.agrees]
 longer = int((other.ours.str.len() > other.theirs.str.len()).sum()) if len(other) else 0
 Markdown(
@@ -244,17 +241,17 @@ Markdown(
     f"shorter in {len(other) - longer}."
 ) if given_texts else None
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # Of those that differ, a few:
 
-# %%
+# %% tags=["hide-input", "with-record"]
 few = other.head(6)[["neuron", "split", "ours", "theirs", "reason"]].reset_index(drop=True)
 few.assign(
     ours=[readable(text[-60:]) for text in few.ours],
     theirs=[readable(text[-60:]) for text in few.theirs],
 ) if given_texts else None
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## Active heads on the prompts in both
 #
 # The record holds no attributions, only which heads were active. The camera-ready paper calls a head
@@ -262,7 +259,7 @@ few.assign(
 # which: with three a prompt, everywhere, it is `top3`.
 
 
-# %%
+# %% tags=["with-record"]
 def rule_of(active: pd.DataFrame, n_prompts: int) -> str:
     counts = active.groupby(KEYS).size()
     return "top3" if len(counts) == n_prompts and (counts == 3).all() else "2sd"
@@ -275,39 +272,14 @@ def edge_of(rule: str, scores: np.ndarray) -> float:
     return float(scores.mean() + 2 * scores.std(ddof=1))
 
 
-# %% [markdown]
-# A head that misses that edge by less than a thousandth of the largest attribution is a tie. Both
-# rules stand in `04_heads`, so we compare twice where they differ: as this run calls heads active,
-# and by the record's rule.
-
-# %%
-SMALL = 1e-2 if HALF else 1e-3
-active = attributions = nothing.assign(jaccard=0.0)
-record_rule = rule_of(record.heads, len(record.suffixes)) if given_texts else None
-Markdown(f"The record goes by `{record_rule}`.") if given_texts else None
-
-# %%
-if given_texts:
-    decides = heads[(heads.input == ("post" if model.gated else "in")) & heads.neuron.isin(both)]
-    tables = {}
-    for rule in dict.fromkeys([record_rule, settings.active_rule]):
-        judged = Judged(decides, f"active_{rule}", f"active_{record_rule}",
-                        lambda scores: edge_of(record_rule, scores))  # fmt: skip
-        what = f"active heads, {rule}"
-        tables[rule] = compare_active(matches, judged, record.heads, what=what, tolerance=SMALL)
-    active = pd.concat(tables.values(), ignore_index=True)
-shown(active)
-
-# %% [markdown]
-# ## The same inputs
-#
-# Prompts that both runs took are few when the corpora differ. But attribution needs no corpus: we
-# read the record's *own texts*, tokenised as they stand, with one {term}`BOS` in front, and ask
-# which heads stand out. Whatever now differs is due to the attribution itself. As in the paper only
-# heads of layers before the neuron's are candidates, and the rules are those of {ref}`heads`.
+# %% [markdown] tags=["with-record"]
+# A head that misses that edge by less than a thousandth of the largest attribution is a tie. Where the
+# run's rule is another, we compare twice: as this run calls heads active, and by the record's rule. On
+# `train`, {ref}`heads` has judged every head. On `test` it follows the kept pairs only, so the heads' attributions on
+# our test prompts are computed here ({func}`~lookups.heads.attribute`); effects are compared on `train` alone.
 
 
-# %%
+# %% tags=["with-record"]
 def judged_by(rule: str, scores: np.ndarray) -> np.ndarray:
     if rule == "top3":
         order = np.argsort(-scores, axis=1, kind="stable")
@@ -316,27 +288,70 @@ def judged_by(rule: str, scores: np.ndarray) -> np.ndarray:
     return scores > mean + 2 * sd
 
 
-# %%
-def attributed(rows: pd.DataFrame, layer: int) -> pd.DataFrame:
-    ids = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in rows.text]
-    ids = [one[1 - model.context :] for one in ids]
-    one = attribute(model, rows.neuron.map(Neuron.parse).tolist(), ids)["in"]
-    before = [at for at, head in enumerate(one.heads) if head.layer < layer]
-    scores = one.by_head[:, before].double().numpy(force=True)
-    names = [str(one.heads[at]) for at in before]
+# %% tags=["hide-input", "with-record"]
+DECIDES = "in"  # none of the record's models has a gated MLP
+
+
+def attributed(rows: pd.DataFrame, ids: list, layer: int, *, own_layer: bool) -> pd.DataFrame:
+    """A row a prompt and candidate head: its attribution, and whether it is active by each rule."""
+    one = attribute(model, rows.neuron.map(Neuron.parse).tolist(), ids)[DECIDES]
+    some = [at for at, head in enumerate(one.heads) if own_layer or head.layer < layer]
+    scores = one.by_head[:, some].double().numpy(force=True)
+    names = [str(one.heads[at]) for at in some]
     long = rows[KEYS].loc[rows.index.repeat(len(names))].reset_index(drop=True)
-    verdict = judged_by(record_rule, scores).ravel()
-    return long.assign(head=names * len(rows), attribution=scores.ravel(), candidate=True,
-                       active=verdict)  # fmt: skip
+    rules = {f"active_{rule}": judged_by(rule, scores).ravel() for rule in ("2sd", "top3")}
+    return long.assign(head=names * len(rows), attribution=scores.ravel(), candidate=True, **rules)
 
 
-# %%
+def by_layer(rows: pd.DataFrame):
+    """The rows of each layer's neurons, layer after layer."""
+    return rows.groupby(rows.neuron.map(lambda name: Neuron.parse(name).layer))
+
+
+# %% tags=["with-record"]
+SMALL = 1e-2 if HALF else 1e-3
+active = attributions = nothing.assign(jaccard=0.0)
+record_rule = rule_of(record.heads, len(record.suffixes)) if given_texts else None
+Markdown(f"The record goes by `{record_rule}`.") if given_texts else None
+
+# %% tags=["hide-input", "with-record"]
+if given_texts:
+    decides = heads[(heads.input == DECIDES) & heads.neuron.isin(both) & (heads.split == "train")]
+    own_layer = settings.protocol == "sound" and not model.parallel
+    in_test = [
+        attributed(rows, rows.token_ids.tolist(), int(at), own_layer=own_layer)
+        for at, rows in by_layer(mine[mine.split == "test"])
+    ]
+    every_head = pd.concat([decides, *in_test], ignore_index=True)
+    tables = {}
+    for rule in dict.fromkeys([record_rule, settings.active_rule]):
+        judged = Judged(decides if rule == "effect" else every_head, f"active_{rule}", f"active_{record_rule}",
+                        lambda scores: edge_of(record_rule, scores))  # fmt: skip
+        what = f"active heads, {rule}"
+        tables[rule] = compare_active(matches, judged, record.heads, what=what, tolerance=SMALL)
+    active = pd.concat(tables.values(), ignore_index=True)
+shown(active)
+
+# %% [markdown] tags=["with-record"]
+# ## The same inputs
+#
+# Prompts that both runs took are few when the corpora differ. But attribution needs no corpus: we
+# read the record's *own texts*, tokenised as they stand, with one {term}`BOS` in front, and ask
+# which heads stand out. Whatever now differs is due to the attribution itself. As in the paper, only
+# heads of layers before the neuron's are candidates.
+
+# %% tags=["hide-input", "with-record"]
 same, apart = nothing.assign(jaccard=0.0), pd.Series(dtype=float)
 if given_texts:
     read = record.suffixes[record.suffixes.neuron.map(lambda n: Neuron.parse(n).layer) > 0]
-    layer_of = read.neuron.map(lambda name: Neuron.parse(name).layer)
-    fresh = pd.concat([attributed(rows, int(at)) for at, rows in read.groupby(layer_of)])
-    fresh = fresh.reset_index(drop=True)
+    whole_ids = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in read.text]
+    read = read.assign(token_ids=[ids[1 - model.context :] for ids in whole_ids])
+    fresh = [
+        attributed(rows, rows.token_ids.tolist(), int(at), own_layer=False)
+        for at, rows in by_layer(read)
+    ]
+    fresh = pd.concat(fresh, ignore_index=True)
+    fresh["active"] = fresh[f"active_{record_rule}"]
     itself = read[[*KEYS, "text"]].assign(our_prompt=read.prompt, our_text=read.text)
     judged = Judged(fresh, "active", "active", lambda scores: edge_of(record_rule, scores))
     what = "active heads, their texts"
@@ -344,15 +359,15 @@ if given_texts:
     apart = separation(fresh, record.heads)
 shown(same)
 
-# %% [markdown]
-# Sets either agree or not; the attributions behind them say how nearly. On every text of the record:
-# of all twos of a candidate head that the record calls active and one that it does not, in how many
+# %% [markdown] tags=["with-record"]
+# Sets either agree or not; the attributions behind them say how nearly. Take, on every text of the record, all
+# pairs of a candidate head that the record calls active and one that it does not: in how many of them
 # does our attribution put the first higher? And where a prompt was kept letter for letter on both
-# sides, the attributions of `04_heads` should be those that the record's text gives:
+# sides, our attributions should be those that the record's text gives:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 if given_texts:
-    attributions = compare_attributions(matches, decides, fresh, tolerance=SMALL)
+    attributions = compare_attributions(matches, every_head, fresh, tolerance=SMALL)
 measured = attributions.astype({"ours": float, "theirs": float})
 off = (measured.ours - measured.theirs).abs()
 correlation = float(np.corrcoef(measured.ours, measured.theirs)[0, 1]) if len(off) > 1 else np.nan
@@ -369,11 +384,10 @@ pd.Series(
     name="found",
 ).to_frame() if given_texts else None  # fmt: skip
 
-# %% [markdown]
-# A second figure, where a record is given: what share of the heads that either side calls active both
-# call active. All prompts at 1 is agreement; a prompt at one half shares two of three heads.
+# %% [markdown] tags=["with-record"]
+# The figure shows what share of the heads that either side calls active both call active.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of prompts (up) by how many of the heads that either side calls active both do (across, the Jaccard index). Orange: the record's own texts, read by us; blue: prompts that both runs took. Agreement is everything in the last bar.", "name": "fig-shared-heads"}, "image": {"alt": "Histogram of the Jaccard index of active heads"}}
+# %% tags=["hide-input", "with-record"] mystnb={"figure": {"caption": "Agreement is everything in the last bar. Share of prompts, by the share of the heads active on either side that are active on both (the Jaccard index); a prompt at one half shares two of three heads. Orange: the record's own texts, read by us; blue: prompts that both runs took.", "name": "fig-shared-heads"}, "image": {"alt": "Histogram of the Jaccard index of active heads"}}
 bars = None
 if given_texts:
     edges = np.array([0, 0.01, 0.25, 0.5, 0.75, 0.999, 1.001])
@@ -392,15 +406,15 @@ if given_texts:
     plt.show()
 bars
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## Pairs
 #
 # A {term}`pair` is kept when its head is active on {glue:text}`agreement-low` to
 # {glue:text}`agreement-high` of the neuron's training prompts. The record keys prompts by their text,
 # so equal texts count once, on both sides. (A run that goes by effects, which the paper does not
-# measure, brings the pairs of `04_pairs`.)
+# measure, enters with the pairs of `04_pairs`.)
 
-# %%
+# %% tags=["hide-input", "with-record"]
 low, high = settings.pair_share
 glue("agreement-low", f"{low:.0%}", display=False)
 glue("agreement-high", f"{high:.0%}", display=False)
@@ -410,11 +424,11 @@ def kept(share: pd.Series) -> pd.Series:
     return share.between(low, high)
 
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # A pair that one side has alone can follow from what was seen above: the rule, the prompts, or the
 # heads active on them.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 both_pairs, differing = nothing, {}
 if given_texts:
     unequal = matches[(matches.split == "train") & (matches.text != matches.our_text)]
@@ -425,7 +439,7 @@ if given_texts:
         "other_heads": {(neuron, head) for neuron, some in sets for head in some},
     }
 
-# %%
+# %% tags=["with-record"]
 if given_texts:
     own = pairs[pairs.neuron.isin(both) & pairs.kept]
     yours = shares(record.heads, recorded)
@@ -438,7 +452,7 @@ if given_texts:
     ], ignore_index=True)  # fmt: skip
 shown(both_pairs)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 if given_texts:
     counted = ours_by[settings.active_rule]
     counted = counted[kept(counted["share"])]
@@ -449,23 +463,23 @@ Markdown(
     "move in or out."
 ) if given_texts else None
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## Everything, with reasons
 
-# %%
+# %% tags=["hide-input", "with-record"]
 parts = [lists, tokens, texts, active, same, both_pairs]
 whole = pd.concat([part for part in parts if len(part)], ignore_index=True) if given else nothing
 agreement = summary(whole)
 agreement.round(3) if given else None
 
-# %%
+# %% tags=["hide-input", "with-record"]
 why = reasons(whole)
 why.reset_index(drop=True) if given else None
 
-# %% [markdown]
-# Neurons, tokens and heads that no reason explains, the first of each kind; a reader who knows why can tell us:
+# %% [markdown] tags=["with-record"]
+# The first neurons, tokens and heads of each kind that no reason explains:
 
-# %%
+# %% tags=["hide-input", "with-record"]
 open_cases = whole[whole.reason == "not explained"].groupby("what", sort=False).head(3)
 columns = ["what", "neuron", "split", "head", "ours", "theirs"]
 open_cases.assign(
@@ -473,22 +487,22 @@ open_cases.assign(
     theirs=[readable(str(one)[-40:]) for one in open_cases.theirs],
 )[columns].fillna("").reset_index(drop=True) if given else None
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## Check
 #
 # A row agrees or has a reason, never both, and every reason is on the list:
 
-# %%
+# %% tags=["hide-input", "with-record"]
 assert whole.reason.isna().eq(whole.agrees).all()
 assert set(whole.reason.dropna()) <= set(REASONS)
 assert agreement.compared.sum() == len(whole)
 assert apart.between(0, 1).all()
 
-# %% [markdown]
+# %% [markdown] tags=["with-record"]
 # ## What we know
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "with-record"]
 def told(what: str) -> str | None:
     some = whole[whole.what == what]
     if not len(some):
@@ -502,15 +516,15 @@ def told(what: str) -> str | None:
 
 lines = [line for line in map(told, whole.what.unique()) if line is not None]
 if not given:
-    lines = ["Nothing was compared: this run has no record to be held against."]
+    lines = ["Nothing was compared."]
 elif whole.agrees.all():
     lines.insert(0, "The run and the record agree on everything that was compared.")
-Markdown("\n".join(f"- {line}" for line in lines))
+Markdown("\n".join(f"- {line}" for line in lines)) if given else None
 
-# %% [markdown]
-# What is not known: whether a disagreement that has a reason would vanish with it. A prompt that our
-# corpus lacks may hide a rule that differs as well; only the section on the same inputs is free of that.
-# And agreement with a record says that two programs do the same, not that what they do is right.
+# %% [markdown] tags=["with-record"]
+# What is not known: whether a disagreement that has a reason would vanish with that reason. A prompt that our
+# corpus lacks may hide a different rule as well. And agreement with a record says that two programs do the same, not
+# that what they do is right.
 #
 # ```{admonition} Try it
 # :class: tip

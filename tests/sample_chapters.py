@@ -65,6 +65,9 @@ def _write(folder: Path) -> Path:
             cells += [_figure()]
         if number == 5:
             cells += _shown(f"sample{number}")
+        if number in (3, 4):  # in one of them the record shows something
+            cells += [_markdown("About the record.", "with-record")]
+            cells += [_code("found", {"text/plain": "12"} if number == 4 else {}, "with-record")]
         cells += [_markdown("Only of the default run.", "default-run"), _markdown("The end.")]
         notebook = {
             "cells": cells,
@@ -182,7 +185,9 @@ def _code(source: str, data: dict, *tags: str) -> dict:
         "source": source,
         "outputs": [
             {"output_type": "execute_result", "execution_count": 1, "data": data, "metadata": {}}
-        ],
+        ]
+        if data
+        else [],
     }
 
 

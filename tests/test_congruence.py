@@ -1,11 +1,20 @@
 """Congruence in blocks equals the whole matrix; the nulls keep what they promise to keep."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
-from lookups.congruence import congruence, isotropic_null, percentile_in, rotation_null
+from lookups.congruence import (
+    beyond_null,
+    congruence,
+    isotropic_null,
+    percentile_in,
+    rotation_null,
+)
+from lookups.model import load_model
+from lookups.runs import ModelSpec
 from tiny import ARCHITECTURES, model
 
 
@@ -125,3 +134,22 @@ def test_percentiles_count_what_lies_below():
     null = torch.tensor([3.0, 1.0, 2.0, 2.0])
     values = torch.tensor([0.0, 1.0, 2.0, 2.5, 9.0])
     assert percentile_in(null, values).tolist() == [0, 0, 25, 75, 100]
+
+
+@pytest.mark.parametrize("null", [isotropic_null, rotation_null])
+@pytest.mark.parametrize("of_draws", [0.05, 0.2])
+def test_a_null_lets_as_many_of_its_own_draws_through_as_it_says(null, of_draws):
+    """On a trained model: percent and shares are not mixed up, and many neurons lie within."""
+    planted = load_model(ModelSpec(name="planted-0", device="cpu"))
+    rows, w_u = planted.w_out(1), planted.w_u
+    drawn = [congruence(null(rows, seed), w_u).value for seed in range(40)]
+    known = torch.cat(drawn[:20])
+    again = percentile_in(known, torch.cat(drawn[20:])).numpy()
+    assert beyond_null(again, of_draws=of_draws).mean() == pytest.approx(of_draws, abs=0.02)
+    own = percentile_in(known, congruence(rows, w_u).value).numpy()
+    assert 0 < beyond_null(own, of_draws=0.05).mean() < 0.9
+
+
+def test_a_share_that_is_a_percentage_is_refused():
+    with pytest.raises(ValueError, match=r"of_draws is a share between 0 and 1, not 5\.0"):
+        beyond_null(np.array([50.0]), of_draws=5.0)

@@ -25,7 +25,7 @@ from lookups.stages import CHAPTERS, STAGES
 
 SOURCES = chapter_sources(NOTEBOOKS)
 KNOWN_TAGS = {
-    "parameters", "default-run", "full-width", "margin",
+    "parameters", "default-run", "with-record", "full-width", "margin",
     "hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell",
 }  # fmt: skip
 MACHINE = re.compile(r"(?<![\w.])/(home|root|Users|tmp|work|usr|opt|var)/|0x[0-9a-f]{8,}|\.venv/")

@@ -523,7 +523,7 @@ def execute(folder: Path, published: Path | None = None) -> tuple[dict[str, Any]
 def test_the_chapter_without_a_folder_shows_what_the_paper_reports(tmp_path):
     names, shown = execute(tmp_path)
     assert names["record"] is None
-    assert "executed without the folder" in shown
+    assert "names no folder of the record" in shown
     assert "0.017" in shown
     assert "GPT-4's explanations" not in shown
 
@@ -534,7 +534,7 @@ def test_the_chapter_reads_a_record(written, tmp_path):
     expected = scores_from_files(written)
     found = names["scores"].set_index(names["scores"].neuron + " " + names["scores"]["head"]).score
     assert found.to_dict() == pytest.approx(expected, nan_ok=True)
-    assert "18 pairs take part" in shown
+    assert "18 pairs are compared" in shown
     # heads that follow words are told by words; verdicts that are mostly right beat another head's
     assert names["results"].contrast.mean() > 0.6
     assert names["gains"]["other head"][1].low > 0

@@ -72,6 +72,12 @@ def test_words_that_are_true_of_the_default_run_only_are_dropped(site):
 
 
 @pytest.mark.slow
+def test_what_is_about_the_record_is_dropped_where_it_shows_nothing(site):
+    assert "About the record." not in page(site, f"notebooks/{chapter_names()[3]}")
+    assert "About the record." in page(site, f"notebooks/{chapter_names()[4]}")
+
+
+@pytest.mark.slow
 def test_every_module_is_documented(site):
     text = page(site, "book/api")
     for module in pkgutil.iter_modules(lookups.__path__):

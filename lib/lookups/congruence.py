@@ -7,6 +7,7 @@ matrix is never held whole: the maximum is carried along over blocks of the voca
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from einops import einsum
 from jaxtyping import Bool, Float, Int
@@ -99,3 +100,18 @@ def percentile_in(null: Float[Tensor, " draw"], values: Float[Tensor, " neuron"]
     """Return the share of null draws below each value, in percent."""
     below = torch.searchsorted(null.sort().values, values.contiguous())
     return 100 * below.double() / len(null)
+
+
+def beyond_null(
+    percentile: Float[np.ndarray, " neuron"], *, of_draws: float
+) -> Bool[np.ndarray, " neuron"]:
+    """Say which neurons lie where only a share `of_draws` of the null's own draws would lie.
+
+    `percentile` is what `percentile_in` gives, in percent.
+
+    Raises:
+        ValueError: the share is not one between 0 and 1.
+    """
+    if not 0 < of_draws < 1:
+        raise ValueError(f"of_draws is a share between 0 and 1, not {of_draws}")
+    return np.asarray(percentile) >= 100 * (1 - of_draws)

@@ -25,8 +25,14 @@ from lookups.view_html import without_bundle
 DEFAULT_ONLY = "default-run"
 """The tag of Markdown cells that are true of the default run only."""
 
+WITH_RECORD = "with-record"
+"""The tag of cells about the authors' record: left out of a chapter in which none of them shows
+anything, as in runs that name no record."""
+
 STAMP = ".digest"
 """The file in a finished site that tells what it was made from."""
+
+_GLUED = "application/papermill.record/"
 
 _TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "circuitsvis")
 
@@ -86,7 +92,9 @@ def _chapter(path: Path, run_id: str, default: bool) -> str:
         raise LookupsError(
             f"{path.name} has cells that were never executed; execute the run: lookups run {run_id}"
         )
-    notebook["cells"] = [cell for cell in cells if default or not _default_only(cell)]
+    notebook["cells"] = [
+        cell for cell in _without_empty_record(cells) if default or not _default_only(cell)
+    ]
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -101,8 +109,24 @@ def _unexecuted(cell: dict[str, Any]) -> bool:
 
 
 def _default_only(cell: dict[str, Any]) -> bool:
-    tagged = DEFAULT_ONLY in cell.get("metadata", {}).get("tags", [])
-    return tagged and cell["cell_type"] == "markdown"
+    return _tagged(cell, DEFAULT_ONLY) and cell["cell_type"] == "markdown"
+
+
+def _without_empty_record(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cells of a chapter, those about the record only where one of them shows something."""
+    about_it = [cell for cell in cells if _tagged(cell, WITH_RECORD)]
+    if any(_shown(output) for cell in about_it for output in cell.get("outputs", [])):
+        return cells
+    return [cell for cell in cells if not _tagged(cell, WITH_RECORD)]
+
+
+def _shown(output: dict[str, Any]) -> bool:
+    """Whether an output is seen where it stands; what is glued elsewhere is not."""
+    return not all(mime.startswith(_GLUED) for mime in output.get("data", {"": ""}))
+
+
+def _tagged(cell: dict[str, Any], tag: str) -> bool:
+    return tag in cell.get("metadata", {}).get("tags", [])
 
 
 def _prose_files() -> list[Path]:
