@@ -702,7 +702,7 @@ Markdown(
 # %%
 mean = feeds["mean"]
 spread = feeds["sd within a neuron"]
-apart = spread.drop(["sum", "heads"]).idxmax()
+apart = spread.drop(["sum", "heads"]).fillna(0.0).idxmax()
 Markdown(
     f"Heads together add {mean['heads']:.2f} of the {mean['sum']:.2f} that these neurons receive on "
     "average. "
