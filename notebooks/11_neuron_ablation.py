@@ -160,19 +160,23 @@ Markdown(
 
 
 # %%
-def p_with(activation: float | None) -> float:
-    def hold(post, hook):
-        post = post.clone()
-        post[:, 1:, neuron.index] = neuron.sign * activation  # BOS is left as it is
-        return post
+def zero(post, hook):
+    post = post.clone()
+    post[:, 1:, neuron.index] = 0.0  # the BOS is left as it is
+    return post
 
-    hooks = [] if activation is None else [(f"blocks.{neuron.layer}.mlp.hook_post", hold)]
+
+def probability(hooks: list) -> float:
     with model.bridge.hooks(fwd_hooks=hooks):
         logits = model.logits(model.batch([ids]))
     return float(logits[0, -1].double().softmax(-1)[token_id])
 
 
-by_hand = {"as it is": p_with(None), "set to zero": p_with(0.0)} if hand is not None else {}
+# %% tags=["hide-input"]
+by_hand = {}
+if hand is not None:
+    at = f"blocks.{neuron.layer}.mlp.hook_post"
+    by_hand = {"as it is": probability([]), "set to zero": probability([(at, zero)])}
 pd.Series(by_hand, dtype=float).round(3).rename("p(token)").to_frame() if hand is not None else NOTHING  # fmt: skip
 
 # %% [markdown]
@@ -549,7 +553,7 @@ def told(made, more: str, less: str, same: str) -> str:
     for unit in UNITS:
         found = made(unit)
         if not np.isfinite(found.low):
-            return f"There are too few neurons to say: {more[0].lower()}{more[1:]}?"
+            return "There are too few selected or random neurons to say more."
         said.append(more if found.low > 0 else less if found.high < 0 else same)
     if said[0] == said[1]:
         return f"{said[0]} ({in_both(made)})."
@@ -587,11 +591,15 @@ lines = [
     told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1), "Random neurons raise their token less when switched on",
          "Random neurons raise their token more when switched on", "Random neurons raise their token about as much when switched on"),
 ]  # fmt: skip
-glue("headline", f"{headline} {against_random}" if len(effects) else "No neuron was silenced.", display=False)  # fmt: skip
+lines = list(dict.fromkeys(lines))
+glue("headline", " ".join(lines[:2]) if len(effects) else "No neuron was silenced.", display=False)  # fmt: skip
 Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuron was silenced.")
 
 # %% [markdown] tags=["default-run"]
-# <!-- (to be written from the executed run) -->
+# A single neuron among tens of thousands can be expected to matter little. Nearly every selected neuron costs its
+# token a good deal where it fires, and nothing where it is silent. In nats, random neurons cost the token
+# that they are congruent with as much, from a probability that is close to zero; what sets selected neurons apart is
+# that their token is the one that really follows.
 
 # %% [markdown]
 # What is not known: what several neurons of one token do together. If each can take over from the others,
