@@ -283,6 +283,46 @@ pd.DataFrame(lines) if lines else Markdown(
 )
 
 # %% [markdown]
+# The first of them opens the book, on its strongest active prompt that the token follows. Where the run keeps a
+# pair of the paper's own example, *not only … but also*, that pair does:
+
+# %%
+PREFERRED = " also", "not only"
+may_open = [
+    best[(best.neuron == neuron) & (best["head"] == head) & best.active & best.follows]
+    for neuron, head in followed_first(best)
+]
+may_open = [rows for rows in may_open if len(rows)]
+preferred = [
+    rows[rows.text.str.contains(PREFERRED[1])]
+    for rows in may_open
+    if on.token[rows.neuron.iloc[0]] == PREFERRED[0]
+]
+opening = next((rows for rows in [*preferred, *may_open] if len(rows)), None)
+
+# %% tags=["hide-input"]
+quote, story = "This run kept no pair whose token follows.", "So it has no look-up to show here."
+if opening is not None:
+    one = opening.sort_values(["activation", "prompt"], ascending=[False, True]).iloc[0]
+    same = silenced[
+        (silenced[["neuron", "head", "prompt"]] == [one.neuron, one["head"], one.prompt]).all(
+            axis=1
+        )
+    ]
+    p = same.drop_duplicates("kind").set_index("kind")
+    named = f"“{readable(on.token[one.neuron])}”"
+    quote = quoted(one)
+    story = (
+        f"The model gives {named} a probability of {p.p_before['zero']:.0%} here. One attention head, {one['head']}, "
+        f"makes up much of it: without the head the probability is {p.p_after['zero']:.0%}. Part of this goes through one "
+        f"neuron of layer {on.layer[one.neuron]}, the {named} neuron ({one.neuron}): when it alone takes the activation that it "
+        f"has without the head, the probability is {p.p_after['through_neuron']:.0%}."
+    )
+glue("front_quote", quote, display=False)
+glue("front_story", story, display=False)
+Markdown(f"> {quote}\n\n{story}")
+
+# %% [markdown]
 # (*Nats without the head*: the mean fall of the token's log-probability on active and on inactive prompts. *E* is that of the
 # run's first explainer.) Numbers do not tell whether a reader sees what the head sees. In the
 # {ref}`blind sort <blind-sort>` readers who did not know the labels learned from six prompts of each kind and
