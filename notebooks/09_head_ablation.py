@@ -629,7 +629,10 @@ glue("headline", headline if test.pairs else "No pair could be compared.", displ
 Markdown("\n".join(f"- {line}" for line in lines) if test.pairs else "No pair could be compared.")
 
 # %% [markdown] tags=["default-run"]
-# <!-- (to be written from the executed run) -->
+# This is the clearest result of the book. When a head is silenced, its neuron's token loses probability on the
+# prompts where we called the head active, and hardly any where we did not; another head of the same layer does
+# nothing of the kind. Random neurons' tokens are so unlikely to begin with that points cannot show a loss; in nats
+# there is none to be seen either. What silencing cannot say is by which way the loss comes about.
 
 # %% [markdown]
 # What is not known: whether the token falls *because* the neuron falls. A silenced head changes

@@ -592,7 +592,10 @@ glue("headline", " ".join(lines[:2]) if len(effects) else "No neuron was silence
 Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuron was silenced.")
 
 # %% [markdown] tags=["default-run"]
-# <!-- (to be written from the executed run) -->
+# A single neuron among tens of thousands can be expected to matter little. Nearly every selected neuron costs its
+# token a good deal where it fires, and nothing where it is silent. In nats, random neurons cost the token
+# that they are congruent with as much, from a probability that is close to zero; what sets selected neurons apart is
+# that their token is the one that really follows.
 
 # %% [markdown]
 # What is not known: what several neurons of one token do together. If each can take over from the others,
