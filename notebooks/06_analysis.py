@@ -87,9 +87,8 @@ def follow_rate(group: str) -> Values:
 
 
 def kept_pairs(group: str) -> Values:
-    """Kept pairs a neuron; neurons with enough prompts count, whether they have one or not."""
-    some = of_group(pairs[pairs.n_prompts >= FEWEST], on, group)
-    each = some.groupby("neuron").kept.sum()
+    """Kept pairs a neuron, of all neurons that were examined for pairs."""
+    each = of_group(pairs, on, group).groupby("neuron").kept.sum()
     return Values(each, each.index)
 
 
@@ -329,7 +328,9 @@ for group in COUNTED:
     counts |= {f"left out: {reason}": n for reason, n in steps["left out"].items()}
     counts |= {KEPT: int((own == KEPT).sum())}
     assert counts["pairs with a candidate head"] == steps["left out"].sum() + counts[KEPT]
-    counts["kept a neuron"] = f"{counts[KEPT] / mine.neuron.nunique():.2f}" if len(mine) else "–"
+    each = kept_pairs(group).values
+    assert counts[KEPT] == sum(each)  # the first table's row is made of the same pairs
+    counts["kept a neuron"] = f"{np.mean(each):.2f}" if len(mine) else "–"
     columns[f"{group} layers" if group == "middle" else group] = counts
 pd.DataFrame(columns)
 

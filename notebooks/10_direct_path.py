@@ -163,17 +163,12 @@ if hand is not None:
                   for name, to in into.items() if to}  # fmt: skip
     exact = [abs(before[n] - cut["frozen"][n] - attributed[n]) for n in attributed if n != "activation"]  # fmt: skip
     assert model.dtype.itemsize < 4 or max(exact) < 1e-3 * max(1, *map(abs, before.values()))
-    table = pd.DataFrame(
-        {
-            "as it is": before, "attribution of the head": attributed,
-            "fall, σ frozen": {n: before[n] - cut["frozen"][n] for n in before},
-            "fall, σ recomputed": {n: before[n] - cut["recomputed"][n] for n in before},
-            "fall, head silenced everywhere": {"activation": hand.act_fall, "up" if model.gated else "in": np.nan, "gate" if model.gated else "in": hand.pre_fall},
-        }
-    )  # fmt: skip
-    if model.gated:
-        table.loc["up", "fall, head silenced everywhere"] = hand.up_before - hand.up_after
-table.reindex(list(before)).round(3) if hand is not None else NOTHING
+    everywhere = {"activation": hand.act_fall, next(iter(before)): hand.pre_fall}
+    everywhere |= {"up": hand.up_before - hand.up_after} if model.gated else {}
+    table = {"as it is": before, "attribution of the head": attributed}
+    table |= {f"fall, σ {how}": {n: before[n] - now[n] for n in before} for how, now in cut.items()}
+    table["fall, head silenced everywhere"] = everywhere
+pd.DataFrame(table).reindex(list(before)).round(3) if hand is not None else NOTHING
 
 # %% [markdown]
 # With the scale frozen, what the neuron's input loses is the {term}`head attribution`: the share that was
@@ -427,6 +422,8 @@ def percent(estimate) -> str:
 whole = found["log_fall"].whole
 if not len(both):
     headline = "No head was silenced, so nothing can be said."
+elif not np.isfinite(whole.low):
+    headline = "Too few selected neurons have a kept pair to say what goes through them."
 elif not np.isfinite(found["log_fall"].share.low):
     headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats without the head. "
                 "That cannot be told from no loss, so there is nothing to be shared out.")  # fmt: skip

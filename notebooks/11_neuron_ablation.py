@@ -549,7 +549,7 @@ def told(made, more: str, less: str, same: str) -> str:
     for unit in UNITS:
         found = made(unit)
         if not np.isfinite(found.low):
-            return f"There are too few neurons to say: {more[0].lower()}{more[1:]}?"
+            return "There are too few selected or random neurons to say more."
         said.append(more if found.low > 0 else less if found.high < 0 else same)
     if said[0] == said[1]:
         return f"{said[0]} ({in_both(made)})."
@@ -587,7 +587,8 @@ lines = [
     told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1), "Random neurons raise their token less when switched on",
          "Random neurons raise their token more when switched on", "Random neurons raise their token about as much when switched on"),
 ]  # fmt: skip
-glue("headline", f"{headline} {against_random}" if len(effects) else "No neuron was silenced.", display=False)  # fmt: skip
+lines = list(dict.fromkeys(lines))
+glue("headline", " ".join(lines[:2]) if len(effects) else "No neuron was silenced.", display=False)  # fmt: skip
 Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuron was silenced.")
 
 # %% [markdown] tags=["default-run"]
