@@ -100,6 +100,7 @@ def effect_gap(group: str) -> Values:
     return Values(each.difference, each.neuron)
 
 
+# %%
 def explained(explainer: str) -> Callable[[str], Values]:
     def of(group: str) -> Values:
         some = of_group(scores, on, group)

@@ -160,19 +160,23 @@ Markdown(
 
 
 # %%
-def p_with(activation: float | None) -> float:
-    def hold(post, hook):
-        post = post.clone()
-        post[:, 1:, neuron.index] = neuron.sign * activation  # BOS is left as it is
-        return post
+def zero(post, hook):
+    post = post.clone()
+    post[:, 1:, neuron.index] = 0.0  # the BOS is left as it is
+    return post
 
-    hooks = [] if activation is None else [(f"blocks.{neuron.layer}.mlp.hook_post", hold)]
+
+def probability(hooks: list) -> float:
     with model.bridge.hooks(fwd_hooks=hooks):
         logits = model.logits(model.batch([ids]))
     return float(logits[0, -1].double().softmax(-1)[token_id])
 
 
-by_hand = {"as it is": p_with(None), "set to zero": p_with(0.0)} if hand is not None else {}
+# %% tags=["hide-input"]
+by_hand = {}
+if hand is not None:
+    at = f"blocks.{neuron.layer}.mlp.hook_post"
+    by_hand = {"as it is": probability([]), "set to zero": probability([(at, zero)])}
 pd.Series(by_hand, dtype=float).round(3).rename("p(token)").to_frame() if hand is not None else NOTHING  # fmt: skip
 
 # %% [markdown]
