@@ -478,7 +478,12 @@ copies = (
 Markdown(f"On {len(flat):,} tokens of `{reported}` the model {uses}. {copies}.")
 
 # %% [markdown] tags=["default-run"]
-# <!-- (to be written from the executed run) -->
+# We expected little of a small model whose weights are stored in four bits, and it does better than that: it
+# knows what follows *not only … but* and *for the first*, and it copies what it has read, which a model without
+# such heads could not. That it was trained on chats shows in one place only, the marker that begins every text.
+# Putting another marker there makes the texts a little less surprising, and leaves neurons and heads nearly as
+# they were. What these texts do not show is anything but careful English prose: the articles begin with A, and
+# there is no dialogue and hardly any code among them.
 
 # %% [markdown]
 # What is not known yet: whether any single neuron stands for a token, and whether it does so more than

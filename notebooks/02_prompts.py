@@ -65,7 +65,9 @@ pd.DataFrame(
     {
         "documents": {split: len(documents) for split, documents in texts.items()},
         "tokens": {split: int(documents.lengths.sum()) for split, documents in texts.items()},
-        "cut to the context": {split: documents.n_cut for split, documents in texts.items()},
+        "longer texts, divided or cut": {
+            split: documents.n_cut for split, documents in texts.items()
+        },
         "left out, also in train": {
             split: documents.n_shared for split, documents in texts.items()
         },
@@ -481,7 +483,11 @@ glue("measured-again", len(rows), display=False)
 # %%
 silent = int((prompts.activation <= 0).sum())
 prompts = prompts[prompts.activation > 0].drop(columns=["place", "turn", "order"], errors="ignore")
-Markdown(f"{silent} prompts fire their neuron not at all and are left out; {len(prompts)} remain.")
+Markdown(
+    f"{silent} prompts do not make their neuron fire and are left out; {len(prompts)} remain."
+    if silent
+    else f"Every one of the {len(prompts)} prompts makes its neuron fire."
+)
 
 # %%
 assert not prompts.duplicated(["neuron", "split", "prompt"]).any()

@@ -851,7 +851,12 @@ save(settings, "05_deck", deck, model=model, seconds=stopwatch.seconds)
 Markdown(f"Saved `05_deck`: {len(deck)} prompts in {deck.item.nunique()} items.")
 
 # %% [markdown] tags=["default-run"]
-# (to be written from the executed run)
+# The clearest contexts are of the kind that grammar books list: *either* and *whether* in front of *or*, *on the*
+# in front of *other*, *considered* and *proved* in front of *to be*. We expected heads that wait for a topic, and
+# saw heads that wait for a construction. Attention behaves as the textbook says: where a head is inactive, it
+# rests on the beginning of the sequence. Two things disappointed us. Many pairs differ in ways for which we have
+# no words, and heads that are kept for one neuron often act together, so a token has fewer independent look-ups
+# than it has pairs.
 
 # %% [markdown]
 # ## What we know

@@ -484,8 +484,8 @@ Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown] tags=["default-run"]
 # Look-ups exist in this model, and we had not expected them to be so much like the paper's example. The heads of
-# kept pairs matter to the token where they are active, and a large part of what they do goes through the one
-# neuron, which was not so in the small model that this book used before. Set against random neurons the picture
+# kept pairs matter to the token where they are active, at least in points of probability, and about half of that
+# goes through the one neuron. Set against random neurons the picture
 # is mixed: in points of probability selected neurons exceed them by far, in nats they do not always, and the sentences
 # that explain their heads are no truer than those for random neurons. So what is special about a next-token
 # neuron is what it writes, and not that its contexts are easier to name.

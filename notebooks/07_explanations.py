@@ -335,7 +335,10 @@ save(settings, "05_explanations", explained, model=model, seconds=stopwatch.seco
 Markdown(f"Saved `05_explanations`: {len(explained)} explanations of {len(keys)} pairs.")
 
 # %% [markdown] tags=["default-run"]
-# (to be written from the executed run)
+# We expected words to be found for most pairs, since the contexts looked so plain when we read them. For most
+# pairs `contrast` finds none. Where it does, the sentence is what a reader would have said: the prompt contains
+# *either*, or ends in *on the*. About twenty training prompts a pair are few for a judge that knows no English;
+# what it misses need not be absent.
 
 # %% [markdown]
 # ## What we know

@@ -737,7 +737,11 @@ save(settings, "06_scores", scores, **facts)
 Markdown(f"Saved `06_verdicts` ({len(verdicts)} rows) and `06_scores` ({len(scores)}).")
 
 # %% [markdown] tags=["default-run"]
-# (to be written from the executed run)
+# Held-out prompts are few here, about ten of each kind, so a single score says little and only means can be
+# trusted. On average the sentences are better than chance and better than the sentences of other heads, but not
+# by much, and a judge that merely looks for the most similar training prompt does at least as well. Selected neurons
+# do not score higher than the random neurons matched to them. We take this as a warning against reading
+# a good sentence as evidence for a look-up.
 
 # %% [markdown]
 # ## What we know

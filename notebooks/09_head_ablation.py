@@ -629,7 +629,12 @@ glue("headline", headline if test.pairs else "No pair could be compared.", displ
 Markdown("\n".join(f"- {line}" for line in lines) if test.pairs else "No pair could be compared.")
 
 # %% [markdown] tags=["default-run"]
-# <!-- (to be written from the executed run) -->
+# In points of probability this is the clearest result of the book. When a head is silenced, its neuron's token loses
+# probability on the prompts where we called the head active, and little where we did not; another head of the
+# same layer does nothing of the kind. In nats the same difference is there, but its interval is wide, and it cannot be
+# told from what another head does: a few prompts on which the token is unlikely from the start weigh most. Random
+# neurons' tokens are so unlikely that points cannot show a loss, and in nats we see none. What silencing
+# cannot say is by which way the loss comes about.
 
 # %% [markdown]
 # What is not known: whether the token falls *because* the neuron falls. A silenced head changes

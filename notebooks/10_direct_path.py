@@ -445,7 +445,11 @@ if np.isfinite(difference.low):
 Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
 
 # %% [markdown] tags=["default-run"]
-# <!-- (to be written from the executed run) -->
+# We were prepared for a small share, because other components could have taken over what one neuron does. Instead
+# about half of what the token loses without the head, in points of probability, is lost when nothing but this one
+# neuron changes; in nats the share may be larger, and its interval is too wide to say. The direct
+# path from the head into the neuron carries only a part of that: earlier layers pass on what the head has found.
+# The rest of the fall takes ways that this chapter does not tell apart.
 
 # %% [markdown]
 # What is not known: what the neuron itself is worth. It may fall, and its token be carried by others. That

@@ -255,6 +255,8 @@ def test_the_frozen_direct_effect_is_the_attribution(name, dtype):
     rows = Rows(one, 40, seed=63)
     found = rows.ablated(one, ["direct_frozen"])
     after, bound = found.after["direct_frozen"], {"float32": 1e-5, "float64": 1e-12}[dtype]
+    if name.startswith("llama") and dtype == "float64":
+        bound = 1e-7  # Hugging Face's Llama, which runs on behind the change, has a float32 softmax
     for layer in range(1, LAYERS):
         mine = [at for at, neuron in enumerate(rows.neurons) if neuron.layer == layer]
         neurons, prompts = ([column[at] for at in mine] for column in (rows.neurons, rows.prompts))

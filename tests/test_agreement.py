@@ -80,6 +80,7 @@ def write_run(folder: Path, model: Path, **changes: Any) -> Path:
         "model": {"name": str(model), "device": "cpu"},
         "corpus": {"name": str(folder / "words.txt"), "documents": 40, "length": 20},
         "layers": [9, 10, 11],
+        "minimum_in_texts": 1,
         "neurons_per_layer": 4,
         "random_per_layer": 1,
         "prompts_per_neuron": 12,

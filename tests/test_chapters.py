@@ -120,10 +120,12 @@ def test_every_chapter_runs_and_reads_true(name: str, tmp_path: Path, artifacts:
     if settings.protocol == "sound":  # the paper measures its share without a BOS
         assert (suffixes.activation >= settings.keep * suffixes.whole_activation * 0.999).all()
     rows = ["neuron", "split", "prompt", "input"]
-    values = pd.concat([heads.rename(columns={"attribution": "value"}), parts])
+    # held-out prompts have rows of the followed heads alone, so they add up in the chapter only
+    trained = [table[table.split == "train"] for table in (heads, parts)]
+    values = pd.concat([trained[0].rename(columns={"attribution": "value"}), trained[1]])
     whole = values.groupby(rows).value.sum()  # in layer 0 of parallel blocks no head is among them
     size = values.assign(value=values.value.abs()).groupby(rows).value.sum()
-    total = parts.groupby(rows).total.first()
+    total = trained[1].groupby(rows).total.first()
     assert ((whole - total).abs() <= 1e-5 * size).all()
     scores = load(settings, "06_scores")
     assert set(scores.explainer) == (

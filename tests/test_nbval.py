@@ -31,7 +31,7 @@ SMALLER = {
 
 
 # First, since it is the longest of all: with `-n 2` no other file then waits behind it.
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(4800)
 def test_the_committed_outputs_are_those_of_a_new_execution(tmp_path, monkeypatch):
     notebooks = [source.with_suffix(".ipynb") for source in chapter_sources(NOTEBOOKS)]
     monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path))

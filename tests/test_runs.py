@@ -39,6 +39,16 @@ def test_every_shipped_run_reads_and_is_called_like_its_file(run):
     assert read_run(run).id == run
 
 
+@pytest.mark.parametrize("run", sorted(path.stem for path in RUNS.glob("*.yml")))
+def test_middle_layers_are_in_the_middle_and_apart_from_the_runs_own(run):
+    settings = read_run(run)
+    if len({*settings.layers, *settings.middle_layers}) == 2:
+        pytest.skip("a model of two layers has no middle")
+    for layer in settings.middle_layers:
+        assert 1 / 4 <= layer / (max(settings.layers) + 1) <= 2 / 3
+        assert layer < min(settings.layers) - 3
+
+
 def test_a_path_works_like_an_id(written):
     settings = read_run(written(GOOD))
     assert (settings.id, settings.layers, settings.keep) == ("mine", (0, 1), 0.8)

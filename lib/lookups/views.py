@@ -76,7 +76,7 @@ class PromptTable:
     Where `followed` is known, a narrow column says what really came next.
     """
 
-    def __init__(self, columns: Mapping[str, Sequence[tuple[str, ...]]]):
+    def __init__(self, columns: Mapping[str, Sequence[tuple[str | None, ...]]]):
         self.columns = {
             title: [PromptText(*row) for row in rows] for title, rows in columns.items()
         }
@@ -191,7 +191,9 @@ def token_view(
     )
 
 
-def prompt_table(columns: Mapping[str, Sequence[PromptText | tuple[str, ...]]]) -> PromptTable:
+def prompt_table(
+    columns: Mapping[str, Sequence[PromptText | tuple[str | None, ...]]],
+) -> PromptTable:
     """Set prompts side by side, one column a title; rows are `PromptText` or tuples like it."""
     return PromptTable(columns)
 

@@ -8,7 +8,6 @@ in the data folder, since making them takes seconds; `EXPECTED_DIGEST` says what
 
 import bz2
 import hashlib
-import importlib.util
 import json
 import os
 from collections import Counter
@@ -22,6 +21,7 @@ import pandas as pd
 
 from lookups import paths
 from lookups.errors import CorpusError, StorageError
+from lookups.packaged import packaged_file
 from lookups.wikitext import paragraphs
 
 EXPECTED_DIGEST = "bbe6763d1cfd1cd869a8017adcb76ddbb3b150a0a46303845da4b8ca5f7b758d"
@@ -111,7 +111,7 @@ def load_wikipedia(data: Path | None = None) -> Wikipedia:
     """
     kept = cache_file(data)
     if (texts := _read(kept)) is None:
-        texts = clean(_export())
+        texts = clean(packaged_file("wikipedia", data))
         _write(texts, kept)
     return texts
 
@@ -197,18 +197,6 @@ def cache_file(data: Path | None = None) -> Path:
     """Return where the cleaned texts lie; other rules or another parser make another file."""
     name = f"{RULES}-{version('mwparserfromhell')}.json"
     return paths.folder("data", data) / "wikipedia" / name
-
-
-def _export() -> Path:
-    spec = importlib.util.find_spec("gensim")
-    inside = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
-    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-        if (path := Path(place) / inside).is_file():
-            return path
-    raise CorpusError(
-        "the corpus wikipedia comes in the package gensim, which is not installed; `lookups "
-        "download smollm2` fetches it"
-    )
 
 
 def _read(kept: Path) -> Wikipedia | None:
