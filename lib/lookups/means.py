@@ -47,9 +47,10 @@ def measure_means(
     sequences: Sequence[Ids],
     layers: Sequence[int],
     *,
+    of: Sequence[Output] = ("z", "post"),
     tokens_per_batch: int | None = None,
 ) -> Means:
-    """Return the average output of every head and neuron of some layers over some texts.
+    """Return the average output of every head, neuron or both of some layers over some texts.
 
     Raises:
         ValueError: there is no token to average over.
