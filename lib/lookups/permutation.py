@@ -58,7 +58,7 @@ def permuted_within_pairs(
     found, relabeled, slack, left_out = [], np.zeros(draws), 0.0, 0
     for neuron, own in rows.groupby("neuron", sort=True):
         prompts = np.unique(own.prompt.astype(str))
-        # a random number a prompt and relabeling: their order permutes the labels of all heads alike
+        # a random number a prompt and relabeling: their order permutes all heads' labels alike
         keys = lots_of(seed, "permutation", str(neuron)).random((draws, len(prompts)))
         for head, some in own.groupby("head", sort=True):
             active, changes = some.active.to_numpy(bool), some[change].to_numpy(float)
