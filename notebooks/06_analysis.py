@@ -226,14 +226,23 @@ def through(group: str, unit: str):
 
 # %% tags=["hide-input"]
 shares = {(group, unit): through(group, change) for group in GROUPS for unit, change in UNITS.items()}  # fmt: skip
+
+
+def percent(share: Estimate) -> str:
+    if not np.isfinite(share.low):
+        return "no share"
+    mean, low, high = (round(100 * number) for number in share)
+    return f"{mean} % [{low}, {high}]"
+
+
 glue("through-share", written(shares["selected", "nats"], digits=2), display=False)
 Markdown(
     "\n".join(
-        f"- {group} neurons: {written(shares[group, 'nats'], digits=2)} of the nats, "
-        f"{written(shares[group, 'points'], digits=2)} of the points."
+        f"- {group} neurons: {percent(shares[group, 'nats'])} of the nats, "
+        f"{percent(shares[group, 'points'])} of the points."
         for group in GROUPS
     )
-    + "\n\n(A dash means that the whole fall cannot be told from none, so there is nothing to share.)"
+    + "\n\n(No share is given where the whole fall cannot be told from none.)"
 )
 
 # %% [markdown]
@@ -391,7 +400,7 @@ in_the_middle = all(layer < min(settings.layers) and layer > 0 for layer in midd
 own = pairs[pairs.kept & pairs.neuron.isin(late.index[late.selected])]
 where = own["head"].map(lambda name: Head.parse(name).layer)
 Markdown(
-    (f"The middle layers are layer {' and '.join(map(str, middle))} of {model.n_layers}"
+    (f"The middle layers are {' and '.join(map(str, middle))} of {model.n_layers}"
      + ("" if in_the_middle else ", which are not in the middle of this model") + ". " if middle else "")
     + (f"The heads of the kept pairs of selected neurons stand in layers {where.min()} to {where.max()}, "
        f"half of them in layer {int(where.median())} or later." if len(own) else "")
@@ -477,7 +486,7 @@ lines = [in_short]
 if len(own):
     lines += [
         in_words("head silenced: fall, active less inactive", "Without the head, the token of a kept pair loses on active over inactive prompts"),
-        f"Of what it loses on active prompts, {written(shares['selected', 'nats'], digits=2)} of the nats and {written(shares['selected', 'points'], digits=2)} of the points go through the neuron.",
+        f"Of what it loses on active prompts, {percent(shares['selected', 'nats'])} of the nats and {percent(shares['selected', 'points'])} of the points go through the neuron.",
     ]  # fmt: skip
 if late.selected.any():
     lines += [

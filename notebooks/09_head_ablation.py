@@ -217,7 +217,7 @@ AVERAGED = 100  # training documents for the means; each has some hundred tokens
 documents = run_documents(settings, model, "train")
 texts = [documents[row].ids for row in range(min(AVERAGED, len(documents)))]
 layers = sorted({Head.parse(name).layer for name in rows["head"]} or {0})
-means = measure_means(model, texts, layers)
+means = measure_means(model, texts, layers, of=["z"])
 f"means over {means.tokens} tokens of {len(texts)} training documents"
 
 
@@ -434,7 +434,7 @@ for axis, (unit, name) in zip(axes, UNITS.items(), strict=True):
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlabel=f"active less inactive, {'percentage points' if name == 'points' else name}")
 axes[0].set_yticks(range(len(GROUPS)), [f"{group} neurons" for group in GROUPS])
-axes[0].invert_yaxis()
+axes[0].set_ylim(len(GROUPS) - 0.5, -0.5)
 plt.show()
 pd.DataFrame(table).T
 
@@ -487,13 +487,15 @@ lines = [
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# The pairs of {glue:text}`whose-neurons` neurons with the largest and the smallest difference in nats, with q from the same test:
+# Of the pairs of {glue:text}`whose-neurons` neurons with three prompts or more of each kind, those with the largest and the
+# smallest difference in nats, with q from the same test over all pairs:
 
 # %% tags=["hide-input"]
 best = tested["zero", "log_fall"]["relabeled"].pairs.assign(q=lambda t: q_values(t.p_two_sided))
 best = best.merge(compared(zero, "log_fall")[0].drop(columns="difference"), on=["neuron", "head"])
 best = best.merge(compared(zero)[0][["neuron", "head", "active", "inactive"]], on=["neuron", "head"], suffixes=("", "_p"))  # fmt: skip
 best = best.sort_values(["difference", "neuron", "head"], ascending=[False, True, True])
+best = best[(best.n_active >= 3) & (best.n_inactive >= 3)]
 few = pd.concat([best.head(6), best[6:].tail(3)])
 pd.DataFrame(
     {

@@ -247,7 +247,9 @@ Markdown(f"So it is in {len(inside)} rows with a head of the own layer.")
 # In {numref}`fig-predicted` each dot is a prompt of a pair. On the left only the direct path is cut; on the right
 # everything moves: heads and MLPs in between, earlier positions, the scale. What lies on the line does
 # exactly as attribution says. Above the line other ways add to the direct one; below it they make up for the
-# head. A vertical stripe at zero is a head that acts on the neuron without a direct path to speak of.
+# head. A vertical stripe at zero is a head that acts on the neuron without a direct path to speak of. (In a
+# gated MLP the activation is a product. Its attributions are an even split between the two factors, but
+# cutting the path takes a share of both at once, up to twice as much: there the left dots rise above the line.)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Attribution predicts what the direct path carries, and little more. Each dot is a prompt of a pair with a head of an earlier layer: its attribution (across) against what the neuron loses (up). Left: only the direct path is cut. Right: the head is silenced at every position. Blue: the head is active; orange: it is not. Both axes have one scale; on the line the two are equal.", "name": "fig-predicted"}, "image": {"alt": "Two scatter plots of attribution against measured effect with the line of equality"}}
 figure, axes = plt.subplots(1, 2, figsize=(8.2, 4.1))
@@ -370,20 +372,44 @@ if hand is not None:
     chain = pd.DataFrame(chain, index=["activation", "p(token)", "log p(token)"]).astype(float)
 chain.round(3) if hand is not None else NOTHING
 
+
 # %% tags=["hide-input"]
+def change(number: float, digits: int) -> str:
+    return f"{round(number, digits) + 0.0:.{digits}f}"
+
+
 if hand is not None:
     p = chain.loc["p(token)"].tolist()
     lost, lost_through, lost_direct = (100 * (p[0] - after) for after in p[1:])
     verdict = (
         "The probability hardly moves, so there is nothing to share."
         if abs(lost) < 0.1
-        else f"Of these {lost:.1f} points {lost_through:.1f} are lost through {neuron} alone, and "
-        f"{lost_direct:.1f} by the direct path from {head} to it."
+        else f"Of these {change(lost, 1)} points {change(lost_through, 1)} are lost through {neuron} alone, "
+        f"and {change(lost_direct, 1)} by the direct path from {head} to it."
     )
+    pair = both[both.active & (both.neuron == hand.neuron) & (both["head"] == hand["head"])]
+    nats = [change(pair[f"log_fall{end}"].mean(), 2) for end in ("", "_through", "_direct")]
+    verdict += f" Over all {len(pair)} active prompts of the pair the token loses {nats[0]} nats on average, {nats[1]} of them through the neuron and {nats[2]} by the direct path."  # fmt: skip
 Markdown(
     f"“{readable(model.decode(ids))}” → “{readable(neurons.token[hand.neuron])}”: without {head} the "
     f"probability goes from {p[0]:.3f} to {p[1]:.3f}. {verdict}"
 ) if hand is not None else NOTHING
+
+# %% [markdown]
+# One look-up is not the mean. These are the pairs whose token loses most without the head on active prompts (of
+# selected neurons, with three such prompts or more): some act through their neuron, some past it.
+
+# %% tags=["hide-input"]
+mine = of_group(both[both.active], neurons, "selected")
+each = mine.groupby(["neuron", "head"])[[f"{u}{end}" for u in ("fall", "log_fall") for end in ("", "_through", "_direct")]].mean()  # fmt: skip
+each = each[mine.groupby(["neuron", "head"]).size() >= 3]
+each = each.sort_values("log_fall", ascending=False, kind="stable").head(10).reset_index()
+names = {"": "without the head", "_through": "through the neuron", "_direct": "direct path"}
+columns = {"token": each.neuron.map(neurons.token).map(lambda token: f"“{readable(token)}”"),
+           "neuron": each.neuron, "head": each["head"]}  # fmt: skip
+columns |= {f"{name}, points": (100 * each[f"fall{end}"]).round(1) + 0.0 for end, name in names.items()}  # fmt: skip
+columns |= {f"{name}, nats": each[f"log_fall{end}"].round(2) + 0.0 for end, name in names.items()}
+pd.DataFrame(columns) if len(each) else NOTHING
 
 # %% [markdown]
 # ## Check

@@ -30,6 +30,7 @@ run: str = "smollm2"  # a run's id, or a path to its .yml
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
@@ -184,7 +185,7 @@ pd.Series(by_hand, dtype=float).round(3).rename("p(token)").to_frame() if hand i
 #
 # On the same texts there are two {term}`controls <control>`:
 #
-# - *other neuron*: another neuron of the layer is held in its place, and the same token is read. It must
+# - *other neuron*: another neuron of the run's layers is held in its place, and the same token is read. It must
 #   write about as much where the neuron fires. What a neuron writes to the residual stream is its activation times
 #   its output weights, so its size is |mean activation| × their length. We take the neuron, with another
 #   token, whose size is nearest, and none where the nearest differs by more than a factor of
@@ -193,37 +194,48 @@ pd.Series(by_hand, dtype=float).round(3).rename("p(token)").to_frame() if hand i
 #
 # A next-token neuron moves its own token, and neither control does.
 
+# %% tags=["hide-input"]
+layers = sorted({Neuron.parse(name).layer for name in rows.neuron} or {0})
+fires = rows[rows.context == "fires"].reset_index(drop=True)
+written_by = torch.cat([model.w_out(layer) for layer in layers]).double().norm(dim=1)
+
+
 # %%
-FACTOR = 2.0
+FACTOR = 1.5
 
 
-def partner(neuron: str) -> dict | None:
-    """Another neuron of the layer that writes about as much where this one fires."""
-    own, texts = Neuron.parse(neuron), rows[(rows.neuron == neuron) & (rows.context == "fires")]
-    post = model.activations_at_last(texts.token_ids.tolist(), [own.layer])[own.layer]
-    mean, lengths = post.double().mean(0), model.w_out(own.layer).double().norm(dim=1)
-    sizes = (mean.abs() * lengths).cpu().numpy()
-    same = neurons[(neurons.layer == own.layer) & (neurons.token_id == neurons.token_id[neuron])]
-    index = nearest_in_size(sizes, own.index, factor=FACTOR, barred=same["index"].tolist())
-    return None if index is None else partner_facts(own, index, mean, lengths, sizes)
+def partner(neuron: str, mean: torch.Tensor) -> dict | None:
+    """Another neuron that writes about as much where this one fires; `mean` is of all neurons."""
+    own = Neuron.parse(neuron)
+    sizes = (mean.abs() * written_by).cpu().numpy()
+    at = layers.index(own.layer) * model.d_mlp + own.index
+    same = neurons[neurons.layer.isin(layers) & (neurons.token_id == neurons.token_id[neuron])]
+    barred = same.layer.map(layers.index) * model.d_mlp + same["index"]
+    other = nearest_in_size(sizes, at, factor=FACTOR, barred=barred.tolist())
+    return None if other is None else partner_facts(own, at, other, mean, sizes)
 
 
 # %% tags=["hide-input"]
 glue("factor", f"{FACTOR:g}", display=False)
 
 
-def partner_facts(own: Neuron, index: int, mean, lengths, sizes) -> dict:
+def partner_facts(own: Neuron, at: int, other: int, mean: torch.Tensor, sizes: np.ndarray) -> dict:
     """Who it is, how the two compare, and how far it must go to write as much as the neuron."""
-    sign = -1 if model.gated and mean[index] < 0 else 1
+    layer, index = divmod(other, model.d_mlp)
+    sign = -1 if model.gated and mean[other] < 0 else 1
     return {
-        "held": str(Neuron(own.layer, index, sign)),
-        "activation, own": own.sign * float(mean[own.index]), "activation, other": sign * float(mean[index]),
-        "size, own": sizes[own.index], "size, other": sizes[index],
-        "scale": float(lengths[own.index] / lengths[index]),
+        "held": str(Neuron(layers[layer], index, sign)),
+        "activation, own": own.sign * float(mean[at]), "activation, other": sign * float(mean[other]),
+        "size, own": sizes[at], "size, other": sizes[other],
+        "scale": float(written_by[at] / written_by[other]),
     }  # fmt: skip
 
 
-found = {name: partner(name) for name in rows[rows.context == "fires"].neuron.unique()}
+found = {}
+if len(fires):
+    post = model.activations_at_last(fires.token_ids.tolist(), layers)
+    post = torch.cat([post[layer] for layer in layers], dim=1).double()
+    found = {name: partner(name, post[some].mean(0)) for name, some in fires.groupby("neuron").indices.items()}  # fmt: skip
 partners = pd.DataFrame({name: facts for name, facts in found.items() if facts}).T
 if len(partners):
     ratios = (partners["size, other"] / partners["size, own"]).astype(float)
@@ -279,8 +291,7 @@ KEYS = ["neuron", "group", "split", "prompt", "context", "follows", "control", "
 AVERAGED = 50  # training documents for the means; each has some hundred tokens
 train = run_documents(settings, model, "train")
 texts = [train[row].ids for row in range(min(AVERAGED, len(train)))]
-layers = sorted({Neuron.parse(name).layer for name in rows.neuron} or {0})
-means = measure_means(model, texts, layers)
+means = measure_means(model, texts, layers, of=["post"])
 
 
 def measured(some: pd.DataFrame, kinds: list) -> pd.DataFrame:
@@ -359,7 +370,7 @@ def over_neurons(values: pd.Series) -> Estimate:
     return bootstrap_mean(values, values.index, seed=settings.seed)
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Held at zero, selected neurons cost their token most where they fire. Mean over neurons with 95 % intervals, in points of probability (left) and nats (right), by kind of text. Filled circle: the neuron and its own token. Square: another neuron of the layer that writes about as much. Triangle: the neuron and another token.", "name": "fig-neuron-silenced"}, "image": {"alt": "Mean falls of the token by context and control, in points and in nats"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Held at zero, selected neurons cost their token most where they fire. Mean over neurons with 95 % intervals, in points of probability (left) and nats (right), by kind of text. Filled circle: the neuron and its own token. Square: another neuron that writes about as much. Triangle: the neuron and another token.", "name": "fig-neuron-silenced"}, "image": {"alt": "Mean falls of the token by context and control, in points and in nats"}}
 CONTROLS = {"none": "o", "other neuron": "s", "other token": "^"}
 figure, axes = plt.subplots(1, 2, figsize=(9.0, 2.8), sharey=True)
 table = {}
@@ -382,7 +393,7 @@ for axis, (unit, name) in zip(axes, UNITS.items(), strict=True):
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlabel=f"fall of {'p(token), percentage points' if times > 1 else 'log p(token), nats'}")  # fmt: skip
 axes[0].set_yticks(range(len(CONTEXTS)), CONTEXTS)
-axes[0].invert_yaxis()
+axes[0].set_ylim(len(CONTEXTS) - 0.5, -0.5)
 axes[1].legend(title="control", bbox_to_anchor=(1.01, 1), loc="upper left")
 plt.show()
 pd.DataFrame(table).T.rename_axis(["neurons", "texts", "control"])
@@ -421,7 +432,7 @@ Markdown(
 # In {numref}`fig-each-neuron` a dot is a neuron. A list of next-token neurons may hold some that carry their
 # token and many that only go along with it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of neurons (up) whose token falls by at least so much (across) when the neuron is set to zero on prompts where it fires. Blue: selected neurons; orange: another neuron of the layer, which writes about as much, held in their place; grey: the matched random neurons and their own tokens.", "name": "fig-each-neuron"}, "image": {"alt": "Survival curves of each neuron's mean fall, in points and in nats"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of neurons (up) whose token falls by at least so much (across) when the neuron is set to zero on prompts where it fires. Blue: selected neurons; orange: another neuron, which writes about as much, held in their place; grey: the matched random neurons and their own tokens.", "name": "fig-each-neuron"}, "image": {"alt": "Survival curves of each neuron's mean fall, in points and in nats"}}
 figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.2), sharey=True)
 curves = {
     "selected": ("selected", "none", "blue"),
@@ -489,7 +500,7 @@ prompt_table(columns) if first else NOTHING
 # prompts reach. If the neuron promotes its token, that token rises, and others do not
 # ({numref}`fig-switched-on`).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Switched on where they were silent, selected neurons raise their token. One dot a neuron: rise of log p for its own token; for its token when another neuron of the layer is switched on instead, to write as much; and for another token. The line is the median. Left: selected neurons; right: the random ones matched to them.", "name": "fig-switched-on"}, "image": {"alt": "Rises of log probability when neurons are switched on, by control and group"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Switched on where they were silent, selected neurons raise their token. One dot a neuron: rise of log p for its own token; for its token when another neuron is switched on instead, to write as much; and for another token. The line is the median. Left: selected neurons; right: the random ones matched to them.", "name": "fig-switched-on"}, "image": {"alt": "Rises of log probability when neurons are switched on, by control and group"}}
 figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.2), sharey=True)
 table, SILENT_TEXTS = {}, ["other", "follows_silent"]
 for axis, group in zip(axes, GROUPS, strict=True):
@@ -576,9 +587,9 @@ against_random = told(lambda unit: group_gap(["fires"], "zero", unit),
 lines = [
     headline, against_random,
     told(lambda unit: own_less("other neuron", unit),
-         "It is more than another neuron of the layer, which writes about as much, takes from the same token",
-         "Another neuron of the layer, which writes about as much, takes more from the same token",
-         "It cannot be told from what another neuron of the layer, which writes about as much, takes from the same token"),
+         "It is more than another neuron, which writes about as much, takes from the same token",
+         "Another neuron, which writes about as much, takes more from the same token",
+         "It cannot be told from what another neuron, which writes about as much, takes from the same token"),
     told(lambda unit: own_less("other token", unit), "It is more than the neuron takes from another token",
          "The neuron takes more from another token", "It cannot be told from what the neuron takes from another token"),
     told(lambda unit: over_neurons(of_neurons("selected", ["follows_silent"], "zero", "none", unit)),

@@ -201,7 +201,7 @@ def test_estimates_are_written_without_a_minus_zero():
 # --- permutation within pairs
 
 
-def test_p_is_that_of_all_ways_to_deal_the_labels():
+def test_p_is_that_of_all_ways_to_assign_the_labels():
     rows = rows_of(1, 9, seed=3)
     changes, active = rows.fall.to_numpy(), rows.active.to_numpy()
     k, n = int(active.sum()), len(active)
@@ -216,7 +216,7 @@ def test_p_is_that_of_all_ways_to_deal_the_labels():
     assert found.pairs.p_greater.tolist() == [found.p_greater]
 
 
-def test_the_mean_over_pairs_is_that_of_loops_over_the_same_deals():
+def test_the_mean_over_pairs_is_that_of_loops_over_the_same_relabelings():
     rows = rows_of(6, 7, heads=3)
     means = pair_means(rows, "fall")
     found = permuted_within_pairs(rows, "fall", seed=0, draws=50)
@@ -225,8 +225,8 @@ def test_the_mean_over_pairs_is_that_of_loops_over_the_same_deals():
     assert np.allclose(found.pairs.difference, means.difference)
 
 
-def test_labels_of_a_neurons_heads_are_dealt_alike():
-    """Two heads with opposite labels and equal changes: their differences cancel in every deal."""
+def test_the_heads_of_a_neuron_are_relabeled_alike():
+    """Two heads with opposite labels and equal changes: their differences cancel in every relabeling."""
     one = rows_of(1, 12, seed=5)
     both = pd.concat([one, one.assign(head="L0.H9", active=~one.active)])
     found = permuted_within_pairs(both, "fall", seed=0, draws=200)

@@ -27,6 +27,15 @@ def test_means_are_those_of_a_plain_loop(name):
         assert (found.post[at] - torch.cat(post).mean(0)).abs().max() < 1e-6
 
 
+def test_only_what_is_asked_for_is_averaged():
+    one = model("llama")
+    both = measure_means(one, TEXTS, [2, 0])
+    for of, other in (("z", "post"), ("post", "z")):
+        found = measure_means(one, TEXTS, [2, 0], of=[of])
+        assert torch.equal(getattr(found, of), getattr(both, of))
+        assert len(getattr(found, other)) == 0
+
+
 def test_a_layer_that_was_not_measured():
     found = measure_means(model("gpt2"), TEXTS, [1])
     with pytest.raises(ValueError, match=r"no means of layer 0 were measured, only of \[1\]"):

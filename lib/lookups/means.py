@@ -5,7 +5,7 @@ so that nothing of a held-out prompt goes into what it is compared with.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from einops import reduce
@@ -15,9 +15,12 @@ from torch import Tensor
 from lookups.model import Model
 from lookups.sequences import Ids, batches_by_length
 
+Output = Literal["z", "post"]
+"""What is averaged: heads' outputs or neurons' activations."""
+
 
 class Means(NamedTuple):
-    """Averages of some layers, in the model's dtype."""
+    """Averages of some layers, in the model's dtype; what was not asked for is empty."""
 
     layers: list[int]
     """The layers of the layer axis."""
@@ -44,9 +47,10 @@ def measure_means(
     sequences: Sequence[Ids],
     layers: Sequence[int],
     *,
+    of: Sequence[Output] = ("z", "post"),
     tokens_per_batch: int | None = None,
 ) -> Means:
-    """Return the average output of every head and neuron of some layers over some texts.
+    """Return the average output of every head, neuron or both of some layers over some texts.
 
     Raises:
         ValueError: there is no token to average over.
@@ -55,8 +59,8 @@ def measure_means(
     if not sum(lengths):
         raise ValueError("no token to average over; give texts that have some")
     totals: dict[str, Tensor] = {}
-    names = {(kind, layer): f"blocks.{layer}.{hook}" for layer in layers
-             for kind, hook in (("z", "attn.hook_z"), ("post", "mlp.hook_post"))}  # fmt: skip
+    hooks: dict[Output, str] = {"z": "attn.hook_z", "post": "mlp.hook_post"}
+    names = {(kind, at): f"blocks.{at}.{hooks[kind]}" for at in layers for kind in of}
     for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
         batch = model.batch([sequences[i] for i in some])
         counted = batch.mask.clone()
@@ -71,7 +75,10 @@ def measure_means(
 
         model.read(batch, {name: adder(name) for name in names.values()})
 
-    def stacked(kind: str) -> Tensor:
+    def stacked(kind: Output) -> Tensor:
+        if kind not in of:
+            shape = (model.n_heads, model.d_head) if kind == "z" else (model.d_mlp,)
+            return torch.empty(0, *shape, dtype=model.dtype, device=model.device)
         found = [totals[names[kind, layer]] / sum(lengths) for layer in layers]
         return torch.stack(found).to(model.dtype)
 

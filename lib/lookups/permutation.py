@@ -1,13 +1,13 @@
 """Could the difference between active and inactive prompts be luck? Labels permuted within pairs.
 
 Beside the paper's test in chapter 9. If a head's being active had nothing to do with what silencing
-it does, every way to call as many of the pair's prompts active would be as likely. So labels are
-dealt out again among the prompts of each pair; how many are active stays as it is. One deal
-permutes the prompts of a *neuron*, for all its heads alike, so that heads that exclude each other,
-or are active together, do so in every deal.
+it does, every way to call as many of the pair's prompts active would be as likely. So the labels
+are assigned anew at random among the prompts of each pair; how many are active stays as it is. One
+relabeling permutes the prompts of a *neuron*, for all its heads alike, so that heads that exclude
+each other, or are active together, do so in every one.
 
-With d deals, p is (1 + deals at least as far out) / (1 + d): the observed labels are one of the
-deals that could have been, so p is never 0 (Phipson and Smyth, "Permutation P-values should never
+With d relabelings, p is (1 + those at least as far out) / (1 + d): the observed labels are one of
+those that could have been, so p is never 0 (Phipson and Smyth, "Permutation P-values should never
 be zero", 2010).
 """
 
@@ -46,7 +46,7 @@ def permuted_within_pairs(
     """Test whether a column differs between the active and the inactive prompts of pairs.
 
     `rows` has a row a prompt of a pair, with `neuron`, `head`, `prompt`, `active` and the column;
-    not-a-number is left out. What is dealt to a neuron's prompts belongs to the seed and its name:
+    not-a-number is left out. How a neuron's prompts are relabeled depends on the seed and its name:
     neither the order of rows nor other neurons change a pair's p.
 
     Raises:
@@ -55,10 +55,10 @@ def permuted_within_pairs(
     rows = rows.dropna(subset=[change])
     if rows.duplicated([*PAIR, "prompt"]).any():
         raise ValueError("a pair has a prompt twice; give one kind of ablation and one split")
-    found, dealt, slack, left_out = [], np.zeros(draws), 0.0, 0
+    found, relabeled, slack, left_out = [], np.zeros(draws), 0.0, 0
     for neuron, own in rows.groupby("neuron", sort=True):
         prompts = np.unique(own.prompt.astype(str))
-        # a random number a prompt and deal: their order permutes the labels of all heads alike
+        # a random number a prompt and relabeling: their order permutes all heads' labels alike
         keys = lots_of(seed, "permutation", str(neuron)).random((draws, len(prompts)))
         for head, some in own.groupby("head", sort=True):
             active, changes = some.active.to_numpy(bool), some[change].to_numpy(float)
@@ -72,14 +72,14 @@ def permuted_within_pairs(
             seen = float(changes[active].mean() - changes[~active].mean())
             equal = _ROUNDING * float(np.abs(changes).max())
             found.append((neuron, head, seen, *_p_values(drawn, seen, equal)))
-            dealt += drawn
+            relabeled += drawn
             slack += equal
     columns = [*PAIR, "difference", "p_greater", "p_two_sided"]
     pairs = pd.DataFrame(found, columns=columns).astype(dict.fromkeys(columns[2:], float))
     if not found:
         return Permutation(nan, nan, nan, pairs, left_out)
     seen = float(pairs.difference.sum())
-    return Permutation(seen / len(found), *_p_values(dealt, seen, slack), pairs, left_out)
+    return Permutation(seen / len(found), *_p_values(relabeled, seen, slack), pairs, left_out)
 
 
 def _differences(
@@ -87,7 +87,7 @@ def _differences(
     active: Bool[np.ndarray, " prompt"],
     order: Int[np.ndarray, "draw prompt"],
 ) -> Float[np.ndarray, " draw"]:
-    """Return the difference of the two means under every deal of the labels."""
+    """Return the difference of the two means under every relabeling."""
     n, k = len(active), int(active.sum())
     of_active = active[order] @ changes
     return of_active / k - (changes.sum() - of_active) / (n - k)
