@@ -226,7 +226,7 @@ def test_the_mean_over_pairs_is_that_of_loops_over_the_same_relabelings():
 
 
 def test_the_heads_of_a_neuron_are_relabeled_alike():
-    """Opposite labels and equal changes: the differences of two heads cancel in every relabeling."""
+    """With opposite labels and equal changes the two heads cancel in every relabeling."""
     one = rows_of(1, 12, seed=5)
     both = pd.concat([one, one.assign(head="L0.H9", active=~one.active)])
     found = permuted_within_pairs(both, "fall", seed=0, draws=200)
