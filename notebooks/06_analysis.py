@@ -296,7 +296,7 @@ pd.DataFrame(lines) if lines else Markdown(
 # first pair of which the token loses a tenth there, a quarter of that through the neuron; the first pair, where
 # there is no such one. A pair of the paper's own example, *not only … but also*, goes before all others:
 
-# %%
+# %% tags=["hide-input"]
 PREFERRED = " also", "not only"
 may_open = [
     best[(best.neuron == neuron) & (best["head"] == head) & best.active & best.follows]
