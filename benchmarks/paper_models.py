@@ -22,7 +22,8 @@ from lookups.stages import CHAPTERS
 sys.path.insert(0, str(PROJECT / "tests"))
 
 FEW = {
-    "documents": 40, "length": 10, "neurons_per_layer": 3, "random_per_layer": 1,
+    "documents": 40, "length": 10, "minimum_in_texts": 1, "neurons_per_layer": 3,
+    "random_per_layer": 1,
     "prompts_per_neuron": 12, "spread_per_neuron": {"train": 2, "test": 4},
 }  # fmt: skip
 NARROWER = {"gpt2-medium": 4, "gpt2-large": 4, "gpt2-xl": 4}
