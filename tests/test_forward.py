@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from lookups.errors import ModelError
 from tiny import LAYERS, VARIANTS, model, random_ids
 
 
@@ -12,23 +13,32 @@ def through_bridge(one, batch, names):
         one.bridge.run_with_hooks(
             batch.ids,
             attention_mask=batch.mask.long(),
-            fwd_hooks=[(name, lambda t, hook: seen.update({hook.name: t.clone()}))
+            fwd_hooks=[(name, lambda t, hook, name=name: seen.update({name: t.clone()}))
                        for name in names],
         )  # fmt: skip
     return seen
 
 
 def names_of(one) -> list[str]:
-    own = ["attn.hook_z", "ln2.hook_in", "ln2.hook_scale", "mlp.hook_in", "mlp.hook_pre",
-           "mlp.hook_post", "hook_mlp_out"]  # fmt: skip
+    own = ["hook_resid_pre", "attn.hook_v", "attn.hook_z", "ln2.hook_in", "ln2.hook_scale",
+           "mlp.hook_in", "mlp.hook_pre", "mlp.hook_post", "hook_mlp_out"]  # fmt: skip
     own += ["mlp.hook_pre_linear"] if one.gated else []
     names = [f"blocks.{layer}.{what}" for layer in range(LAYERS) for what in own]
     return [*names, "hook_embed", *(["hook_pos_embed"] if one.adds_positions else [])]
 
 
-def theirs(seen, name):
-    """In series, TransformerLens calls what an MLP's norm reads by another name."""
-    return seen[name if name in seen else name.replace("ln2.hook_in", "hook_resid_mid")]
+@pytest.mark.parametrize("name", VARIANTS)
+def test_patterns_are_the_bridge_s(name):
+    one = model(name, "float64")
+    batch = one.batch(random_ids(8, seed=3))
+    names, ours = [f"blocks.{layer}.attn.hook_pattern" for layer in range(LAYERS)], {}
+    one.read(batch, {n: lambda t, n=n: ours.update({n: t.clone()}) for n in names})
+    seen = through_bridge(one, batch, names)
+    both = (batch.mask[:, None, :, None] & batch.mask[:, None, None, :]).expand(
+        seen[names[0]].shape
+    )
+    for n in names:
+        assert torch.allclose(ours[n][both], seen[n][both], atol=OFF["float64"]), n
 
 
 # Llama's softmax is in float32 in the bridge, whatever the dtype
@@ -45,7 +55,7 @@ def test_every_tensor_is_the_bridge_s_at_every_token(name, dtype):
     one.forward.read(batch.ids, takes)
     seen = through_bridge(one, batch, names)
     for n in names:
-        expected = theirs(seen, n)
+        expected = seen[n]
         if n == "hook_pos_embed":
             assert torch.equal(ours[n][0], expected[0])
             continue
@@ -66,19 +76,18 @@ def test_the_last_token_alone_reads_the_same(name, longest, bos):
     for final in range(LAYERS):
         wanted = [n for n in names if not n.startswith("blocks") or int(n.split(".")[1]) <= final]
         for n, found in one.read_last(sequences, wanted, bos=bos).items():
-            expected = theirs(seen, n)
+            expected = seen[n]
             expected = expected[rows if len(expected) > 1 else 0, batch.last]
             assert torch.allclose(found, expected, atol=OFF["float64"]), n
 
 
-def test_what_the_pass_does_not_have_is_left_to_the_bridge():
-    one = model("llama")
-    batch = one.batch([[1, 2, 3]])
-    asked = ["blocks.0.mlp.hook_post", "blocks.0.attn.hook_pattern"]
-    took = []
-    one.read(batch, {name: lambda t: took.append(t.shape) for name in asked})
-    assert len(took) == 2
-    assert [one.forward.has(name) for name in asked] == [True, False]
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_what_there_is_not_is_refused(name):
+    one = model(name)
+    missing = "blocks.0.mlp.hook_pre_linear" if name == "gpt2" else "hook_pos_embed"
+    for hook in (missing, "blocks.3.hook_mlp_out", "blocks.0.attn.hook_q"):
+        with pytest.raises(ModelError, match=f"has no {hook} to be read"):
+            one.read_last([[1, 2]], [hook])
 
 
 @pytest.mark.parametrize("name", VARIANTS)

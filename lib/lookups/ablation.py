@@ -50,7 +50,7 @@ def ablate_heads(
     *,
     means: Means | None = None,
     donors: Int[np.ndarray, " row"] | None = None,
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
 ) -> Edited:
     """Measure every row's neuron and token as they are and without the row's head.
 
@@ -137,7 +137,7 @@ def _lent(
     prompts: Sequence[Ids],
     heads: Sequence[Head],
     donors: np.ndarray | None,
-    tokens_per_batch: int,
+    tokens_per_batch: int | None,
 ) -> Float[Tensor, "row d_head"]:
     """Return what each row's head puts out at the last token of the lending row's prompt."""
     if donors is None or len(donors) != len(heads):
@@ -148,25 +148,16 @@ def _lent(
         asking.setdefault(np.asarray(prompts[donor], np.int64).tobytes(), []).append(row)
     askers = list(asking.values())
     lenders = [prompts[donors[rows[0]]] for rows in askers]
-    for some in batches_by_length([len(ids) for ids in lenders], tokens=tokens_per_batch):
-        batch = model.batch([lenders[i] for i in some])
+    tokens = model.tokens(tokens_per_batch)
+    for some in batches_by_length([len(ids) for ids in lenders], tokens=tokens):
         rows = np.concatenate([np.array(askers[i]) for i in some])
         places = np.repeat(np.arange(len(some)), [len(askers[i]) for i in some])
         layers = np.array([heads[row].layer for row in rows])
-
-        def at_last(layer: int, batch=batch, rows=rows, places=places, layers=layers):
-            mine = np.flatnonzero(layers == layer)
-            index = [heads[row].index for row in rows[mine]]
-
-            def take(z: Tensor) -> None:
-                where = torch.from_numpy(places[mine]).to(z.device)
-                to = torch.from_numpy(rows[mine]).to(z.device)
-                lent[to] = z[where, batch.last[where], index]
-
-            return take
-
-        wanted = {int(layer) for layer in layers}
-        model.read(batch, {f"blocks.{at}.attn.hook_z": at_last(at) for at in wanted})
+        names = {int(at): f"blocks.{at}.attn.hook_z" for at in np.unique(layers)}
+        found = model.read_last([lenders[i] for i in some], names.values())
+        for at, name in names.items():
+            mine = np.flatnonzero(layers == at)
+            lent[rows[mine]] = found[name][places[mine], [heads[row].index for row in rows[mine]]]
     return lent
 
 
@@ -241,7 +232,7 @@ class _DirectPath(Edit):
 
         def put_back(tensor: Tensor) -> Tensor:
             changed = usual.clone()
-            changed[place.rows, own] = tensor[place.rows, place.columns, own]
+            changed[place.rows, own] = tensor[place.rows, 0, own]
             return changed.unsqueeze(1)
 
         block = f"blocks.{layer}"

@@ -23,6 +23,10 @@ from lookups.sequences import Ids, batches_by_length
 
 Column = Float[np.ndarray, " row"]
 
+TOGETHER = 4
+"""Batches of prompts that are recorded together, so that many of their changed passes resume at one
+layer; and passes of one token in place of one of a whole prompt."""
+
 
 class Measured(NamedTuple):
     """What each row's neuron and token do at the last token of its prompt; float64."""
@@ -86,7 +90,7 @@ class Edit(ABC):
 
 
 def measure_edits(
-    model: Model, cases: Cases, edits: Mapping[str, Edit], *, tokens_per_batch: int = 8192
+    model: Model, cases: Cases, edits: Mapping[str, Edit], *, tokens_per_batch: int | None = None
 ) -> Edited:
     """Measure every row as it is and under every edit, edits in their order.
 
@@ -103,7 +107,8 @@ def measure_edits(
     prompts, prompt_of = _distinct(cases.prompts)
     order = np.argsort(prompt_of, kind="stable")
     bounds = np.searchsorted(prompt_of[order], np.arange(len(prompts) + 1))
-    for some in batches_by_length([len(ids) for ids in prompts], tokens=tokens_per_batch):
+    tokens = model.tokens(tokens_per_batch)
+    for some in batches_by_length([len(ids) for ids in prompts], tokens=TOGETHER * tokens):
         trace = record(model, [prompts[i] for i in some], whole=whole, watch=watch)
         rows = np.concatenate([order[bounds[i] : bounds[i + 1]] for i in some])
         places = np.repeat(np.arange(len(some)), bounds[some + 1] - bounds[some])
@@ -111,7 +116,7 @@ def measure_edits(
         for kind, edit in edits.items():
             after[kind].copy(rows, before)
             change = edit.given({name: sheet.columns["act"] for name, sheet in after.items()})
-            for one in _passes(change, rows, places, trace, tokens_per_batch):
+            for one in _passes(change, rows, places, trace, tokens):
                 _run(model, change, one, trace, after[kind])
     return Edited(before.done(), {kind: sheet.done() for kind, sheet in after.items()})
 
@@ -139,9 +144,9 @@ def _passes(
     for at, row in enumerate(rows):
         group = groups.setdefault((int(edit.starts[row]), bool(edit.alone[row])), {})
         group.setdefault((int(places[at]), edit.key(int(row))), []).append(at)
-    most = max(1, tokens // trace.batch.ids.shape[1])
     for (layer, alone), group in groups.items():
         shared = list(group.values())
+        most = max(1, tokens // trace.batch.ids.shape[1] * (TOGETHER if alone else 1))
         for start in range(0, len(shared), most):
             chunk = shared[start : start + most]
             firsts = np.array([members[0] for members in chunk])
@@ -157,7 +162,7 @@ def _run(model: Model, edit: Edit, one: _Pass, trace: Trace, sheet: "_Sheet") ->
 
     def reader(name: str) -> Hook:
         def take(tensor: Tensor) -> None:
-            seen[name] = tensor[place.rows, place.columns]
+            seen[name] = place.at_last(tensor)
 
         return take
 

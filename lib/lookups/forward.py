@@ -1,15 +1,16 @@
 """The processed model's forward pass written out: the fastest ordinary one, open at every step.
 
-TransformerLens computes attention a step at a time, so that every step can be watched and changed.
-Most of what the chapters read (neurons, heads' outputs, what layers read and write) does not need
-that, and here the same weights (views of the bridge's, nothing is copied) run with fused attention
-and without gains and value biases, which are folded away. Names of tensors are TransformerLens's.
-The pass stops behind the last tensor that is wanted, and nothing is ever unembedded.
+TransformerLens computes attention a step at a time and runs hooks at some thirty places a layer.
+What the chapters measure in bulk needs little of that, and here the same weights (views of the
+bridge's, nothing is copied) run with fused attention and without gains and value biases, which are
+folded away. Names of tensors are TransformerLens's. A reading stops behind the last tensor that is
+wanted, and nothing is ever unembedded.
 
 Padding belongs to the right: no token looks at what stands behind it, so none is masked.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,17 +20,15 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Touch = Callable[[str, Tensor], Tensor]
-"""Is handed a tensor's name and the tensor (prompt × pos × …); returns what to go on with."""
-
 KeysValues = tuple[Tensor, Tensor]
 """Of one layer, positions rotated in: prompt × key/value head × pos × d_head."""
 
 SHORT = 24
 """Tokens up to which prompts share the pass of their beginning-of-sequence token."""
 
-_IN_A_LAYER = ("attn.hook_z", "ln2.hook_in", "ln2.hook_scale", "mlp.hook_in", "mlp.hook_pre",
-               "mlp.hook_pre_linear", "mlp.hook_post", "hook_mlp_out")  # fmt: skip
+_IN_A_LAYER = ("hook_resid_pre", "attn.hook_v", "attn.hook_pattern", "attn.hook_z", "ln2.hook_in",
+               "ln2.hook_scale", "mlp.hook_in", "mlp.hook_pre", "mlp.hook_pre_linear",
+               "mlp.hook_post", "hook_mlp_out")  # fmt: skip
 
 
 class _Linear(NamedTuple):
@@ -59,12 +58,45 @@ class Context(NamedTuple):
 
     turn: tuple[Tensor, Tensor] | None
     """Cosines and sines of rotary positions: prompt or 1 × pos × 1 × half of what is turned."""
-    mask: Bool[Tensor, "pos key"] | None
+    mask: Bool[Tensor, "*prompt pos key"] | None
     """What each position may look at; None for all up to itself, with nothing in front."""
 
 
-class Enough(Exception):
+class Touch:
+    """Is shown tensors while a pass runs, and may put others in their place; this one does not."""
+
+    def wants(self, name: str) -> bool:
+        """Whether a tensor is wanted that the pass itself has no need of."""
+        return False
+
+    def __call__(self, name: str, tensor: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return what to go on with: the tensor itself, or another."""
+        return tensor
+
+
+class _Enough(Exception):
     """Raised behind the last tensor that is wanted, to spare the rest of the pass."""
+
+
+class _Reader(Touch):
+    """Hands tensors to functions, each once, and stops the pass behind the last of them."""
+
+    def __init__(self, takes: Mapping[str, Callable[[Tensor], None]]):
+        self._takes, self._waiting = takes, set(takes)
+
+    def wants(self, name: str) -> bool:
+        return name in self._waiting
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        if name in self._waiting:
+            self._takes[name](tensor)
+            self._waiting.discard(name)
+            if not self._waiting:
+                raise _Enough
+        return tensor
+
+
+_NOTHING = Touch()
 
 
 class Forward:
@@ -92,14 +124,16 @@ class Forward:
         """Whether there is a tensor of that name here."""
         if not name.startswith("blocks."):
             return name == "hook_embed" or (name == "hook_pos_embed" and self._rotary is None)
-        _, _, what = name.split(".", 2)
+        _, at, what = name.split(".", 2)
         gated = len(self.layers[0].reads) == 2
-        return what in _IN_A_LAYER and (gated or what != "mlp.hook_pre_linear")
+        there = what in _IN_A_LAYER and (gated or what != "mlp.hook_pre_linear")
+        return there and int(at) < len(self.layers)
 
     @torch.no_grad()
     def read(self, ids: Int[Tensor, "prompt pos"], takes: Mapping[str, Callable]) -> None:
         """Hand each named tensor to its function, which must copy what it keeps, and stop."""
-        self._run(ids, takes)
+        with suppress(_Enough):
+            self.run(ids, _Reader(takes))
 
     @torch.no_grad()
     def read_last(
@@ -127,29 +161,58 @@ class Forward:
 
             return take
 
-        self._run(ids, {name: keep(name) for name in wanted}, past=past, last=last)
+        reader = _Reader({name: keep(name) for name in wanted})
+        deepest = max((int(n.split(".")[1]) for n in wanted if n.startswith("blocks.")), default=-1)
+        with suppress(_Enough):
+            self.run(ids, reader, past=past, last=last, last_in=deepest)
         return found
+
+    @torch.no_grad()
+    def run(
+        self,
+        ids: Int[Tensor, "prompt pos"],
+        touch: Touch,
+        *,
+        past: Sequence[KeysValues] | None = None,
+        last: Int[Tensor, " prompt"] | None = None,
+        last_in: int = -1,
+        keep: Callable[[KeysValues], None] = lambda kept: None,
+    ) -> Float[Tensor, "prompt left d_model"]:
+        """Run all layers and return what leaves the last; `last` alone goes through `last_in`."""
+        start = 0 if past is None else past[0][0].shape[2]
+        place = torch.arange(start, start + ids.shape[1], device=ids.device).unsqueeze(0)
+        x = touch("hook_embed", F.embedding(ids, self._embed))
+        if self._positions is not None:
+            x = x + touch("hook_pos_embed", self._positions[place])
+        context = Context(self.turn_at(place, x), None)
+        if past is not None and ids.shape[1] > 1:
+            size = ids.shape[1], start + ids.shape[1]
+            context = context._replace(mask=ids.new_ones(size, dtype=torch.bool).tril(start))
+        for at in range(len(self.layers)):
+            before, only = past and past[at], last if at == last_in else None
+            x = self.layer(at, x, context, touch, past=before, last=only, keep=keep)
+        return x
 
     def layer(
         self,
         at: int,
         x: Float[Tensor, "prompt pos d_model"],
         context: Context,
-        touch: Touch,
+        touch: Touch = _NOTHING,
         *,
         past: KeysValues | None = None,
         last: Int[Tensor, " prompt"] | None = None,
         keep: Callable[[KeysValues], None] = lambda kept: None,
-    ) -> Float[Tensor, "prompt pos d_model"]:
+    ) -> Float[Tensor, "prompt left d_model"]:
         """Run one layer on `x`, which it changes in place, and return what leaves it.
 
         `past` are keys and values in front of those of `x`. `last` are the columns of each prompt's
         last token: given, only that token goes on. `keep` is handed the keys and values of `x`.
         """
         own, block, mask, turn = self.layers[at], f"blocks.{at}.", context.mask, context.turn
-        normed, _ = self._norm(x)
+        normed, _ = self._norm(touch(block + "hook_resid_pre", x))
         keys = _turned(self._heads(own.keys(normed)), turn).transpose(1, 2)
-        values = self._heads(own.values(normed)).transpose(1, 2)
+        values = touch(block + "attn.hook_v", self._heads(own.values(normed))).transpose(1, 2)
         keep((keys, values))
         if past is not None:
             before = (part.expand(len(x), -1, -1, -1) for part in past)
@@ -166,6 +229,11 @@ class Forward:
                 turn = tuple(part.expand(len(x), -1, -1, -1)[rows, last].unsqueeze(1)
                              for part in turn)  # fmt: skip
         queries = _turned(self._heads(own.queries(normed)), turn).transpose(1, 2)
+        if touch.wants(block + "attn.hook_pattern"):
+            touch(block + "attn.hook_pattern", _pattern(queries, keys, own.scaling, mask))
+        group = queries.shape[1] // keys.shape[1]
+        if group > 1 and x.is_cuda:  # fused kernels for float32 know no groups there
+            keys, values = (part.repeat_interleave(group, dim=1) for part in (keys, values))
         z = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1,
             scale=own.scaling, enable_gqa=queries.shape[1] != keys.shape[1],
@@ -181,12 +249,13 @@ class Forward:
         self,
         at: int,
         entering: Float[Tensor, "*stream d_model"],
-        touch: Touch = lambda name, tensor: tensor,
+        touch: Touch = _NOTHING,
     ) -> Float[Tensor, "*stream d_model"]:
         """Return what a layer's MLP writes when it reads this, norm included."""
         own, block = self.layers[at], f"blocks.{at}."
         normed, scale = self._norm(touch(block + "ln2.hook_in", entering))
-        touch(block + "ln2.hook_scale", scale)
+        if touch.wants(block + "ln2.hook_scale"):
+            touch(block + "ln2.hook_scale", scale)
         normed = touch(block + "mlp.hook_in", normed)
         post = self._act(touch(block + "mlp.hook_pre", own.reads[0](normed)))
         if len(own.reads) == 2:
@@ -197,45 +266,9 @@ class Forward:
         """Return what a norm makes of this; without gains, all norms are one."""
         return self._norm(stream)[0]
 
-    def _run(
-        self,
-        ids: Int[Tensor, "prompt pos"],
-        takes: Mapping[str, Callable[[Tensor], None]],
-        *,
-        past: Sequence[KeysValues] | None = None,
-        last: Int[Tensor, " prompt"] | None = None,
-        keep: Callable[[KeysValues], None] = lambda kept: None,
-    ) -> None:
-        """Run as far as something is wanted; in the last such layer, only `last`, where given."""
-        waiting = set(takes)
-        final = max((int(n.split(".")[1]) for n in takes if n.startswith("blocks.")), default=-1)
-        start = 0 if past is None else past[0][0].shape[2]
-
-        def touch(name: str, tensor: Tensor) -> Tensor:
-            if name in takes:
-                takes[name](tensor)
-                waiting.discard(name)
-                if not waiting:
-                    raise Enough
-            return tensor
-
-        try:
-            place = torch.arange(start, start + ids.shape[1], device=ids.device).unsqueeze(0)
-            x = touch("hook_embed", F.embedding(ids, self._embed))
-            if self._positions is not None:
-                x.add_(touch("hook_pos_embed", self._positions[place]))
-            context = Context(self.turn_at(place, x), None)
-            if past is not None and ids.shape[1] > 1:
-                size = ids.shape[1], start + ids.shape[1]
-                context = context._replace(mask=ids.new_ones(size, dtype=torch.bool).tril(start))
-            for at in range(len(self.layers)):
-                before = None if past is None else past[at]
-                only = last if at == final else None
-                x = self.layer(at, x, context, touch, past=before, last=only, keep=keep)
-        except Enough:
-            return
-
-    def turn_at(self, place: Int[Tensor, "one pos"], like: Tensor) -> tuple[Tensor, Tensor] | None:
+    def turn_at(
+        self, place: Int[Tensor, "prompt pos"], like: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
         """Return cosines and sines of rotary positions, one for each pair of dimensions turned."""
         if self._rotary is None:
             return None
@@ -246,8 +279,7 @@ class Forward:
         """Keys and values of a beginning-of-sequence token that stands alone, of every layer."""
         if bos not in self._of_bos:
             found: list[KeysValues] = []
-            ids = torch.tensor([[bos]], device=self._embed.device)
-            self._run(ids, {}, keep=found.append)
+            self.run(torch.tensor([[bos]], device=self._embed.device), _NOTHING, keep=found.append)
             self._of_bos[bos] = found
         return self._of_bos[bos]
 
@@ -292,6 +324,17 @@ def _layer_of(block: Any) -> _Layer:
 
 def _bias(module: Any, name: str) -> Tensor | None:
     return getattr(module, name, None)
+
+
+def _pattern(
+    queries: Tensor, keys: Tensor, scaling: float, mask: Tensor | None
+) -> Float[Tensor, "prompt head query key"]:
+    """Return how much each position attends to each: what fused attention does not show."""
+    keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
+    scores = scaling * queries @ keys.transpose(2, 3)
+    if mask is None:
+        mask = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).tril()
+    return scores.masked_fill(~mask, -torch.inf).softmax(-1)
 
 
 def _turned(heads: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:

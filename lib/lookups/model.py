@@ -29,10 +29,6 @@ PROCESSING = "layernorm folded, writing weights and unembedding centred, value b
 SUPPORTED = ("GPT2LMHeadModel", "GPTNeoXForCausalLM", "LlamaForCausalLM")
 
 
-class _Enough(Exception):
-    """Raised by the last hook that is wanted, to spare the rest of the forward pass."""
-
-
 @dataclass(frozen=True)
 class Model:
     """A processed model with its tokenizer and the facts that decide how it is read."""
@@ -175,41 +171,18 @@ class Model:
         at_zero = gate == 0
         return torch.where(at_zero, 0.5, self.act(gate) / torch.where(at_zero, 1.0, gate))
 
-    @torch.no_grad()
     def read(self, batch: Batch, hooks: dict[str, Callable[[Tensor], None]]) -> None:
         """Run forward and hand the tensor at each hook name to its function, then stop.
 
         The pass ends as soon as every hook has been called once: no unembedding is paid for. The
         functions must copy what they keep; they cannot change the pass. What stands at padding is
-        not defined. For what our own pass does not have, such as attention patterns, the bridge
-        runs, which takes longer.
+        not defined.
+
+        Raises:
+            ModelError: the model has no tensor of that name.
         """
-        if all(map(self.forward.has, hooks)):
-            return self.forward.read(batch.ids, hooks)
-        waiting = set(hooks)
-
-        def reader(name: str, take: Callable[[Tensor], None]):
-            def hook(tensor: Tensor, hook: Any) -> None:
-                take(tensor)
-                waiting.discard(name)
-                if not waiting:
-                    raise _Enough
-
-            return hook
-
-        try:
-            self.bridge.run_with_hooks(
-                batch.ids,
-                attention_mask=batch.mask.long(),
-                fwd_hooks=[(name, reader(name, take)) for name, take in hooks.items()],
-                return_type=None,
-                logits_to_keep=1,
-                output_attentions=False,  # else every layer's pattern is held until the end
-            )
-        except _Enough:
-            return
-        if waiting:
-            raise ModelError(f"{self.name} never reached {sorted(waiting)}; is it supported?")
+        self._check(hooks)
+        self.forward.read(batch.ids, hooks)
 
     @torch.no_grad()
     def logits(self, batch: Batch) -> Float[Tensor, "prompt pos vocab"]:
@@ -227,10 +200,21 @@ class Model:
     def read_last(
         self, sequences: Sequence[Ids], names: Collection[str], *, bos: bool = True
     ) -> dict[str, Float[Tensor, "prompt ..."]]:
-        """Return what stands at hook names at each sequence's last token; no further than that."""
+        """Return what stands at hook names at each sequence's last token; no further than that.
+
+        Attention patterns, which have the tokens on two axes, are not among them.
+
+        Raises:
+            ModelError: the model has no tensor of that name.
+        """
+        self._check(names)
         batch = self.batch(sequences, bos=bos)
         first = self.bos_id if bos else None
         return self.forward.read_last(batch.ids, batch.last, names, bos=first)
+
+    def _check(self, names: Collection[str]) -> None:
+        if strange := [name for name in names if not self.forward.has(name)]:
+            raise ModelError(f"{self.name} has no {strange[0]} to be read; see lookups.forward")
 
     def _bias(self, module: Any, name: str, size: int) -> Tensor:
         try:

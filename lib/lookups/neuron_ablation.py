@@ -33,7 +33,7 @@ def ablate_neurons(
     *,
     means: Means | None = None,
     on: Sequence[float] | Float[np.ndarray, " row"] | None = None,
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
 ) -> Edited:
     """Measure every row's token as it is and with the row's neuron held at a value.
 

@@ -1,31 +1,26 @@
 """Go on from inside a forward pass, at a chosen layer (chapters 9 to 11).
 
-One normal pass of some prompts is recorded: what enters the blocks, the arguments the blocks are
-called with, keys and values. From there the model's own blocks run on, hooks and all, from the
-first layer that a change can reach. Where the positions before the last stay as they were, only
-the last is run, with the recorded keys and values of the others. TransformerLens's
-`start_at_layer` runs the blocks before it as well, so it saves nothing. Nothing is measured here.
+One normal pass of some prompts is recorded: what enters the layers, keys and values. From there the
+layers run on (`lookups.forward`) from the first that a change can reach. Where the positions before
+the last stay as they were, only the last is run, with the recorded keys and values of the others;
+through the last layer it goes alone in any case. Nothing is measured here.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.errors import ModelError
+from lookups.forward import Context, Forward, KeysValues, Touch
 from lookups.model import Model
 from lookups.sequences import Batch, Ids
 
 Hook = Callable[[Tensor], Tensor | None]
-"""Is handed the tensor at a hook name; returns what to put in its place, or None to only read."""
-
-
-class _Enough(Exception):
-    """Raised behind the last block, to spare the unembedding of every position."""
+"""Is handed the tensor at a hook name; returns what to put in its place, or None to only read. What
+it keeps it must copy."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +36,8 @@ class Trace:
     """What stood at the hook names that were asked for, at the last token."""
     final: Float[Tensor, "prompt d_model"]
     """What leaves the last layer, at the last token."""
-    arguments: list[tuple[tuple, dict[str, Any]]]
-    """What every block was called with beside the residual stream."""
-    kept: list[tuple[Tensor, Tensor]]
-    """The keys and values of every layer, positions rotated in: prompt × head × pos × d_head."""
+    kept: list[KeysValues]
+    """The keys and values of every layer."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +61,56 @@ class Place:
         return self.trace.batch.last[self.prompts]
 
     @property
-    def columns(self) -> Int[Tensor, " row"]:
-        """The column in which each row's last token stands in the tensors of the resumed pass."""
-        return torch.zeros_like(self.last) if self.alone else self.last
-
-    @property
     def positions(self) -> Int[Tensor, "row pos"]:
         """The position in its prompt, counted with the BOS, of every column of every row."""
         if self.alone:
             return rearrange(self.last, "row -> row 1")
         width = self.trace.batch.ids.shape[1]
         return torch.arange(width, device=self.prompts.device).expand(len(self.prompts), width)
+
+    def at_last(self, tensor: Float[Tensor, "row pos ..."]) -> Float[Tensor, "row ..."]:
+        """Copy each row's last token; where only one position is left, it is that."""
+        return tensor[:, 0].clone() if tensor.shape[1] == 1 else tensor[self.rows, self.last]
+
+
+class _Recorder(Touch):
+    """Keeps what stands at the last token, and what enters some layers at every one."""
+
+    def __init__(self, batch: Batch, whole: Collection[int], watch: Iterable[str], layers: int):
+        self.batch = batch
+        self.entering: dict[int, Tensor] = {}
+        self.at_last: dict[str, Tensor] = {}
+        self._rows = torch.arange(len(batch.ids), device=batch.ids.device)
+        self._whole = {f"blocks.{at}.hook_resid_pre": at for at in whole}
+        self._watch = {*watch, *(f"blocks.{at}.hook_resid_pre" for at in range(layers))}
+
+    def wants(self, name: str) -> bool:
+        return name in self._watch
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        if name in self._whole:
+            self.entering[self._whole[name]] = tensor.clone()
+        if name in self._watch:
+            self.at_last[name] = tensor[self._rows, self.batch.last]
+        return tensor
+
+
+class _Changer(Touch):
+    """Shows tensors to hooks, in their order, and goes on with what they return."""
+
+    def __init__(self, hooks: Sequence[tuple[str, Hook]]):
+        self._hooks: dict[str, list[Hook]] = {}
+        for name, hook in hooks:
+            self._hooks.setdefault(name, []).append(hook)
+
+    def wants(self, name: str) -> bool:
+        return name in self._hooks
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        for hook in self._hooks.get(name, ()):
+            changed = hook(tensor)
+            tensor = tensor if changed is None else changed
+        return tensor
 
 
 @torch.no_grad()
@@ -90,56 +122,13 @@ def record(
     `whole` are the layers from which all positions may be run again, `watch` the hook names whose
     tensors at the last token are kept.
     """
-    from transformers import DynamicCache  # seconds to import
-
     batch = model.batch(sequences)
+    seen = _Recorder(batch, whole, watch, model.n_layers)
+    kept: list[KeysValues] = []
+    out = model.forward.run(batch.ids, seen, keep=kept.append)
     rows = torch.arange(len(sequences), device=model.device)
-    entering: dict[int, Tensor] = {}
-    entering_at_last: list[Tensor] = []
-    arguments: list[tuple[tuple, dict]] = []
-    at_last: dict[str, Tensor] = {}
-
-    def before(block: Any, args: tuple, kwargs: dict) -> None:
-        if len(arguments) in whole:
-            entering[len(arguments)] = args[0].clone()
-        entering_at_last.append(args[0][rows, batch.last])
-        arguments.append((args[1:], dict(kwargs)))
-
-    def watcher(name: str) -> Hook:
-        def take(tensor: Tensor) -> None:
-            at_last[name] = tensor[rows, batch.last]
-
-        return take
-
-    def stop(tensor: Tensor) -> None:
-        at_last["final"] = tensor[rows, batch.last]
-        raise _Enough
-
-    cache = DynamicCache()
-    hooks = {name: watcher(name) for name in watch}
-    hooks[f"blocks.{model.n_layers - 1}.hook_resid_post"] = stop
-    handles = [
-        block.register_forward_pre_hook(before, with_kwargs=True) for block in model.bridge.blocks
-    ]
-    try:
-        with model.bridge.hooks(fwd_hooks=_as_bridge(hooks)):
-            model.bridge(
-                batch.ids,
-                attention_mask=batch.mask.long(),
-                past_key_values=cache,
-                return_type=None,
-                logits_to_keep=1,
-            )
-    except _Enough:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    final = at_last.pop("final")
-    kept = [(layer.keys, layer.values) for layer in cache.layers]
-    if not len(kept) == len(arguments) == model.n_layers:
-        raise ModelError(f"{model.name} keeps no keys and values; is it supported?")
-    return Trace(batch, entering, entering_at_last, at_last, final, arguments, kept)
+    entering = [seen.at_last[f"blocks.{at}.hook_resid_pre"] for at in range(model.n_layers)]
+    return Trace(batch, seen.entering, entering, seen.at_last, out[rows, batch.last], kept)
 
 
 @torch.no_grad()
@@ -148,21 +137,32 @@ def resume(
 ) -> Float[Tensor, "row d_model"]:
     """Run on from `layer`, hooks in their order, and return what leaves the last layer at the end.
 
-    Every block gets the arguments that the recorded pass gave it, so masks and positions are right
-    by construction.
+    The hooks of the last layer are shown the last token alone.
     """
-    trace = place.trace
+    trace, touch = place.trace, _Changer(hooks)
     if place.alone:
-        here = rearrange(trace.entering_at_last[layer][place.prompts], "row d -> row 1 d")
+        x = rearrange(trace.entering_at_last[layer][place.prompts], "row d -> row 1 d")
     else:
-        here = trace.entering[layer][place.prompts]
-    with model.bridge.hooks(fwd_hooks=_as_bridge(hooks)):
-        for at in range(layer, model.n_layers):
-            args, kwargs = trace.arguments[at]
-            args = tuple(_fitted(value, place) for value in args)
-            kwargs = {name: _fitted(value, place) for name, value in kwargs.items()}
-            here = model.bridge.blocks[at](here, *args, **kwargs)
-    return here[place.rows, place.columns]
+        x = trace.entering[layer][place.prompts]
+    context = _context(model.forward, place, x)
+    for at in range(layer, model.n_layers):
+        past = tuple(kept[place.prompts] for kept in trace.kept[at]) if place.alone else None
+        only = place.last if at == model.n_layers - 1 and not place.alone else None
+        x = model.forward.layer(at, x, context, touch, past=past, last=only)
+    return place.at_last(x)
+
+
+def _context(forward: Forward, place: Place, x: Float[Tensor, "row pos d_model"]) -> Context:
+    """Positions, and what they may look at: a last token alone, what stands before it and itself.
+
+    The recorded keys and values have a place for the last token itself: that one is masked.
+    """
+    if not place.alone:
+        return Context(forward.turn_at(place.positions[:1], x), None)
+    width = place.trace.batch.ids.shape[1]
+    column = torch.arange(width + 1, device=x.device)
+    seen = (column < rearrange(place.last, "row -> row 1")) | (column == width)
+    return Context(forward.turn_at(place.positions, x), rearrange(seen, "row key -> row 1 1 key"))
 
 
 @torch.no_grad()
@@ -179,50 +179,3 @@ def log_probabilities(
     norm, unembed = model.bridge.ln_final, model.bridge.unembed
     logits = unembed(norm(rearrange(final, "run d -> run 1 d")))[:, 0].double()
     return logits[runs, tokens] - logits.logsumexp(1)[runs]
-
-
-def _as_bridge(hooks: Any) -> list[tuple[str, Callable]]:
-    """Give functions of a tensor the two arguments with which TransformerLens calls them."""
-
-    def adapted(function: Hook) -> Callable:
-        def call(tensor: Tensor, hook: Any) -> Tensor | None:
-            return function(tensor)
-
-        return call
-
-    pairs = hooks.items() if isinstance(hooks, dict) else hooks
-    return [(name, adapted(function)) for name, function in pairs]
-
-
-def _fitted(value: Any, place: Place) -> Any:
-    """Cut one argument of a recorded call to the rows and positions of a resumed pass."""
-    from transformers import Cache
-
-    if isinstance(value, Cache):
-        return _Kept(place) if place.alone else None
-    if isinstance(value, tuple):  # cosines and sines of rotary positions
-        return tuple(_fitted(part, place) for part in value)
-    if not isinstance(value, Tensor):
-        return value
-    each = value.expand(len(place.trace.batch.ids), *value.shape[1:])
-    if not place.alone:
-        return each[place.prompts]
-    if value.ndim == 4:  # prompt × 1 × query × key: what each position may attend to
-        return rearrange(each[place.prompts, :, place.last], "row one key -> row one 1 key")
-    return each[place.prompts, place.last].unsqueeze(1)
-
-
-class _Kept:
-    """Stands where a block expects a cache: gives back recorded keys and values, the last's new."""
-
-    def __init__(self, place: Place):
-        self._place = place
-
-    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of all positions of every row."""
-        place = self._place
-        old = (kept[place.prompts] for kept in place.trace.kept[layer])
-        old_keys, old_values = old  # copies, since they are picked by row
-        old_keys[place.rows, :, place.last] = keys[:, :, 0]
-        old_values[place.rows, :, place.last] = values[:, :, 0]
-        return old_keys, old_values

@@ -59,10 +59,9 @@ class Substitution(Edit):
             touched = rearrange(touched, "row pos -> row pos 1")
 
         def substitute(tensor: Tensor) -> Tensor:
-            changed = tensor.clone()
             usual = tensor[place.rows, :, index]
-            changed[place.rows, :, index] = torch.where(touched, value, usual)
-            return changed
+            tensor[place.rows, :, index] = torch.where(touched, value, usual)
+            return tensor  # nothing else reads it
 
         return [(f"blocks.{self.layers[rows[0]]}.{self.hook}", substitute)]
 
