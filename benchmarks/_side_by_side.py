@@ -1,4 +1,4 @@
-"""What the three measurements share: which rows are measured, the clock, and the table of results.
+"""What the measurements share: which rows are measured, the clock, and the table of results.
 
 The naive way reads one prompt at a time with whole forward passes and full logits; the fast way is
 the library's. Both run in one process on the same rows, so their ratio does not depend on what else
@@ -46,7 +46,7 @@ class Rows(NamedTuple):
 def setting(description: str, *, documents: int) -> tuple[Setting, argparse.Namespace]:
     """Read the command line and load what it names."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--run", default="planted", help="a run's id, or a path to its .yml")
+    parser.add_argument("--run", default="smollm2", help="a run's id, or a path to its .yml")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--documents", type=int, default=documents, help="texts to read")
     chosen = parser.parse_args()
@@ -57,8 +57,11 @@ def setting(description: str, *, documents: int) -> tuple[Setting, argparse.Name
     return Setting(model, texts, run.layers), chosen
 
 
-def rows_of(found: Setting, *, neurons: int, prompts: int) -> Rows:
-    """Return the strongest prompts of the most congruent neurons of the last layer."""
+def rows_of(found: Setting, *, neurons: int, prompts: int, longest: int | None = None) -> Rows:
+    """Return the strongest prompts of the most congruent neurons of the last layer.
+
+    At most `longest` tokens are kept of each, as chapter 3 keeps suffixes.
+    """
     layer = max(found.layers)
     order = congruence(found.model.written_by(layer), found.model.w_u).value.argsort(
         descending=True
@@ -68,6 +71,7 @@ def rows_of(found: Setting, *, neurons: int, prompts: int) -> Rows:
     scanned = scan(found.model, found.documents, [layer], strongest=prompts)
     table = maxima_table(scanned.strongest, scanned, found.documents, wanted)
     ids = [found.documents.by_key(row.prompt).ids[: row.position + 1] for row in table.itertuples()]
+    ids = [one if longest is None else one[-longest:] for one in ids]
     return Rows([Neuron.parse(name) for name in table.neuron], ids, table.activation.tolist())
 
 

@@ -1,4 +1,4 @@
-"""A head taken away in five ways: passes resumed in batches, or whole ones with full logits."""
+"""A head taken away in six ways: passes resumed in batches, or whole ones with full logits."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from lookups.ablation import HEAD_KINDS, ablate_heads, other_rows
 from lookups.means import Means, measure_means
 from lookups.names import Head, Neuron
 
-HEADS_A_PROMPT = 4
+HEADS_A_PROMPT, LONGEST = 4, 16
 
 
 def with_heads(found: Setting, rows: Rows) -> tuple[Rows, list[Head], list[int], np.ndarray]:
@@ -75,14 +75,21 @@ def without_path(found: Setting, ids: np.ndarray, neuron: Neuron, head: Head, fr
         changed[0, -1] -= written / seen["scale"] if frozen else written
         return changed
 
+    into = "mlp.hook_in" if frozen else "ln2.hook_in"
+    hooks = [(f"{block}.{into}", lessen)]
+    if frozen:
+        hooks.append((f"{block}.ln2.hook_scale", scale))
+    return activation(found, ids, neuron, hooks)
+
+
+def activation(found: Setting, ids: np.ndarray, neuron: Neuron, hooks: list) -> torch.Tensor:
+    """The neuron's activation at the last token of a pass with hooks."""
+    seen = {}
+
     def act(tensor, hook):
         seen["act"] = tensor[0, -1, neuron.index]
 
-    into = "mlp.hook_in" if frozen else "ln2.hook_in"
-    hooks = [(f"{block}.{into}", lessen), (f"{block}.mlp.hook_post", act)]
-    if frozen:
-        hooks.append((f"{block}.ln2.hook_scale", scale))
-    one_pass(found, ids, 0, hooks)
+    one_pass(found, ids, 0, [*hooks, (f"blocks.{neuron.layer}.mlp.hook_post", act)])
     return seen["act"]
 
 
@@ -100,9 +107,9 @@ def naive(found: Setting, rows: Rows, heads: list, tokens: list, donors, means: 
             [(z, part_set(slice(1, None), head.index, mean))],
             [(z, part_set(-1, head.index, lent))],
         ]
-        for frozen in (True, False):
-            act = without_path(found, ids, neuron, head, frozen)
-            hooks.append([(post, part_set(-1, neuron.index, act))])
+        acts = [without_path(found, ids, neuron, head, frozen) for frozen in (True, False)]
+        acts.append(activation(found, ids, neuron, hooks[1]))
+        hooks += [[(post, part_set(-1, neuron.index, act))] for act in acts]
         answer.append([one_pass(found, ids, token, some) for some in hooks])
     return np.array(answer)
 
@@ -123,8 +130,8 @@ def fast(found: Setting, rows: Rows, heads: list, tokens: list, donors, means: M
 
 
 def main() -> None:
-    found, _ = setting(__doc__, documents=1000)
-    rows = rows_of(found, neurons=20, prompts=15)
+    found, _ = setting(__doc__, documents=300)
+    rows = rows_of(found, neurons=8, prompts=6, longest=LONGEST)
     texts = [found.documents[i].ids for i in range(min(50, len(found.documents)))]
     means = measure_means(found.model, texts, range(max(found.layers) + 1))
     warm = with_heads(found, Rows(*(part[:5] for part in rows)))

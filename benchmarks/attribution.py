@@ -4,6 +4,8 @@ import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
 from lookups.heads import attribute
 
+LONGEST = 16
+
 
 def naive(found: Setting, rows: Rows) -> torch.Tensor:
     """One prompt at a time: full logits, everything cached, every head's output at every position
@@ -31,8 +33,8 @@ def fast(found: Setting, rows: Rows) -> torch.Tensor:
 
 
 def main() -> None:
-    found, _ = setting(__doc__, documents=1000)
-    rows = rows_of(found, neurons=20, prompts=15)
+    found, _ = setting(__doc__, documents=300)
+    rows = rows_of(found, neurons=20, prompts=10, longest=LONGEST)
     warm = Rows(*(part[:5] for part in rows))
     naive(found, warm), fast(found, warm)
     slow, expected = timed(found.model, lambda: naive(found, rows))

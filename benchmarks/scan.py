@@ -36,7 +36,7 @@ def fast(found: Setting) -> dict:
 
 
 def main() -> None:
-    found, _ = setting(__doc__, documents=1000)
+    found, _ = setting(__doc__, documents=200)
     warm = found._replace(documents=_First(found.documents, 30))
     naive(warm), fast(warm)
     slow, expected = timed(found.model, lambda: naive(found))

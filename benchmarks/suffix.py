@@ -38,7 +38,7 @@ def fast(found: Setting, rows: Rows) -> list[Suffix | None]:
 
 
 def main() -> None:
-    found, _ = setting(__doc__, documents=1000)
+    found, _ = setting(__doc__, documents=300)
     rows = rows_of(found, neurons=10, prompts=10)
     warm = Rows(*(part[:5] for part in rows))
     naive(found, warm), fast(found, warm)
