@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lookups.congruence import congruence
-from lookups.documents import Documents, load_documents
-from lookups.model import Model, load_model
+from lookups.corpus.documents import Documents, load_documents
+from lookups.measure.congruence import congruence
+from lookups.measure.scan import maxima_table, scan
+from lookups.model.loaded import Model, load_model
 from lookups.names import Neuron
-from lookups.runs import read_run
-from lookups.scan import maxima_table, scan
+from lookups.settings import read_run
 
 RESULTS = Path(__file__).with_name("results.md")
 HEADING = "| measured | machine | model | rows | naive, s | fast, s | ratio | agreement |"
@@ -60,7 +60,7 @@ def setting(description: str, *, documents: int) -> tuple[Setting, argparse.Name
 def rows_of(found: Setting, *, neurons: int, prompts: int, longest: int | None = None) -> Rows:
     """Return the strongest prompts of the most congruent neurons of the last layer.
 
-    At most `longest` tokens are kept of each, as chapter 3 keeps suffixes.
+    At most `longest` tokens are kept of each, as chapter 4 keeps suffixes.
     """
     layer = max(found.layers)
     order = congruence(found.model.written_by(layer), found.model.w_u).value.argsort(

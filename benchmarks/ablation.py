@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
-from lookups.ablation import HEAD_KINDS, ablate_heads, other_rows
-from lookups.means import Means, measure_means
+from lookups.measure.head_ablation import HEAD_KINDS, ablate_heads, other_rows
+from lookups.measure.means import Means, measure_means
 from lookups.names import Head, Neuron
 
 HEADS_A_PROMPT, LONGEST = 4, 16

@@ -2,7 +2,7 @@
 
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
-from lookups.heads import attribute
+from lookups.measure.attribution import attribute
 
 LONGEST = 16
 

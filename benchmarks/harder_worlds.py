@@ -1,6 +1,6 @@
 """How does the method fare where the planted world is harder? (chapter 12 asks it of the plain one)
 
-For every world of `benchmarks/worlds` the chapters 1 to 4 are executed, the truth is found by path
+For every world of `benchmarks/worlds` the chapters 2 to 5 are executed, the truth is found by path
 patching on minimal pairs, and pairs of a sound neuron and a head are ranked by effect and by
 attribution. Some minutes; the table is written to harder_worlds.md.
 """
@@ -12,13 +12,13 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from lookups.ground_truth import carried
-from lookups.inline import METHOD, execute_inline, found_by, run_like
-from lookups.model import load_model
+from lookups.corpus.planted import labelled_documents
+from lookups.measure.ground_truth import carried
+from lookups.model.loaded import load_model
 from lookups.names import Neuron
 from lookups.paths import PROJECT
-from lookups.planted import labelled_documents
-from lookups.runs import Run, read_run
+from lookups.run.inline import METHOD, execute_inline, found_by, run_like
+from lookups.settings import Run, read_run
 
 sys.path.insert(0, str(PROJECT))  # the worlds' trainer, in another folder, imports them too
 from benchmarks.worlds.worlds import HERE, WORLDS

@@ -1,4 +1,4 @@
-"""All shipped runs of the paper's models through chapters 0 to 11, narrow and with random weights.
+"""All shipped runs of the paper's models through their chapters, narrow and with random weights.
 
 True layers, heads and neurons (tests/narrow_models.py), a few short texts: what is shown is that
 every run file works to the end with models of that depth, and where the time goes. Each run is a
@@ -17,7 +17,7 @@ from typing import Any
 
 from _side_by_side import HEADING, RESULTS, RULE
 from lookups.paths import PROJECT
-from lookups.stages import CHAPTERS
+from lookups.run.stages import CHAPTERS
 
 sys.path.insert(0, str(PROJECT / "tests"))
 
@@ -29,21 +29,18 @@ FEW = {
 NARROWER = {"gpt2-medium": 4, "gpt2-large": 4, "gpt2-xl": 4}
 """Width of a head where it is not eight; rotary positions need eight."""
 
-LAST = 11
-"""Chapters beyond this do not read a run, or read the authors' record."""
-
 
 def chapters() -> list[str]:
     """The chapters of a run in its order, the analysis that gathers them last."""
-    return [name for name in CHAPTERS if int(name.split("_")[0]) <= LAST]
+    return [name for name in CHAPTERS if int(name.split("_")[0]) not in (12, 13, 14)]
 
 
 def measure(run: str) -> dict[str, Any]:
     """Execute the chapters of one run in this process; return seconds a chapter and what came."""
     import narrow_models
-    from lookups.artifacts import load
-    from lookups.inline import execute_inline
-    from lookups.runs import read_run
+    from lookups.run.inline import execute_inline
+    from lookups.run.store import load
+    from lookups.settings import read_run
 
     with tempfile.TemporaryDirectory(prefix="lookups-narrow-") as scratch:
         folder = Path(scratch)
@@ -58,12 +55,12 @@ def measure(run: str) -> dict[str, Any]:
             execute_inline(path, [chapter])
             seconds[chapter] = time.process_time() - start
         settings = read_run(path)
-        pairs = load(settings, "04_pairs")
-        neurons = load(settings, "02_neurons").drop_duplicates("neuron")
+        pairs = load(settings, "pairs")
+        neurons = load(settings, "follow_rates").drop_duplicates("neuron")
         return {
             "seconds": seconds,
             "sound": int(neurons.sound.sum()),
-            "suffixes": len(load(settings, "03_suffixes")),
+            "suffixes": len(load(settings, "suffixes")),
             "kept": int(pairs.kept.sum()),
         }
 
@@ -95,7 +92,7 @@ def note(run: str, found: dict[str, Any]) -> None:
 def main() -> None:
     """Measure one run in this process and print it as JSON, or all runs, each in its own."""
     import narrow_models
-    from lookups.runs import RUNS
+    from lookups.settings import RUNS
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measure", metavar="RUN", help="this run only, printed as JSON")

@@ -2,8 +2,8 @@
 
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
+from lookups.measure.path_patching import mean_outputs, path_patch
 from lookups.names import Head
-from lookups.path_patching import mean_outputs, path_patch
 
 LONGEST = 16
 

@@ -9,11 +9,11 @@ import statistics
 
 import torch
 from _side_by_side import Setting, record, setting, timed
-from lookups.checkpoint import find_checkpoint
-from lookups.model import SUPPORTED
-from lookups.runs import read_run
-from lookups.scan import scan
-from lookups.sequences import batches_by_length
+from lookups.measure.scan import scan
+from lookups.model.batches import batches_by_length
+from lookups.model.files import find_checkpoint
+from lookups.model.loaded import SUPPORTED
+from lookups.settings import read_run
 
 STRONGEST = 40
 

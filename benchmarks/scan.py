@@ -2,7 +2,7 @@
 
 import torch
 from _side_by_side import Setting, record, setting, timed
-from lookups.scan import scan
+from lookups.measure.scan import scan
 
 STRONGEST = 20
 

@@ -17,7 +17,7 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | `02_neurons`, `03_suffixes`, `04_heads`, `04_pairs` from {ref}`heads` and before | `05_explanations`: a sentence for every pair, and the rule behind it |
+# | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before | `explanations`: a sentence for every pair, and the rule behind it |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -33,18 +33,18 @@ from IPython.display import Markdown
 from myst_nb import glue
 from tqdm import tqdm
 
-from lookups.artifacts import Stopwatch, load, save
-from lookups.candidates import candidates
-from lookups.contrast import SIZES, tells_apart
-from lookups.features import said
-from lookups.figures import COLOURS, house_style
-from lookups.instructions import explaining, judging
-from lookups.log_odds import log_odds
-from lookups.model import load_model
-from lookups.pair_prompts import PairPrompts, examples, first_that, follow_share, widest
-from lookups.run_explainers import run_explainers
-from lookups.runs import check_run, read_run
-from lookups.views import escaped, prompt_table, quotes, readable
+from lookups.run.store import Stopwatch, load, save
+from lookups.explain.candidates import candidates
+from lookups.explain.contrast import SIZES, tells_apart
+from lookups.explain.features import said
+from lookups.show.figures import COLOURS, house_style
+from lookups.explain.instructions import explaining, judging
+from lookups.explain.log_odds import log_odds
+from lookups.model.loaded import load_model
+from lookups.explain.prompts import PairPrompts, examples, first_that, follow_share, widest
+from lookups.explain.run_explainers import run_explainers
+from lookups.settings import check_run, read_run
+from lookups.show.views import escaped, prompt_table, quotes, readable
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -52,10 +52,10 @@ check_run(settings, model)
 house_style()
 pd.set_option("display.max_colwidth", None)
 stopwatch = Stopwatch()
-neurons = load(settings, "02_neurons").drop_duplicates("neuron").set_index("neuron")
-pairs = load(settings, "04_pairs")
+neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+pairs = load(settings, "pairs")
 prompts = PairPrompts(
-    load(settings, "03_suffixes"), load(settings, "04_heads"),
+    load(settings, "suffixes"), load(settings, "heads"),
     tokens=neurons.token, decode=model.decode, vocabulary=model.vocabulary,
 )  # fmt: skip
 NOTHING = Markdown("*This run kept no pair, so there is nothing to explain.*")
@@ -331,8 +331,8 @@ assert all(
 )
 assert not explained.duplicated(["neuron", "head", "explainer"]).any()
 assert neurons.examined.reindex(kept.neuron).all()
-save(settings, "05_explanations", explained, model=model, seconds=stopwatch.seconds)
-Markdown(f"Saved `05_explanations`: {len(explained)} explanations of {len(keys)} pairs.")
+save(settings, "explanations", explained, model=model, seconds=stopwatch.seconds)
+Markdown(f"Saved `explanations`: {len(explained)} explanations of {len(keys)} pairs.")
 
 # %% [markdown] tags=["default-run"]
 # We expected words to be found for most pairs, since the contexts looked so plain when we read them. For most

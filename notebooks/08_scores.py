@@ -17,8 +17,8 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | `05_explanations` from {ref}`explanations` | `06_verdicts`: what was said of every held-out prompt |
-# | `02_neurons`, `03_suffixes`, `04_heads`, `04_pairs` | `06_scores`: how well each explanation sorts |
+# | `explanations` from {ref}`explanations` | `verdicts`: what was said of every held-out prompt |
+# | `follow_rates`, `suffixes`, `heads`, `pairs` | `scores`: how well each explanation sorts |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -31,25 +31,39 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.artifacts import Stopwatch, load, save
-from lookups.attention import look
-from lookups.contrast import tells_apart
-from lookups.controls import permuted_verdicts, shuffled_among, shuffled_within
+from lookups.run.store import Stopwatch, load, save
+from lookups.measure.attention import look
+from lookups.explain.contrast import tells_apart
+from lookups.explain.controls import permuted_verdicts, shuffled_among, shuffled_within
 from lookups.errors import MissingStage, StaleStage
-from lookups.explainers import Explanation, Question, check_apart
-from lookups.figures import COLOURS, house_style
-from lookups.intervals import Estimate, bootstrap_mean
-from lookups.lots import lots_of
-from lookups.model import load_model
+from lookups.explain.explainer import Explanation, Question, check_apart
+from lookups.show.figures import COLOURS, house_style
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean
+from lookups.statistics.lots import lots_of
+from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.pair_prompts import PairPrompts, apart, examples, first_that, follow_share, widest
-from lookups.run_explainers import run_explainers
-from lookups.runs import check_run, read_run
-from lookups.scores_together import between_pairs, mean_over, paper_summary
-from lookups.scoring import Counts, auroc, count, newcombe, sampling_variance, score, score_strict
-from lookups.significance import coin_scores, fisher, q_values, smallest_p, smallest_p_as_called
-from lookups.views import BOS, LONGEST, attention_view, escaped, prompt_table, quotes, readable
-from lookups.wikipedia import article_of
+from lookups.explain.prompts import PairPrompts, apart, examples, first_that, follow_share, widest
+from lookups.explain.run_explainers import run_explainers
+from lookups.settings import check_run, read_run
+from lookups.statistics.scores_together import between_pairs, mean_over, paper_summary
+from lookups.statistics.scores import (
+    Counts,
+    auroc,
+    count,
+    newcombe,
+    sampling_variance,
+    score,
+    score_strict,
+)
+from lookups.statistics.significance import (
+    coin_scores,
+    fisher,
+    q_values,
+    smallest_p,
+    smallest_p_as_called,
+)
+from lookups.show.views import BOS, LONGEST, attention_view, escaped, prompt_table, quotes, readable
+from lookups.corpus.wikipedia import article_of
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -57,12 +71,12 @@ check_run(settings, model)
 house_style()
 pd.set_option("display.max_colwidth", None)
 stopwatch = Stopwatch()
-neurons = load(settings, "02_neurons").drop_duplicates("neuron").set_index("neuron")
-suffixes = load(settings, "03_suffixes")
-pairs = load(settings, "04_pairs")
-said = load(settings, "05_explanations")
+neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+suffixes = load(settings, "suffixes")
+pairs = load(settings, "pairs")
+said = load(settings, "explanations")
 prompts = PairPrompts(
-    suffixes, load(settings, "04_heads"),
+    suffixes, load(settings, "heads"),
     tokens=neurons.token, decode=model.decode, vocabulary=model.vocabulary,
 )  # fmt: skip
 explainers = run_explainers(settings)
@@ -508,7 +522,7 @@ def is_in(group: str, table: pd.DataFrame) -> pd.Series:
 
 # %% [markdown]
 # Pairs share neurons, and prompts share articles. So beside the interval over neurons stands one that resamples
-# articles and takes the pairs as they are ({func}`~lookups.scores_together.mean_over`). The wider of the two is the
+# articles and takes the pairs as they are ({func}`~lookups.statistics.scores_together.mean_over`). The wider of the two is the
 # one to believe.
 
 
@@ -551,8 +565,8 @@ if settings.permuted is not None:
     try:
         other = read_run(settings.permuted)
         permuted = with_articles(
-            load(other, "06_scores"), load(other, "06_verdicts"), load(other, "03_suffixes"),
-            load(other, "02_neurons").drop_duplicates("neuron"),
+            load(other, "scores"), load(other, "verdicts"), load(other, "suffixes"),
+            load(other, "follow_rates").drop_duplicates("neuron"),
         )  # fmt: skip
         groups["the paper's list, weights permuted"] = row_of("top", permuted)
     except (MissingStage, StaleStage) as error:
@@ -732,9 +746,9 @@ assert pairs.set_index(["neuron", "head"]).kept.reindex(keys_of(scores)).all()
 assert (scores.score.isna() | scores.score.between(0, 1)).all()
 assert (scores.low.isna() | ((scores.low <= scores.score) & (scores.score <= scores.high))).all()
 facts = {"model": model, "seconds": stopwatch.seconds}
-save(settings, "06_verdicts", verdicts, **facts)
-save(settings, "06_scores", scores, **facts)
-Markdown(f"Saved `06_verdicts` ({len(verdicts)} rows) and `06_scores` ({len(scores)}).")
+save(settings, "verdicts", verdicts, **facts)
+save(settings, "scores", scores, **facts)
+Markdown(f"Saved `verdicts` ({len(verdicts)} rows) and `scores` ({len(scores)}).")
 
 # %% [markdown] tags=["default-run"]
 # Held-out prompts are few here, about ten of each kind, so a single score says little and only means can be

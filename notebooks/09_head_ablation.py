@@ -19,7 +19,7 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | `02_neurons`, `03_suffixes`, `04_heads`, `04_pairs` from {ref}`heads` and before | `07_head_ablations`: neuron and token, before and after |
+# | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before | `head_ablations`: neuron and token, before and after |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -33,12 +33,12 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.ablation import ablate_heads, other_rows
-from lookups.artifacts import Stopwatch, load, save
-from lookups.attention import look
-from lookups.before_after import GROUPS, before_after, followed_first, of_group, with_falls
-from lookups.documents import run_documents
-from lookups.effects import (
+from lookups.measure.head_ablation import ablate_heads, other_rows
+from lookups.run.store import Stopwatch, load, save
+from lookups.measure.attention import look
+from lookups.measure.before_after import GROUPS, before_after, followed_first, of_group, with_falls
+from lookups.corpus.documents import run_documents
+from lookups.statistics.differences import (
     Values,
     cliffs_delta_of_means,
     group_difference,
@@ -48,29 +48,27 @@ from lookups.effects import (
     points,
     written,
 )
-from lookups.figures import COLOURS, house_style
-from lookups.intervals import Estimate, bootstrap_mean
-from lookups.lots import lots_of
-from lookups.means import measure_means
-from lookups.model import load_model
+from lookups.show.figures import COLOURS, house_style
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean
+from lookups.statistics.lots import lots_of
+from lookups.measure.means import measure_means
+from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.pair_prompts import PairPrompts
-from lookups.permutation import permuted_within_pairs
-from lookups.runs import check_run, read_run
-from lookups.significance import q_values
-from lookups.views import BOS, LONGEST, PromptText, attention_view, prompt_table, readable
+from lookups.explain.prompts import PairPrompts
+from lookups.statistics.permutation import permuted_within_pairs
+from lookups.settings import check_run, read_run
+from lookups.statistics.significance import q_values
+from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, readable
 
 settings = read_run(run)
 model = load_model(settings.model)
 check_run(settings, model)
 house_style()
 stopwatch = Stopwatch()
-neurons = load(settings, "02_neurons").drop_duplicates("neuron").set_index("neuron")
-suffixes = load(settings, "03_suffixes")
-pairs = load(settings, "04_pairs")
-prompts = PairPrompts(
-    suffixes, load(settings, "04_heads"), tokens=neurons.token, decode=model.decode
-)
+neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+suffixes = load(settings, "suffixes")
+pairs = load(settings, "pairs")
+prompts = PairPrompts(suffixes, load(settings, "heads"), tokens=neurons.token, decode=model.decode)
 NOTHING = Markdown(
     "*This run has no kept pair with held-out prompts, so there is nothing to show.*"
 )
@@ -124,7 +122,7 @@ pd.DataFrame({name: counted(of_group(rows, neurons, name)) for name in GROUPS})
 #
 # As an example we want a pair whose token really follows where its head is active. So we order the kept
 # pairs of selected neurons by the share of active prompts that are followed, times how much more the neuron owes
-# to the head on active training prompts than on others ({func}`~lookups.before_after.followed_first`), and
+# to the head on active training prompts than on others ({func}`~lookups.measure.before_after.followed_first`), and
 # take the first. Of its followed active prompts we read the strongest. This is where the head looks there:
 
 # %%
@@ -232,7 +230,7 @@ def another_head(neuron: str, head: str) -> str | None:
 
 
 # %% [markdown]
-# {func}`~lookups.ablation.ablate_heads` does for many prompts what we did by hand: the unchanged pass
+# {func}`~lookups.measure.head_ablation.ablate_heads` does for many prompts what we did by hand: the unchanged pass
 # once a prompt, each change resumed at the layer of its head. It also measures what {ref}`direct-path` reads:
 # two kinds that cut only the way from the head straight into the neuron, and `through_neuron`, which
 # changes nothing but the neuron, to the activation that it has without the head.
@@ -569,8 +567,8 @@ assert (
     .all()
 )
 saved = effects.drop(columns=["fall", "log_fall", "pre_fall", "act_fall"])
-save(settings, "07_head_ablations", saved, model=model, seconds=stopwatch.seconds)
-Markdown(f"Saved `07_head_ablations`: {len(saved)} rows of {n_pairs} pairs, on `{reported}`.")
+save(settings, "head_ablations", saved, model=model, seconds=stopwatch.seconds)
+Markdown(f"Saved `head_ablations`: {len(saved)} rows of {n_pairs} pairs, on `{reported}`.")
 
 # %% [markdown]
 # ## What we know

@@ -19,8 +19,8 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | `07_head_ablations` from {ref}`head-ablation` | nothing but its answer |
-# | `02_neurons`, `03_suffixes`, `04_heads`, `04_parts`, `04_pairs` from {ref}`heads` and before | |
+# | `head_ablations` from {ref}`head-ablation` | nothing but its answer |
+# | `follow_rates`, `suffixes`, `heads`, `parts`, `pairs` from {ref}`heads` and before | |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -34,24 +34,24 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.artifacts import load
-from lookups.attention import look
-from lookups.before_after import GROUPS, followed_first, of_group, with_falls
-from lookups.effects import ks, mean_difference, pair_means, points, written
-from lookups.figures import COLOURS, house_style
-from lookups.model import load_model
+from lookups.run.store import load
+from lookups.measure.attention import look
+from lookups.measure.before_after import GROUPS, followed_first, of_group, with_falls
+from lookups.statistics.differences import ks, mean_difference, pair_means, points, written
+from lookups.show.figures import COLOURS, house_style
+from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.runs import check_run, read_run
-from lookups.slopes import MeanShare, agreement, direct_share, share_of_mean
-from lookups.views import BOS, LONGEST, readable, token_view
+from lookups.settings import check_run, read_run
+from lookups.statistics.slopes import MeanShare, agreement, direct_share, share_of_mean
+from lookups.show.views import BOS, LONGEST, readable, token_view
 
 settings = read_run(run)
 model = load_model(settings.model)
 check_run(settings, model)
 house_style()
-neurons = load(settings, "02_neurons").drop_duplicates("neuron").set_index("neuron")
-silenced = with_falls(load(settings, "07_head_ablations"))
-heads, parts = load(settings, "04_heads"), load(settings, "04_parts")
+neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+silenced = with_falls(load(settings, "head_ablations"))
+heads, parts = load(settings, "heads"), load(settings, "parts")
 NOTHING = Markdown("*This run has no silenced head, so there is nothing to show here.*")
 
 
@@ -71,9 +71,9 @@ def square(axis) -> None:
 
 # %%
 ROW = ["neuron", "split", "prompt"]
-texts = load(settings, "03_suffixes")[[*ROW, "token_ids", "activation"]]
+texts = load(settings, "suffixes")[[*ROW, "token_ids", "activation"]]
 total = silenced[silenced.kind == "zero"].merge(texts, on=ROW, validate="many_to_one")
-gaps = load(settings, "04_pairs")[["neuron", "head", "gap"]]
+gaps = load(settings, "pairs")[["neuron", "head", "gap"]]
 total = total.merge(gaps, on=["neuron", "head"], validate="many_to_one")
 layers = total.neuron.map(lambda name: Neuron.parse(name).layer)
 total["own_layer"] = total["head"].map(lambda name: Head.parse(name).layer).eq(layers)
@@ -90,7 +90,7 @@ Markdown(
 # ## One path, by hand
 #
 # The example is that of {ref}`head-ablation`, by the same rule
-# ({func}`~lookups.before_after.followed_first`): a pair of a selected neuron whose token really follows
+# ({func}`~lookups.measure.before_after.followed_first`): a pair of a selected neuron whose token really follows
 # where its head is active, and of those prompts the strongest.
 
 # %%
@@ -178,7 +178,7 @@ pd.DataFrame(table).reindex(list(before)).round(3) if hand is not None else NOTH
 #
 # ## All pairs
 #
-# {func}`~lookups.ablation.ablate_heads` has measured three things for all rows of {ref}`head-ablation`, each
+# {func}`~lookups.measure.head_ablation.ablate_heads` has measured three things for all rows of {ref}`head-ablation`, each
 # in a real forward pass that changes this one neuron at the last token and lets the rest of the model run on:
 #
 # | kind | the neuron's activation is what it is |

@@ -19,7 +19,7 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | `02_neurons`, `03_suffixes` from {ref}`prompts` and {ref}`truncation` | `08_neuron_ablations`: the token, with the neuron and without |
+# | `follow_rates`, `suffixes` from {ref}`prompts` and {ref}`truncation` | `neuron_ablations`: the token, with the neuron and without |
 # | the run's documents | |
 
 # %% tags=["parameters"]
@@ -34,27 +34,27 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.artifacts import Stopwatch, load, save
-from lookups.before_after import GROUPS, before_after, of_group, with_falls
-from lookups.documents import run_documents
-from lookups.effects import Values, group_difference, points, written
-from lookups.figures import COLOURS, house_style
-from lookups.intervals import Estimate, bootstrap_mean
-from lookups.lots import lots_of
-from lookups.means import measure_means
-from lookups.model import load_model
+from lookups.run.store import Stopwatch, load, save
+from lookups.measure.before_after import GROUPS, before_after, of_group, with_falls
+from lookups.corpus.documents import run_documents
+from lookups.statistics.differences import Values, group_difference, points, written
+from lookups.show.figures import COLOURS, house_style
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean
+from lookups.statistics.lots import lots_of
+from lookups.measure.means import measure_means
+from lookups.model.loaded import load_model
 from lookups.names import Neuron
-from lookups.neuron_ablation import ablate_neurons, nearest_in_size
-from lookups.runs import check_run, read_run
-from lookups.views import LONGEST, PromptText, prompt_table, readable
+from lookups.measure.neuron_ablation import ablate_neurons, nearest_in_size
+from lookups.settings import check_run, read_run
+from lookups.show.views import LONGEST, PromptText, prompt_table, readable
 
 settings = read_run(run)
 model = load_model(settings.model)
 check_run(settings, model)
 house_style()
 stopwatch = Stopwatch()
-neurons = load(settings, "02_neurons").drop_duplicates("neuron").set_index("neuron")
-suffixes = load(settings, "03_suffixes")
+neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+suffixes = load(settings, "suffixes")
 NOTHING = Markdown("*This run has no neuron to silence, so there is nothing to show here.*")
 CONTEXTS = ["fires", "follows_silent", "other"]
 UNITS = {"fall": "points", "log_fall": "nats"}
@@ -272,7 +272,7 @@ def other_token(neuron: str) -> int | None:
 # | `on` | the median of its own train prompts | the last position, where the neuron was silent |
 #
 # (The other neuron is switched on as far as it takes to write as much.)
-# {func}`~lookups.neuron_ablation.ablate_neurons` measures the token before and after.
+# {func}`~lookups.measure.neuron_ablation.ablate_neurons` measures the token before and after.
 
 # %%
 spare = {name: other_token(name) for name in examined.index}
@@ -542,9 +542,9 @@ assert not effects[effects.context == "other"].follows.any()
 saved = effects.drop(columns=["fall", "log_fall", "pre_fall", "act_fall"])
 digests = {"train": train.digest, reported: documents.digest}
 facts = {"model": model, "documents": digests, "seconds": stopwatch.seconds}
-save(settings, "08_neuron_ablations", saved, **facts)
+save(settings, "neuron_ablations", saved, **facts)
 Markdown(
-    f"Saved `08_neuron_ablations`: {len(saved)} rows of {saved.neuron.nunique()} neurons, on `{reported}`."
+    f"Saved `neuron_ablations`: {len(saved)} rows of {saved.neuron.nunique()} neurons, on `{reported}`."
 )
 
 # %% [markdown]

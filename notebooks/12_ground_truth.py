@@ -13,7 +13,7 @@
 # In a trained language model nobody knows the right answer, so nobody can say how often the method
 # misses a look-up or invents one. In the {term}`planted models <planted model>` we know which word
 # decides what comes next, and we can find out by experiment which head tells which neuron. So we hold every
-# step of the method against that knowledge. The run's own model has no part in it: chapters 1 to 4
+# step of the method against that knowledge. The run's own model has no part in it: chapters 2 to 5
 # are executed again, as they stand, on three planted models that differ in their random seed.
 #
 # | needs | leaves |
@@ -36,23 +36,23 @@ from IPython.display import Markdown
 from myst_nb import glue
 from sklearn.metrics import mutual_info_score
 
-from lookups.ablation import ablate_heads
-from lookups.congruence import beyond_null
-from lookups.contrast import Contrast
-from lookups.explainers import Example, Question
-from lookups.figures import COLOURS, house_style
-from lookups.grammar import KINDS
-from lookups.ground_truth import carried, contexts, cut_off
-from lookups.heads import attribute
-from lookups.inline import METHOD, execute_inline, found_by, run_like
-from lookups.model import load_model
+from lookups.measure.head_ablation import ablate_heads
+from lookups.measure.congruence import beyond_null
+from lookups.explain.contrast import Contrast
+from lookups.explain.explainer import Example, Question
+from lookups.show.figures import COLOURS, house_style
+from lookups.corpus.grammar import KINDS
+from lookups.measure.ground_truth import carried, contexts, cut_off
+from lookups.measure.attribution import attribute
+from lookups.run.inline import METHOD, execute_inline, found_by, run_like
+from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.pair_prompts import PairPrompts, widest
-from lookups.path_patching import mean_outputs, path_patch
+from lookups.explain.prompts import PairPrompts, widest
+from lookups.measure.path_patching import mean_outputs, path_patch
 from lookups.paths import PROJECT
-from lookups.planted import GRAMMAR, SEEDS, labelled_documents
-from lookups.runs import ModelSpec, read_run
-from lookups.scoring import Counts, count, score
+from lookups.corpus.planted import GRAMMAR, SEEDS, labelled_documents
+from lookups.settings import ModelSpec, read_run
+from lookups.statistics.scores import Counts, count, score
 
 settings = read_run(run)
 house_style()
@@ -124,7 +124,7 @@ pd.DataFrame({f"seed {seed}": right_at_slots(model) for seed, model in models.it
 #
 # ## What the method finds
 #
-# Chapters 1 to 4 are executed as they stand ({func}`~lookups.inline.execute_inline`), with the settings
+# Chapters 2 to 5 are executed as they stand ({func}`~lookups.run.inline.execute_inline`), with the settings
 # of the run `planted`, on fewer documents:
 
 # %%
@@ -188,7 +188,7 @@ for seed, model in models.items():
 # Each way of choosing neurons is judged by its precision, the share of those chosen that are for the
 # token they are said to be for, and its recall, the share of neurons for a target that are chosen. A
 # null of {ref}`next-token-neurons` chooses those neurons that only one in twenty of its own draws would
-# reach ({func}`~lookups.congruence.beyond_null`):
+# reach ({func}`~lookups.measure.congruence.beyond_null`):
 
 
 # %%
@@ -278,7 +278,7 @@ pd.DataFrame(
 #
 # For pairs of a neuron and a head the truth comes from {term}`path patching` on minimal pairs: two
 # texts that differ in one cue and in nothing else. One head's output on the first is replaced by its
-# output on the second, and {func}`~lookups.ground_truth.carried` measures what the neuron's
+# output on the second, and {func}`~lookups.measure.ground_truth.carried` measures what the neuron's
 # {term}`pre-activation` loses, on average over {glue:text}`minimal-pairs` minimal pairs for each kind and
 # target. The pair *carries* the kind if that is more than {glue:text}`threshold`; a neuron that is
 # clearly on has a pre-activation above 1.
@@ -358,7 +358,7 @@ def of_rule(seed: int, rule: str) -> pd.DataFrame:
     judged = found[seed].heads[found[seed].heads.neuron.isin(told[seed].neuron)]
     share = judged[judged.split == "train"].groupby(KEYS)[f"active_{rule}"].mean()
     table = share.between(*runs[seed].pair_share).to_frame("kept")
-    if rule == "effect":  # as chapter 4 keeps them, with its condition on the gap
+    if rule == "effect":  # as chapter 5 keeps them, with its condition on the gap
         table["kept"] = found[seed].pairs.set_index(KEYS).kept.reindex(table.index)
     return table.assign(carries=truth[seed].groupby(KEYS).carries.any().reindex(table.index))
 
@@ -521,7 +521,7 @@ pd.DataFrame(
 #
 # Surgery gives pairs that are certainly false. In the neuron's own layer, the neuron's input direction is
 # projected out of the head's output matrix; from an earlier layer, whose heads can reach the neuron
-# through MLPs as well, all that the head writes is removed ({func}`~lookups.ground_truth.cut_off`). We operate on
+# through MLPs as well, all that the head writes is removed ({func}`~lookups.measure.ground_truth.cut_off`). We operate on
 # the {glue:text}`operated` kept pairs of each model whose kinds of prompts differ most, and on as many pairs chosen at
 # random, one at a time, and compute effects anew on the neuron's prompts. How often is the pair still
 # found?
@@ -785,5 +785,5 @@ Markdown(
 # ```{admonition} Try it
 # :class: tip
 # In the world `two-words` a cue is two words. Execute `benchmarks/harder_worlds.py` and look into
-# `artifacts/harder-two-words/03_suffixes`. Do suffixes still begin at the cue?
+# `artifacts/harder-two-words/suffixes`. Do suffixes still begin at the cue?
 # ```

@@ -33,21 +33,34 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.baselines import BagOfWords, Nearest
-from lookups.contrast import Contrast
-from lookups.controls import permuted_verdicts, shuffled_within
-from lookups.explainers import Case, Example, Question, check_apart
-from lookups.features import words_of
-from lookups.figures import COLOURS, house_style
-from lookups.intervals import bootstrap_mean
-from lookups.published import read_published
-from lookups.recorded import recorded_as
-from lookups.reported import EARLIER, REPORTED, pairs_behind
-from lookups.runs import read_run
-from lookups.scores_together import between_pairs, paper_summary
-from lookups.scoring import Counts, count, newcombe, sampling_variance, score, score_strict
-from lookups.significance import coin_scores, fisher, q_values, smallest_p, smallest_p_as_called
-from lookups.views import PromptText, escaped, prompt_table, readable
+from lookups.explain.baselines import BagOfWords, Nearest
+from lookups.explain.contrast import Contrast
+from lookups.explain.controls import permuted_verdicts, shuffled_within
+from lookups.explain.explainer import Case, Example, Question, check_apart
+from lookups.explain.features import words_of
+from lookups.show.figures import COLOURS, house_style
+from lookups.statistics.bootstrap import bootstrap_mean
+from lookups.record.read import read_published
+from lookups.record.names import recorded_as
+from lookups.record.paper import EARLIER, REPORTED, pairs_behind
+from lookups.settings import read_run
+from lookups.statistics.scores_together import between_pairs, paper_summary
+from lookups.statistics.scores import (
+    Counts,
+    count,
+    newcombe,
+    sampling_variance,
+    score,
+    score_strict,
+)
+from lookups.statistics.significance import (
+    coin_scores,
+    fisher,
+    q_values,
+    smallest_p,
+    smallest_p_as_called,
+)
+from lookups.show.views import PromptText, escaped, prompt_table, readable
 
 settings = read_run(run)
 rate = settings.false_discovery_rate
@@ -77,7 +90,7 @@ together.map(lambda v: "–" if pd.isna(v) else f"{v:.1e}" if abs(v) < 0.001 els
 #
 # How certain is a mean? The paper does not say how many pairs it is taken over. But the test of skewness depends on
 # nothing but the skew and that number {cite}`dagostino1990`, so the printed skew and p give the number away
-# ({func}`~lookups.reported.pairs_behind`). *Fewest* and *most* are the numbers that would be printed in the same way.
+# ({func}`~lookups.record.paper.pairs_behind`). *Fewest* and *most* are the numbers that would be printed in the same way.
 
 
 # %%
@@ -162,7 +175,7 @@ else:
 Markdown(state)
 
 # %% [markdown] tags=["with-record"]
-# {func}`~lookups.published.read_published` reads every file of one model (never the pickles, which could
+# {func}`~lookups.record.read.read_published` reads every file of one model (never the pickles, which could
 # run code), or says which file is broken. Every row of every file stands in a table, or is listed here with the reason why not:
 
 

@@ -17,7 +17,7 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | `01_neurons`, `03_suffixes`, `04_heads`, `04_pairs` ({ref}`next-token-neurons` to {ref}`heads`) | a table of agreement, in this page |
+# | `neurons`, `suffixes`, `heads`, `pairs` ({ref}`next-token-neurons` to {ref}`heads`) | a table of agreement, in this page |
 # | the record of the run's model (`lookups download --published`) | |
 
 # %% tags=["parameters"]
@@ -34,7 +34,7 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.agreement import (
+from lookups.record.compare import (
     KEYS,
     REASONS,
     compare_lists,
@@ -44,10 +44,10 @@ from lookups.agreement import (
     reasons,
     summary,
 )
-from lookups.artifacts import load
-from lookups.documents import run_documents
-from lookups.figures import COLOURS, house_style
-from lookups.head_agreement import (
+from lookups.run.store import load
+from lookups.corpus.documents import run_documents
+from lookups.show.figures import COLOURS, house_style
+from lookups.record.compare_heads import (
     Judged,
     compare_active,
     compare_attributions,
@@ -55,14 +55,14 @@ from lookups.head_agreement import (
     separation,
     shares,
 )
-from lookups.heads import attribute
-from lookups.model import load_model
+from lookups.measure.attribution import attribute
+from lookups.model.loaded import load_model
 from lookups.names import Neuron
-from lookups.published import read_published
-from lookups.recorded import recorded_as
-from lookups.runs import check_run, read_run
-from lookups.text_agreement import compare_prompts, match_texts
-from lookups.views import readable
+from lookups.record.read import read_published
+from lookups.record.names import recorded_as
+from lookups.settings import check_run, read_run
+from lookups.record.compare_texts import compare_prompts, match_texts
+from lookups.show.views import readable
 
 settings = read_run(run)
 house_style()
@@ -72,8 +72,8 @@ if given:
     record = read_published(settings.published, name)
     model = load_model(settings.model)
     check_run(settings, model)
-    neurons, suffixes = load(settings, "01_neurons"), load(settings, "03_suffixes")
-    heads, pairs = load(settings, "04_heads"), load(settings, "04_pairs")
+    neurons, suffixes = load(settings, "neurons"), load(settings, "suffixes")
+    heads, pairs = load(settings, "heads"), load(settings, "pairs")
 given_texts = given and "suffixes" not in record.missing
 
 # %% tags=["hide-input"]
@@ -105,9 +105,9 @@ Markdown(found)
 # | neuron on the list | the paper's list as {ref}`next-token-neurons` makes it | neurons of their file | it is on both |
 # | order in its layer | by {term}`congruence` | order of their file | same place among those on both |
 # | token, congruence | from our weights | as recorded | same text; same to {glue:text}`agreement-digits` digits |
-# | prompt | texts of `03_suffixes` | their cut texts | one is found for the other |
+# | prompt | texts of `suffixes` | their cut texts | one is found for the other |
 # | text kept | what {ref}`truncation` left | the text that they attributed | letter for letter |
-# | active heads | `04_heads` | the recorded heads | the same set |
+# | active heads | `heads` | the recorded heads | the same set |
 # | pair kept | share of training prompts | the same from their heads | kept, or not, on both sides |
 #
 # Congruence comes from weights alone, so it should agree to the precision in which weights are held.
@@ -192,7 +192,7 @@ agreed_digits
 #
 # The two sides number documents differently, so texts say which prompt is which: equal ones
 # first; of the rest, two belong together when one is the end of the other
-# ({func}`~lookups.text_agreement.match_texts`). Line breaks count as spaces, as in the record. A
+# ({func}`~lookups.record.compare_texts.match_texts`). Line breaks count as spaces, as in the record. A
 # prompt that only the record has is looked for in the documents of our run. The authors' held-out
 # documents were never released, so on `test` nothing is expected to be found.
 
@@ -276,7 +276,7 @@ def edge_of(rule: str, scores: np.ndarray) -> float:
 # A head that misses that edge by less than a thousandth of the largest attribution is a tie. Where the
 # run's rule is another, we compare twice: as this run calls heads active, and by the record's rule. On
 # `train`, {ref}`heads` has judged every head. On `test` it follows the kept pairs only, so the heads' attributions on
-# our test prompts are computed here ({func}`~lookups.heads.attribute`); effects are compared on `train` alone.
+# our test prompts are computed here ({func}`~lookups.measure.attribution.attribute`); effects are compared on `train` alone.
 
 
 # %% tags=["with-record"]
@@ -412,7 +412,7 @@ bars
 # A {term}`pair` is kept when its head is active on {glue:text}`agreement-low` to
 # {glue:text}`agreement-high` of the neuron's training prompts. The record keys prompts by their text,
 # so equal texts count once, on both sides. (A run that goes by effects, which the paper does not
-# measure, enters with the pairs of `04_pairs`.)
+# measure, enters with the pairs of `pairs`.)
 
 # %% tags=["hide-input", "with-record"]
 low, high = settings.pair_share
@@ -458,7 +458,7 @@ if given_texts:
     counted = counted[kept(counted["share"])]
     one, other_way = (set(zip(t.neuron, t["head"], strict=True)) for t in (own, counted))
 Markdown(
-    f"`04_pairs` keeps {len(one)} pairs of these neurons, by all that chapter 4 asks of a pair. By "
+    f"`pairs` keeps {len(one)} pairs of these neurons, by all that chapter 5 asks of a pair. By "
     f"shares alone, on the top sample with equal texts counted once, {len(one ^ other_way)} pairs "
     "move in or out."
 ) if given_texts else None

@@ -25,9 +25,9 @@ import sys
 
 import pandas as pd
 
-from lookups.artifacts import load, save
-from lookups.runs import read_run
-from lookups.stages import stage_named
+from lookups.run.store import load, save
+from lookups.settings import read_run
+from lookups.run.stages import stage_named
 
 settings = read_run(run)
 
@@ -45,7 +45,7 @@ FIRST = (
 # The default run shows it.
 
 # %%
-neurons = save(settings, "01_neurons", table("01_neurons", settings.seed))
+neurons = save(settings, "neurons", table("neurons", settings.seed))
 print("to stdout")
 print("to stderr", file=sys.stderr)
 neurons[["neuron", "layer"]]
@@ -56,9 +56,9 @@ SECOND = (
     HEADER.format(question="Which texts fire it?")
     + """
 # %%
-neurons = load(settings, "01_neurons")
-save(settings, "02_neurons", table("02_neurons", 1))
-prompts = save(settings, "02_prompts", table("02_prompts", len(neurons)))
+neurons = load(settings, "neurons")
+save(settings, "follow_rates", table("follow_rates", 1))
+prompts = save(settings, "prompts", table("prompts", len(neurons)))
 {"prompts": len(prompts), "of a neuron": settings.prompts_per_neuron}
 """
 )
@@ -67,9 +67,9 @@ THIRD = (
     HEADER.format(question="How much of a text does it need?")
     + """
 # %%
-prompts = load(settings, "02_prompts")
-load(settings, "02_neurons")
-suffixes = save(settings, "03_suffixes", table("03_suffixes", settings.keep))
+prompts = load(settings, "prompts")
+load(settings, "follow_rates")
+suffixes = save(settings, "suffixes", table("suffixes", settings.keep))
 suffixes[["neuron", "activation"]]
 
 # %%
@@ -77,7 +77,7 @@ prompts[["neuron", "activation"]]
 """
 )
 
-NAMES = ("01_next_token_neurons", "02_prompts", "03_suffixes")
+NAMES = ("02_next_token_neurons", "03_prompts", "04_suffixes")
 
 
 def write_chapters(folder: Path) -> Path:

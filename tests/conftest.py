@@ -48,7 +48,7 @@ def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
     """Call `lookups` with arguments; return exit code, stdout and stderr."""
-    from lookups import cli
+    from lookups.run import cli
 
     def called(*arguments: str) -> tuple[int, str, str]:
         try:

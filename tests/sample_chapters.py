@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from lookups.figures import house_style
 from lookups.paths import PROJECT
-from lookups.site import build_book
-from lookups.views import BOS, LONGEST, PromptText, attention_view, prompt_table, token_view
+from lookups.run.book import build_book
+from lookups.show.figures import house_style
+from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, token_view
 
 HOSTILE = (
     "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import einsum
-from lookups.documents import Document, Documents, pack
-from lookups.model import Model, load_model
-from lookups.runs import ModelSpec
+from lookups.corpus.documents import Document, Documents, pack
+from lookups.model.loaded import Model, load_model
+from lookups.settings import ModelSpec
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import (

@@ -1,10 +1,10 @@
-"""Hand out the deck of chapter 5's blind sort, and keep what its readers said.
+"""Hand out the deck of chapter 6's blind sort, and keep what its readers said.
 
     python tools/blind_sort.py export RUN FOLDER                deck.md for the readers
     python tools/blind_sort.py record RUN READERS VERDICTS …    keep their verdicts, a file a reader
 
 READERS says who they were, such as "language models". Each reader gets deck.md and nothing else,
-and reads it alone. The key is the stage `05_deck`; nothing in deck.md gives it away.
+and reads it alone. The key is the stage `deck`; nothing in deck.md gives it away.
 """
 
 import re
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from lookups.artifacts import load
-from lookups.deck import SORT
 from lookups.errors import LookupsError
-from lookups.runs import RECORDS, read_run
-from lookups.sorting import mapping_of
-from lookups.views import readable
+from lookups.explain.blind_sort import SORT
+from lookups.explain.sorting import mapping_of
+from lookups.run.store import load
+from lookups.settings import RECORDS, read_run
+from lookups.show.views import readable
 
 USAGE = (
     "write: python tools/blind_sort.py export RUN FOLDER | record RUN READERS VERDICTS … "
@@ -27,7 +27,7 @@ USAGE = (
 )
 
 RECORD_HEAD = """\
-# The blind sort of chapter 5: who its readers were, and what they said, one list entry a reader.
+# The blind sort of chapter 6: who its readers were, and what they said, one list entry a reader.
 # For each item, by its digest, a letter for each of its held-out prompts in order. A: active,
 # B: not active, ?: not read.
 """
@@ -78,23 +78,23 @@ def main(arguments: list[str]) -> str:
     """Export a run's deck, or record what its readers said; return a line that says what was done.
 
     Raises:
-        LookupsError: the command or a file is wrong, or chapter 5 has left no deck.
+        LookupsError: the command or a file is wrong, or chapter 6 has left no deck.
     """
     match arguments:
         case ["export", run, folder]:
             path = Path(folder) / "deck.md"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(as_markdown(load(read_run(run), "05_deck")), "utf-8")
+            path.write_text(as_markdown(load(read_run(run), "deck")), "utf-8")
             return f"{path}: give this to readers who have seen neither the book nor the tables"
         case ["record", run, readers, *files] if files:
             settings = read_run(run)
-            deck = load(settings, "05_deck")
+            deck = load(settings, "deck")
             verdicts = [verdicts_of(deck, mapping_of(Path(file))) for file in files]
             path = settings.verdicts or RECORDS / f"{settings.id}.sort.yml"
             path.parent.mkdir(parents=True, exist_ok=True)
             content = {"readers": readers, "verdicts": verdicts}
             path.write_text(RECORD_HEAD + yaml.safe_dump(content, sort_keys=False), "utf-8")
-            return f"{path}: now run chapter 5 again (lookups run {run})"
+            return f"{path}: now run chapter 6 again (lookups run {run})"
     raise LookupsError(USAGE)
 
 

@@ -6,7 +6,7 @@
   stand inside sentences, a topic word behind a denial (" no harbour") does not count, and before
   the word before the marker stands a filler that would settle the target one place later.
 
-All other rules, the labels and the minimal pairs are those of `lookups.grammar`, of which more
+All other rules, the labels and the minimal pairs are those of `corpus.grammar`, of which more
 targets than neurons are a matter of arguments. `worlds.py` holds the words. No model is needed or
 loaded here.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lookups.grammar import KINDS, Grammar, Kind, Writer
+from lookups.corpus.grammar import KINDS, Grammar, Kind, Writer
 
 SQUARE = (
     (4, 1, 2, 7),

@@ -6,7 +6,7 @@ The folder of that name beside this file is the model that learnt it; `train.py`
 from pathlib import Path
 from typing import NamedTuple
 
-from lookups.grammar import Grammar
+from lookups.corpus.grammar import Grammar
 
 from benchmarks.worlds.harder import Distracting, TwoWords
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import lookups
 from docutils import nodes
 from docutils.statemachine import StringList
-from lookups.view_html import BUNDLE, bundle_path
+from lookups.show.html import BUNDLE, bundle_path
 from markdown_it.tree import SyntaxTreeNode
 from myst_nb.sphinx_ import SphinxNbRenderer
 from sphinx.application import Sphinx
@@ -22,27 +22,20 @@ from sphinx.util.docutils import SphinxDirective
 
 MATHJAX = "tex-svg.js"  # one file with its letters: no fonts to fetch
 
-READING_ORDER = (
+ROOMS = (
     "names",
-    "runs",
-    "stages",
-    "artifacts",
+    "errors",
+    "settings",
     "model",
-    "gguf_files",
-    "sequences",
-    "documents",
-    "passages",
-    "wikipedia",
-    "congruence",
-    "scan",
-    "firing",
-    "suffix",
-    "heads",
-    "path_patching",
-    "views",
-    "figures",
+    "corpus",
+    "measure",
+    "statistics",
+    "explain",
+    "show",
+    "record",
+    "run",
 )
-"""Modules a reader of the chapters meets, in that order; the others follow by name."""
+"""In the order in which the rooms may use each other."""
 
 
 def mathjax_path() -> Path:
@@ -61,9 +54,10 @@ class Library(SphinxDirective):
     """Document every public module of `lookups`, those of the chapters first."""
 
     def run(self) -> list[nodes.Node]:
-        names = [m.name for m in pkgutil.iter_modules(lookups.__path__) if not m.ispkg]
-        ordered = [name for name in READING_ORDER if name in names]
-        ordered += sorted(set(names) - set(ordered) - {"cli"})
+        found = pkgutil.walk_packages(lookups.__path__, "lookups.")
+        modules = {m.name.removeprefix("lookups.") for m in found if not m.ispkg}
+        rooms = [*ROOMS, *sorted({name.partition(".")[0] for name in modules} - set(ROOMS))]
+        ordered = sorted(modules - {"run.cli"}, key=lambda m: (rooms.index(m.partition(".")[0]), m))
         sections: list[nodes.Node] = []
         for name in ordered:
             section = nodes.section(ids=[f"lookups-{name}"])

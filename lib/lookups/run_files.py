@@ -2,7 +2,7 @@
 
 `extends: gpt2-xl` takes over everything that a file does not say itself: sections key by key, lists
 and single values whole; `null` takes a key of the extended run away. What the keys mean, and
-whether they are right, is `lookups.runs`'s affair.
+whether they are right, is `lookups.settings`'s affair.
 """
 
 from pathlib import Path

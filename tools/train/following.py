@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from lookups.congruence import congruence
-from lookups.grammar import BOS_ID
+from lookups.corpus.grammar import BOS_ID
+from lookups.measure.congruence import congruence
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 

@@ -1,4 +1,4 @@
-"""Train the planted models, tiny transformers of the language of `lookups.grammar`, and ship them.
+"""Train the planted models, tiny transformers of the language of `corpus.grammar`, and ship them.
 
 `python -m tools.train.planted` makes the three seeds of the package again, each in about two
 minutes on a CPU; it goes on where a killed one stopped.
@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from lookups.grammar import BOS_ID, BOS_TEXT, KINDS, Document, Grammar
+from lookups.corpus.grammar import BOS_ID, BOS_TEXT, KINDS, Document, Grammar
+from lookups.corpus.planted import GRAMMAR, SEEDS, labelled_documents
 from lookups.paths import EMBEDDED, folder
-from lookups.planted import GRAMMAR, SEEDS, labelled_documents
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import GPT2LMHeadModel
@@ -28,7 +28,7 @@ from tools.train.trainer import Measure, Trained, mean_loss, tell, train
 
 Card = Callable[[dict[str, Any]], str]
 """Writes the model card from the training record."""
-ABOUT = """`lookups.grammar` is the
+ABOUT = """`lookups.corpus.grammar` is the
 language; `tools/train` makes this model again."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Int
-from lookups.grammar import BOS_ID
+from lookups.corpus.grammar import BOS_ID
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 

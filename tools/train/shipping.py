@@ -13,8 +13,8 @@ import tokenizers
 import torch
 import transformers
 from jaxtyping import Int
+from lookups.corpus.grammar import BOS_ID
 from lookups.errors import ModelError
-from lookups.grammar import BOS_ID
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import GPT2LMHeadModel

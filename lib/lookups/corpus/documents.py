@@ -1,0 +1,332 @@
+"""Documents: what a model is shown, as token ids with a key and a source (chapters 1 and 3).
+
+Ids never hold the beginning-of-sequence token: it is put in front in one place, when a model reads
+them. A document is a text, or a passage of a long one (`lookups.corpus.passages`). Its key is
+"<corpus>/<split>/<number>": numbers count from 0 in the order of reading, whatever is left out and
+however many are asked for. Passages are listed in an order that a hash of their keys decides, so
+that the first of them are a sample of all.
+
+No text of the test split stands in the train split: texts are compared by digests, white space
+aside, and those of the test split that stand in the other are left out and counted. Near-copies are
+not looked for. Articles of Wikipedia and planted texts are apart by how they are split or made.
+
+Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, read one
+document at a time, so a large corpus is never in memory. The files' name says what went in; they
+may be deleted at any time.
+"""
+
+import hashlib
+import json
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+
+import numpy as np
+import pyarrow
+from jaxtyping import Int32
+
+from lookups import paths
+from lookups.corpus import texts, wikipedia
+from lookups.corpus.passages import Piece, Tokenizer, pieces
+from lookups.corpus.texts import Split, Text, corpus_texts, key_name, part_of
+from lookups.errors import CorpusError, LookupsError, StorageError
+from lookups.settings import CorpusSpec, Run
+
+if TYPE_CHECKING:
+    from lookups.model.loaded import Model
+
+FORM = 2
+"""Raised by hand when documents come out otherwise for the same texts: they are then made anew."""
+
+SCHEMA = pyarrow.schema(
+    {
+        "ids": pyarrow.list_(pyarrow.int32()),
+        "source": pyarrow.string(),
+        "line": pyarrow.int64(),
+        "text": pyarrow.int64(),
+        "number": pyarrow.int64(),
+        "lost": pyarrow.int64(),
+        "shared": pyarrow.bool_(),
+    }
+)
+"""Of documents as a table; `text` is the number of the text that one comes from, `number` that of
+its key, or -1 for a row in which there was no text."""
+
+
+class Document(NamedTuple):
+    """One document, by value."""
+
+    key: str
+    ids: Int32[np.ndarray, " pos"]
+    source: str
+    """Article, revision and section; a file, or a stretch of one; whatever is one elsewhere."""
+    line: int
+
+
+class Documents(Sequence[Document]):
+    """An unchanging sequence of documents of one split of one corpus."""
+
+    def __init__(
+        self,
+        corpus: str,
+        split: Split,
+        table: pyarrow.Table,
+        decode: Callable[[Sequence[int]], str],
+        *,
+        at_most: int | None = None,
+        sampled: bool = False,
+    ) -> None:
+        self.corpus = corpus
+        self.split = split
+        self._table = table
+        self._decode = decode
+        self._numbers, text, lost, shared = (
+            table[name].to_numpy() for name in ("number", "text", "lost", "shared")
+        )
+        missing = self._numbers < 0
+        rows = np.flatnonzero(~missing & ~shared)
+        self.n_texts = len(np.unique(text[rows]))
+        """Texts that were read, beside those of the next two counts."""
+        self.n_shared = len(np.unique(text[shared]))
+        """Texts that were left out of the test split because the train split holds them."""
+        self.n_missing = int(missing.sum())
+        """Rows that were passed over because they have no text in the run's field."""
+        self.n_passages = len(rows)
+        """Documents that the texts gave, of which a run reads at most as many as it says."""
+        long = np.bincount(text[rows]) > 1
+        long[text[rows][lost[rows] > 0]] = True
+        self.n_cut = int(long.sum())
+        """Texts that were longer than a document may be."""
+        self.n_lost = int(lost[rows].sum())
+        """Tokens of texts that were read that no document holds."""
+        if sampled:
+            rows = rows[np.argsort([_hashed(self._key(row)) for row in rows.tolist()])]
+        self._rows = rows[:at_most]
+        self._row_of = np.full(self._numbers.max(initial=-1) + 1, -1)
+        self._row_of[self._numbers[self._rows]] = self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: SupportsIndex) -> Document:  # type: ignore[override]
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.corpus}/{self.split} has {len(self)} documents")
+        return self._document(int(self._rows[index]))
+
+    def _key(self, row: int) -> str:
+        return f"{self.corpus}/{self.split}/{self._numbers[row]}"
+
+    def _document(self, row: int) -> Document:
+        ids, source, line = (self._table[name][row] for name in ("ids", "source", "line"))
+        return Document(self._key(row), ids.values.to_numpy(), source.as_py(), line.as_py())
+
+    def by_key(self, key: str) -> Document:
+        """Return the document of that key.
+
+        Raises:
+            CorpusError: the key belongs to another corpus or split, or to no document that is read.
+        """
+        corpus, _, number = key.rpartition("/")
+        if corpus != f"{self.corpus}/{self.split}" or not number.isdigit():
+            raise CorpusError(
+                f"{key!r} is not a key of {self.corpus}/{self.split}; load the documents it names"
+            )
+        if int(number) < len(self._row_of) and (row := self._row_of[int(number)]) >= 0:
+            return self._document(int(row))
+        raise CorpusError(
+            f"{key!r} is none of the {len(self)} documents that are read; it lies beyond `corpus: "
+            "documents:`, or the train split holds its text; run the chapter that named it again"
+        )
+
+    def text(self, index: SupportsIndex) -> str:
+        """Return a document as its tokens read."""
+        return self._decode(self[index].ids.tolist())
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens a document."""
+        ends = pyarrow.compute.list_value_length(self._table["ids"]).to_numpy()
+        return ends[self._rows]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest document."""
+        return int(self.lengths.max())
+
+    @property
+    def digest(self) -> str:
+        """Sha256 over the keys and ids of all documents, in order."""
+        content = hashlib.sha256(f"{self.corpus}/{self.split}/{len(self)}".encode())
+        for row in self._rows.tolist():
+            content.update(self._key(row).encode())
+            content.update(self._table["ids"][row].values.to_numpy().astype("<i4").tobytes())
+        return content.hexdigest()
+
+
+def _hashed(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
+
+
+def run_documents(settings: Run, model: "Model", split: Split) -> Documents | None:
+    """Return the documents that a run reads in one split; None where it has none.
+
+    A run with `prompts:` of the reader's own reads those as its train split and nothing else.
+    """
+    reading = {"tokenizer": model.tokenizer, "context": model.context}
+    if settings.prompts is None:
+        return load_documents(settings.corpus, split, **reading)
+    return load_prompts(settings.prompts, **reading) if split == "train" else None
+
+
+def load_documents(
+    corpus: CorpusSpec, split: Split, *, tokenizer: Tokenizer, context: int
+) -> Documents:
+    """Load one split of the corpus that a run names; `context` counts the BOS, as models do.
+
+    Raises:
+        CorpusError: the corpus is missing, unreadable, or has no text in this split.
+        StorageError: the disk is full, or the data folder cannot be written.
+    """
+    limit = min(corpus.length, context - 1)
+    named, _ = part_of(corpus, split)
+    if named == "planted":
+        from lookups.corpus.planted import planted_documents
+
+        made = enumerate(planted_documents(split, corpus.documents))
+        table = pack(((ids, f"planted/{split}/{number}", 0) for number, ids in made), limit)
+        return Documents(named, split, table, tokenizer.decode)
+    table = _tokens(corpus, split, tokenizer, limit)
+    chosen = {"at_most": corpus.documents, "sampled": corpus.cut == "passages"}
+    found = Documents(key_name(named), split, table, tokenizer.decode, **chosen)
+    if not len(found):
+        raise CorpusError(
+            f"corpus {named!r} has no text for its {split} split{_why(found, corpus.field)}; add "
+            "texts to it, or name another corpus in the run file"
+        )
+    return found
+
+
+def _why(found: Documents, field: str) -> str:
+    """Say why there is no document, where that is known."""
+    if found.n_missing:
+        return f" ({found.n_missing} rows have no text in the field {field!r}: `corpus: field:`)"
+    return f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
+
+
+def load_prompts(
+    path: Path, *, tokenizer: Tokenizer, context: int, split: Split = "train"
+) -> Documents:
+    """Load a text file of one's own prompts, one a line; empty lines are left out.
+
+    Raises:
+        CorpusError: there is no such file, or no prompt in it.
+    """
+    if not path.is_file():
+        raise CorpusError(f"prompts: there is no file {path}; correct `prompts:` in the run file")
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
+    rows = _numbered(pieces(found, tokenizer, context - 1, "first"), frozenset())
+    table = pyarrow.Table.from_pylist(list(rows), SCHEMA)
+    if not len(table):
+        raise CorpusError(f"prompts: {path.name} holds no prompt; write one on each line")
+    return Documents("own", split, table, tokenizer.decode)
+
+
+def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> pyarrow.Table:
+    """Return ids with source and line as a table, each cut to `limit`; empty ones are left out."""
+    found = (
+        (Text("", *place), [Piece(ids[:limit], *place, max(0, len(ids) - limit))])
+        for ids, *place in documents
+        if len(ids)
+    )
+    return pyarrow.Table.from_pylist(list(_numbered(found, frozenset())), SCHEMA)
+
+
+def text_digest(text: str) -> bytes:
+    """Return the 16 bytes by which texts are compared, whatever their white space."""
+    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+
+
+def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) -> pyarrow.Table:
+    """Return the table of a split from its file, which is made first where it is missing."""
+    import datasets
+
+    def rows() -> Iterator[dict[str, Any]]:
+        train = _train_digests(corpus) if split == "test" else frozenset()
+        found = _wanted(corpus_texts(corpus, split), corpus, train)
+        return _numbered(pieces(found, tokenizer, limit, corpus.cut), train)
+
+    datasets.disable_progress_bars()
+    folder = paths.folder("data", corpus.folder) / "tokens"
+    try:
+        return datasets.Dataset.from_generator(
+            rows,
+            features=datasets.Features.from_arrow_schema(SCHEMA),
+            cache_dir=str(folder),
+            fingerprint=_fingerprint(corpus, split, tokenizer, limit),
+        ).data.table
+    except (datasets.exceptions.DatasetGenerationError, pyarrow.ArrowInvalid, OSError) as error:
+        if isinstance(error.__cause__, LookupsError):
+            raise error.__cause__ from None
+        raise StorageError(
+            f"the corpus's tokens cannot be kept in {folder} ({error.__cause__ or error}); free "
+            "some space, delete that folder if it is damaged, or set LOOKUPS_DATA to another"
+        ) from error
+
+
+def _numbered(
+    found: Iterable[tuple[Text, list[Piece]]], train: frozenset[bytes]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table, with marks on those of texts that the train split holds."""
+    number = 0
+    for place, (text, documents) in enumerate(found):
+        shared = bool(train) and text.text is not None and text_digest(text.text) in train
+        for one in documents:
+            row = {"source": one.source, "line": one.line, "lost": one.lost}
+            yield row | {"ids": one.ids, "text": place, "number": number, "shared": shared}
+            number += 1
+        if text.text is None:
+            row = {"source": text.source, "line": text.line, "lost": 0, "ids": []}
+            yield row | {"text": place, "number": -1, "shared": False}
+
+
+def _wanted(found: Iterable[Text], corpus: CorpusSpec, train: frozenset[bytes]) -> Iterator[Text]:
+    """Yield as many texts as a run reads, those aside that are left out; all of Wikipedia's."""
+    left = None if corpus.name == "wikipedia" else corpus.documents
+    for text in found:
+        yield text
+        if left is not None and text.text is not None and text_digest(text.text) not in train:
+            left -= 1
+            if not left:
+                return
+
+
+def _train_digests(corpus: CorpusSpec) -> frozenset[bytes]:
+    read = (text.text for text in corpus_texts(corpus, "train") if text.text is not None)
+    return frozenset(text_digest(text) for text in islice(read, corpus.documents))
+
+
+def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) -> str:
+    """Return a word that changes with all that documents depend on."""
+    tokenizer.backend_tokenizer.no_truncation()  # else what it is depends on who came before
+    tokenizer.backend_tokenizer.no_padding()
+    read = ("train",) if split == "train" else ("test", "train")
+    states = [(part_of(corpus, half), _state(corpus, part_of(corpus, half)[0])) for half in read]
+    settings = [FORM, split, limit, corpus.cut, corpus.documents, corpus.field, states]
+    recipe = json.dumps(settings) + tokenizer.backend_tokenizer.to_str()
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
+
+
+def _state(corpus: CorpusSpec, name: str) -> list[Any]:
+    """Return what changes when a corpus changes: names, sizes and times of files, or a commit."""
+    if name == "wikipedia":
+        return [wikipedia.load_wikipedia(corpus.folder).digest]
+    path = texts.local_path(corpus, name)
+    if path is None:  # an unknown commit is never taken for the same
+        return [name, texts.hub_commit(name) or os.urandom(8).hex()]
+    stats = [(str(file), file.stat()) for file in texts.files_of(path)]
+    return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in stats]

@@ -1,0 +1,137 @@
+"""A blind sort: can a reader learn from a few prompts when a head is active? (chapter 6)
+
+A deck has an item for each of some (neuron, head) pairs: prompts of the train split with their
+labels, to learn from, and held-out prompts of the test split, to be sorted. Which pairs are sorted
+is chapter 6's decision. An item is drawn by a seed of its own and named by the digest of what is in
+it, so that a verdict stays true of its item when other items come or go.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import cohen_kappa_score
+
+from lookups.statistics.lots import lots_of
+
+LEARN = 6
+"""Prompts of each kind to learn from."""
+SORT = 10
+"""Held-out prompts to be sorted: half of each kind where there are so many."""
+FEWEST = 3
+"""Held-out prompts that must be there of each kind."""
+CLEAR = 9
+"""So many right of `SORT` make a look-up clear; guessing gets there in 1.1 % of items."""
+LETTERS = {"A": True, "B": False}
+"""What a reader writes for active and inactive; `?` stands for an item that was not read."""
+COLUMNS = ["item", "digest", "kind", "neuron", "head", "role", "place", "prompt", "text", "token",
+           "active"]  # fmt: skip
+
+
+def is_sortable(prompts: pd.DataFrame) -> bool:
+    """Whether one pair has enough prompts of both kinds; columns `split` and `active`."""
+    counts = {key: len(rows) for key, rows in prompts.groupby(["split", "active"])}
+    learn = min(counts.get(("train", kind), 0) for kind in (True, False))
+    held_out = [counts.get(("test", kind), 0) for kind in (True, False)]
+    return learn >= LEARN and min(held_out) >= FEWEST and sum(held_out) >= SORT
+
+
+def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Draw an item for every pair (`neuron`, `head`, `kind`) and put the items in a blind order.
+
+    `prompts` has a row for each prompt of each pair: neuron, head, split, prompt, text, token and
+    active. Every pair must be sortable.
+    """
+    items = []
+    for pair in pairs.itertuples():
+        own = prompts[(prompts.neuron == pair.neuron) & (prompts["head"] == pair.head)]
+        item = _draw_item(own, lots_of(seed, pair.neuron, pair.head))
+        items.append(item.assign(kind=pair.kind, digest=digest_of(item)))
+    if not items:
+        types = {"item": int, "place": int, "active": bool}
+        return pd.DataFrame({name: pd.Series(dtype=types.get(name, str)) for name in COLUMNS})
+    deck = pd.concat(items).sort_values(["digest", "role", "place"], kind="stable")
+    deck["item"] = deck.digest.rank(method="dense").astype(int)
+    return deck[COLUMNS].reset_index(drop=True)
+
+
+def digest_of(item: pd.DataFrame) -> str:
+    """Return the digest of what one item shows and of its answers."""
+    rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
+    content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return, for every item that was sorted, what more than half of its readers said of a prompt.
+
+    `?` where no letter has more than half of them. One reader is the majority.
+    """
+    digests = sorted({digest for verdicts in readers for digest in verdicts})
+    said = {d: [verdicts[d] for verdicts in readers if d in verdicts] for d in digests}
+    return {
+        digest: "".join(_most_said(letters) for letters in zip(*those, strict=True))
+        for digest, those in said.items()
+    }
+
+
+def _most_said(letters: Sequence[str]) -> str:
+    letter, times = Counter(letters).most_common(1)[0]
+    return letter if 2 * times > len(letters) else "?"
+
+
+def agreement(readers: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    """Return, for every two readers, how often they gave the same letter, and Cohen's kappa.
+
+    Letters count where both read the prompt (neither wrote `?`). Kappa is 1 for full agreement and
+    0 for what two who write as many A's each, but independently, would have in common; it is
+    not-a-number where both wrote one and the same letter throughout.
+    """
+    rows = []
+    for (one, a), (other, b) in combinations(enumerate(readers, 1), 2):
+        both = [
+            letters
+            for digest in sorted(set(a) & set(b))
+            for letters in zip(a[digest], b[digest], strict=True)
+            if "?" not in letters
+        ]
+        same = float(np.mean([x == y for x, y in both])) if both else np.nan
+        varied = len({letter for letters in both for letter in letters}) > 1
+        kappa = cohen_kappa_score(*zip(*both, strict=True)) if varied else np.nan
+        rows.append((one, other, len(both), same, float(kappa)))
+    return pd.DataFrame(rows, columns=["reader", "other", "letters", "same", "kappa"])
+
+
+def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
+    """Return one row an item: how many held-out prompts were sorted right, and if that is clear.
+
+    An item without a verdict has `correct` missing and is not clear; `?` is never right.
+    """
+    rows = []
+    for (number, digest), item in deck[deck.role == "sort"].groupby(["item", "digest"]):
+        truth = item.sort_values("place").active
+        said = [LETTERS.get(letter) for letter in verdicts.get(digest, "")]
+        right = sum(a == b for a, b in zip(said, truth, strict=True)) if said else None
+        pair = [item[name].iloc[0] for name in ("kind", "neuron", "head", "token")]
+        rows.append((number, *pair, int(truth.sum()), right, (right or 0) >= CLEAR))
+    names = ["item", "kind", "neuron", "head", "token", "active", "correct", "clear"]
+    return pd.DataFrame(rows, columns=names).astype({"correct": "Int64", "clear": bool})
+
+
+def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+    """Draw one pair's prompts to learn from and to sort."""
+    rows = prompts.sort_values(["split", "prompt"]).iloc[random.permutation(len(prompts))]
+    train, test = rows[rows.split == "train"], rows[rows.split == "test"]
+    learn = (
+        train.groupby("active").head(LEARN).sort_values("active", ascending=False, kind="stable")
+    )
+    halves = test.groupby("active").head(SORT // 2)
+    rest = test.drop(index=halves.index)
+    sort = pd.concat([halves, rest.head(SORT - len(halves))])
+    sort = sort.iloc[random.permutation(len(sort))]
+    both = pd.concat([learn.assign(role="learn"), sort.assign(role="sort")])
+    return both.assign(place=both.groupby("role").cumcount() + 1)

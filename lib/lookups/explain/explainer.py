@@ -1,0 +1,106 @@
+"""What an explainer is: it says when a head is active, and judges new prompts by what it said.
+
+One interface for all of them (paper, step 6): from active and inactive prompts to an explanation,
+from an explanation and a prompt to a verdict. The rule that an explanation holds is text, so that
+it can be stored, shown, and handed to judge the prompts of another pair. `explain.contrast`,
+`baselines` and `language_model` hold the explainers themselves; no model is loaded here.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lookups.errors import MeasurementError
+
+
+class Example(NamedTuple):
+    """One cut prompt of a neuron, as an explainer sees it."""
+
+    prompt: str
+    """The prompt's key, `corpus/split/number`."""
+    ids: tuple[int, ...]
+    """Token ids of the suffix, the beginning-of-sequence token left out."""
+    text: str
+    """What the ids decode to."""
+    token: str
+    """The neuron's token, which is appended to the prompt where it is shown."""
+
+
+class Explanation(NamedTuple):
+    """When a head is active, in words and as the rule that its explainer judges by."""
+
+    explainer: str
+    text: str
+    """One to three plain sentences."""
+    rule: str = ""
+    """What `judge` reads besides the text, as JSON; empty where the text is all there is."""
+
+    @property
+    def digest(self) -> str:
+        """Sixteen digits that stand for exactly this explanation."""
+        content = "\0".join(self)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+class Verdict(NamedTuple):
+    """What was said of one prompt."""
+
+    active: bool | None
+    """None: no answer could be read."""
+    probability: float | None = None
+    """Of being active, from 0 to 1, where the explainer gives one."""
+
+
+class Case(NamedTuple):
+    """What one explanation is made from."""
+
+    active: tuple[Example, ...]
+    inactive: tuple[Example, ...]
+    token: str
+
+
+class Question(NamedTuple):
+    """One explanation, and the prompts to be judged by it, in order."""
+
+    explanation: Explanation
+    prompts: tuple[Example, ...]
+
+
+class Explainer(ABC):
+    """Says when a head is active, and judges prompts by what was said."""
+
+    name: str
+    """The word for it in tables."""
+
+    @abstractmethod
+    def explain(self, case: Case) -> Explanation:
+        """Say in words when the head is active."""
+
+    @abstractmethod
+    def judge(self, question: Question) -> list[Verdict]:
+        """Say of every prompt whether the head is active on it, by the explanation alone."""
+
+    def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
+        """Explain many pairs; an explainer that waits for a server does so for all at once."""
+        return [self.explain(case) for case in cases]
+
+    def judge_all(self, questions: Sequence[Question]) -> list[list[Verdict]]:
+        """Answer many questions, in order."""
+        return [self.judge(question) for question in questions]
+
+
+def check_apart(case: Case, question: Question) -> None:
+    """Check that no prompt that was explained from is judged, by its key or by its token ids.
+
+    Raises:
+        MeasurementError: naming the first prompt that stands on both sides.
+    """
+    learned = [*case.active, *case.inactive]
+    keys, ids = {one.prompt for one in learned}, {one.ids for one in learned}
+    for one in question.prompts:
+        if one.prompt in keys or one.ids in ids:
+            raise MeasurementError(
+                f"{one.prompt} was used to explain and cannot be used to score: "
+                "leave it out of the held-out prompts"
+            )

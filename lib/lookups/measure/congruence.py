@@ -1,0 +1,117 @@
+"""Which token does a neuron write? Congruence, and two nulls to hold it against (chapter 2).
+
+Directions are rows, one a neuron; the unembedding has one column a token. The neuron × vocabulary
+matrix is never held whole: the maximum is carried along over blocks of the vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from einops import einsum
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class Congruence(NamedTuple):
+    """For every direction, the token it writes most, and how strongly."""
+
+    value: Float[Tensor, " neuron"]
+    """Logit units for one unit of activation, final LayerNorm's scale left out."""
+    token_id: Int[Tensor, " neuron"]
+    """Among equals the lowest id."""
+
+
+def congruence(
+    directions: Float[Tensor, "neuron d_model"],
+    w_u: Float[Tensor, "d_model vocab"],
+    *,
+    eligible: Bool[Tensor, " vocab"] | None = None,
+    signs: Sequence[Literal[1, -1]] = (1,),
+    block: int = 4096,
+) -> Congruence:
+    """Return max over eligible tokens t of direction · W_U[:, t], and that token (paper, step 1).
+
+    With several `signs` all directions times the first come first, then all times the next; the
+    products are computed once.
+
+    Raises:
+        ValueError: no token is eligible.
+    """
+    ids = torch.arange(w_u.shape[1], device=w_u.device)
+    if eligible is not None:
+        ids = ids[eligible]
+    if len(ids) == 0:
+        raise ValueError("no token is eligible: lower the minimum count or check the vocabulary")
+    shape = len(signs), len(directions)
+    best = torch.full(shape, -torch.inf, device=w_u.device, dtype=w_u.dtype)
+    token = torch.zeros(shape, device=w_u.device, dtype=torch.long)
+    for some in ids.split(block):
+        products = einsum(directions, w_u[:, some], "neuron d_model, d_model token -> neuron token")
+        for row, sign in enumerate(signs):
+            value, first = products.max(dim=1) if sign > 0 else products.min(dim=1)
+            value = sign * value
+            better = value > best[row]
+            best[row] = torch.where(better, value, best[row])
+            token[row] = torch.where(better, some[first], token[row])
+    return Congruence(best.flatten(), token.flatten())
+
+
+def isotropic_null(
+    w_out: Float[Tensor, "neuron d_model"], seed: int
+) -> Float[Tensor, "neuron d_model"]:
+    """Return random directions with the norms of the given rows: the lenient null."""
+    directions = _normal(w_out, seed)
+    scale = w_out.norm(dim=1, keepdim=True) / directions.norm(dim=1, keepdim=True)
+    return directions * scale
+
+
+def rotation_null(
+    w_out: Float[Tensor, "neuron d_model"], seed: int
+) -> Float[Tensor, "neuron d_model"]:
+    """Return the rows mixed by a random rotation of the neuron basis: the strict null.
+
+    The rotated rows have the covariance of the original ones exactly. With W_out = Q R, a random
+    rotation of its rows is Q' R with Q' a random orthonormal frame, so no neuron × neuron matrix
+    is drawn. With fewer neurons than dimensions the rotation is drawn in full.
+    """
+    n_neurons, d_model = w_out.shape
+    if n_neurons <= d_model:
+        square = w_out.new_zeros(n_neurons, n_neurons)
+        return _frame(_normal(square, seed)) @ w_out
+    triangular = torch.linalg.qr(w_out.double()).R.to(w_out)
+    return _frame(_normal(w_out, seed)) @ triangular
+
+
+def _frame(normal: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
+    """A uniformly random orthonormal frame: signs fixed, as the QR of a normal matrix needs."""
+    q, r = torch.linalg.qr(normal.double())
+    return (q * r.diagonal().sign()).to(normal)
+
+
+def _normal(like: Tensor, seed: int) -> Tensor:
+    """Normal numbers drawn on the CPU, so that a seed means the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+
+
+def percentile_in(null: Float[Tensor, " draw"], values: Float[Tensor, " neuron"]) -> Tensor:
+    """Return the share of null draws below each value, in percent."""
+    below = torch.searchsorted(null.sort().values, values.contiguous())
+    return 100 * below.double() / len(null)
+
+
+def beyond_null(
+    percentile: Float[np.ndarray, " neuron"], *, of_draws: float
+) -> Bool[np.ndarray, " neuron"]:
+    """Say which neurons lie where only a share `of_draws` of the null's own draws would lie.
+
+    `percentile` is what `percentile_in` gives, in percent.
+
+    Raises:
+        ValueError: the share is not one between 0 and 1.
+    """
+    if not 0 < of_draws < 1:
+        raise ValueError(f"of_draws is a share between 0 and 1, not {of_draws}")
+    return np.asarray(percentile) >= 100 * (1 - of_draws)

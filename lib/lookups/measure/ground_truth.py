@@ -1,0 +1,104 @@
+"""Which heads tell which neurons about which contexts, without the method (chapter 12).
+
+Minimal pairs of a planted language differ in one cue and in nothing else. A (neuron, head) pair
+*carries* a kind of context if the neuron loses its rise when the head puts out, on the text with
+the cue, what it puts out on the other (`lookups.measure.path_patching`). Neither prompts, cuts nor
+attributions of the method have a part in it, and the texts are of neither split.
+
+The other direction is surgery: a head that can tell a neuron nothing, since what it writes is gone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+
+import pandas as pd
+import torch
+from einops import rearrange
+
+from lookups.corpus.grammar import KINDS, Document, Grammar, minimal_pairs
+from lookups.measure.path_patching import path_patch
+from lookups.model.loaded import Model
+from lookups.names import Head, Neuron
+
+
+def carried(
+    model: Model,
+    grammar: Grammar,
+    targets: Mapping[Neuron, int],
+    *,
+    n: int = 500,
+    through_mlps: bool = True,
+) -> pd.DataFrame:
+    """Measure by path patching what every head tells every neuron about the cue of each kind.
+
+    `targets` holds the id of the target that each neuron writes; neurons are of one layer. Returns
+    a row a neuron, head and kind, with `change`: by how much the pre-activation falls, on average
+    over `n` minimal pairs, when the head alone reads the other text.
+    """
+    by_target: dict[int, list[Neuron]] = {}
+    for neuron, target in targets.items():
+        by_target.setdefault(target, []).append(neuron)
+    tables = []
+    for kind in KINDS:
+        for target, neurons in by_target.items():
+            pairs = minimal_pairs(grammar, kind, target, n)
+            rows = [neuron for neuron in neurons for _ in pairs]
+            cued, other = ([pair[side] for pair in pairs] * len(neurons) for side in (0, 1))
+            found = path_patch(model, rows, cued, other, through_mlps=through_mlps)
+            change = (found.pre[:, None] - found.pre_without).double().numpy(force=True)
+            change = rearrange(change, "(neuron pair) head -> neuron pair head", pair=n).mean(1)
+            labels = product(map(str, neurons), map(str, found.heads))
+            table = pd.DataFrame(labels, columns=["neuron", "head"])
+            tables.append(table.assign(kind=kind, change=change.ravel()))
+    return pd.concat(tables, ignore_index=True)
+
+
+def contexts(prompts: pd.DataFrame, documents: Mapping[str, Sequence[Document]]) -> pd.DataFrame:
+    """Tell for each prompt what stands at its last token: the slot's kind, target and cue.
+
+    `prompts` holds split, prompt and position, and `documents` a split's documents in the order of
+    their numbers. A prompt that ends at no slot has the kind "none". `cue` is the cue's place in
+    the document; it is -1 where there is none.
+    """
+    slots = {
+        split: [{slot.position: slot for slot in one.slots} for one in some]
+        for split, some in documents.items()
+    }
+    found = [
+        slots[split][int(prompt.rpartition("/")[2])].get(position)
+        for split, prompt, position in zip(
+            prompts.split, prompts.prompt, prompts.position, strict=True
+        )
+    ]
+    return pd.DataFrame(
+        {
+            "kind": [slot.kind if slot else "none" for slot in found],
+            "target": [slot.target if slot else -1 for slot in found],
+            "cue": [slot.cue if slot else -1 for slot in found],
+        },
+        index=prompts.index,
+    )
+
+
+@contextmanager
+def cut_off(model: Model, head: Head, neuron: Neuron) -> Iterator[None]:
+    """Operate on a model so that a head can tell a neuron nothing, and undo it at the end.
+
+    In the neuron's own layer the neuron's input directions are projected out of the head's output
+    matrix. From an earlier layer the head could still speak through MLPs, so all it writes goes.
+    """
+    matrix = model.w_o(head.layer)[head.index]
+    usual = matrix.clone()
+    with torch.no_grad():
+        if head.layer == neuron.layer:
+            inputs = [weight[:, neuron.index] for weight, _ in model.mlp_in(neuron.layer).values()]
+            basis = torch.linalg.qr(torch.stack(inputs, dim=1).double()).Q
+            matrix -= (matrix.double() @ basis @ basis.T).to(matrix.dtype)
+        else:
+            matrix.zero_()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            matrix.copy_(usual)

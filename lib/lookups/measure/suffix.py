@@ -1,0 +1,63 @@
+"""The shortest suffix of each prompt that keeps its neuron firing (chapter 4).
+
+No model is loaded here: `fire` measures rows of prompts on given ids. Lengths count the prompt's
+own tokens; the beginning-of-sequence token has none.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lookups.errors import MeasurementError
+from lookups.model.batches import Ids
+
+Fire = Callable[[Sequence[int], Sequence[Ids]], np.ndarray]
+"""Rows and the ids to read in each: the activation of each row's neuron at the last id."""
+
+
+class Suffix(NamedTuple):
+    """How much of a prompt was kept, and the activation measured on exactly that."""
+
+    length: int
+    activation: float
+
+
+def shortest_suffixes(
+    fire: Fire,
+    prompts: Sequence[Ids],
+    whole: Sequence[float] | np.ndarray,
+    long_enough: Callable[[float, float], bool],
+    *,
+    longest: int,
+    progress: Callable[[int], None] = lambda n: None,
+) -> list[Suffix | None]:
+    """Return, a prompt, the first length counted upwards that is long enough; None past `longest`.
+
+    All prompts of one length are measured together. `progress` is told how many were settled.
+
+    Raises:
+        MeasurementError: a neuron is silent on a whole prompt, so no share of it is defined.
+    """
+    for row, activation in enumerate(whole):
+        if not activation > 0:
+            raise MeasurementError(
+                f"prompt {row}: the neuron is silent on the whole prompt (activation "
+                f"{activation:.3f}); leave out prompts that never fire it"
+            )
+    found: list[Suffix | None] = [None] * len(prompts)
+    open_rows = list(range(len(prompts)))
+    for length in range(1, longest + 1):
+        open_rows = [row for row in open_rows if len(prompts[row]) >= length]
+        if not open_rows:
+            break
+        measured = fire(open_rows, [prompts[row][-length:] for row in open_rows])
+        still_open = []
+        for row, activation in zip(open_rows, map(float, measured), strict=True):
+            if long_enough(activation, whole[row]):
+                found[row] = Suffix(length, activation)
+            else:
+                still_open.append(row)
+        progress(len(open_rows) - len(still_open))
+        open_rows = still_open
+    return found

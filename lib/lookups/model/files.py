@@ -1,0 +1,247 @@
+"""Find a model's files and say at once what is wrong with them, before anything is computed.
+
+Places, in this order: a file inside an installed package, a model that ships with the project, a
+local GGUF file or folder in Hugging Face format, the Hugging Face hub (its cache when offline). A
+GGUF file is first turned into a folder (`model.gguf_files`). Only safetensors are read, never a
+pickle, and never code that came with a model.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lookups.errors import DownloadError, ModelError
+from lookups.model.gguf_files import folder_of, revision_of
+from lookups.paths import EMBEDDED, folder
+from lookups.run.run_lock import read_record
+from lookups.run.store import first_changed
+from lookups.settings import ModelSpec
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a model's files are, and what its configuration says."""
+
+    location: str
+    """A folder, or a Hugging Face id."""
+    revision: str
+    """The commit of what was downloaded, `gguf:` and the digest of a GGUF file; 'local' for a
+    folder of one's own."""
+    config: Any
+    tokenizer: Any
+    bos_id: int
+    parallel: bool
+    gated: bool
+    adds_positions: bool
+    token_counts: Int[Tensor, " vocab"] | None
+    permute_seed: int | None
+
+    def weights(self, dtype: torch.dtype, device: torch.device) -> Any:
+        """Load the Hugging Face model, its weights permuted where the run asks for that control.
+
+        Raises:
+            ModelError: the weight files are missing or damaged.
+        """
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        options = _of_hub(self.location, self.revision)
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                self.location,
+                dtype=dtype,
+                attn_implementation="eager",
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, in words of our own
+                **options,
+            )
+        except Exception as error:
+            raise self._incomplete(_short(error)) from error
+        # transformers fills what is missing with random numbers, which must never pass for a model.
+        absent = sorted(report["missing_keys"])
+        if absent:
+            raise self._incomplete(f"{len(absent)} are missing, the first {absent[0]}")
+        if unequal := sorted(name for name, *_ in report["mismatched_keys"]):
+            raise self._incomplete(f"{unequal[0]} has not the shape that config.json says")
+        if self.permute_seed is not None:
+            permute_weights(model, self.permute_seed)
+        if dtype == torch.float64:
+            _keep_float64(model)
+        return model.to(device).eval()
+
+    def _incomplete(self, why: str) -> ModelError:
+        return ModelError(
+            f"the weights of {self.location!r} cannot be read ({why}); "
+            "put a complete model.safetensors there, or download the model again"
+        )
+
+
+def _keep_float64(model: torch.nn.Module) -> None:
+    """Replace norms that compute in float32 whatever the dtype, so that float64 means float64."""
+    for name, module in list(model.named_modules()):
+        if type(module).__name__ == "LlamaRMSNorm":
+            exact = torch.nn.RMSNorm(len(module.weight), eps=module.variance_epsilon)
+            exact.weight = module.weight
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, exact)
+
+
+def permute_weights(model: torch.nn.Module, seed: int) -> None:
+    """Shuffle the entries of every weight matrix of a freshly loaded model, norms kept, in place.
+
+    Embeddings are included; vectors (biases, LayerNorm gains) stay.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, weight in sorted(model.named_parameters()):
+            if weight.dim() == 2:
+                order = torch.randperm(weight.numel(), generator=generator, dtype=torch.int32)
+                weight.data = weight.flatten().index_select(0, order).reshape(weight.shape)
+
+
+def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
+    """Find the files of a model and check its architecture.
+
+    Raises:
+        ModelError: nothing is there under that name, or it is of a kind that is not supported.
+    """
+    location, revision = _locate(spec)
+    config = _config(location, revision)
+    revision = getattr(config, "_commit_hash", None) or revision  # of the hub's cache
+    architecture = (getattr(config, "architectures", None) or ["model of no named kind"])[0]
+    if architecture not in supported:
+        raise ModelError(
+            f"{spec.name!r} is a {architecture} (`architectures` in its config.json); "
+            f"supported are {', '.join(supported)}"
+        )
+    tokenizer = _tokenizer(location, revision)
+    bos_id = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else None
+    bos_id = bos_id if bos_id is not None else tokenizer.eos_token_id
+    if bos_id is None:
+        raise ModelError(
+            f"the tokenizer of {spec.name!r} has neither a beginning- nor an end-of-sequence "
+            "token; name one in its tokenizer_config.json"
+        )
+    return Checkpoint(
+        location=location,
+        revision=revision,
+        config=config,
+        tokenizer=tokenizer,
+        bos_id=bos_id,
+        parallel=architecture == "GPTNeoXForCausalLM" and config.use_parallel_residual,
+        gated=architecture == "LlamaForCausalLM",
+        adds_positions=architecture == "GPT2LMHeadModel",
+        token_counts=_token_counts(location),
+        permute_seed=spec.permute_seed,
+    )
+
+
+def _locate(spec: ModelSpec) -> tuple[str, str]:
+    """Return a folder and its commit, or 'local', or a hub id and its revision."""
+    found = spec.local
+    if found is not None and found.is_file():
+        made = folder_of(found, spec.folder or folder("models"))
+        if spec.revision not in ("main", revision := revision_of(made)):
+            raise ModelError(
+                f"{found} is {revision}, and the run asks for {spec.revision}; fetch that file, "
+                "or leave out `revision:`"
+            )
+        return str(made), revision
+    if found is not None:
+        if not (found / "config.json").is_file():
+            raise ModelError(f"{found} has no config.json; give a folder in Hugging Face format")
+        if not any(found.glob("*.safetensors")):
+            raise ModelError(
+                f"{found} has no weights; put the model's .safetensors files there "
+                "(pickled .bin files are never read)"
+            )
+        return str(found), _downloaded(found, spec)
+    known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
+    if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
+        kind = "file" if spec.name.endswith(".gguf") else "folder"
+        raise ModelError(f"there is no {kind} {spec.name}; embedded models are {known}")
+    return spec.name, spec.revision
+
+
+def _downloaded(found: Path, spec: ModelSpec) -> str:
+    """Return the commit that `lookups download` put into a folder, or 'local' for one's own.
+
+    What lies there must be the revision that the run asks for, file by file as it was verified.
+    """
+    try:
+        record = read_record(found)
+    except DownloadError as error:
+        raise ModelError(str(error)) from error
+    if record is None:
+        in_room = spec.folder is not None and not Path(spec.name).is_absolute()
+        if spec.revision == "main" or not in_room or found != spec.folder / spec.name:
+            return "local"
+        raise ModelError(
+            f"{found} does not say which revision it holds, and the run asks for "
+            f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
+            "`revision:` and the run's lock"
+        )
+    if spec.revision != "main" and not record.names(spec.revision):
+        raise ModelError(
+            f"{found} holds revision {record.commit[:12]}, and the run is bound to "
+            f"{spec.revision[:12]}; move it away and give `lookups download`"
+        )
+    if changed := first_changed(found, record):
+        raise ModelError(
+            f"{changed} is not the file that was downloaded; give `lookups download` again"
+        )
+    return record.commit
+
+
+def _of_hub(location: str, revision: str) -> dict[str, str]:
+    return {} if Path(location).is_dir() else {"revision": revision}
+
+
+def _config(location: str, revision: str) -> Any:
+    from transformers import AutoConfig
+
+    options = _of_hub(location, revision)
+    try:
+        return AutoConfig.from_pretrained(location, trust_remote_code=False, **options)
+    except Exception as error:
+        if not options:
+            raise ModelError(f"{location}/config.json cannot be read ({_short(error)})") from error
+        known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
+        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
+        reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
+        raise ModelError(
+            f"no model {location!r}: it is not embedded ({known}), no such folder exists, and "
+            f"{reach}; check the name, or download it elsewhere and give its folder"
+        ) from error
+
+
+def _tokenizer(location: str, revision: str) -> Any:
+    from transformers import AutoTokenizer
+
+    options = _of_hub(location, revision)
+    try:
+        return AutoTokenizer.from_pretrained(location, trust_remote_code=False, **options)
+    except Exception as error:
+        raise ModelError(
+            f"the tokenizer of {location!r} cannot be read ({_short(error)}); "
+            "its folder needs tokenizer.json and tokenizer_config.json"
+        ) from error
+
+
+def _token_counts(location: str) -> Tensor | None:
+    path = Path(location) / "token_counts.json"
+    return torch.tensor(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+
+def _short(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

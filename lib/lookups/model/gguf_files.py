@@ -1,0 +1,214 @@
+"""Turn a GGUF file, once, into a folder in Hugging Face format, which the project reads.
+
+The format and the dequantisation are those of llama.cpp, read by its package `gguf` and by
+transformers. The values stay what the file says: a quantised matrix becomes float32 numbers, at
+most 2^b different ones in a block of b-bit weights. The folder is named after the file and its
+digest, so it is made again when the file changes. Used in chapter 1.
+"""
+
+import glob
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from contextlib import redirect_stderr
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from safetensors import SafetensorError
+
+from lookups.errors import ModelError, StorageError
+from lookups.model.packaged import digest_of
+
+RECORD = "gguf.json"
+"""What a folder was made from; written last, so a folder that has it is whole."""
+
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}
+"""The kinds of model that are read, as GGUF and as Hugging Face call them."""
+
+SPLITTERS = ("default", "gpt-2", "smollm")
+"""The rules by which a byte-level tokenizer splits texts into words that are known here."""
+
+
+def folder_of(file: Path, models: Path) -> Path:
+    """Return the folder in Hugging Face format of a GGUF file, below `models`; made where missing.
+
+    Raises:
+        ModelError: the file is missing, broken, a part of several, or of an unsupported kind.
+        StorageError: the folder cannot be written.
+    """
+    if not file.is_file():
+        raise ModelError(f"there is no file {file}; correct the model's name")
+    pattern = f"{glob.escape(str(models / file.stem))}-*/{RECORD}"
+    # What cannot be read is refused before all of it is digested.
+    reader = None if glob.glob(pattern) else _read(file)
+    sha256 = digest_of(file)
+    folder = models / f"{file.stem}-{sha256[:12]}"
+    if not (folder / RECORD).is_file():
+        try:
+            models.mkdir(parents=True, exist_ok=True)
+            with FileLock(models / f".{folder.name}.lock"):
+                if not (folder / RECORD).is_file():
+                    _make(file, reader or _read(file), sha256, folder)
+        except (OSError, SafetensorError) as error:
+            raise StorageError(
+                f"{folder} cannot be written ({getattr(error, 'strerror', None) or error}); make "
+                "room, or choose another folder with LOOKUPS_MODELS"
+            ) from error
+    return folder
+
+
+def revision_of(folder: Path) -> str:
+    """Return what the manifest calls a model that was made from a GGUF file."""
+    return f"gguf:{about(folder)['sha256'][:12]}"
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """Return what a folder was made from.
+
+    Keys: `file`, `sha256`, `bytes`, the `versions` of the packages that read it, and `tensors`, a
+    row a kind of tensor and quantisation type with how many there are, their values and bytes.
+    """
+    return json.loads((folder / RECORD).read_text("utf-8"))
+
+
+def _read(file: Path) -> Any:
+    """Read what a file says about itself; its tensors are mapped and not read."""
+    from gguf import GGUFReader
+
+    if part := re.search(r"-(\d+)-of-(\d+)$", file.stem):
+        raise ModelError(
+            f"{file.name} is part {int(part[1])} of {int(part[2])}; join them with llama.cpp's "
+            "gguf-split --merge and name the one file"
+        )
+    try:
+        reader = GGUFReader(file)
+        kind = _field(reader, "general.architecture")
+    except Exception as error:  # what a broken file makes of the reader is of every kind
+        with file.open("rb") as start:
+            broken = start.read(4) == b"GGUF"
+        raise ModelError(
+            f"{file} is cut off or damaged; fetch it again"
+            if broken
+            else f"{file} is not a GGUF file; name one that is, or a folder in Hugging Face format"
+        ) from error
+    if (_field(reader, "split.count") or 1) > 1:
+        raise ModelError(
+            f"{file.name} is one of {_field(reader, 'split.count')} parts; join them with "
+            "llama.cpp's gguf-split --merge and name the one file"
+        )
+    if kind not in ARCHITECTURES:
+        raise _unsupported(file, f"a {kind or 'model of no named kind'}")
+    if (_field(reader, f"{kind}.expert_count") or 0) > 0:
+        raise _unsupported(file, "a mixture of experts")
+    scaling = _field(reader, f"{kind}.rope.scaling.type") or "none"
+    if scaling != "none" or any(tensor.name == "rope_freqs.weight" for tensor in reader.tensors):
+        raise _unsupported(file, f"a {kind} with scaled rotary positions")
+    words, splitter = (_field(reader, f"tokenizer.ggml.{key}") for key in ("model", "pre"))
+    known = words == "gpt2" and (splitter or "default") in SPLITTERS
+    if not known and words != "llama":
+        raise ModelError(
+            f"{file.name} has a tokenizer of a kind that is not read ({words}, {splitter}); give "
+            "the model's folder in Hugging Face format"
+        )
+    return reader
+
+
+def _unsupported(file: Path, what: str) -> ModelError:
+    return ModelError(
+        f"{file.name} is {what}; of GGUF files {' and '.join(ARCHITECTURES)} are read, and in "
+        "Hugging Face format some more"
+    )
+
+
+def _field(reader: Any, name: str) -> Any:
+    field = reader.fields.get(name)
+    return None if field is None else field.contents()
+
+
+def _make(file: Path, reader: Any, sha256: str, folder: Path) -> None:
+    """Write the folder beside its place and give it its name."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _save_weights(file, partial)
+    _save_tokenizer(file, _field(reader, "tokenizer.ggml.pre"), partial)
+    record = {
+        "file": file.name,
+        "sha256": sha256,
+        "bytes": file.stat().st_size,
+        "versions": {package: version(package) for package in ("gguf", "transformers")},
+        "tensors": _tensors(reader.tensors),
+    }
+    (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def _save_weights(file: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        with redirect_stderr(StringIO()):  # a progress bar that no setting takes away
+            model, report = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below
+            )
+    except Exception as error:
+        raise _unreadable(file, str(error)) from error
+    # transformers fills what is missing with random numbers, which must never pass for a model.
+    if absent := sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"])):
+        raise _unreadable(file, f"{absent[0]} is missing or of another shape than it says")
+    # The loaded model counts as quantised, which keeps it from being saved: its numbers do not.
+    kept = model.config.to_dict()
+    kept.pop("quantization_config", None)
+    with torch.device("meta"):
+        plain = type(model)(type(model.config)(**kept))
+    plain.load_state_dict(model.state_dict(), assign=True)
+    plain.tie_weights()
+    plain.save_pretrained(folder)
+
+
+def _save_tokenizer(file: Path, splitter: str | None, folder: Path) -> None:
+    from tokenizers import pre_tokenizers
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    except Exception as error:
+        raise _unreadable(file, str(error)) from error
+    if splitter == "smollm":  # every digit is a word of its own, which transformers leaves out
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
+        )
+    tokenizer.save_pretrained(folder)
+
+
+def _unreadable(file: Path, why: str) -> ModelError:
+    first = (why.strip().splitlines() or ["no reason given"])[0][:160]
+    return ModelError(
+        f"{file.name} cannot be read ({first}); fetch it again, or another file of it"
+    )
+
+
+def _tensors(tensors: Iterable[Any]) -> list[dict[str, Any]]:
+    """Count tensors by what they are, all layers together, and by how their values are stored."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for tensor in tensors:
+        kind = re.sub(r"^blk\.\d+\.", "", tensor.name).removesuffix(".weight")
+        stored = tensor.tensor_type.name
+        row = rows.setdefault(
+            (kind, stored), {"kind": kind, "stored": stored, "tensors": 0, "values": 0, "bytes": 0}
+        )
+        row["tensors"] += 1
+        row["values"] += int(tensor.n_elements)
+        row["bytes"] += int(tensor.n_bytes)
+    return list(rows.values())

@@ -1,0 +1,325 @@
+"""Load a model, one way for all: raw weights in, processed weights and named hooks out.
+
+Shown in chapter 2 and used by all. The processing is that of step 0 of the method: LayerNorm folded
+into the weights that read, writing weights and the unembedding centred (not for RMSNorm, which has
+no mean to remove), value biases folded into the output bias. Nothing else in the project touches a
+model's device, dtype or beginning-of-sequence token.
+"""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lookups.errors import MeasurementError, ModelError
+from lookups.model.batches import Batch, Ids, batch_of
+from lookups.model.files import Checkpoint, find_checkpoint
+from lookups.model.folding import fold_llama
+from lookups.model.forward import Forward
+from lookups.names import Neuron
+from lookups.settings import ModelSpec
+
+PROCESSING = "layernorm folded, writing weights and unembedding centred, value biases folded"
+SUPPORTED = ("GPT2LMHeadModel", "GPTNeoXForCausalLM", "LlamaForCausalLM")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A processed model with its tokenizer and the facts that decide how it is read."""
+
+    bridge: Any = field(repr=False)
+    """The TransformerLens bridge; its old hook names work."""
+    tokenizer: Any = field(repr=False)
+    """The model's Hugging Face tokenizer."""
+    name: str
+    revision: str
+    bos_id: int
+    """The tokenizer's beginning-of-sequence token, else its end-of-sequence token."""
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    d_vocab: int
+    context: int
+    """The longest sequence it reads, the beginning-of-sequence token included."""
+    parallel: bool
+    """Whether attention and MLP of a layer read the same input (GPT-NeoX), so that a layer's heads
+    do not feed its own neurons."""
+    gated: bool
+    """Whether a neuron is a gate times an input (Llama)."""
+    adds_positions: bool
+    """Whether position embeddings are added to the residual stream (GPT-2), not rotated in."""
+    act: Callable[[Tensor], Tensor]
+    """The MLP's activation function."""
+    token_counts: Int[Tensor, " vocab"] | None = field(repr=False)
+    """How often each token occurred in training, where that is known."""
+    device: torch.device
+    dtype: torch.dtype
+
+    def tokens(self, wanted: int | None = None) -> int:
+        """Return how many padded tokens to read at once: `wanted`, else what suits the device.
+
+        On a CPU the intermediate results of a batch should stay in its caches.
+        """
+        return wanted or (2048 if self.device.type == "cpu" else 2**15)
+
+    def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
+        """Pad sequences of ids; `bos=False` only for the paper's truncation.
+
+        Raises:
+            MeasurementError: a sequence is longer than the model reads, or has an id it lacks.
+        """
+        batch = batch_of(sequences, self.bos_id if bos else None, self.device)
+        if batch.ids.shape[1] > self.context:
+            raise MeasurementError(
+                f"a sequence of {batch.ids.shape[1]} tokens does not fit into the {self.context} "
+                f"that {self.name} reads, beginning-of-sequence token included; cut it"
+            )
+        if not 0 <= int(batch.ids.min()) <= int(batch.ids.max()) < self.d_vocab:
+            raise MeasurementError(
+                f"token ids must lie between 0 and {self.d_vocab - 1} for {self.name}; use the "
+                "model's own tokenizer"
+            )
+        return batch
+
+    def decode(self, ids: Ids) -> str:
+        """Return the text of some ids, nothing tidied."""
+        plain = [int(token) for token in ids]
+        return self.tokenizer.decode(plain, clean_up_tokenization_spaces=False)
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """The text of every token id as it reads inside a text.
+
+        Some tokenizers drop the space before a text's first token, so each id is decoded behind
+        another one, whose text is then taken off.
+        """
+        first = self.tokenizer("a", add_special_tokens=False)["input_ids"][-1]
+        start = self.decode([first])
+        texts = [self.decode([first, token]) for token in range(self.d_vocab)]
+        return [
+            text.removeprefix(start) if text.startswith(start) else self.decode([token])
+            for token, text in enumerate(texts)
+        ]
+
+    @cached_property
+    def forward(self) -> Forward:
+        """The same weights in a pass of our own, faster than the bridge's."""
+        return Forward(self.bridge, self.act, parallel=self.parallel)
+
+    def mlp_in(self, layer: int) -> dict[str, tuple[Float[Tensor, "d_model d_mlp"], Tensor]]:
+        """Return the weights that read the residual stream into a layer's MLP, with their biases.
+
+        Keys: `in` for an ordinary MLP; `gate` and `up` for a gated one.
+        """
+        mlp = self.bridge.blocks[layer].mlp
+        if not self.gated:
+            return {"in": (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp))}
+        return {
+            "gate": (mlp.W_gate, self._bias(mlp, "b_gate", self.d_mlp)),
+            "up": (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp)),
+        }
+
+    def w_out(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
+        """Return what each neuron of a layer writes to the residual stream."""
+        return self.bridge.blocks[layer].mlp.W_out
+
+    def w_o(self, layer: int) -> Float[Tensor, "head d_head d_model"]:
+        """Return the output matrix of every head of a layer."""
+        return self.bridge.blocks[layer].attn.W_O
+
+    def b_o(self, layer: int) -> Float[Tensor, " d_model"]:
+        """Return a layer's attention bias: b_O with every head's b_V W_O folded in."""
+        return self._bias(self.bridge.blocks[layer].attn, "b_O", self.d_model)
+
+    @property
+    def w_u(self) -> Float[Tensor, "d_model vocab"]:
+        """The unembedding, the final LayerNorm's gain folded in."""
+        return self.bridge.W_U
+
+    def neurons(self, layers: Sequence[int]) -> list[Neuron]:
+        """Return every neuron of some layers; both signs where the MLP is gated."""
+        return [
+            Neuron(layer, index, sign)
+            for layer in layers
+            for sign in self.signs
+            for index in range(self.d_mlp)
+        ]
+
+    @property
+    def signs(self) -> tuple[Literal[1, -1], ...]:
+        """The signs with which activations are read: -1 too where they can be strongly negative."""
+        return (1, -1) if self.gated else (1,)
+
+    def written_by(self, layer: int) -> Float[Tensor, "neuron d_model"]:
+        """Return what each of `neurons([layer])` writes to the residual stream, in that order."""
+        return torch.cat([sign * self.w_out(layer) for sign in self.signs])
+
+    def head_layers(self, layer: int) -> range:
+        """Return the layers whose heads feed a neuron of `layer`: its own too, unless parallel."""
+        return range(layer if self.parallel else layer + 1)
+
+    def act_over_gate(self, gate: Tensor) -> Tensor:
+        """Return a(g) / g, the share of a gate that passes; ½ at 0, the limit for SiLU and GELU."""
+        at_zero = gate == 0
+        return torch.where(at_zero, 0.5, self.act(gate) / torch.where(at_zero, 1.0, gate))
+
+    def read(self, batch: Batch, hooks: dict[str, Callable[[Tensor], None]]) -> None:
+        """Run forward and hand the tensor at each hook name to its function, then stop.
+
+        The pass ends as soon as every hook has been called once: no unembedding is paid for. The
+        functions must copy what they keep; they cannot change the pass. What stands at padding is
+        not defined.
+
+        Raises:
+            ModelError: the model has no tensor of that name.
+        """
+        self._check(hooks)
+        self.forward.read(batch.ids, hooks)
+
+    @torch.no_grad()
+    def logits(self, batch: Batch) -> Float[Tensor, "prompt pos vocab"]:
+        """Return the processed model's logits: the raw ones up to a constant a position."""
+        return self.bridge(batch.ids, attention_mask=batch.mask.long())
+
+    def activations_at_last(
+        self, sequences: Sequence[Ids], layers: Sequence[int], *, bos: bool = True
+    ) -> dict[int, Float[Tensor, "prompt d_mlp"]]:
+        """Return the MLP activations (post-activations) at each sequence's last token."""
+        names = [f"blocks.{layer}.mlp.hook_post" for layer in layers]
+        found = self.read_last(sequences, names, bos=bos)
+        return {layer: found[name] for layer, name in zip(layers, names, strict=True)}
+
+    def read_last(
+        self, sequences: Sequence[Ids], names: Collection[str], *, bos: bool = True
+    ) -> dict[str, Float[Tensor, "prompt ..."]]:
+        """Return what stands at hook names at each sequence's last token; no further than that.
+
+        Attention patterns, which have the tokens on two axes, are not among them.
+
+        Raises:
+            ModelError: the model has no tensor of that name.
+        """
+        self._check(names)
+        batch = self.batch(sequences, bos=bos)
+        first = self.bos_id if bos else None
+        return self.forward.read_last(batch.ids, batch.last, names, bos=first)
+
+    def _check(self, names: Collection[str]) -> None:
+        if strange := [name for name in names if not self.forward.has(name)]:
+            raise ModelError(
+                f"{self.name} has no {strange[0]} to be read; see lookups.model.forward"
+            )
+
+    def _bias(self, module: Any, name: str, size: int) -> Tensor:
+        try:
+            bias = getattr(module, name)
+        except AttributeError:
+            bias = None
+        if bias is None:
+            return torch.zeros(size, device=self.device, dtype=self.dtype)
+        return bias
+
+
+def load_model(spec: ModelSpec | str) -> Model:
+    """Load an embedded model by name, a Hugging Face id or a local folder, and process it.
+
+    Raises:
+        ModelError: it is missing, unreachable, without weights, or not of a supported architecture.
+    """
+    spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
+    device = _device(spec.device)
+    checkpoint = find_checkpoint(spec, SUPPORTED)
+    weights = checkpoint.weights(getattr(torch, spec.dtype), device)
+    if checkpoint.gated:
+        fold_llama(weights)
+    bridge = _wrapped(checkpoint, weights)
+    bridge.enable_compatibility_mode(disable_warnings=True, no_processing=checkpoint.gated)
+    bridge.requires_grad_(False)
+    for block in bridge.blocks:
+        block.attn.register_forward_hook(_forget_pattern)
+    return _describe(bridge, checkpoint, spec, device)
+
+
+def raw_bridge(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
+    """Wrap the weights as they are, nothing folded; its logits are those of Hugging Face.
+
+    Of GPT-2 and GPT-NeoX, TransformerLens folds in float32 even where `dtype` is float64: processed
+    weights then differ from the exact ones by up to 1e-7 of their size.
+    """
+    return _wrapped(checkpoint, checkpoint.weights(dtype, device))
+
+
+def _wrapped(checkpoint: Checkpoint, weights: Any) -> Any:
+    from transformer_lens.model_bridge import TransformerBridge  # seconds to import
+
+    return TransformerBridge.boot_transformers(
+        checkpoint.location,
+        device=str(weights.device),
+        dtype=weights.dtype,
+        hf_model=weights,
+        tokenizer=checkpoint.tokenizer,
+    )
+
+
+def _forget_pattern(attention: Any, inputs: Any, output: Any) -> None:
+    """Let go of a layer's attention pattern, which TransformerLens leaves behind on its component.
+
+    Hooks have seen it by then. Of long texts in a deep model all patterns together take many times
+    the memory of the weights.
+    """
+    attention._pattern = None
+
+
+def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torch.device) -> Model:
+    config = checkpoint.config
+    act = getattr(config, "hidden_act", None) or getattr(config, "activation_function", None)
+    return Model(
+        bridge=bridge,
+        tokenizer=checkpoint.tokenizer,
+        name=spec.name,
+        revision=checkpoint.revision,
+        bos_id=checkpoint.bos_id,
+        n_layers=config.num_hidden_layers,
+        n_heads=config.num_attention_heads,
+        d_model=config.hidden_size,
+        d_head=bridge.cfg.d_head,
+        d_mlp=bridge.blocks[0].mlp.W_out.shape[0],
+        d_vocab=bridge.W_U.shape[1],
+        context=config.max_position_embeddings,
+        parallel=checkpoint.parallel,
+        gated=checkpoint.gated,
+        adds_positions=checkpoint.adds_positions,
+        act=_activation(act),
+        token_counts=checkpoint.token_counts,
+        device=device,
+        dtype=getattr(torch, spec.dtype),
+    )
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    from transformers.activations import ACT2FN
+
+    return F.silu if name == "silu" else ACT2FN[name]
+
+
+def _device(wanted: str) -> torch.device:
+    forced = os.environ.get("LOOKUPS_DEVICE")
+    wanted = forced or wanted
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.ones(1, device=wanted).item()  # some devices parse but are not there
+        return torch.device(wanted)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ModelError(
+            f"device {wanted!r} is not there; "
+            + ("unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'")
+        ) from None

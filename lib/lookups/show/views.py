@@ -1,0 +1,348 @@
+"""Interactive views of attention and activation, and prompts side by side (chapters 6 and 15).
+
+The drawing is circuitsvis', put into the page by `lookups.show.html`.
+Every view also has a plain-text summary, for nbval and for readers without JavaScript. Nothing is
+measured here: patterns, activations and contributions come from the caller.
+
+Summaries number the tokens as drawings do, from 0 at the first one shown. Axis order: head, query,
+key.
+"""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from lookups.errors import LookupsError
+from lookups.show.html import inert, slug, view_html
+
+BOS = "⟨BOS⟩"
+"""The label of the beginning-of-sequence token; first in `tokens`, it survives every cut."""
+
+Numbers = np.ndarray | Tensor | Sequence[Any]
+"""An array, a tensor on any device, or nested lists; its axes are checked where it is shown."""
+
+LONGEST = 24
+"""The most tokens a view shows; what is longer is cut from the left and the summary says so."""
+
+_POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
+_EMPTY = {" ": "␣", "": "∅"}
+
+
+class View:
+    """An interactive view: HTML where scripts run, and a plain text that says the same in words."""
+
+    def __init__(
+        self, component: str, props: Mapping[str, Any], *, name: str, text: str, look_for: str = ""
+    ):
+        self.component, self.props = component, dict(props)
+        self.name, self.text, self.look_for = slug(name), text, look_for
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        page = view_html(
+            self.name, self.component, self.props, text=self.text, look_for=self.look_for
+        )
+        return {"text/html": page, "text/plain": self.text}
+
+
+class PromptText(NamedTuple):
+    """One prompt as a reader sees it."""
+
+    text: str
+    """The prompt, cut after the position where the neuron is measured."""
+    token: str
+    """A token, appended and marked: the neuron's own, or what followed."""
+    note: str = ""
+    """Where it comes from, or how strongly it fires; may be empty."""
+    followed: str | None = None
+    """What really followed in the text. Where it is not `token`, that is marked as not said."""
+
+    @property
+    def came_true(self) -> bool:
+        """Whether the token did follow, as far as is known."""
+        return self.followed in (None, self.token)
+
+
+class PromptTable:
+    """Columns of prompts side by side, as an escaped HTML table and as plain text.
+
+    Where `followed` is known, a narrow column says what really came next.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[tuple[str | None, ...]]]):
+        self.columns = {
+            title: [PromptText(*row) for row in rows] for title, rows in columns.items()
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            line
+            for title, rows in self.columns.items()
+            for line in [f"{title} ({len(rows)})", *(_prompt_line(row) for row in rows)]
+        )
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/html": _prompt_html(self.columns), "text/plain": repr(self)}
+
+
+def attention_view(
+    tokens: Sequence[str],
+    patterns: Numbers,
+    head_names: Sequence[str],
+    *,
+    name: str,
+    look_for: str = "",
+) -> View:
+    """Show where a few heads look; hovering a head enlarges it.
+
+    `patterns` (head, query, key) are attention weights, or attention weights times any signed
+    quantity of the key (then negative values are drawn in orange). The summary reads the last
+    query, the position at which neurons are measured.
+    """
+    values = _numbers(patterns)
+    if not tokens or not head_names:
+        raise LookupsError(
+            f"view {name!r} has nothing to show: give it a token and a head at least"
+        )
+    expected = (len(head_names), len(tokens), len(tokens))
+    if values.shape != expected:
+        raise LookupsError(
+            f"view {name!r}: patterns have shape {values.shape}, but {len(head_names)} heads over "
+            f"{len(tokens)} tokens need {expected} (head, query, key)"
+        )
+    kept = _kept(tokens)
+    shown = [readable(tokens[i]) for i in kept]
+    values = values[:, kept][:, :, kept]
+    top = _scale(values)
+    return View(
+        "AttentionHeads",
+        {
+            "attention": _rounded(values),
+            "attentionHeadNames": list(head_names),
+            "tokens": shown,
+            "maxValue": top,
+            "minValue": -top,
+            "positiveColor": _POSITIVE,
+            "negativeColor": _NEGATIVE,
+        },
+        name=name,
+        look_for=look_for,
+        text=_pattern_text(_labels(shown), values[:, -1], head_names, len(tokens)),
+    )
+
+
+def token_view(
+    tokens: Sequence[str],
+    values: Numbers,
+    *,
+    name: str,
+    series: Sequence[str] = (),
+    look_for: str = "",
+) -> View:
+    """Show a value under every token, such as a neuron's activation; hovering tells the number.
+
+    `values` has one axis, the tokens. Two axes (token, series) give one choice a series, named in
+    `series`, such as what each head's attention to every token contributes to the neuron.
+    """
+    numbers = _numbers(values)
+    if not tokens:
+        raise LookupsError(f"view {name!r} has nothing to show: give it a token at least")
+    wanted = (len(tokens), len(series)) if series else (len(tokens),)
+    if numbers.shape != wanted:
+        raise LookupsError(
+            f"view {name!r}: values have shape {numbers.shape}, but the tokens "
+            f"{'and series ' if series else ''}need {wanted}"
+        )
+    kept = _kept(tokens)
+    shown = [readable(tokens[i]) for i in kept]
+    numbers = numbers[kept]
+    props: dict[str, Any] = {"tokens": [inert(token) for token in shown]}
+    if series:
+        top = [_scale(column) for column in numbers.T]
+        props |= {
+            "values": _rounded(numbers),
+            "labels": list(series),
+            "positiveBounds": top,
+            "negativeBounds": [-bound for bound in top],
+        }
+    else:
+        top = _scale(numbers)
+        props |= {
+            "values": _rounded(numbers),
+            "maxValue": top,
+            "minValue": -top,
+            "positiveColor": _POSITIVE,
+            "negativeColor": _NEGATIVE,
+        }
+    rows = numbers.T if series else numbers[None]
+    return View(
+        "ColoredTokensMulti" if series else "ColoredTokens",
+        props,
+        name=name,
+        look_for=look_for,
+        text=_token_text(_labels(shown), rows, series or ("value",), len(tokens)),
+    )
+
+
+def prompt_table(
+    columns: Mapping[str, Sequence[PromptText | tuple[str | None, ...]]],
+) -> PromptTable:
+    """Set prompts side by side, one column a title; rows are `PromptText` or tuples like it."""
+    return PromptTable(columns)
+
+
+def quotes(
+    rows: pd.DataFrame, notes: Sequence[str] | None = None, *, longest: int = 200
+) -> list[PromptText]:
+    """Return a pair's prompts (`text`, `token`, `next_token`, `source`) as a table shows them.
+
+    Only the last `longest` characters of a text are shown. A note is the text's source unless
+    `notes` has one for every row.
+    """
+    notes = list(rows.source) if notes is None else notes
+    return [
+        PromptText(_end_of(row.text, longest), row.token, note, _known(row.next_token))
+        for row, note in zip(rows.itertuples(), notes, strict=True)
+    ]
+
+
+def _known(token: str | float | None) -> str | None:
+    return token if isinstance(token, str) else None
+
+
+def _end_of(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"…{text[-longest:]}"
+
+
+def readable(token: str) -> str:
+    """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣."""
+    seen = token.replace("\r", "").replace("\n", "⏎").replace("\t", "⇥")
+    return _EMPTY.get(seen, seen)
+
+
+def escaped(text: str) -> str:
+    """Return a text from data for Markdown, which then shows it as it stands."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+.!|$~&-])", r"\\\1", readable(text))
+
+
+def _numbers(values: Any) -> np.ndarray:
+    if hasattr(values, "detach"):  # a tensor, on any device and of any precision
+        values = values.detach().float().cpu().numpy()
+    numbers = np.asarray(values, dtype=float)
+    if not np.isfinite(numbers).all():
+        raise LookupsError("a view cannot show values that are not finite; look where they arise")
+    return numbers
+
+
+def _kept(tokens: Sequence[str]) -> list[int]:
+    first = [0] if tokens and tokens[0] == BOS else []
+    rest = list(range(len(first), len(tokens)))
+    return first + rest[max(0, len(rest) + len(first) - LONGEST) :]
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    return (np.round(values, 3) + 0.0).tolist()  # + 0.0 turns -0.0 into 0.0
+
+
+def _scale(values: np.ndarray) -> float:
+    return max(float(np.round(np.abs(values).max(initial=0.0), 3)), 1e-3)
+
+
+def _number(value: float) -> str:
+    return f"{value + 0.0:.2g}"
+
+
+def _labels(shown: Sequence[str]) -> list[str]:
+    return [f'"{token}" ({i})' for i, token in enumerate(shown)]  # numbered as in the drawing
+
+
+def _strongest(labels: Sequence[str], row: np.ndarray, count: int) -> str:
+    order = sorted(range(len(row)), key=lambda i: (-abs(round(float(row[i]), 3)), i))[:count]
+    return ", ".join(f"{_number(row[i])} {labels[i]}" for i in order)
+
+
+def _pattern_text(
+    labels: Sequence[str], last: np.ndarray, head_names: Sequence[str], whole: int
+) -> str:
+    lines = [f"From the last token, {labels[-1]}, strongest among {_count(labels, whole)}:"]
+    width = max(map(len, head_names))
+    for name, row in zip(head_names, last, strict=True):
+        lines.append(f"{name:<{width}}  {_strongest(labels, row, 2)}")
+    return "\n".join(lines)
+
+
+def _token_text(labels: Sequence[str], rows: np.ndarray, names: Sequence[str], whole: int) -> str:
+    lines = [f"Strongest among {_count(labels, whole)}, ending in {labels[-1]}:"]
+    width = max(map(len, names))
+    for name, row in zip(names, rows, strict=True):
+        lines.append(f"{name:<{width}}  {_strongest(labels, row, 3)}")
+    return "\n".join(lines)
+
+
+def _count(labels: Sequence[str], whole: int) -> str:
+    cut = f" (the last of {whole})" if whole > len(labels) else ""
+    return f"{len(labels)} tokens{cut}"
+
+
+def _prompt_line(row: PromptText) -> str:
+    note = f"   [{row.note}]" if row.note else ""
+    said = f"«{readable(row.token)}»{'' if row.came_true else ' ✗'}"
+    then = "" if row.followed is None else f" →{readable(row.followed)}"
+    return f"  {readable(row.text)}{said}{then}{note}"
+
+
+_TABLE_STYLE = """
+.prompt-table{display:table!important;width:100%!important;table-layout:fixed!important;
+border-collapse:collapse;margin:1rem 0;font-size:.82rem}
+.prompt-table tr{background:none!important}
+.prompt-table th,.prompt-table td{text-align:left!important;vertical-align:top;padding:.35rem .5rem;
+border:0;border-bottom:1px solid #8884;white-space:pre-wrap;overflow-wrap:anywhere}
+.prompt-table td span{font-family:ui-monospace,Menlo,Consolas,monospace}
+.prompt-table mark{background:#ffd54d;color:#1a1a1a;padding:0 .1em;border-radius:2px;
+display:inline-block;max-width:100%}
+.prompt-table mark.other{background:none;color:inherit;text-decoration:line-through;
+border:1px dashed #888}
+.prompt-table .next{width:5.5rem}
+@media(max-width:600px){.prompt-table .next{width:3.6rem}}
+.prompt-table small{display:block;opacity:.75}
+"""
+
+
+_NEXT = '<th class="next" title="what really followed in the text">next</th>'
+
+
+def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
+    depth = max((len(rows) for rows in columns.values()), default=0)
+    told = {t: any(row.followed is not None for row in rows) for t, rows in columns.items()}
+    head = "".join(
+        f"<th>{html.escape(title)} ({len(rows)})</th>{_NEXT * told[title]}"
+        for title, rows in columns.items()
+    )
+    body = "\n".join(
+        "<tr>" + "".join(_prompt_cell(rows, i, told[t]) for t, rows in columns.items()) + "</tr>"
+        for i in range(depth)
+    )
+    return (
+        f"<style>{_TABLE_STYLE.strip()}</style>\n"
+        '<table class="prompt-table tex2jax_ignore mathjax_ignore">\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    )
+
+
+def _prompt_cell(rows: Sequence[PromptText], index: int, told: bool) -> str:
+    if index >= len(rows):
+        return "<td></td>" * (1 + told)
+    row = rows[index]
+    note = f"<small>{html.escape(row.note)}</small>" if row.note else ""
+    text, token = html.escape(readable(row.text)), html.escape(readable(row.token))
+    mark = "<mark>" if row.came_true else '<mark class="other">'
+    cell = f"<td><span>{text}{mark}{token}</mark></span>{note}</td>"
+    then = "" if row.followed is None else html.escape(readable(row.followed))
+    return cell + (f'<td class="next"><span>{then}</span></td>' if told else "")

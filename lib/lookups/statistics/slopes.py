@@ -1,0 +1,161 @@
+"""How much of a head's effect on a neuron goes straight into it? Slopes over prompts (chapter 10).
+
+On each prompt a head has a *total* effect on the neuron's input, by all ways, and a *direct* one,
+by its own output alone. The direct share is the slope of direct on total effects, **through the
+origin**: Σ direct · total / Σ total², the mean of direct / total weighted by total². Where there
+is no effect in all, nothing is to be shared. The ordinary least-squares slope stands beside it:
+it asks the same of differences between prompts, and departs where direct effects have an offset.
+
+A share above 1 means that other ways work against the head, one below 0 that they outdo it.
+The share of a *mean* fall (`share_of_mean`) is the same question asked of all prompts together.
+Intervals resample neurons, since prompts and heads of one neuron are no independent evidence.
+"""
+
+from collections.abc import Collection
+from math import nan
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import pearsonr, spearmanr
+
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean
+from lookups.statistics.differences import limits, times_drawn
+
+_NOTHING = 1e-12
+"""A spread below this share of the values' size is rounding, and a slope over it means nothing."""
+
+
+class Slopes(NamedTuple):
+    """Slope of direct on total effects, two ways."""
+
+    direct_share: Estimate
+    """Through the origin."""
+    least_squares: Estimate
+    """With an intercept."""
+    prompts: int
+    neurons: int
+
+
+class MeanShare(NamedTuple):
+    """How much of a mean fall is a part of it."""
+
+    share: Estimate
+    """The mean part over the mean whole; not-a-number where the whole cannot be told from none."""
+    part: Estimate
+    whole: Estimate
+
+
+class Agreement(NamedTuple):
+    """How closely two columns of numbers that should be equal agree."""
+
+    prompts: int
+    pearson: float
+    spearman: float
+    largest_deviation: float
+    """The largest absolute difference."""
+
+
+def direct_share(
+    direct: Collection,
+    total: Collection,
+    neurons: Collection,
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Slopes:
+    """Return the slope of direct on total effects, with intervals that resample neurons.
+
+    A slope is not-a-number where totals do not vary (least squares) or are all 0 (both); an
+    interval also with fewer than two neurons. Prompts without a direct or a total effect are left
+    out.
+
+    Raises:
+        ValueError: the lists differ in length.
+    """
+    if not len(direct) == len(total) == len(neurons):
+        raise ValueError(
+            f"{len(direct)} direct effects need as many total effects and neurons, not "
+            f"{len(total)} and {len(neurons)}"
+        )
+    y, x = np.array(list(direct), float), np.array(list(total), float)
+    known = ~(np.isnan(x) | np.isnan(y))
+    y, x, names = y[known], x[known], np.array(list(neurons), dtype=object)[known]
+    nothing = Estimate(nan, nan, nan)
+    if len(x) == 0:
+        return Slopes(nothing, nothing, 0, 0)
+    distinct, cluster = np.unique(names.astype(str), return_inverse=True)
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y], axis=1)
+    sums = np.zeros((len(distinct), terms.shape[1]))
+    np.add.at(sums, cluster, terms)
+    times = times_drawn(len(distinct), seed=seed, draws=draws)
+    both = zip(_slopes(sums.sum(axis=0, keepdims=True)), _slopes(times @ sums), strict=True)
+    share, least_squares = (
+        Estimate(float(at[0]), *limits(drawn, level))
+        if len(distinct) > 1 and np.isfinite(at[0])
+        else Estimate(float(at[0]), nan, nan)
+        for at, drawn in both
+    )
+    return Slopes(share, least_squares, len(x), len(distinct))
+
+
+def share_of_mean(
+    part: Collection, whole: Collection, neurons: Collection, *, seed: int, draws: int = 2000
+) -> MeanShare:
+    """Return mean part / mean whole over pairs that have both, with intervals over neurons.
+
+    A mean that may be 0 or less has no shares: only where the whole's interval lies above 0 is the
+    share a number.
+
+    Raises:
+        ValueError: the lists differ in length.
+    """
+    if not len(part) == len(whole) == len(neurons):
+        raise ValueError(f"{len(part)} parts need as many wholes ({len(whole)}) and neurons")
+    both = np.array([list(part), list(whole)], float)
+    known = ~np.isnan(both).any(axis=0)
+    both, names = both[:, known], np.array(list(neurons), dtype=object)[known].astype(str)
+    found = [bootstrap_mean(values, names, seed=seed, draws=draws) for values in both]
+    nothing = Estimate(nan, nan, nan)
+    if not found[1].low > 0:
+        return MeanShare(nothing, *found)
+    distinct, cluster = np.unique(names, return_inverse=True)
+    sums = np.stack([np.bincount(cluster, values) for values in both], axis=1)
+    drawn = times_drawn(len(distinct), seed=seed, draws=draws) @ sums
+    ratio = np.divide(*drawn.T, out=np.full(draws, nan), where=drawn[:, 1] > 0)
+    share = Estimate(found[0].mean / found[1].mean, *limits(ratio, 0.95))
+    return MeanShare(share, *found)
+
+
+def _slopes(
+    sums: Float[np.ndarray, "draw term"],
+) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]:
+    """Return both slopes from n, Σx, Σy, Σx², Σxy."""
+    n, x, y, xx, xy = sums.T
+    spread, together = xx - x * x / n, xy - x * y / n
+    blank = np.full(len(sums), nan)
+    origin = np.divide(xy, xx, out=blank.copy(), where=xx > 0)
+    return origin, np.divide(together, spread, out=blank, where=spread > _NOTHING * xx)
+
+
+def agreement(attributed: Collection, measured: Collection) -> Agreement:
+    """Return how closely attributions and measured effects agree, over the prompts with both.
+
+    Correlations are not-a-number with fewer than two prompts, or where one column does not vary.
+
+    Raises:
+        ValueError: the lists differ in length.
+    """
+    if len(attributed) != len(measured):
+        raise ValueError(f"{len(attributed)} attributions need as many effects: {len(measured)}")
+    both = np.array([list(attributed), list(measured)], float)
+    both = both[:, ~np.isnan(both).any(axis=0)]
+    prompts = both.shape[1]
+    if prompts == 0:
+        return Agreement(0, nan, nan, nan)
+    largest = float(np.abs(both[0] - both[1]).max())
+    if prompts < 2 or (np.ptp(both, axis=1) == 0).any():
+        return Agreement(prompts, nan, nan, largest)
+    pearson, spearman = pearsonr(*both), spearmanr(*both)
+    return Agreement(prompts, float(pearson.statistic), float(spearman.statistic), largest)

@@ -1,0 +1,896 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (attention)=
+# # What does such a head look at?
+#
+# A {term}`pair` was kept because its head drives the neuron on some prompts and not on others. If that
+# is a {term}`context look-up`, something in the text must tell the two kinds of prompt apart, the head
+# must look there, and whoever reads a few prompts of each kind should be able to sort new ones. We ask
+# all three: of a simple classifier of words, of the attention itself, and of readers who do not know the
+# answer.
+#
+# | needs | leaves |
+# | --- | --- |
+# | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before | `deck`: the prompts of the blind sort |
+
+# %% tags=["parameters"]
+# Everything else stands in the run's file.
+run: str = "smollm2"  # a run's id, or a path to its .yml
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from myst_nb import glue
+from scipy.stats import binomtest, fisher_exact
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.naive_bayes import BernoulliNB
+from sklearn.pipeline import make_pipeline
+
+from lookups.run.store import Stopwatch, load, save
+from lookups.measure.attention import looks
+from lookups.explain.contrast import Contrast, tells_apart
+from lookups.explain.blind_sort import (
+    CLEAR,
+    LEARN,
+    SORT,
+    agreement,
+    draw_deck,
+    is_sortable,
+    majority,
+    scored,
+)
+from lookups.show.figures import COLOURS, house_style
+from lookups.measure.activation import activations
+from lookups.model.loaded import load_model
+from lookups.names import Head, Neuron
+from lookups.explain.prompts import PairPrompts, apart, first_that, follow_share, widest
+from lookups.settings import check_run, read_run
+from lookups.statistics.scores import auroc
+from lookups.explain.sorting import read_verdicts, who_read
+from lookups.show.views import (
+    BOS,
+    LONGEST,
+    attention_view,
+    escaped,
+    prompt_table,
+    quotes,
+    readable,
+    token_view,
+)
+
+settings = read_run(run)
+model = load_model(settings.model)
+check_run(settings, model)
+house_style()
+stopwatch = Stopwatch()
+neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+suffixes = load(settings, "suffixes")
+attributions = load(settings, "heads")
+pairs = load(settings, "pairs")
+prompts = PairPrompts(
+    suffixes, attributions[attributions.neuron.map(neurons.selected)],
+    tokens=neurons.token, decode=model.decode, vocabulary=model.vocabulary,
+)  # fmt: skip
+pairs = pairs[pairs.selected].reset_index(drop=True)
+kept = pairs[pairs.kept].reset_index(drop=True)
+NOTHING = Markdown(
+    "*This run kept no pair of a selected neuron, so there is nothing to show here.*"
+)
+
+
+def prompts_of(pair, split: str) -> pd.DataFrame:
+    return prompts.rows(pair.neuron, pair.head, split)
+
+
+def keys_of(table: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(table[["neuron", "head"]].itertuples(index=False, name=None))
+
+
+def called(neuron: str) -> str:
+    return f"the “{escaped(neurons.token[neuron])}” neuron ({neuron})"
+
+
+# %% [markdown]
+# We look at the kept pairs of the selected neurons. A held-out prompt that reads the same as a training
+# prompt would test memory, so it is left out:
+
+# %% tags=["hide-input"]
+glue("kept-pairs", len(kept), display=False)
+Markdown(
+    f"{kept.neuron.nunique()} of {int(neurons.selected.sum())} selected neurons have a kept pair. There are "
+    f"{len(kept)} such pairs, with {kept['head'].nunique()} different heads, out of {len(pairs)} pairs of a selected "
+    f"neuron and a candidate head. {int(prompts.left_out[neurons.selected].sum())} held-out prompts are left out."
+)  # fmt: skip
+
+# %% [markdown]
+# ## One pair by hand
+#
+# We follow one pair through this chapter and the next two. Pairs are taken in the order in which
+# {ref}`heads` ranks them, the one first whose head brings most on active prompts over what it brings on the
+# others. Ours is the first whose token really follows on at least half of its active training prompts, and
+# whose two kinds of prompt the explainer of {ref}`explanations` can tell apart by words:
+
+# %%
+contrast = Contrast()
+
+
+def shows_something(key: tuple[str, str]) -> bool:
+    rows = prompts.rows(*key, "train")
+    follows = follow_share(rows[rows.active]) >= 0.5
+    return follows and tells_apart(contrast.explain(prompts.case(*key)))
+
+
+hand = first_that(shows_something, keys_of(widest(kept)))
+
+# %% [markdown]
+# Its strongest prompts of the two kinds stand side by side. The neuron's token is appended and marked, and
+# struck out where something else followed in the text; that stands in the column *next*. What sets the left column apart from the right?
+
+
+# %% tags=["hide-input"]
+def side_by_side(key: tuple[str, str], most: int = 6):
+    rows = prompts.rows(*key, "train")
+    kinds = {f"{key[1]} active": rows[rows.active], f"{key[1]} inactive": rows[~rows.active]}
+    return prompt_table({title: quotes(some.head(most)) for title, some in kinds.items()})
+
+
+Markdown(f"The pair is {hand[1]} and {called(hand[0])}.") if hand else NOTHING
+
+# %% tags=["hide-input"]
+side_by_side(hand) if hand else NOTHING
+
+# %% [markdown]
+# ## Do words tell?
+#
+# Before we ask a reader we ask a simpler judge, a naive Bayes classifier. It sees which tokens stand
+# anywhere in a prompt, and which token stands at each of its last four places, and nothing else:
+
+# %%
+PLACES = ("as the last token", "one before the last", "two before it", "three before it")
+
+
+def clues(ids) -> list[str]:
+    tokens = [f"“{readable(model.vocabulary[token])}”" for token in ids]
+    near = [f"{token} {place}" for token, place in zip(tokens[::-1], PLACES, strict=False)]
+    return near + [f"{token} anywhere" for token in tokens]
+
+
+def by_words():
+    return make_pipeline(CountVectorizer(analyzer=clues, binary=True), BernoulliNB(fit_prior=False))
+
+
+# %% [markdown]
+# The score is the chance that of two prompts, one of each kind, the active one is thought likelier to be
+# active: one half says nothing, one is perfect. On `train` a fifth of the prompts is left out in turn and
+# judged by what the others teach; `test` is judged by what all of `train` teaches. A pair needs
+# {glue:text}`learn` training prompts of each kind. The same is done with the labels of each split shuffled,
+# which shows what chance reaches. (On `train` that is a little below one half: a prompt that is left out takes
+# its clues with it, so they speak less for its own kind.)
+
+
+# %%
+def judged(train: pd.DataFrame, test: pd.DataFrame) -> tuple[float, float]:
+    """How well words tell active from inactive prompts, on train (left out) and on test."""
+    if min(train.active.sum(), (~train.active).sum()) < LEARN:
+        return np.nan, np.nan
+    seen, truth = train.token_ids.tolist(), train.active.to_numpy(bool)
+    fifths = StratifiedKFold(5, shuffle=True, random_state=settings.seed)
+    left_out = cross_val_predict(by_words(), seen, truth, cv=fifths, method="predict_log_proba")
+    held_out = test.token_ids.tolist()
+    said = by_words().fit(seen, truth).predict_log_proba(held_out) if held_out else np.zeros((0, 2))
+    odds = [np.diff(one, axis=1)[:, 0].round(6) for one in (left_out, said)]
+    return auroc(odds[0], truth), auroc(odds[1], test.active)
+
+
+# %% tags=["hide-input"]
+glue("learn", LEARN, display=False)
+random = np.random.default_rng(settings.seed)
+scores = []
+for pair in kept.itertuples():
+    both = [prompts_of(pair, split) for split in ("train", "test")]
+    shuffled = [rows.assign(active=random.permutation(rows.active.tolist())) for rows in both]
+    scores.append((*judged(*both), *judged(*shuffled)))
+names = ["words", "words_test", "shuffled", "shuffled_test"]
+kept[names] = np.array(scores, dtype=float).reshape(len(kept), len(names))
+
+# %% [markdown]
+# ## The clearest pairs
+#
+# Which pairs should a reader be able to sort? Two things can be measured on `train`. The contexts must
+# differ in something that can be read, which is the score of the words. And the two kinds of prompt must
+# be two kinds indeed: the numbers that decide whether the head is active must lie far *apart*, in standard
+# deviations within a kind ({func}`~lookups.explain.prompts.apart`), since labels close to the bound are half
+# chance. A reader needs both, so a pair is as good as the worse of its two ranks. A pair whose token rarely
+# follows where the head is active is no look-up of that token, so it comes after all others:
+
+
+# %%
+def clearest_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Order pairs by the worse of their ranks in `words` and `apart`; what is not known comes last."""
+    measured = table[["words", "apart"]]
+    place = measured.rank(ascending=False, na_option="bottom").max(axis=1)
+    speaks = (table.follows >= settings.follow_share) & measured.notna().all(axis=1)
+    order = table.assign(place=place.where(speaks, len(table) + place))
+    return order.sort_values(["place", "neuron", "head"], kind="stable").drop(columns="place")
+
+
+# %% tags=["hide-input"]
+kept[["apart", "follows", "follows_inactive"]] = [
+    (apart(rows, settings.measure, fewest=LEARN), follow_share(rows[rows.active]), follow_share(rows[~rows.active]))
+    for rows in (prompts_of(pair, "train") for pair in kept.itertuples())
+] if len(kept) else np.zeros((0, 3))  # fmt: skip
+
+# %% [markdown]
+# From now on the *clearest* pairs are the first {glue:text}`shown-pairs` in this order, at most
+# {glue:text}`per-neuron` of one neuron. Nothing of the test split has a say in it.
+
+# %%
+MOST, PER_NEURON = 15, 2
+ranked = clearest_first(kept)
+clearest = ranked.groupby("neuron", sort=False).head(PER_NEURON).head(MOST).reset_index(drop=True)
+best = list(clearest.itertuples())
+
+# %% tags=["hide-input"]
+glue("shown-pairs", MOST, display=False)
+glue("per-neuron", PER_NEURON, display=False)
+clearest.assign(token=clearest.neuron.map(neurons.token).map(readable))[
+    ["token", "neuron", "head", "n_active", "n_prompts", "follows", "follows_inactive", "apart", "words", "words_test"]
+].rename(
+    columns={"n_active": "active", "n_prompts": "of", "follows": "token follows, active", "follows_inactive": "inactive",
+             "words": "words, train", "words_test": "words, test"}
+).head(12).round(2)  # fmt: skip
+
+# %% [markdown]
+# A pair that is chosen for a high score has been lucky as well, so its score on `test` is lower than the
+# one that chose it. Pairs with shuffled labels, chosen in the same way, show what luck alone reaches:
+
+# %% tags=["hide-input"]
+random = np.random.default_rng(settings.seed)
+mixed = [prompts_of(pair, "train") for pair in kept.itertuples()]
+mixed = [rows.assign(active=random.permutation(rows.active.tolist())) for rows in mixed]
+lucky = kept[["neuron", "head", "follows"]].assign(
+    words=kept.shuffled, words_test=kept.shuffled_test
+)
+lucky["apart"] = np.array([apart(r, settings.measure, fewest=LEARN) for r in mixed], dtype=float)
+lucky = clearest_first(lucky).groupby("neuron", sort=False).head(PER_NEURON).head(len(clearest))
+means = {
+    name: table[["words", "words_test"]].mean()
+    for name, table in {"own": clearest, "shuffled": lucky}.items()
+}
+Markdown(
+    f"The clearest pairs score {means['own'].words:.2f} on `train`, which chose them, and "
+    f"{means['own'].words_test:.2f} on `test` (means). With shuffled labels these numbers are "
+    f"{means['shuffled'].words:.2f} and {means['shuffled'].words_test:.2f}."
+) if best else NOTHING  # fmt: skip
+
+# %% [markdown]
+# In {numref}`fig-words`, a point to the upper right is a pair whose contexts can be told by their words, on
+# texts that had no say in the choice.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Words tell many pairs' active prompts from their inactive ones, on training prompts left out (across) and on held-out prompts (up). Crosses have shuffled labels and scatter around one half. Filled dots are the clearest pairs.", "name": "fig-words"}, "image": {"alt": "Scatter of word scores on train and test, for pairs and for shuffled labels"}}
+is_clearest = pd.Series(keys_of(kept), dtype=object).isin(keys_of(clearest)).to_numpy(bool)
+groups = {
+    "shuffled labels": kept[["shuffled", "shuffled_test"]],
+    "other kept pairs": kept.loc[~is_clearest, ["words", "words_test"]],
+    "clearest pairs": kept.loc[is_clearest, ["words", "words_test"]],
+}
+figure, axis = plt.subplots(figsize=(4.6, 4.2))
+axis.axhline(0.5, color="black", linewidth=0.8)
+axis.axvline(0.5, color="black", linewidth=0.8)
+styles = [("x", "grey", "full"), ("o", "blue", "none"), ("o", "blue", "full")]
+for (name, table), (marker, colour, fill) in zip(groups.items(), styles, strict=True):
+    axis.plot(*table.T.to_numpy(), marker, color=COLOURS[colour], fillstyle=fill, label=name)
+axis.set(xlabel="score on train, left out", ylabel="score on test", xlim=(0, 1.03), ylim=(0, 1.03))
+axis.legend(loc="lower left")
+plt.show()
+pd.DataFrame(
+    {
+        name: {
+            "pairs judged on test": int(table.iloc[:, 1].notna().sum()),
+            "median on train": round(float(table.iloc[:, 0].median()), 2),
+            "median on test": round(float(table.iloc[:, 1].median()), 2),
+            "0.75 or more on test": int((table.iloc[:, 1] >= 0.75).sum()),
+        }
+        for name, table in groups.items()
+    }
+).T
+
+# %% [markdown]
+# The first of the clearest pairs that belongs to another neuron than the pair by hand, in its strongest
+# training prompts:
+
+# %% tags=["hide-input"]
+others = [key for key in keys_of(clearest.drop_duplicates("neuron")) if hand and key[0] != hand[0]]
+NO_FURTHER = Markdown("*There is no kept pair of a further neuron.*") if hand else NOTHING
+Markdown(f"{others[0][1]} and {called(others[0][0])}:") if others else NO_FURTHER
+
+# %% tags=["hide-input"]
+side_by_side(others[0]) if others else NO_FURTHER
+
+# %% [markdown]
+# And the next one:
+
+# %% tags=["hide-cell"]
+Markdown(f"{others[1][1]} and {called(others[1][0])}:") if len(others) > 1 else NO_FURTHER
+
+# %% tags=["hide-cell"]
+side_by_side(others[1]) if len(others) > 1 else NO_FURTHER
+
+# %% [markdown]
+# ## Where it looks, and what it brings
+#
+# Back to the pair by hand. We take one active and one inactive training prompt of it: of those with 5 to
+# {glue:text}`longest-shown` tokens, the ones nearest to the median of their kind in what decides. Beside the
+# pair's own head stand the two others that are most often active for this neuron.
+# {func}`~lookups.measure.attention.looks` reads the {term}`attention weights <attention weight>`, and what the value
+# at each position brings the neuron. The views are drawn by CircuitsVis {cite}`circuitsvis`.
+
+
+# %%
+def typical(rows: pd.DataFrame) -> pd.Series:
+    fits = rows[rows.token_ids.map(len).between(5, LONGEST - 1)]
+    rows = fits if len(fits) else rows
+    decides = rows[settings.measure]
+    return rows.loc[(decides - decides.median()).abs().idxmin()]
+
+
+def look_back(neuron: str, heads: list[str], rows: pd.DataFrame) -> list:
+    names = [Head.parse(name) for name in heads]
+    return looks(model, Neuron.parse(neuron), names, rows.token_ids.tolist())
+
+
+# %% tags=["hide-input"]
+def in_tokens(ids) -> list[str]:
+    return [BOS, *(model.vocabulary[token] for token in ids)]
+
+
+glue("longest-shown", LONGEST - 1, display=False)
+examples, seen, names = {}, {}, []
+if hand:
+    rival = pairs[(pairs.neuron == hand[0]) & (pairs["head"] != hand[1])]
+    rival = rival.sort_values(["share", "head"], ascending=[False, True])
+    names = [hand[1], *rival["head"][:2]]
+    rows = prompts.rows(*hand, "train")
+    examples = {"active": typical(rows[rows.active]), "inactive": typical(rows[~rows.active])}
+    seen = dict(zip(examples, look_back(hand[0], names, pd.DataFrame(examples).T), strict=True))
+prompt_table(
+    {kind: quotes(row.to_frame().T) for kind, row in examples.items()}
+) if hand else NOTHING
+
+# %% tags=["hide-input"]
+attention_view(
+    in_tokens(examples["active"].token_ids), seen["active"].pattern, names,
+    name="fig-attention-active",
+    look_for=f"{names[0]} is active on this prompt. Enlarge it and read its last row: which tokens "
+    "get the attention of the last one?",
+) if hand else NOTHING  # fmt: skip
+
+# %% tags=["hide-input"]
+attention_view(
+    in_tokens(examples["inactive"].token_ids), seen["inactive"].pattern, names,
+    name="fig-attention-inactive",
+    look_for=f"{names[0]} is inactive on this prompt. Where does its last row look now?",
+) if hand else NOTHING  # fmt: skip
+
+# %% [markdown]
+# A head may look hard at a token and take nothing from it. The {term}`weighted attention` of a position is
+# the attention it gets times what the value there adds to the neuron's input, one term of the sum in
+# {eq}`eq-attribution`. So the terms must add up to the {term}`head attribution` that {ref}`heads` computed in
+# another way:
+
+# %%
+for kind, one in seen.items():
+    summed, stored = float(one.attribution[0]), float(examples[kind].attribution)
+    assert model.dtype.itemsize < 4 or np.isclose(summed, stored, rtol=1e-3, atol=1e-4)
+{kind: round(float(one.attribution[0]), 3) for kind, one in seen.items()}
+
+# %% [markdown]
+# An attribution is the direct path only: what the head brings through earlier MLPs, and what the effect of
+# {ref}`heads` counts as well, is not in these pictures.
+#
+# For the active prompt, token by token: the attention of the last token through the pair's head, what that
+# brings the neuron, and how strongly the neuron itself fires at each token.
+
+
+# %% tags=["hide-input"]
+def fires_at(neuron: str, ids) -> list[float]:
+    """The neuron's activation at every token; the beginning of the sequence is given none."""
+    prefixes = [ids[: n + 1] for n in range(len(ids))]
+    return [0.0, *activations(model, [Neuron.parse(neuron)] * len(ids), prefixes)]
+
+
+def token_by_token():
+    ids = examples["active"].token_ids
+    values = [seen["active"].pattern[0, -1], seen["active"].contribution[0]]
+    values = [value.float().numpy(force=True) for value in values]
+    return token_view(
+        in_tokens(ids),
+        np.stack([*values, fires_at(hand[0], ids)], axis=1),
+        name="fig-attention-tokens",
+        series=[f"attention of {names[0]}", f"brought by {names[0]}", f"activation of {hand[0]}"],
+        look_for="Choose what is coloured. Is the token that gets most attention the one that brings "
+        "most? Does the neuron fire before the last token?",
+    )  # fmt: skip
+
+
+token_by_token() if hand else NOTHING
+
+# %% [markdown]
+# ## Attention is not contribution
+#
+# The same for all the clearest pairs: of each, up to {glue:text}`positions-most` active and as many inactive
+# training prompts, the strongest first. For each prompt we ask which position gets most of the attention,
+# and which brings most:
+
+
+# %% tags=["hide-input"]
+def positions_of(key: tuple[str, str], most: int) -> list[pd.DataFrame]:
+    """A row a position of a prompt; every sum is held against `heads`."""
+    found = []
+    rows = prompts.rows(*key, "train").groupby("active").head(most)
+    for row, one in zip(rows.itertuples(), look_back(key[0], [key[1]], rows), strict=True):
+        assert model.dtype.itemsize < 4 or np.isclose(
+            float(one.attribution[0]), row.attribution, rtol=1e-3, atol=1e-4
+        )
+        table = pd.DataFrame({"token": in_tokens(row.token_ids)})
+        table["attention"] = one.pattern[0, -1].float().numpy(force=True)
+        table["brought"] = one.contribution[0].float().numpy(force=True)
+        found.append(table.assign(neuron=key[0], head=key[1], prompt=row.prompt, active=row.active))
+    return found
+
+
+POSITIONS_MOST = 5
+glue("positions-most", POSITIONS_MOST, display=False)
+columns = ["token", "attention", "brought", "neuron", "head", "prompt", "active"]
+found = [table for key in keys_of(clearest) for table in positions_of(key, POSITIONS_MOST)]
+positions = pd.concat(found) if found else pd.DataFrame(columns=columns)
+positions = positions.reset_index(names="place").astype(
+    {"attention": float, "brought": float, "active": bool}
+)
+
+# %%
+one_prompt = positions.groupby(["neuron", "head", "prompt"], sort=False)
+most_seen = positions.loc[one_prompt.attention.idxmax()].reset_index(drop=True)
+most_brought = positions.loc[one_prompt.brought.idxmax()].reset_index(drop=True)
+agree = most_seen.place == most_brought.place
+at_bos = positions[positions.place == 0].reset_index(drop=True)
+
+# %% tags=["hide-cell"]
+by_kind = pd.DataFrame(
+    {
+        "prompts": most_seen.groupby("active").size(),
+        "most attended brings most": agree.groupby(most_seen.active).mean(),
+        "attention at BOS": at_bos.groupby("active").attention.mean(),
+        "brought by BOS": at_bos.groupby("active").brought.mean(),
+        "most attention": most_seen.groupby("active").attention.mean(),
+        "most brought": most_brought.groupby("active").brought.mean(),
+    }
+).rename(index={True: "active", False: "inactive"}).round(2)  # fmt: skip
+by_kind if best else NOTHING
+
+# %% tags=["hide-input"]
+share = float(agree[most_seen.active].mean()) if best else np.nan
+at_rest = at_bos.groupby("active").attention.mean().reindex([True, False])
+strength = most_seen.groupby("active").attention.mean().reindex([True, False])
+brought = most_brought.groupby("active").brought.mean().reindex([True, False])
+glue("seen-is-brought", f"{share:.0%}" if best else "not defined", display=False)
+if at_rest[False] - at_rest[True] > 0.05:
+    resting = "Where they are inactive, these heads rest: more of their attention goes to the beginning of the sequence"
+elif at_rest[True] - at_rest[False] > 0.05:
+    resting = "Where they are inactive, these heads give the beginning of the sequence less of their attention"
+else:
+    resting = "The beginning of the sequence gets about as much attention on inactive as on active prompts"
+if brought[False] < 0.5 * brought[True] and strength[False] > strength[True] - 0.1:
+    what = " They look about as hard at some token where they are inactive, but what they find there brings less than half as much."
+elif strength[False] < strength[True] - 0.1:
+    what = " Their attention is spread more widely where they are inactive."
+else:
+    what = " Neither how hard they look nor what the best position brings differs much between the two kinds."
+misled = "In the other prompts the pattern alone would name the wrong token." if share < 1 else ""
+Markdown(
+    f"On {share:.0%} of the active prompts the position that gets most attention also brings most. {misled} {resting} "
+    f"({at_rest[False]:.2f} against {at_rest[True]:.2f}).{what}"
+) if best else NOTHING  # fmt: skip
+
+# %% [markdown]
+# {numref}`fig-brought` shows every position. If attention told what a head brings, the points of a kind
+# would lie on one line through the origin. Points to the lower right are looked at and bring nothing.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How much attention a position gets (across) says little about what it brings the neuron (up, as a share of what the head brings on an average active prompt). Every position of the prompts of the clearest pairs; blue: active prompts, orange: inactive ones.", "name": "fig-brought"}, "image": {"alt": "Scatter of attention weight against weighted attention, for active and inactive prompts"}}
+whole = positions[positions.active].groupby(["neuron", "head", "prompt"]).brought.sum()
+whole = whole.groupby(["neuron", "head"]).mean().rename("unit").reset_index()
+scaled = positions.merge(whole, on=["neuron", "head"], how="left")
+scaled["share"] = scaled.brought / scaled.unit
+figure, axis = plt.subplots()
+shown = []
+for kind, colour in {"inactive": "orange", "active": "blue"}.items():
+    some = scaled[scaled.active == (kind == "active")]
+    axis.plot(some.attention, some["share"], ".", color=COLOURS[colour], alpha=0.5, label=kind)
+    attended = some[some.attention > 0.3]
+    idle = (attended["share"].abs() < 0.1).mean()
+    shown.append((kind, len(some), some.attention.corr(some["share"]), len(attended), idle))
+axis.set(xlabel="attention from the last token", ylabel="brought, share of an active prompt's")
+axis.legend(title="prompts")
+plt.show()
+columns = [
+    "prompts",
+    "positions",
+    "correlation",
+    "with attention above 0.3",
+    "of these, bringing less than a tenth",
+]
+pd.DataFrame(shown, columns=columns).set_index("prompts").round(2)
+
+# %% [markdown]
+# ## Who specialises in what
+#
+# What do these heads fetch? For each of the clearest pairs: the tokens that brought most, over its active
+# prompts; the tokens most looked at, over its inactive ones; and the clue that speaks most for active in the
+# classifier of words. A token that is fetched is not yet the context that matters, so go back to the prompts
+# before you believe a row.
+
+
+# %% tags=["hide-input"]
+def commonest(rows: pd.DataFrame, pair) -> str:
+    own = rows[(rows.neuron == pair.neuron) & (rows["head"] == pair.head)]
+    counts = own.groupby("token").size().reset_index(name="n")
+    counts = counts.sort_values(["n", "token"], ascending=[False, True]).head(3)
+    return ", ".join(f"“{readable(row.token)}” {row.n}" for row in counts.itertuples())
+
+
+def strongest_clue(pair) -> str:
+    rows = prompts_of(pair, "train")
+    words, bayes = (step for _, step in by_words().fit(rows.token_ids.tolist(), rows.active).steps)
+    votes = pd.Series(np.diff(bayes.feature_log_prob_, axis=0)[0], words.get_feature_names_out())
+    votes = votes.round(6).rename_axis("clue").reset_index(name="vote")
+    return votes.sort_values(["vote", "clue"], ascending=[False, True]).clue.iloc[0]
+
+
+pd.DataFrame(
+    [
+        {
+            "token": readable(neurons.token[pair.neuron]),
+            "neuron": pair.neuron,
+            "head": pair.head,
+            "brought most, active": commonest(most_brought[most_brought.active], pair),
+            "most looked at, inactive": commonest(most_seen[~most_seen.active], pair),
+            "strongest clue": strongest_clue(pair),
+        }
+        for pair in best[:12]
+    ]
+) if best else NOTHING
+
+# %% [markdown]
+# ### One token, several neurons
+#
+# If the neurons of a token divide its contexts among them, different heads feed them; if they are doubles,
+# the same heads do. A neuron's *profile* is the share of its training prompts on which each candidate head is
+# active. We correlate the profiles of every two selected neurons of one layer, for pairs of neurons that share a
+# token and for those that do not ({numref}`fig-alike`):
+
+# %%
+profiles = pairs.pivot(index="neuron", columns="head", values="share").fillna(0.0).astype(float)
+layer, token = (neurons[name].reindex(profiles.index).to_numpy() for name in ("layer", "token_id"))
+with np.errstate(invalid="ignore"):
+    table = np.corrcoef(profiles) if len(profiles) > 1 else np.zeros((len(profiles),) * 2)
+one, other = np.triu_indices(len(table), 1)
+near = (layer[one] == layer[other]) & np.isfinite(table[one, other])
+one, other = one[near], other[near]
+
+# %% [markdown]
+# Could that be chance? Within each layer we exchange the neurons' tokens at random and look how often the
+# mean correlation of neurons that then share a token exceeds that of the others by as much:
+
+
+# %%
+def more_alike(token: np.ndarray) -> float:
+    same, values = token[one] == token[other], table[one, other]
+    return values[same].mean() - values[~same].mean() if 0 < same.sum() < len(same) else np.nan
+
+
+random, found, exchanged = np.random.default_rng(settings.seed), more_alike(token), []
+for _ in range(2000 if np.isfinite(found) else 0):
+    order = np.lexsort((random.random(len(layer)), layer))
+    mixed = np.empty_like(token)
+    mixed[np.lexsort((np.arange(len(layer)), layer))] = token[order]
+    exchanged.append(more_alike(mixed))
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation between the profiles of two selected neurons of one layer: dots are pairs of neurons, bars medians. Dots on the left that stand high are doubles; low ones divide the token's contexts among heads.", "name": "fig-alike"}, "image": {"alt": "Correlations of head profiles, for neurons of the same and of different tokens"}}
+same = token[one] == token[other]
+figure, axis = plt.subplots(figsize=(4.6, 3.6))
+shown = []
+for place, (name, of_kind) in enumerate({"same token": same, "different tokens": ~same}.items()):
+    some = np.sort(table[one, other][of_kind])
+    axis.plot(place + np.linspace(-0.3, 0.3, len(some)), some, ".", alpha=0.5,
+              color=COLOURS["grey" if place else "blue"])  # fmt: skip
+    if len(some):
+        axis.hlines(np.median(some), place - 0.35, place + 0.35, color="black")
+    middle, mean = (float(of(some)) if len(some) else np.nan for of in (np.median, np.mean))
+    shown.append((name, len(some), middle, mean))
+axis.set_xticks([0, 1], ["same token", "different tokens"])
+axis.set(ylabel="correlation of two profiles", ylim=(-1.05, 1.05), xlim=(-0.5, 1.5))
+plt.show()
+doubles = pd.DataFrame(shown, columns=["two neurons", "number", "median", "mean"]).set_index(
+    "two neurons"
+)
+doubles.round(2)
+
+# %% tags=["hide-input"]
+if not np.isfinite(found):
+    reading = "This run has no two selected neurons of one token in a layer, or no others to compare them with."
+else:
+    known = np.array(exchanged)[np.isfinite(exchanged)]
+    p = (1 + (known >= found - 1e-12).sum()) / (1 + len(known))
+    reading = (
+        f"Two neurons of one token have profiles that correlate at {doubles['mean'].iloc[0]:.2f} on average, "
+        f"two of different tokens at {doubles['mean'].iloc[1]:.2f} (one-sided permutation test, p = {p:.2g}). "
+    )
+    reading += (
+        "Neurons of one token share their heads." if p < 0.05
+        else "Sharing a token does not make neurons more alike in the heads that feed them, as far as these can tell."
+    )  # fmt: skip
+Markdown(reading)
+
+# %% [markdown]
+# ### One neuron, several heads
+#
+# Do the heads kept for one neuron act together, or do they take turns? For every two of them we correlate,
+# over the neuron's training prompts, what decides whether each is active:
+
+
+# %% tags=["hide-input"]
+def overlaps(rows: pd.DataFrame) -> pd.DataFrame:
+    names = sorted(rows["head"], key=Head.parse)
+    neuron = rows.neuron.iloc[0]
+    by_head = {name: prompts.rows(neuron, name, "train").set_index("prompt") for name in names}
+    decides = pd.DataFrame({name: one[settings.measure] for name, one in by_head.items()})
+    one, other = np.triu_indices(len(names), 1)
+    heads = [f"{names[a]}, {names[b]}" for a, b in zip(one, other, strict=True)]
+    r = decides.corr().to_numpy()[one, other]
+    return pd.DataFrame({"neuron": neuron, "token": neurons.token[neuron], "heads": heads, "r": r})
+
+
+together = [overlaps(rows) for _, rows in kept.groupby("neuron") if len(rows) > 1]
+overlap = (
+    pd.concat(together) if together else pd.DataFrame(columns=["neuron", "token", "heads", "r"])
+)
+overlap = overlap.astype({"r": float}).sort_values(["r", "neuron", "heads"]).reset_index(drop=True)
+turns, both = int((overlap.r < -0.3).sum()), int((overlap.r > 0.3).sum())
+glue("heads-take-turns", turns, display=False)
+glue("heads-together", both, display=False)
+if not len(overlap):
+    reading = "No neuron has two kept heads, so no two heads can be compared."
+else:
+    reading = (
+        f"Of {len(overlap)} pairs of heads kept for one neuron, {turns} take turns (r below -0.3) and {both} act "
+        "together (r above 0.3). "
+        + ("Taking turns is more common: each head has contexts of its own." if turns > both
+           else "Acting together is more common: the heads read the same contexts." if both > turns
+           else "Neither is more common.")
+    )  # fmt: skip
+Markdown(reading)
+
+# %% [markdown]
+# The most opposed and the most alike:
+
+# %% tags=["hide-cell"]
+pd.concat([overlap.head(5), overlap[5:].tail(5)]).round(2)
+
+# %% [markdown]
+# (blind-sort)=
+# ## Does a reader see it?
+#
+# A reader who knows neither neuron nor head reads {glue:text}`learn-each` active and {glue:text}`learn-each`
+# inactive training prompts of a pair, each with the neuron's token appended, and sorts {glue:text}`to-sort`
+# held-out prompts, half of each kind where there are so many. We call a look-up *clear* if at least
+# {glue:text}`to-be-clear` of them are sorted right. Among the clearest pairs, in random order, stand random
+# ones: pairs of selected neurons whose head is active on as large a share of the prompts, but whose two
+# kinds of prompt were too close together for the pair to be kept. The reader is not told which is which. Where several readers sort
+# the deck, what more than half of them say of a prompt counts.
+
+
+# %%
+def sortable(key: tuple[str, str]) -> bool:
+    return is_sortable(prompts.rows(*key))
+
+
+able = [key for key in keys_of(ranked) if sortable(key)]
+clear = pd.DataFrame(able, columns=["neuron", "head"]).groupby("neuron").head(PER_NEURON).head(MOST)
+rest = sorted(key for key in keys_of(pairs[pairs.followed & ~pairs.kept]) if sortable(key))
+order = np.random.default_rng(settings.seed).permutation(len(rest))
+drawn = pd.DataFrame([rest[i] for i in order[: len(clear)]], columns=["neuron", "head"])
+items = pd.concat([clear.assign(kind="clearest"), drawn.assign(kind="random")])
+
+# %% [markdown]
+# ```{admonition} Differs from the paper
+# :class: note
+# The paper lets a language model put the contexts of a pair into words, and then sort held-out prompts by these
+# words {cite}`neo2024`. Here readers sort, no sentence stands in between, and random pairs stand among the
+# others. Pairs with fewer than three held-out prompts of a kind are left out, as they are there when one
+# kind is missing.
+# ```
+#
+# `python tools/blind_sort.py` writes the deck for readers and keeps their verdicts with the project. A verdict
+# is kept under the digest of its item, so it counts only where the run shows exactly the prompts that were
+# read, with the same answers.
+
+# %% tags=["hide-input"]
+glue("learn-each", LEARN, display=False)
+glue("to-sort", SORT, display=False)
+glue("to-be-clear", CLEAR, display=False)
+columns = ["neuron", "head", "split", "prompt", "text", "token", "active"]
+material = [prompts.rows(*key) for key in keys_of(items)]
+material = pd.concat(material) if material else pd.DataFrame(columns=columns)
+deck = draw_deck(items, material[columns], seed=settings.seed)
+readers = read_verdicts(settings.verdicts)
+results = scored(deck, majority(readers))
+
+# %% [markdown]
+# Who were the readers, and do they agree? Two readers agree on a prompt if they give it the same letter.
+# Cohen's κ is what they share beyond what their numbers of letters alone would give them:
+
+# %% tags=["hide-input"]
+mine = [{d: said for d, said in one.items() if d in set(deck.digest)} for one in readers]
+mine = [one for one in mine if one]
+shared = agreement(mine)
+who = who_read(settings.verdicts)
+glue("sort-readers", f"{len(mine)} {who}" if mine else "nobody", display=False)
+glue("sort-agreement", f"{shared.same.mean():.2f}" if len(shared) else "not known", display=False)
+if not mine:
+    told = "*The deck of this run was not sorted by a reader.*"
+else:
+    told = f"The readers were {len(mine)} {who}, each reading alone"
+    told += (
+        f". Two of them gave a prompt the same letter in {shared.same.mean():.0%} of cases on average (κ = {shared.kappa.mean():.2f})."
+        if len(shared) else "."
+    )  # fmt: skip
+Markdown(told)
+
+# %% [markdown]
+# Beside the readers the classifier of words judges the same held-out prompts. It has learned from all
+# training prompts of the pair, which are more than a reader saw. The intervals are Clopper and Pearson's, which
+# hold their level for small numbers; a reader who guesses gets nine or ten of ten right once in a hundred items.
+
+
+# %% tags=["hide-input"]
+def right_by_words(row) -> int:
+    train, test = (prompts_of(row, split) for split in ("train", "test"))
+    item = deck[(deck.item == row.item) & (deck.role == "sort")]
+    chosen = test[test.prompt.isin(item.prompt)]
+    fitted = by_words().fit(train.token_ids.tolist(), train.active.to_numpy(bool))
+    return int((fitted.predict(chosen.token_ids.tolist()) == chosen.active.to_numpy(bool)).sum())
+
+
+def clear_among(kind: str, counts: pd.Series) -> tuple[int, int]:
+    some = counts[(results.kind == kind) & counts.notna()]
+    return int((some >= CLEAR).sum()), len(some)
+
+
+def exact(successes: int, of: int) -> str:
+    if not of:
+        return "none sorted"
+    low, high = binomtest(successes, of).proportion_ci(0.95, method="exact")
+    return f"{successes} of {of} [{low:.2f}, {high:.2f}]"
+
+
+results["words"] = [right_by_words(row) for row in results.itertuples()]
+judges = {"readers": results.correct, "words": results.words}
+pd.DataFrame(
+    {
+        f"{kind} pairs": {
+            **{f"clear to the {judge}": exact(*clear_among(kind, counts)) for judge, counts in judges.items()},
+            **{f"right of {SORT}, {judge}": f"{counts[results.kind == kind].astype(float).mean():.1f}" for judge, counts in judges.items()},
+        }
+        for kind in ("clearest", "random")
+    }
+).replace("nan", "–") if len(results) else Markdown("*No pair of this run has enough prompts to be sorted.*")  # fmt: skip
+
+# %% tags=["hide-input"]
+counts = [clear_among(kind, results.correct) for kind in ("clearest", "random")]
+unread = int(results.correct.isna().sum())
+glue("clear-lookups", counts[0][0] if counts[0][1] else "not known", display=False)
+glue("clear-random", counts[1][0] if counts[1][1] else "not known", display=False)
+if not len(results):
+    reading = "No pair of this run has enough prompts to be sorted."
+elif unread == len(results):
+    reading = "The deck of this run was not sorted by a reader."
+else:
+    p = fisher_exact([[clear, of - clear] for clear, of in counts], alternative="greater").pvalue
+    reading = (
+        f"Of the clearest look-ups {counts[0][0]} of {counts[0][1]} are clear to the readers, of the random pairs "
+        f"{counts[1][0]} of {counts[1][1]} (one-sided Fisher's exact test, p = {p:.2g})."
+    )
+    if counts[0][0] * counts[1][1] <= counts[1][0] * counts[0][1]:
+        reading += " What we measured as clear is not what readers see."
+    elif p >= 0.05:
+        reading += " The difference could be chance."
+    reading += f" {unread} items were not sorted for this run." if unread else ""
+Markdown(reading)
+
+# %% [markdown]
+# Item by item, and reader by reader:
+
+# %% tags=["hide-cell"]
+order = results.sort_values(["kind", "correct", "item"], ascending=[True, False, True])
+order["readers"] = [f"{n} of {SORT}" if pd.notna(n) else "not sorted" for n in order.correct]
+order["by words"] = [f"{n} of {SORT}" for n in order.words]
+order["token"] = order.token.map(readable)
+order[["item", "kind", "token", "neuron", "head", "active", "readers", "by words"]].set_index(
+    "item"
+)
+
+# %% tags=["hide-cell"]
+alone = {}
+for number, verdicts in enumerate(mine, 1):
+    one = scored(deck, verdicts)
+    alone[f"reader {number}"] = {
+        kind: f"{int(rows.clear.sum())} of {int(rows.correct.notna().sum())} clear, "
+        f"{rows.correct.astype(float).mean():.1f} of {SORT} right on average"
+        for kind, rows in one.groupby("kind")
+    }
+pd.DataFrame(alone).T if alone else Markdown("*Nobody has sorted the deck of this run.*")
+
+# %% [markdown]
+# ## Check and save
+#
+# Every item teaches with `train` and asks about `test`, none teaches with a prompt it asks about, no pair is
+# in the deck twice, and the random pairs are none of the kept ones:
+
+# %% tags=["hide-input"]
+held_out = deck.role == "sort"
+assert deck[held_out].prompt.str.contains("/test/").all()
+assert deck[~held_out].prompt.str.contains("/train/").all()
+assert not deck.duplicated(["item", "role", "text"]).any() or settings.protocol == "paper"
+assert deck.groupby(["neuron", "head"])["item"].nunique().le(1).all()
+assert (deck.groupby("item").size() == 2 * LEARN + SORT).all()
+is_kept = pd.Series(keys_of(deck), deck.index, dtype=object).isin(keys_of(kept))
+assert (is_kept == (deck.kind == "clearest")).all()
+
+save(settings, "deck", deck, model=model, seconds=stopwatch.seconds)
+Markdown(f"Saved `deck`: {len(deck)} prompts in {deck.item.nunique()} items.")
+
+# %% [markdown] tags=["default-run"]
+# The clearest contexts are of the kind that grammar books list: *either* and *whether* in front of *or*, *on the*
+# in front of *other*, *considered* and *proved* in front of *to be*. We expected heads that wait for a topic, and
+# saw heads that wait for a construction. Attention behaves as the textbook says: where a head is inactive, it
+# rests on the beginning of the sequence. Two things disappointed us. Many pairs differ in ways for which we have
+# no words, and heads that are kept for one neuron often act together, so a token has fewer independent look-ups
+# than it has pairs.
+
+# %% [markdown]
+# ## What we know
+
+# %% tags=["hide-input"]
+readable_pairs = int((kept.words_test >= 0.75).sum())
+glue("pairs-told-by-words", readable_pairs, display=False)
+known = [
+    f"Words alone tell active from inactive held-out prompts, with a score of at least 0.75, for "
+    f"{readable_pairs} of {len(kept)} kept pairs; with shuffled labels for {int((kept.shuffled_test >= 0.75).sum())}."
+    if len(kept) else "There was no kept pair.",
+    f"On {share:.0%} of the active prompts looked at, the most attended position is the one that "
+    "brings most." if best else "There was no attention to look at.",
+    reading,
+]  # fmt: skip
+Markdown("\n".join(f"- {line}" for line in known))
+
+# %% [markdown]
+# What is not known: whether these heads *cause* anything. A head may feed a neuron, and the token's
+# probability may not move when it is silenced. Nor is it known how many look-ups need several heads at once,
+# which no single pair can show. What all of this adds up to for the run as a whole is the question of
+# {doc}`15_analysis`. Before that, {ref}`explanations` tries to put each pair's contexts into words.
+#
+# ```{admonition} Try it
+# :class: tip
+# Write the deck with `python tools/blind_sort.py export smollm2 deck`, before you look at the tables above more
+# closely, and sort five items. How many do you get right, and which clue did you use?
+# ```

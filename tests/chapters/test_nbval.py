@@ -1,0 +1,121 @@
+"""The committed outputs are true: executed again they are the same; and the comparison can fail.
+
+That it can fail is shown on the fourth chapter of the planted run, made smaller: its parents are
+executed once, then single things are changed and that chapter alone is executed again.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from comparing import Comparison, compare
+from lookups.run.execute import Chain, chain_of, run_chapters, run_permuted
+from lookups.run.execution import RECORD_THREADS
+from lookups.run.notebooks import NOTEBOOKS, chapter_sources
+from lookups.run.store import load, save
+from lookups.settings import DEFAULT_RUN, RUNS
+
+pytestmark = pytest.mark.slow
+CHAPTER = "04_suffixes"
+SMALLER = {
+    "id": "small",
+    "layers": [1],
+    "neurons_per_layer": 5,
+    "random_per_layer": 2,
+    "prompts_per_neuron": 5,
+    "spread_per_neuron": {"train": 5, "test": 5},
+}
+
+
+# First, since it is the longest of all: with `-n 2` no other file then waits behind it.
+@pytest.mark.timeout(4800)
+def test_the_committed_outputs_are_those_of_a_new_execution(tmp_path, monkeypatch):
+    notebooks = [source.with_suffix(".ipynb") for source in chapter_sources(NOTEBOOKS)]
+    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", RECORD_THREADS)  # conftest may have set another number
+    run_permuted(chain_of(DEFAULT_RUN))
+    made = compare(notebooks, artifacts=tmp_path, record=True)
+    assert made.equal, made.report[-20_000:]
+    cells = [cell for path in notebooks for cell in nbformat.read(path, as_version=4).cells]
+    assert made.cells == sum(cell.cell_type == "code" for cell in cells)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Chain:
+    """The planted run made smaller, executed as far as the fourth chapter."""
+    folder = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOKUPS_ARTIFACTS", str(folder / "artifacts"))
+        chain = chain_of(write_run(folder / "small.yml"))
+        run_chapters(chain, only=["02", "03", "04"])
+        yield chain
+
+
+def write_run(path: Path, **changes) -> Path:
+    content = yaml.safe_load((RUNS / "planted.yml").read_text("utf-8")) | SMALLER | changes
+    content["corpus"]["documents"] = 500
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    return path
+
+
+@pytest.fixture
+def copy(small, tmp_path) -> Path:
+    """A copy of the executed fourth chapter and of the stages, to be changed."""
+    shutil.copytree(small.folder, tmp_path / "artifacts" / "small")
+    return Path(shutil.copy(small.notebooks / f"{CHAPTER}.ipynb", tmp_path))
+
+
+def compared(notebook: Path) -> Comparison:
+    return compare([notebook], artifacts=notebook.parent / "artifacts")
+
+
+def test_the_same_chapter_again_is_the_same(copy):
+    made = compared(copy)
+    assert made.equal, made.report
+    cells = nbformat.read(copy, as_version=4).cells
+    assert made.cells == sum(cell.cell_type == "code" for cell in cells)
+
+
+def test_one_stored_digit_changed_is_found(copy):
+    notebook = nbformat.read(copy, as_version=4)
+    outputs = [o.data for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
+    with_digits = [
+        data
+        for data in outputs
+        if re.search(r"\d", data.get("text/plain", "")) and "image/png" not in data
+    ]
+    stored = with_digits[-1]["text/plain"]
+    place = max(match.start() for match in re.finditer(r"\d", stored))
+    other = str((int(stored[place]) + 1) % 10)
+    with_digits[-1]["text/plain"] = stored[:place] + other + stored[place + 1 :]
+    nbformat.write(notebook, copy)
+    made = compared(copy)
+    assert not made.equal
+    assert "mismatch 'text/plain'" in made.report
+
+
+def test_another_share_to_keep_is_found(copy):
+    altered = write_run(copy.with_name("altered.yml"), keep=0.5)
+    stored = copy.read_text("utf-8")
+    line = r'run: str = \\".*?\\"'
+    text, found = re.subn(line, lambda _: f'run: str = \\"{altered}\\"', stored)
+    assert found == 1
+    copy.write_text(text, "utf-8")
+    made = compared(copy)
+    assert not made.equal
+    assert "mismatch" in made.report
+
+
+def test_one_neuron_swapped_for_another_is_found(copy, small, monkeypatch):
+    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(copy.parent / "artifacts"))
+    settings = small.settings
+    prompts = load(settings, "prompts")
+    first, second = prompts.neuron.drop_duplicates()[:2]
+    prompts["neuron"] = prompts.neuron.replace({first: second, second: first})
+    save(settings, "prompts", prompts)
+    made = compared(copy)
+    assert not made.equal
+    assert "mismatch" in made.report

@@ -1,0 +1,325 @@
+"""Documents: passages lose nothing, keys stay, what is left out is counted, errors are clear."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lookups.corpus import passages
+from lookups.corpus.documents import Documents, load_documents, load_prompts, pack, text_digest
+from lookups.corpus.passages import encoded, pieces, sentences
+from lookups.corpus.texts import Text, half_of, local_texts
+from lookups.corpus.wikipedia import article_of
+from lookups.errors import CorpusError, StorageError
+from lookups.settings import CorpusSpec
+from tiny import random_tokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders as to_text
+from transformers import PreTrainedTokenizerFast
+
+WORDS = [
+    "the",
+    "value",
+    "of",
+    "a",
+    "table",
+    "is",
+    "kept",
+    "for",
+    "later",
+    "and",
+    "naïve",
+    "“so”",
+    "4",
+]
+BOS = "<|bos|>"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level pieces of words, as GPT-2 has them."""
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learned.post_processor = processors.ByteLevel(trim_offsets=True)
+    learned.decoder = to_text.ByteLevel()
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=letters, special_tokens=[BOS])
+    learned.train_from_iterator([prose(400, 0)], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=learned, bos_token=BOS, eos_token=BOS)
+
+
+def prose(n: int, seed: int) -> str:
+    """Return sentences of 1 to 30 words, here and there with an empty line between them."""
+    chance = random.Random(seed)
+    text = ""
+    for _ in range(n):
+        words = " ".join(chance.choices(WORDS, k=chance.randint(1, 30)))
+        text += words.capitalize() + chance.choice([". ", "? ", "! ", ".\n\n", '." '])
+    return text.strip()
+
+
+def jsonl(path: Path, texts: list, field: str = "text") -> Path:
+    path.write_text("".join(json.dumps({field: text}) + "\n" for text in texts))
+    return path
+
+
+def load(name: object, tokenizer, split: str = "train", *, context: int = 64, **more) -> Documents:
+    folder = Path(name).parent
+    spec = CorpusSpec(name=str(name), **{"folder": folder, "length": 24} | more)
+    return load_documents(spec, split, tokenizer=tokenizer, context=context)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("One. Two? Three!", ["One.", "Two?", "Three!"]),
+        ('He said "No." Then he left. (So what?) 4 are here.',
+         ['He said "No."', "Then he left.", "(So what?)", "4 are here."]),
+        ("In the U.S. House J. Smith met Dr. Mo, e.g. Today.", None),
+        ("It cost 3.5 and no.more of it", None),
+        ("A heading\n\nand text\nover lines.", ["A heading", "and text\nover lines."]),
+        ("  Space around. Here  ", ["Space around.", "Here"]),
+        ("", [""]),
+    ],
+)  # fmt: skip
+def test_sentences_end_where_a_reader_sees_an_end(text, found):
+    assert [text[begin:end] for begin, end in sentences(text)] == (found or [text])
+
+
+def bare(text: str) -> str:
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("limit", [5, 24, 60, 300])
+def test_passages_lose_nothing_but_a_short_remainder(tokenizer, limit):
+    text = prose(60, 1)
+    ((_, found),) = pieces([Text(text, "a", 1)], tokenizer, limit, "passages")
+    assert all(0 < len(one.ids) <= limit for one in found)
+    read = bare(tokenizer.decode([i for one in found for i in one.ids]))
+    assert bare(text).startswith(read)
+    places = {len(bare(text[:place])): place for place in range(len(text) + 1)}
+    (rest,) = encoded(tokenizer, [text[places[len(read)] :].rstrip()])
+    assert len(rest) == found[-1].lost < limit / 3
+    assert [one.lost for one in found[:-1]] == [0] * (len(found) - 1)
+
+
+@pytest.mark.parametrize("limit", [150, 400])
+def test_passages_are_as_many_whole_sentences_as_fit(tokenizer, limit):
+    text = prose(60, 1)
+    ((_, found),) = pieces([Text(text, "a", 1)], tokenizer, limit, "passages")
+    ends = {len(bare(text[:end])): end for _, end in sentences(text)}
+    after = np.cumsum([len(bare(tokenizer.decode(one.ids))) for one in found])
+    assert set(after) <= set(ends)
+    order = sorted(ends)
+    for one, place in zip(found[:-1], after, strict=False):
+        following = order[order.index(place) + 1]
+        (added,) = encoded(tokenizer, [text[ends[place] : ends[following]]])
+        assert len(one.ids) + len(added) > limit, "the next sentence would have had room"
+
+
+def test_a_sentence_that_is_too_long_is_cut_and_a_short_text_is_left_alone(tokenizer):
+    long, short = " ".join(["later"] * 95), "A value. Kept."
+    (_, found), (_, alone) = pieces(
+        [Text(long, "a", 1), Text(short, "b", 2)], tokenizer, 30, "passages"
+    )
+    (whole,) = encoded(tokenizer, [long])
+    assert [one.ids for one in found] == [whole[n : n + 30] for n in range(0, 90, 30)]
+    assert found[-1].lost == len(whole) - 90
+    assert [(one.ids, one.source, one.line) for one in alone] == [
+        (encoded(tokenizer, [short])[0], "b", 2)
+    ]
+
+
+def test_the_papers_way_reads_the_beginning_alone(tokenizer, tmp_path):
+    texts = [prose(n, n) for n in range(1, 60)]
+    path = jsonl(tmp_path / "mine.jsonl", texts)
+    found = load(path, tokenizer, cut="first")
+    train = [text for text in texts if half_of(text) == "train"]
+    whole = encoded(tokenizer, train)
+    assert [one.ids.tolist() for one in found] == [ids[:24] for ids in whole]
+    assert found.n_lost == sum(max(0, len(ids) - 24) for ids in whole) > 0
+    assert found.n_cut == sum(len(ids) > 24 for ids in whole) > 0
+    assert found.length == 24
+    assert load(path, tokenizer, cut="first", context=16).length == 15
+
+
+def test_a_long_text_has_a_source_for_every_ten_passages(tokenizer, tmp_path):
+    texts = [prose(3, 1), prose(150, 2)]
+    path = jsonl(tmp_path / "mine.jsonl", texts)
+    found = [one for split in ("train", "test") for one in load(path, tokenizer, split)]
+    long = [one.source for one in found if one.source.startswith("mine.jsonl#2")]
+    counts = {name: long.count(name) for name in sorted(set(long), key=lambda s: int(s[15:]))}
+    assert list(counts) == [f"mine.jsonl#2 § {n + 1}" for n in range(len(counts))]
+    assert list(counts.values())[:-1] == [10] * (len(counts) - 1)
+    assert {one.source for one in found} - set(long) == {"mine.jsonl#1"}
+
+
+def test_what_looks_like_a_special_token_is_read_as_it_is_written(tmp_path, tokenizer):
+    path = tmp_path / "mine.txt"
+    path.write_text(f"The value{BOS} is kept")
+    found = load_prompts(path, tokenizer=tokenizer, context=64)
+    assert found.text(0) == f"The value{BOS} is kept"
+    assert tokenizer.bos_token_id not in found[0].ids
+    assert tokenizer.bos_token_id in tokenizer(BOS)["input_ids"], "it is left as it was"
+
+
+def test_a_word_that_the_tokenizer_does_not_know_is_refused(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("w1 w2\n\nw3 other")
+    known = random_tokenizer(bos_token=BOS)
+    split = half_of("w3 other")
+    with pytest.raises(CorpusError, match=r"mine\.txt#2: a special token .* take it out"):
+        load(path, known, split)
+
+
+def test_keys_and_order_do_not_depend_on_how_many_are_read(tokenizer, tmp_path):
+    path = jsonl(tmp_path / "mine.jsonl", [prose(40, n) for n in range(40)])
+    every, few = load(path, tokenizer), load(path, tokenizer, documents=30)
+    assert (len(few), every.n_passages) == (30, len(every))
+    assert {one.key for one in few} <= {one.key for one in every}
+    one = every[7]
+    assert every.by_key(one.key).ids.tolist() == one.ids.tolist()
+    numbers = [int(one.key.removeprefix("mine/train/")) for one in every]
+    assert sorted(numbers) == list(range(len(every)))
+    assert numbers != sorted(numbers)
+    assert len({article_of(one.source) for one in list(every)[:20]}) > 8, "a sample of all texts"
+    assert every.digest == load(path, tokenizer).digest != few.digest
+    assert every.lengths.tolist() == [len(one.ids) for one in every]
+
+
+def test_documents_do_not_change_and_unknown_keys_say_why(tokenizer, tmp_path):
+    found = load(jsonl(tmp_path / "mine.jsonl", [prose(40, n) for n in range(9)]), tokenizer)
+    with pytest.raises(ValueError, match="read-only"):
+        found[0].ids[0] = 1
+    assert found[np.int64(1)].key == found[1 - len(found)].key
+    with pytest.raises(IndexError):
+        found[len(found)]
+    with pytest.raises(CorpusError, match="is not a key of mine/train"):
+        found.by_key("mine/test/1")
+    with pytest.raises(CorpusError, match=r"'mine/train/99999' is none of the \d+ documents"):
+        found.by_key("mine/train/99999")
+
+
+def spaced(text: str, seed: int) -> str:
+    """Write the same words with other white space between and around them."""
+    chance = random.Random(seed)
+    return "\t" + "".join(
+        word + chance.choice([" ", "\n", "  ", "\u00a0"]) for word in text.split()
+    )
+
+
+def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numbers(tmp_path):
+    words = random.Random(3)
+    some = [" ".join(f"w{words.randint(1, 9)}" for _ in range(3)) for _ in range(1200)]
+    train, test = some[:300], some[300:]
+    again = [spaced(text, n) for n, text in enumerate(test)]
+    place = jsonl(tmp_path / "train.jsonl", train)
+    held_out = str(jsonl(tmp_path / "test.jsonl", again))
+    read = {"held_out": held_out, "documents": 300, "cut": "first"}
+    found = load(place, random_tokenizer(), "test", **read)
+    expected = [number for number, text in enumerate(test) if text not in set(train)][:300]
+    assert [one.key for one in found] == [f"test/test/{number}" for number in expected]
+    assert found.n_shared == expected[-1] + 1 - 300 > 20
+    for number in expected[::50]:
+        ids = found.by_key(f"test/test/{number}").ids
+        assert " ".join(f"w{i}" for i in ids) == test[number]
+    gap = next(n for n in range(expected[-1]) if n not in set(expected))
+    with pytest.raises(CorpusError, match="or the train split holds its text"):
+        found.by_key(f"test/test/{gap}")
+    assert load(place, random_tokenizer(), **read).n_shared == 0
+    both = str(jsonl(tmp_path / "both.jsonl", train))
+    with pytest.raises(CorpusError, match=r"its test split \(all 300 stand in the train split\)"):
+        load(place, random_tokenizer(), "test", **read | {"held_out": both})
+
+
+def test_white_space_makes_no_difference_between_texts_and_anything_else_does():
+    assert text_digest("a b\nc") == text_digest("  a\t b c\n")
+    assert len({text_digest(text) for text in ["a b c", "a b", "ab c", "a b C", "a b c."]}) == 5
+
+
+def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    rows = ['{"text": 3}', "no", '["text"]', '{"other": "a"}', "", '{"text": null}', "[" * 99_999]
+    texts = [json.dumps({"text": f"The value {n}.", "meta": n}) for n in range(40)]
+    path.write_text("\n".join([*rows, *texts]))
+    found = load(path, tokenizer)
+    assert (found.n_missing, found.n_texts) == (6, len(found))
+    assert found[0].line > len(rows)
+    with pytest.raises(
+        CorpusError, match=r"\(46 rows have no text in the field 'content': `corpus"
+    ):
+        load(path, tokenizer, field="content")
+
+
+def test_the_second_chapter_tokenises_nothing_until_something_changes(
+    tokenizer, tmp_path, monkeypatch
+):
+    path = jsonl(tmp_path / "mine.jsonl", [prose(20, n) for n in range(30)])
+    first = load(path, tokenizer).digest
+    tokenise = passages._encodings
+    monkeypatch.setattr(passages, "_encodings", None)
+    assert load(path, tokenizer).digest == first
+    calls = []
+    monkeypatch.setattr(passages, "_encodings", lambda *a: calls.append(1) or tokenise(*a))
+    lower = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    lower.normalizer = normalizers.Lowercase()
+    lower = PreTrainedTokenizerFast(tokenizer_object=lower, bos_token=BOS)
+    for change in ({"length": 25}, {"cut": "first"}, {"documents": 12}):
+        load(path, tokenizer, **change)
+    os.utime(path, (1, 1))
+    load(path, tokenizer)
+    load(path, lower)
+    assert len(calls) == 5
+
+
+def test_tokens_that_cannot_be_kept_say_so(tokenizer, tmp_path):
+    path = jsonl(tmp_path / "mine.jsonl", [prose(20, n) for n in range(30)])
+    load(path, tokenizer)
+    (kept,) = (tmp_path / "tokens").rglob("*.arrow")
+    kept.write_bytes(kept.read_bytes()[:300])
+    with pytest.raises(StorageError, match=r"cannot be kept in .*delete that folder if it is dam"):
+        load(path, tokenizer)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tokens").write_text("a file")
+    with pytest.raises(StorageError, match=r"cannot be kept in .*set LOOKUPS_DATA to another"):
+        load(path, tokenizer, folder=tmp_path / "other")
+
+
+def test_planted_documents_and_packed_ids(tokenizer):
+    found = load_documents(
+        CorpusSpec(name="planted", documents=20), "test", tokenizer=tokenizer, context=64
+    )
+    assert len(found) == len({one.source for one in found}) == 20
+    packed = pack([([1, 2, 3], "a", 1), ([], "b", 2), ([4], "c", 3)], 2)
+    made = Documents("own", "train", packed, str)
+    assert [(one.ids.tolist(), one.source, one.line) for one in made] == [
+        ([1, 2], "a", 1),
+        ([4], "c", 3),
+    ]
+    assert (made.n_cut, made.n_lost) == (1, 1)
+
+
+def test_prompts_of_ones_own_one_a_line(tmp_path, tokenizer):
+    path = tmp_path / "prompts.txt"
+    path.write_text("The value is kept\n\n  read from the table  \n" + "again " * 200 + "\n")
+    found = load_prompts(path, tokenizer=tokenizer, context=32)
+    assert [found.text(n) for n in range(2)] == ["The value is kept", "read from the table"]
+    assert [one.key for one in found] == ["own/train/0", "own/train/1", "own/train/2"]
+    assert [one.line for one in found] == [1, 3, 4]
+    assert (found.n_cut, found.length) == (1, 31)
+    path.write_text("\n")
+    with pytest.raises(CorpusError, match="holds no prompt; write one on each line"):
+        load_prompts(path, tokenizer=tokenizer, context=32)
+    with pytest.raises(CorpusError, match=r"there is no file .*nowhere; correct `prompts:`"):
+        load_prompts(tmp_path / "nowhere", tokenizer=tokenizer, context=32)
+
+
+def test_texts_pass_through_a_lot_at_a_time_without_changing(tokenizer, tmp_path, monkeypatch):
+    path = jsonl(tmp_path / "mine.jsonl", [prose(4, n) for n in range(60)])
+    texts = list(local_texts(path, None))
+    expected = list(pieces(texts, tokenizer, 24, "passages"))
+    for lot in (1, 50, 500):
+        monkeypatch.setattr(passages, "LOT", lot)
+        assert list(pieces(texts, tokenizer, 24, "passages")) == expected

@@ -1,0 +1,188 @@
+"""The planted language does what it says, and the shipped models have learnt it.
+
+The rule is derived a second time here, from the text alone: if the generator and this reading
+agree on every slot, the labels can serve as the truth for everything that is measured on them.
+"""
+
+import dataclasses
+import hashlib
+import json
+
+import pytest
+import torch
+from lookups.corpus import planted
+from lookups.corpus.grammar import (
+    KINDS,
+    OVERRIDING,
+    TARGETS,
+    TITLES,
+    TOPICS,
+    Grammar,
+    minimal_pairs,
+)
+from lookups.paths import EMBEDDED
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tools.train.planted import planted_recipe, slot_accuracy, train_planted
+
+GRAMMAR = Grammar()
+MEANING = {word: i for words in (TITLES, OVERRIDING) for i, word in enumerate(words)}
+MEANING |= {word: i for i, words in enumerate(TOPICS) for word in words}
+TURNED = {
+    " sees": [0, 1, 2, 3, 4, 5, 6, 7],
+    " wants": [3, 6, 0, 5, 1, 7, 4, 2],
+    " fears": [5, 4, 7, 1, 6, 2, 0, 3],
+}
+
+
+def read(text):
+    """Find the slots of a text by reading it: (marker's place, kind, cue's place, called-for)."""
+    words = [f" {w}" if w != "." else w for w in text.replace(".", " .").split()]
+    found, begin = [], 2
+    for at, word in enumerate(words):
+        if word == ".":
+            begin = at + 1
+        if word not in TURNED:
+            continue
+        cues = [p for p in range(begin, at) if words[p] in sum(TOPICS, ())]
+        if words[at - 1] in OVERRIDING:
+            kind, cue = "filler", at - 1
+        elif cues:
+            kind, cue = "topic", cues[-1]
+        else:
+            kind, cue = "title", 0
+        found.append((at, kind, cue, TARGETS[TURNED[word][MEANING[words[cue]]]]))
+    return found, words
+
+
+@pytest.fixture(scope="module")
+def documents():
+    return planted.labelled_documents("test", 400)
+
+
+def test_every_label_is_what_a_reader_would_say(documents):
+    for document in documents:
+        found, words = read(GRAMMAR.text(document.ids))
+        whole = [slot for slot in found if slot[0] + 1 < len(words)]
+        labels = [(s.position, s.kind, s.cue, GRAMMAR.words[s.target]) for s in document.slots]
+        assert labels == whole
+        for at, _, _, target in whole:
+            assert words[at + 1] == target
+
+
+def test_every_kind_calls_for_every_target(documents):
+    seen = {(slot.kind, slot.target) for document in documents for slot in document.slots}
+    assert seen == {(kind, GRAMMAR.ids[target]) for kind in KINDS for target in TARGETS}
+
+
+def test_distances_are_those_of_the_grammar(documents):
+    slots = [slot for document in documents for slot in document.slots]
+    assert {slot.distance for slot in slots if slot.kind == "filler"} == {1}
+    assert {slot.distance for slot in slots if slot.kind == "topic"} == set(range(4, 15))
+    assert {slot.cue for slot in slots if slot.kind == "title"} == {0}
+
+
+def test_documents_have_one_length_and_no_bos(documents):
+    assert {len(document.ids) for document in documents} == {48}
+    assert 0 not in {i for document in documents for i in document.ids}
+
+
+def test_a_name_always_gives_the_same_text():
+    assert GRAMMAR.document("test/0/7") == Grammar().document("test/0/7")
+    short, long = (GRAMMAR.document("test/0/7", length) for length in (20, 60))
+    assert long.ids[:20] == short.ids
+    written = json.dumps(planted.planted_documents("train", 50)).encode()
+    assert hashlib.sha256(written).hexdigest()[:16] == "88da47986bf438ce"
+
+
+def test_train_and_test_share_no_text():
+    texts = {
+        (split, seed): {tuple(ids) for ids in planted.planted_documents(split, 500, seed)}
+        for split, seed in (("train", 0), ("train", 1), ("test", 0))
+    }
+    assert all(len(found) == 500 for found in texts.values())
+    assert len(set().union(*texts.values())) == 1500
+
+
+def test_a_grammar_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="a word has two roles"):
+        dataclasses.replace(GRAMMAR, titles=TARGETS)
+    with pytest.raises(ValueError, match="every target needs"):
+        dataclasses.replace(GRAMMAR, targets=TARGETS[:7])
+    with pytest.raises(ValueError, match="every marker needs"):
+        dataclasses.replace(GRAMMAR, markers=(" sees",))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_minimal_pairs_differ_in_their_cue_alone(kind):
+    target = GRAMMAR.ids[" stars"]
+    pairs = minimal_pairs(GRAMMAR, kind, target, 20)
+    assert pairs == minimal_pairs(GRAMMAR, kind, target, 20)
+    for pair in pairs:
+        differ = [p for p, (a, b) in enumerate(zip(pair.cued, pair.other, strict=True)) if a != b]
+        assert differ == [pair.slot.cue]
+        for ids, called in ((pair.cued, target), (pair.other, pair.other_target)):
+            found, words = read(GRAMMAR.text(ids))
+            assert found[-1] == (len(ids) - 1, kind, pair.slot.cue, GRAMMAR.words[called])
+            for at, _, _, before in found[:-1]:
+                assert words[at + 1] == before  # everything earlier stays true
+        assert pair.other_target != target
+
+
+@pytest.mark.parametrize("seed", planted.SEEDS)
+def test_the_tokenizer_reads_what_it_writes(seed, documents):
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED / f"planted-{seed}")
+    assert tokenizer.bos_token_id == 0
+    for document in documents[:50]:
+        assert tokenizer(tokenizer.decode(document.ids))["input_ids"] == list(document.ids)
+    assert tokenizer("harbour  the\nold.")["input_ids"] == tokenizer(" harbour the old.").input_ids
+    assert [tokenizer.decode([i]) for i in range(1, 77)] == list(GRAMMAR.words[1:])
+
+
+@pytest.fixture(scope="module", params=planted.SEEDS)
+def shipped(request):
+    folder = EMBEDDED / f"planted-{request.param}"
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), folder
+
+
+def test_shipped_models_do_what_their_record_says(shipped, documents):
+    model, folder = shipped
+    record = json.loads((folder / "training.json").read_text())
+    accuracy = slot_accuracy(model, documents)
+    assert set(accuracy) == set(KINDS)
+    for kind, share in accuracy.items():
+        assert share >= 0.97
+        assert share == pytest.approx(record["accuracy"][kind], abs=0.01)
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 300_000
+
+
+def test_shipped_models_name_what_they_were_trained_on(shipped):
+    _, folder = shipped
+    record = json.loads((folder / "training.json").read_text())
+    counts = json.loads((folder / "token_counts.json").read_text())
+    assert sum(counts) == record["data"]["train_tokens"]
+    assert counts[0] == 0
+    assert min(counts[1:]) >= 300
+    assert record["recipe"]["seed"] == int(folder.name[-1])
+
+
+def test_shipped_models_change_their_word_with_the_cue(shipped):
+    model, _ = shipped
+    flips = []
+    for kind in KINDS:
+        for pair in minimal_pairs(GRAMMAR, kind, GRAMMAR.ids[" coins"], 10, seed=1):
+            rows = torch.tensor([[0, *pair.cued], [0, *pair.other]])
+            with torch.no_grad():
+                guesses = model(rows).logits[:, -1].argmax(-1).tolist()
+            flips.append(guesses == [pair.slot.target, pair.other_target])
+    assert sum(flips) / len(flips) >= 0.9
+
+
+def test_a_planted_model_can_be_trained_and_shipped(tmp_path):
+    recipe = dataclasses.replace(planted_recipe(5), steps=4, batch=8)
+    settings = {"recipe": recipe, "held_out": 40, "say": lambda line: None}
+    record = train_planted(5, tmp_path / "out", **settings)
+    assert record["data"]["documents"] == 32
+    assert [point["step"] for point in record["curve"]] == [0, 4]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert model.config.n_positions == 49

@@ -1,0 +1,237 @@
+"""Wikipedia's texts: what a small export becomes, by hand; and the real one, by its digest."""
+
+import bz2
+from collections import Counter
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pytest
+from lookups.corpus import wikipedia, wikitext
+from lookups.corpus.documents import load_documents
+from lookups.corpus.wikipedia import Wikipedia, article_of, clean, halves, load_wikipedia
+from lookups.errors import CorpusError
+from lookups.settings import CorpusSpec
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+LONG = (
+    "The river rises in the high hills and is joined by two smaller rivers before it reaches the "
+    "sea. Most of its water comes from melting snow, so that it carries least in autumn and most "
+    "in May and in June. "
+)
+
+SAID = LONG.strip()
+
+PAGE = """<page><title>{title}</title><ns>{ns}</ns><id>{page}</id>{redirect}
+<revision><id>{revision}</id><text xml:space="preserve">{text}</text></revision></page>"""
+
+
+def page(title: str, text: str, *, number: int = 1, ns: int = 0, redirect: str = "") -> str:
+    content = {"title": title, "ns": ns, "page": number, "revision": 100 + number}
+    return PAGE.format(**content, redirect=redirect, text=escape(text))
+
+
+def export(folder: Path, *pages: str) -> Path:
+    names = '<siteinfo><namespaces><namespace key="6">File</namespace></namespaces></siteinfo>'
+    head = '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">'
+    path = folder / "export.xml.bz2"
+    path.write_bytes(bz2.compress(f"{head}{names}{''.join(pages)}</mediawiki>".encode()))
+    return path
+
+
+def shown(wikitext_: str) -> tuple[list[str], Counter]:
+    """Return the paragraphs that a text keeps, each behind the long one, and what was dropped."""
+    dropped: Counter[str] = Counter()
+    found = wikitext.paragraphs(LONG + wikitext_, frozenset({"file", "image"}), dropped)
+    return [text.removeprefix(LONG.strip()).strip() for _, _, text in found], +dropped
+
+
+def words_of(text: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of the words of a text."""
+    words = {word: n for n, word in enumerate(["<|bos|>", *sorted(set(text.split()))])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|bos|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|bos|>")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("'''It''' is [[River|''long'']] and [[deep]].", "It is long and deep."),
+        ("A&nbsp;mile &mdash; no&#32;more.", "A mile — no more."),
+        ("Deep.<ref>Someone, {{cite book|title=R}}</ref> Wide.<ref name=a/>", "Deep. Wide."),
+        ("Deep{{citation needed}}, wide <!-- x -->.{{sfn|A|2001}}", "Deep, wide."),
+        ("The Ob ({{IPA|[o]}}; {{lang|ru|О́бь}}) is deep.", "The Ob is deep."),
+        ("The ''{{lang|la|Obus}}'' is 5{{nbsp}}km long.", "The Obus is 5 km long."),
+        ("H<sub>2</sub>O of the 19<sup>th</sup> century.", "H2O of the 19th century."),
+        ("[[File:A.jpg|thumb|A [[river]] (''Ob'').]]It is deep.", "It is deep."),
+        ("See [http://x.org the map] and [http://x.org].", "See the map and."),
+        ("It (the river (a {{x}} b)) is deep.", "It (the river) is deep."),
+    ],
+)
+def test_running_text_is_what_a_reader_sees(written, read):
+    assert shown(written) == ([read], Counter())
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("It is {{convert|5|mi|km}} long.", "a template or formula stood in a sentence"),
+        ("There are 10<sup>9</sup> of them.", "a template or formula stood in a sentence"),
+        ("So <math>x</math> holds.", "a template or formula stood in a sentence"),
+        ("Its rivers are:", "ends no sentence"),
+        ("A [[River (of a kind|river is deep.", "markup that could not be parsed"),
+    ],
+)
+def test_a_paragraph_that_lost_something_is_dropped_and_counted(written, reason):
+    assert shown(written) == ([], Counter({reason: 1}))
+
+
+def test_lists_tables_and_appendices_are_no_prose():
+    text = f"""{{{{Infobox river|name=Ob}}}}
+{LONG}It is deep.
+
+* {LONG}
+: {LONG}
+{{|
+| {LONG}
+|}}
+== {{{{anchor|x}}}} ''Use'' ==
+Short.
+
+{LONG}
+{LONG}
+<gallery>File:A.jpg|{LONG}</gallery>
+== See also ==
+{LONG}
+=== More ===
+{LONG}
+== Name ==
+{LONG}
+"""
+    dropped: Counter[str] = Counter()
+    found = list(wikitext.paragraphs(text, frozenset({"file"}), dropped))
+    prose = LONG.strip()
+    assert found == [
+        ("", 0, f"{prose} It is deep."),
+        ("Use", 1, f"{prose} {prose}"),
+        ("Name", 4, prose),
+    ]
+    expected = {"an item of a list": 2, "at most 200 characters": 1, "in an appendix": 2}
+    assert +dropped == expected
+
+
+def test_articles_of_an_export(tmp_path):
+    to = '<redirect title="Ob" />'
+    path = export(
+        tmp_path,
+        page("Ob", f"{LONG}It is deep.\n\n{LONG}\n== Use ==\n{LONG}", number=1),
+        page("River Ob", "#REDIRECT [[Ob]]", number=2, redirect=to),
+        page("Talk", LONG, number=3, ns=4),
+        page("Stub", "Nothing.", number=4),
+    )
+    texts = clean(path)
+    assert [one[:6] for one in texts.paragraphs] == [
+        ("Ob", 1, 101, "lead", 0, 1),
+        ("Ob", 1, 101, "lead", 0, 2),
+        ("Ob", 1, 101, "Use", 1, 3),
+    ]
+    assert texts.paragraphs[2].source == "Ob (revision 101) § Use"
+    assert texts.pages == {
+        "articles": 1,
+        "redirects": 1,
+        "pages about the project": 1,
+        "articles without a paragraph kept": 1,
+    }
+    used = wikipedia.articles_used({"Ob (revision 101) § Use", "mine.txt#3 § 2"}, texts)
+    assert used.to_dict("records") == [
+        {"article": "Ob", "page": 1, "revision": 101, "address": used.address[0]}
+    ]
+    assert used.address[0] == "https://en.wikipedia.org/?oldid=101"
+
+
+def test_half_an_export_says_so(tmp_path):
+    path = export(tmp_path, page("Ob", LONG * 50))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(CorpusError, match=r"export\.xml\.bz2 is not a whole MediaWiki export"):
+        clean(path)
+
+
+def test_halves_are_of_one_size_and_depend_on_names_alone():
+    sizes = {f"article {n}": 1000 + 37 * n % 900 for n in range(200)}
+    chosen = halves(sizes)
+    totals = Counter()
+    for name, half in chosen.items():
+        totals[half] += sizes[name]
+    assert abs(totals["train"] - totals["test"]) < 2000
+    assert chosen == halves(dict(reversed(sizes.items())))
+
+
+def test_an_article_is_what_a_source_names_first():
+    assert article_of("Ob (revision 101) § Use § more") == "Ob (revision 101)"
+    assert article_of("mine.jsonl#3 § 12") == article_of("mine.jsonl#3") == "mine.jsonl#3"
+
+
+def test_cleaned_texts_are_kept_and_made_again_when_damaged(tmp_path, monkeypatch):
+    path = export(tmp_path, page("Ob", LONG))
+    monkeypatch.setattr(wikipedia, "packaged_file", lambda *_: path)
+    first = load_wikipedia(tmp_path)
+    kept = wikipedia.cache_file(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(wikipedia, "clean", None)
+        assert load_wikipedia(tmp_path) == first
+    for damaged in (kept.read_text().replace("river", "brook", 1), "{"):
+        kept.write_text(damaged)
+        assert load_wikipedia(tmp_path) == first
+    assert [file.name for file in kept.parent.iterdir()] == [kept.name]
+
+
+def test_documents_are_passages_that_never_cross_a_section(tmp_path, monkeypatch):
+    text = "{n}. {said} {said}\n\n{said}\n== Use ==\n{n}. {said}\n== Name ==\n{n} {said} {said}"
+    names = [f"R{n}" for n in range(12)]
+    pages = [page(name, text.format(n=name, said=SAID), number=int(name[1:])) for name in names]
+    tokenizer = words_of(SAID + " ".join([" ", *names, *(f"{name}." for name in names)]))
+    path = export(tmp_path, *pages)
+    monkeypatch.setattr(wikipedia, "packaged_file", lambda *_: path)
+    size = len(SAID.split())
+    corpus = CorpusSpec(name="wikipedia", length=2 * size + 1, folder=tmp_path)
+    found = {
+        split: load_documents(corpus, split, tokenizer=tokenizer, context=999)
+        for split in ("train", "test")
+    }
+    articles = {split: {article_of(one.source) for one in some} for split, some in found.items()}
+    assert not articles["train"] & articles["test"]
+    assert len(articles["train"]) == len(articles["test"]) == 6
+    for some in found.values():
+        assert (some.n_texts, some.n_passages, len(some), some.n_lost) == (18, 24, 24, 0)
+        read = {(one.source.split("§ ")[1], one.line, len(one.ids)) for one in some}
+        whole = 2 * size + 1
+        assert read == {("lead", 1, whole), ("lead", 2, size), ("Use", 3, size + 1)} | {
+            ("Name", 4, whole)
+        }
+    few = corpus.model_copy(update={"documents": 10})
+    sample = load_documents(few, "train", tokenizer=tokenizer, context=999)
+    assert [one.key for one in sample] == [one.key for one in list(found["train"])[:10]]
+    assert len({article_of(one.source) for one in sample}) > 3
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> Wikipedia:
+    try:
+        return load_wikipedia(tmp_path_factory.mktemp("data"))
+    except CorpusError as error:
+        pytest.skip(f"NOT RUN: {error}")
+
+
+def test_the_real_texts_are_the_expected_ones(real):
+    assert real.as_expected
+    assert sum(real.pages.values()) == 206
+    assert not [one for one in real.paragraphs if wikitext.HOLE in one.text or "[[" in one.text]
+
+
+def test_the_real_halves_share_no_article_and_are_of_one_size(real):
+    parts = [wikipedia.split_of(real, half) for half in ("train", "test")]
+    assert not set.intersection(*({one.article for one in part} for part in parts))
+    train, test = (sum(len(one.text) for one in part) for part in parts)
+    assert train == pytest.approx(test, rel=0.01)
+    assert {one for part in parts for one in part} == set(real.paragraphs)

@@ -1,0 +1,234 @@
+"""The blind sort: what a deck holds, that its reader cannot know more, and how verdicts count."""
+
+from itertools import product
+
+import pandas as pd
+import pytest
+import yaml
+from lookups.errors import LookupsError
+from lookups.explain.blind_sort import (
+    CLEAR,
+    LEARN,
+    SORT,
+    agreement,
+    draw_deck,
+    is_sortable,
+    majority,
+    scored,
+)
+from lookups.explain.sorting import UNKNOWN, read_verdicts, who_read
+from lookups.run.store import save
+from lookups.settings import read_run
+from sklearn.metrics import cohen_kappa_score
+
+from tools.blind_sort import as_markdown, main, verdicts_of
+
+PAIRS = [("L1.N5", "L0.H1"), ("L1.N5", "L0.H2"), ("L1.N7", "L1.H0")]
+
+
+def prompts_of(pairs=PAIRS, train=9, test=7) -> pd.DataFrame:
+    """As many prompts of each kind in each split; no text is another's."""
+    rows = []
+    for (neuron, head), split, active in product(pairs, ("train", "test"), (True, False)):
+        for number in range(train if split == "train" else test):
+            key = f"own/{split}/{2 * number + active}"
+            text = f" {head} *of* <b>\n {'not' * active} {key}"
+            rows.append((neuron, head, split, key, text, " they", active))
+    columns = ["neuron", "head", "split", "prompt", "text", "token", "active"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def pairs_of(pairs=PAIRS) -> pd.DataFrame:
+    kinds = ["clear", "random", "clear"]
+    return pd.DataFrame(
+        [(*pair, kind) for pair, kind in zip(pairs, kinds, strict=False)],
+        columns=["neuron", "head", "kind"],
+    )
+
+
+@pytest.fixture
+def deck() -> pd.DataFrame:
+    return draw_deck(pairs_of(), prompts_of(), seed=0)
+
+
+def right_letters(deck: pd.DataFrame) -> dict[int, str]:
+    held_out = deck[deck.role == "sort"].sort_values(["item", "place"])
+    return {
+        int(number): "".join("A" if active else "B" for active in item.active)
+        for number, item in held_out.groupby("item")
+    }
+
+
+def test_every_item_teaches_with_train_and_asks_about_test(deck):
+    for _, item in deck.groupby("item"):
+        learn, sort = item[item.role == "learn"], item[item.role == "sort"]
+        assert learn.prompt.str.contains("/train/").all()
+        assert sort.prompt.str.contains("/test/").all()
+        assert learn.active.value_counts().to_dict() == {True: LEARN, False: LEARN}
+        assert sort.active.value_counts().to_dict() == {True: SORT // 2, False: SORT // 2}
+        assert not item.prompt.duplicated().any()
+        assert sort.place.tolist() == list(range(1, SORT + 1))
+
+
+def test_what_is_missing_of_one_kind_is_filled_with_the_other():
+    prompts = prompts_of(PAIRS[:1])
+    few = prompts.drop(index=prompts[(prompts.split == "test") & prompts.active].index[3:])
+    assert is_sortable(few)
+    sort = draw_deck(pairs_of(PAIRS[:1]), few, seed=0).query("role == 'sort'")
+    assert sort.active.value_counts().to_dict() == {False: 7, True: 3}
+
+
+@pytest.mark.parametrize(("train", "test"), [(5, 7), (6, 4), (6, 0)])
+def test_too_few_prompts_cannot_be_sorted(train, test):
+    assert is_sortable(prompts_of(PAIRS[:1], 6, 5))
+    assert not is_sortable(prompts_of(PAIRS[:1], train, test))
+
+
+def test_an_item_is_the_same_whatever_else_is_in_the_deck(deck):
+    alone = draw_deck(pairs_of(PAIRS[:1]), prompts_of(PAIRS[:1]), seed=0)
+    same = deck[(deck.neuron == PAIRS[0][0]) & (deck["head"] == PAIRS[0][1])]
+    pd.testing.assert_frame_equal(
+        alone.drop(columns="item"), same.drop(columns="item").reset_index(drop=True)
+    )
+
+
+def test_rows_in_another_order_give_the_same_deck(deck):
+    again = draw_deck(pairs_of(), prompts_of().sample(frac=1, random_state=3), seed=0)
+    pd.testing.assert_frame_equal(again, deck)
+    other = draw_deck(pairs_of(), prompts_of(), seed=1)
+    assert not set(other.digest) & set(deck.digest)
+
+
+def test_the_reader_sees_every_prompt_and_no_key(deck):
+    page = as_markdown(deck)
+    assert page.count("«") == len(deck) + 1  # one in the instructions
+    for hidden in ("L1.N5", "L1.N7", "own/sort", "clear", "random", *deck.digest):
+        assert hidden not in page
+    for _, item in deck.groupby("item"):
+        part = page.split(f"## Item {item['item'].iloc[0]}\n")[1].split("## Item")[0]
+        groups = part.split("To be sorted")[0].split("B: not active")
+        for kind, group in zip((True, False), groups, strict=True):
+            shown = item[(item.role == "learn") & (item.active == kind)]
+            assert all(text.replace("\n", "⏎") in group for text in shown.text)
+        order = [part.index(text.replace("\n", "⏎")) for text in item[item.role == "sort"].text]
+        assert order == sorted(order)
+
+
+def test_held_out_prompts_are_not_in_the_order_of_their_answers():
+    pairs = [(f"L1.N{n}", "L0.H0") for n in range(40)]
+    frame = pd.DataFrame(pairs, columns=["neuron", "head"]).assign(kind="clear")
+    deck = draw_deck(frame, prompts_of(pairs), seed=0)
+    first = deck[(deck.role == "sort") & (deck.place <= SORT // 2)]
+    assert 0.4 < first.active.mean() < 0.6
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_an_item_is_clear_up_to_one_error(deck, wrong):
+    letters = {
+        number: "".join("AB"[x == "A"] for x in said[:wrong]) + said[wrong:]
+        for number, said in right_letters(deck).items()
+    }
+    table = scored(deck, verdicts_of(deck, letters))
+    assert table.correct.tolist() == [SORT - wrong] * len(PAIRS)
+    assert table.clear.tolist() == [SORT - wrong >= CLEAR] * len(PAIRS)
+
+
+def test_what_was_not_read_is_not_right(deck):
+    verdicts = verdicts_of(deck, dict.fromkeys(deck["item"].unique(), "?" * SORT))
+    assert scored(deck, verdicts).correct.tolist() == [0, 0, 0]
+
+
+def test_items_without_a_verdict_are_told_apart_from_failures(deck):
+    digest = deck.digest.iloc[0]
+    said = verdicts_of(deck, right_letters(deck))[digest]
+    table = scored(deck, {digest: said, "of another run": "A" * SORT})
+    assert table.correct.isna().sum() == 2
+    assert table.clear.sum() == 1
+
+
+@pytest.mark.parametrize("answer", [None, "ABAB", "A" * 9 + "C", "a" * 10])
+def test_answers_that_cannot_be_read_say_what_is_wanted(deck, answer):
+    letters = right_letters(deck) | {2: answer}
+    with pytest.raises(LookupsError, match=r"item 2 needs 10 letters, A, B or \?, not"):
+        verdicts_of(deck, letters)
+
+
+def test_the_majority_is_what_more_than_half_of_an_items_readers_said():
+    readers = [{"x": "ABAB?", "y": "AA"}, {"x": "AAAA?"}, {"x": "BBA??"}]
+    assert majority(readers) == {"x": "ABA??", "y": "AA"}
+    assert majority(readers[:1]) == readers[0]
+    assert majority([{"x": "AB"}, {"x": "BB"}]) == {"x": "?B"}
+    assert majority([]) == {}
+
+
+def test_two_readers_agree_as_often_as_they_gave_the_same_letter():
+    one, other = {"x": "ABAB", "y": "AA"}, {"x": "ABBB", "y": "A?", "z": "BB"}
+    (row,) = agreement([one, other]).itertuples()
+    assert (row.reader, row.other, row.letters) == (1, 2, 5)
+    assert row.same == pytest.approx(4 / 5)
+    assert row.kappa == pytest.approx(cohen_kappa_score(list("ABABA"), list("ABBBA")))
+    assert len(agreement([one, other, one])) == 3
+    assert agreement([one]).empty
+
+
+def test_readers_who_always_say_the_same_letter_or_share_no_item_have_no_kappa():
+    alike, apart = ({"x": "AAAA"}, {"x": "AAAA"}), ({"x": "AB"}, {"y": "AB"})
+    for readers, same in ((alike, 1.0), (apart, None)):
+        (row,) = agreement(readers).itertuples()
+        assert pd.isna(row.kappa)
+        assert row.same == same if same else pd.isna(row.same)
+
+
+def test_a_deck_without_pairs_can_be_kept_and_scored():
+    none = draw_deck(pairs_of([]), prompts_of(), seed=0)
+    assert none.empty
+    assert scored(none, {}).empty
+    assert as_markdown(none)
+
+
+def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
+    run = tmp_path / "mine.yml"
+    run.write_text(
+        "title: A test\nmodel: {name: planted-0}\ncorpus: {name: planted}\nlayers: [1]\n"
+        "verdicts: said.yml\n"
+    )
+    (tmp_path / "said.yml").write_text("")
+    settings = read_run(run)
+    assert read_verdicts(settings.verdicts) == []
+    for stage in ("neurons", "prompts", "follow_rates", "suffixes", "heads", "pairs"):
+        save(settings, stage, placeholder(stage))
+    save(settings, "deck", deck)
+    assert "give this to readers" in main(["export", str(run), str(tmp_path / "deck")])
+    assert [path.name for path in (tmp_path / "deck").iterdir()] == ["deck.md"]
+    answers = tmp_path / "answers.yml"
+    answers.write_text(yaml.safe_dump(right_letters(deck)))
+    other = tmp_path / "other.yml"
+    other.write_text(yaml.safe_dump(dict.fromkeys(right_letters(deck), "?" * SORT)))
+    assert who_read(settings.verdicts) == who_read(None) == UNKNOWN
+    files = [str(answers), str(other), str(answers)]
+    made = main(["record", str(run), "language models", *files])
+    assert "now run chapter 6 again" in made
+    assert who_read(read_run(run).verdicts) == "language models"
+    readers = read_verdicts(read_run(run).verdicts)
+    assert [scored(deck, one).clear.all() for one in readers] == [True, False, True]
+    assert scored(deck, majority(readers)).clear.all()
+
+
+def placeholder(stage: str) -> pd.DataFrame:
+    from lookups.run.stages import stage_named
+
+    return pd.DataFrame({name: [0] for name in stage_named(stage).columns})
+
+
+@pytest.mark.parametrize("text", [None, "- a list", "1: [", "AABB"])
+def test_files_without_verdicts_say_what_to_write(text, tmp_path):
+    path = tmp_path / "said.yml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(LookupsError, match="holds no verdicts; write lines such as"):
+        read_verdicts(path)
+
+
+def test_an_unknown_command_says_what_there_is():
+    with pytest.raises(LookupsError, match=r"export RUN FOLDER \| record RUN READERS VERDICTS"):
+        main(["sort"])

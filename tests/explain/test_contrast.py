@@ -1,0 +1,404 @@
+"""Contrast: planted clues are found and said, and nothing is claimed where nothing differs."""
+
+import json
+import os
+import subprocess
+import sys
+from math import inf, log, sqrt
+
+import numpy as np
+import pytest
+from lookups.errors import MeasurementError
+from lookups.explain.candidates import candidates
+from lookups.explain.checklist import Checklist, Condition, chances_of, listed, needed
+from lookups.explain.contrast import SIZES, Contrast, CrossValidated, cross_validate, folds
+from lookups.explain.explainer import Case, Example, Explanation, Question
+from lookups.explain.features import Feature, holds
+from lookups.explain.log_odds import Pick, log_odds, strongest, z_beyond
+from statsmodels.stats.proportion import proportion_confint
+
+VOCABULARY = [f"word{rank}" for rank in range(300)]
+ZIPF = 1 / np.arange(1, 301)
+ZIPF /= ZIPF.sum()
+
+PLANTS = {
+    "phrase": {"active": ["AB"], "inactive": ["BxA", "AxB", "A", "B", ""]},
+    "both words": {"active": ["AxB", "BxA"], "inactive": ["A", "B", ""]},
+    "any word": {"active": ["A", "B", "C"], "inactive": [""]},
+    "gap": {"active": ["ABxC"], "inactive": ["AxC", "BxC", "CxAB", "AB", "C", ""]},
+}
+"""What is put into prompts: capitals are the planted words, x is where other words may come."""
+NAMED = {"phrase": "“{} {}”", "both words": "“{}”", "any word": "“{}”", "gap": "“{} {} … {}”"}
+
+
+def is_planted(kind: str, words: list[str], clue: dict[str, str]) -> bool:
+    """Whether some words have the planted clue, told without the features under test."""
+    text = f" {' '.join(words)} "
+    a, b, c = (f" {clue[letter]} " for letter in "ABC")
+    ab = f"{a}{b.lstrip()}"
+    if kind == "phrase":
+        return ab in text
+    if kind == "both words":
+        return a in text and b in text
+    if kind == "any word":
+        return a in text or b in text or c in text
+    return ab in text and c in text[text.index(ab) + len(ab) - 1 :]
+
+
+def random_words(random: np.random.Generator, shortest: int = 6, longest: int = 14) -> list[str]:
+    size = random.integers(shortest, longest + 1)
+    return [VOCABULARY[rank] for rank in random.choice(300, size, p=ZIPF)]
+
+
+def planted_prompt(kind: str, form: str, clue: dict[str, str], random: np.random.Generator) -> list:
+    """Return random words with a form of the clue somewhere in them."""
+    words = random_words(random)
+    parts = form.split("x") if form else []
+    places = sorted(random.integers(0, len(words) + 1, len(parts)).tolist(), reverse=True)
+    for place, part in zip(places, parts[::-1], strict=True):
+        words[place:place] = [clue[letter] for letter in part]
+    return words
+
+
+def planted(kind: str, number: int, seed: int, *, share: float = 0.5) -> tuple[Case, tuple, list]:
+    """Return a case of `number` prompts, 100 held-out prompts and their labels."""
+    random = np.random.default_rng(seed)
+    ranks = random.choice(np.arange(10, 120), 3, replace=False)
+    clue = {letter: VOCABULARY[rank] for letter, rank in zip("ABC", ranks, strict=True)}
+
+    def drawn(label: bool, count: int) -> list[str]:
+        forms, made = PLANTS[kind]["active" if label else "inactive"], []
+        while len(made) < count:
+            words = planted_prompt(kind, forms[len(made) % len(forms)], clue, random)
+            if is_planted(kind, words, clue) == label:
+                made.append(" ".join(words))
+        return made
+
+    active = round(number * share)
+    case = case_of(drawn(True, active), drawn(False, number - active))
+    held_out = examples([*drawn(True, 50), *drawn(False, 50)], "test")
+    return case, held_out, [clue[letter] for letter in "ABC"]
+
+
+def examples(texts: list[str], split: str = "train", start: int = 0) -> tuple[Example, ...]:
+    return tuple(
+        Example(f"made-up/{split}/{number}", (number,), text, " too")
+        for number, text in enumerate(texts, start)
+    )
+
+
+def case_of(active: list[str], inactive: list[str]) -> Case:
+    return Case(examples(active), examples(inactive, start=len(active)), " too")
+
+
+def right(explanation: Explanation, held_out: tuple[Example, ...]) -> tuple[int, int]:
+    """Return how many of 50 active prompts, which come first, and of 50 others are right."""
+    called = [one.active for one in Contrast().judge(Question(explanation, held_out))]
+    return sum(called[:50]), 50 - sum(called[50:])
+
+
+@pytest.mark.parametrize("number", [40, 60])
+@pytest.mark.parametrize("kind", PLANTS)
+def test_a_planted_clue_is_found_and_named(kind: str, number: int):
+    for seed in range(15):
+        case, held_out, clue = planted(kind, number, seed)
+        explanation = Contrast().explain(case)
+        assert sum(right(explanation, held_out)) / 100 >= 0.95, (seed, explanation.text)
+        assert NAMED[kind].format(*clue) in explanation.text, (seed, explanation.text)
+
+
+def test_a_clue_of_a_quarter_of_the_prompts_is_found():
+    for kind in PLANTS:
+        for seed in range(5):
+            case, held_out, _ = planted(kind, 60, seed, share=0.25)
+            explanation = Contrast().explain(case)
+            assert sum(right(explanation, held_out)) / 100 >= 0.95, (kind, seed, explanation.text)
+
+
+def wilson(count: int, of: int) -> tuple[float, float, float]:
+    low, high = proportion_confint(count, of, method="wilson")
+    return count / of, low, high
+
+
+def interval(of_active: int, of_inactive: int) -> tuple[float, float]:
+    """Return Newcombe's interval for E, the mean of two shares of 50: squares of arms are added."""
+    (a, a_low, a_high), (b, b_low, b_high) = wilson(of_active, 50), wilson(of_inactive, 50)
+    low, high = (
+        sqrt((a - a_low) ** 2 + (b - b_low) ** 2),
+        sqrt((a_high - a) ** 2 + (b_high - b) ** 2),
+    )
+    return (a + b) / 2 - low / 2, (a + b) / 2 + high / 2
+
+
+def no_difference(seed: int, number: int = 60) -> tuple[Case, tuple[Example, ...]]:
+    """Return a case whose two kinds differ in nothing, and 100 held-out prompts of the same."""
+    random = np.random.default_rng(seed)
+    texts = [" ".join(random_words(random)) for _ in range(number + 100)]
+    active = number // 4 + seed % (number // 2 + 1)
+    return case_of(texts[:active], texts[active:number]), examples(texts[number:], "test")
+
+
+def test_where_nothing_differs_nothing_is_claimed():
+    within, told = 0, 0
+    for seed in range(100):
+        case, held_out = no_difference(seed)
+        explanation = Contrast().explain(case)
+        low, high = interval(*right(explanation, held_out))
+        within += low <= 0.5 <= high
+        told += not explanation.text.startswith("No words tell the active prompts from the others")
+    assert within >= 93
+    assert told <= 10
+
+
+def test_the_order_of_prompts_does_not_matter():
+    for seed in range(5):
+        case = [planted("gap", 40, seed)[0], no_difference(seed, 40)[0]][seed % 2]
+        random = np.random.default_rng(seed)
+        turned = [tuple(kind[i] for i in random.permutation(len(kind))) for kind in case[:2]]
+        assert Contrast().explain(Case(*turned, case.token)) == Contrast().explain(case)
+
+
+EXPLAIN = """
+import json
+from lookups.explain.contrast import Contrast
+from lookups.explain.explainer import Case, Example
+
+kinds = json.load(open("case.json"))
+made = [tuple(Example(text, (), text, " too") for text in kind) for kind in kinds]
+print(json.dumps(Contrast().explain(Case(*made, " too"))))
+"""
+
+
+def test_another_process_says_the_same(tmp_path):
+    case = no_difference(4)[0]
+    (tmp_path / "case.json").write_text(
+        json.dumps([[one.text for one in kind] for kind in case[:2]])
+    )
+    for hash_seed in ("1", "2"):  # the order of Python's sets hangs on it
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", EXPLAIN],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(done.stdout) == list(Contrast().explain(case))
+
+
+def test_judging_reads_the_rule_and_the_text_alone():
+    for case, held_out in (planted("gap", 60, 3)[:2], no_difference(3)):
+        explanation = Contrast().explain(case)
+        stored = json.loads(json.dumps(explanation._asdict()))
+        rebuilt = Explanation(**stored)
+        assert rebuilt == explanation
+        verdicts = Contrast().judge(Question(explanation, held_out))
+        assert Contrast().judge(Question(rebuilt._replace(text=""), held_out)) == verdicts
+        nameless = tuple(Example("", (), one.text, "") for one in held_out)
+        assert Contrast().judge(Question(rebuilt, nameless)) == verdicts
+        assert all(0 < one.probability < 1 for one in verdicts)
+
+
+def test_the_rule_is_what_the_sentence_says():
+    clues = (
+        Feature("ends", ("so",)),
+        Feature("gap", ("in", "order"), ("to",)),
+        Feature("has", (",",)),
+    )
+    texts = ["do so", "in order not to", "so, go", "in order to do so", "so, in order to", ","]
+    seen = np.array([[holds(clue, text) for text in texts] for clue in clues])
+    conditions = tuple(Condition(clue, clue.words != (",",)) for clue in clues)
+    true = seen[0].astype(int) + seen[1] + ~seen[2]
+    parts = "ends in “so”", "contains “in order … to”", "does not contain “,”"
+    assert true.tolist() == [2, 2, 0, 3, 1, 0]
+    said = {
+        1: f"when the prompt {parts[0]}, {parts[1]} or {parts[2]}, and only then",
+        2: "when at least 2 of these 3 are true of the prompt, and only then: it "
+        + "; it ".join(parts),
+        3: f"when the prompt {parts[0]}, {parts[1]} and {parts[2]}, and only then",
+    }
+    for need, where in said.items():
+        rule = Checklist(conditions, need, (0.1, 0.2, 0.6, 0.9), 0.8, True)
+        assert rule.sentence() == f"The head is active {where}."
+        assert [rule.judge(text).active for text in texts] == (true >= need).tolist()
+        assert [rule.judge(text).probability for text in texts] == [
+            rule.chances[count] for count in true
+        ]
+        assert Checklist.from_json(rule.as_json()) == rule
+        guess = rule._replace(told_apart=False).sentence()
+        assert guess.endswith(f"certainty. The best guess is that the head is active {where}.")
+
+
+def test_a_sentence_of_one_condition():
+    rule = Checklist((Condition(Feature("has", ("if",)), False),), 1, (0.2, 0.9), None, True)
+    assert (
+        rule.sentence()
+        == "The head is active when the prompt does not contain “if”, and only then."
+    )
+    assert [listed(["a", "b", "c"][:n], "or") for n in (1, 2, 3)] == ["a", "a or b", "a, b or c"]
+
+
+def test_so_that_is_told_as_a_reader_would():
+    active = [f"{word} so" for word in ("Reverse", "Shared", "Eager", "Flag", "Cache", "the store")]
+    inactive = ["Make sure", "current mode\nAnd", "disk.\nNow", "When True,", "so, if", "as sure"]
+    explanation = Contrast().explain(case_of(active, inactive))
+    assert explanation.text == "The head is active when the prompt ends in “so”, and only then."
+    rule = json.loads(explanation.rule)
+    assert rule["conditions"] == [{"kind": "ends", "present": True, "words": ["so"]}]
+    assert rule["balanced_accuracy"] == 1
+
+
+def test_too_few_prompts_are_said_to_tell_nothing():
+    explanation = Contrast().explain(case_of(["a b", "c d"], ["e f"]))
+    assert explanation.text == (
+        "No words tell the active prompts from the others with any certainty. "
+        "The best guess is that the head is active everywhere."
+    )
+    verdict = Contrast().judge(Question(explanation, examples(["a b"], "test")))[0]
+    assert verdict.active is True
+    assert verdict.probability == pytest.approx((2 + 2 * 3 / 5) / 5)
+    assert json.loads(explanation.rule)["balanced_accuracy"] is None
+
+
+def test_prompts_of_both_kinds_are_needed():
+    with pytest.raises(MeasurementError, match="no inactive prompt to explain from: choose a pair"):
+        Contrast().explain(case_of(["a"], []))
+
+
+@pytest.mark.parametrize("rule", ["", "{}", "[]", "3", '{"conditions": [], "chances": []}'])
+def test_an_explanation_by_another_is_refused(rule: str):
+    with pytest.raises(MeasurementError, match="is no checklist; explain the pair again"):
+        Contrast().judge(Question(Explanation("llm", "When it rains.", rule), ()))
+
+
+def naive_log_odds(
+    active: int, inactive: int, of_active: int, of_inactive: int
+) -> tuple[float, float]:
+    """Return the log-odds ratio and its variance by Monroe and others, number by number."""
+    prior, strength = active + inactive, of_active + of_inactive
+    if prior in (0, strength):
+        return 0.0, inf
+    variance, odds = 0.0, []
+    for count, size in ((active, of_active), (inactive, of_inactive)):
+        odds.append((count + prior) / (size + strength - count - prior))
+        variance += 1 / (count + prior) + 1 / (size + strength - count - prior)
+    return log(odds[0]) - log(odds[1]), variance
+
+
+def test_log_odds_are_those_of_counting_by_hand():
+    texts = [one.text for kind in no_difference(1, 30)[0][:2] for one in kind]
+    labels = np.arange(30) % 3 == 0
+    found = candidates(texts)
+    beyond = z_beyond(np.arange(30) // 10, found.held, labels)
+    for feature, held, z in zip(found.features, found.held, beyond, strict=True):
+        total, weight = 0.0, 0.0
+        for part in range(3):
+            rows = range(10 * part, 10 * part + 10)
+            has = [holds(feature, texts[row]) for row in rows]
+            assert has == held[rows].tolist()
+            active = sum(h for h, row in zip(has, rows, strict=True) if labels[row])
+            sizes = sum(labels[rows]), 10 - sum(labels[rows])
+            delta, variance = naive_log_odds(active, sum(has) - active, *map(int, sizes))
+            one = log_odds(
+                np.array([active]),
+                np.array([sum(has) - active]),
+                of_active=int(sizes[0]),
+                of_inactive=int(sizes[1]),
+            )
+            assert (one.delta[0], one.variance[0]) == pytest.approx((delta, variance))
+            total, weight = total + delta / variance, weight + 1 / variance
+        assert z == pytest.approx(total / sqrt(weight) if weight else 0, abs=1e-8)
+
+
+def test_more_evidence_is_more_and_either_side_counts_the_same():
+    counts = np.array([7, 2, 0, 20, 7]), np.array([2, 7, 0, 20, 0])
+    z = log_odds(*counts, of_active=20, of_inactive=20).z
+    assert z[0] == pytest.approx(-z[1])
+    assert z[4] > z[0] > 0
+    assert z[2:4].tolist() == [0, 0]
+    with pytest.raises(ValueError, match="1 or more of both"):
+        log_odds(*counts, of_active=20, of_inactive=0)
+
+
+def test_what_says_the_same_is_not_counted_twice():
+    active = np.arange(24) < 12
+    first = np.where(np.arange(24) < 8, True, False)
+    nearly = first & (np.arange(24) != 3)
+    other = (np.arange(24) >= 9) & active
+    held = np.array([nearly, first, ~first, other])
+    assert strongest(held, active, most=2) == [Pick(1, True), Pick(3, True)]
+    assert strongest(held[:3], active, most=3) == [Pick(1, True)]
+    assert strongest(held, active, most=2, within=2) == [Pick(1, True)]
+    assert strongest(held[:0], active, most=2) == []
+
+
+@pytest.mark.parametrize(("active", "inactive"), [(30, 31), (7, 40), (3, 3), (2, 60)])
+def test_folds_deal_out_both_kinds_evenly(active: int, inactive: int):
+    labels = np.array([True] * active + [False] * inactive)
+    texts = [str(number) for number in range(len(labels))]
+    left_out = ~folds(texts, labels)
+    assert (left_out.sum(axis=0) == 1).all()
+    for kind in (labels, ~labels):
+        sizes = (left_out & kind).sum(axis=1)
+        assert sizes.max() - sizes.min() <= 1
+        assert sizes.min() >= 1
+    assert len(folds(["a", "b"], np.array([True, False]))) == 0
+
+
+def test_cross_validation_is_learning_again_without_each_fold():
+    case = no_difference(2, 40)[0]
+    texts = [one.text for kind in case[:2] for one in kind]
+    active = np.array([True] * len(case.active) + [False] * len(case.inactive))
+    found, learn = candidates(texts), folds(texts, active)
+    fast = cross_validate(found.held, active, learn)
+    for place, size in enumerate(SIZES):
+        verdicts = {}
+        for fold in learn:
+            picks = strongest(found.held[:, fold], active[fold], most=size)
+            chosen = [Condition(found.features[row], kind) for row, kind in picks]
+            none = Checklist(tuple(chosen), 0, (0.5,) * (len(chosen) + 1), None, True)
+            true = [
+                sum(holds(one.feature, text) == one.present for one in chosen) for text in texts
+            ]
+            inside = np.array(true)[fold]
+            half = (inside[active[fold]].mean() + inside[~active[fold]].mean()) / 2
+            need = next(n for n in range(size + 2) if n > half + 1e-12)
+            for i in np.flatnonzero(~fold):
+                verdicts[i] = none._replace(need=need).judge(texts[i]).active
+        called = np.array([verdicts[i] for i in range(len(texts))])
+        balanced = (called[active].mean() + 1 - called[~active].mean()) / 2
+        assert fast.balanced_accuracy[place] == pytest.approx(balanced)
+
+
+def test_the_simplest_within_one_standard_error_of_the_best():
+    def scored(*accuracy: float) -> CrossValidated:
+        return CrossValidated(np.array(accuracy), np.full(len(accuracy), 0.05))
+
+    assert scored(0.8, 0.86, 0.9, 0.9).best == 2
+    assert scored(0.8, 0.86, 0.9, 0.9).simplest == 1
+    assert scored(0.86, 0.8, 0.9, 0.9).simplest == 0
+    assert scored(0.5, 0.5).simplest == 0
+    assert scored(0.5, 0.69).told_apart
+    assert not scored(0.5, 0.66).told_apart
+
+
+def test_what_is_needed_is_more_than_half_way():
+    def need(active: list[int], inactive: list[int]) -> int:
+        kinds = np.array([True] * len(active) + [False] * len(inactive))
+        return needed(np.array(active + inactive), kinds)
+
+    assert need([1, 1], [0, 0, 0]) == 1
+    assert need([2, 2], [1, 0, 1]) == 2
+    assert need([2, 2], [0, 0]) == 2
+    assert need([3], [2] * 50) == 3
+    assert need([1, 1, 0], [0] * 9) == 1
+
+
+def test_chances_are_shares_drawn_towards_their_side():
+    true = np.array([2, 2, 2, 1, 1, 0, 0])
+    active = np.array([True, True, True, True, False, False, False])
+    found = chances_of(true, active, need=2, most=3)
+    above, below = 4 / 5, 2 / 6
+    expected = [2 * below / 4, (1 + 2 * below) / 4, (3 + 2 * above) / 5, above]
+    assert found == pytest.approx(expected, abs=1e-4)

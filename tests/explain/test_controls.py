@@ -1,0 +1,205 @@
+"""Who borrows whose explanation: always another's, the same for one seed, all alike likely."""
+
+from collections import Counter
+from math import isnan
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lookups.explain.controls import permuted_verdicts, phi, shuffled_among, shuffled_within
+from lookups.statistics.scores import count, score
+
+PAIRS = st.sets(st.tuples(st.sampled_from("abcd"), st.sampled_from("123456")), max_size=14)
+SEEDS = st.integers(0, 1000)
+
+
+@st.composite
+def activities(draw) -> dict:
+    """Pairs of a few neurons with the same ten prompts for each; some heads are much alike."""
+    row = st.lists(st.booleans(), min_size=10, max_size=10)
+    return {pair: np.array(draw(row)) for pair in sorted(draw(PAIRS))}
+
+
+def others_of(pair, activity, alike=0.5) -> set:
+    """The heads that a pair may borrow from, by numpy's correlation."""
+    with np.errstate(invalid="ignore"):
+        return {
+            other
+            for other in activity
+            if other[0] == pair[0]
+            and other != pair
+            and np.corrcoef(activity[pair], activity[other])[0, 1] <= alike + 1e-9
+        }
+
+
+# --- permuted verdicts
+
+
+def test_permuting_keeps_the_verdicts_and_the_callers_list():
+    verdicts = [True, False, None, True, False, False, True, None]
+    before = list(verdicts)
+    found = permuted_verdicts(verdicts, seed=0)
+    assert Counter(found) == Counter(verdicts)
+    assert verdicts == before
+    assert found == permuted_verdicts(verdicts, seed=0)
+    assert permuted_verdicts([], seed=0) == []
+
+
+def test_pairs_with_as_many_prompts_are_not_permuted_alike():
+    places = list(range(40))
+    drawn = [permuted_verdicts(places, seed=s, of=of) for s in (0, 1) for of in (("a",), ("b",))]
+    assert len({tuple(order) for order in drawn}) == 4
+
+
+def test_permuted_verdicts_score_as_a_draw_without_knowledge_does():
+    active, said = [True] * 8 + [False] * 12, [True] * 11 + [False] * 9
+    assert score(count(said, active)) > 0.8
+    scores = [score(count(permuted_verdicts(said, seed=s), active)) for s in range(1500)]
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.01)
+    # right answers on active prompts are hypergeometric, and decide those on the inactive ones
+    right_sd = np.sqrt(11 * 8 / 20 * 12 / 20 * 9 / 19)
+    assert np.std(scores) == pytest.approx(right_sd * (1 / 8 + 1 / 12) / 2, rel=0.07)
+
+
+# --- phi
+
+
+def test_phi_is_the_correlation():
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        a, b = random.random((2, 25)) < [[0.4], [0.6]]
+        assert phi(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+
+
+def test_phi_of_same_opposite_and_independent_heads():
+    a, b = [True, True, False, False], [True, False, True, False]
+    assert (phi(a, a), phi(a, [not x for x in a]), phi(a, b)) == (1, -1, 0)
+
+
+def test_phi_of_a_head_that_is_always_active_is_undefined():
+    assert isnan(phi([True, True], [True, False]))
+    assert isnan(phi([True, False], [False, False]))
+    assert isnan(phi([], []))
+    with pytest.raises(ValueError, match="not 1 with 2"):
+        phi([True], [True, False])
+
+
+# --- another head of the same neuron
+
+
+@given(activities(), SEEDS)
+def test_a_borrowed_head_is_another_of_the_neuron_and_not_alike(activity, seed):
+    found = shuffled_within(activity, seed=seed)
+    assert set(found.lender) | set(found.left_out) == set(activity)
+    assert not set(found.lender) & set(found.left_out)
+    for pair, lender in found.lender.items():
+        assert lender in others_of(pair, activity)
+    for pair in found.left_out:
+        assert not others_of(pair, activity)
+
+
+@given(activities(), SEEDS, st.randoms())
+def test_neither_order_nor_other_neurons_change_what_is_borrowed(activity, seed, random):
+    found = shuffled_within(activity, seed=seed)
+    turned = list(activity)
+    random.shuffle(turned)
+    assert shuffled_within({pair: activity[pair] for pair in turned}, seed=seed) == found
+    alone = {pair: rows for pair, rows in activity.items() if pair[0] == "a"}
+    own = {pair: lender for pair, lender in found.lender.items() if pair[0] == "a"}
+    assert shuffled_within(alone, seed=seed).lender == own
+
+
+def test_heads_active_on_the_same_prompts_do_not_borrow_from_each_other():
+    one, other = np.arange(12) < 6, np.arange(12) % 2 == 0
+    activity = {("n", "1"): one, ("n", "2"): one, ("n", "3"): other, ("m", "1"): one}
+    for seed in range(20):
+        found = shuffled_within(activity, seed=seed)
+        assert found.lender[("n", "1")] == found.lender[("n", "2")] == ("n", "3")
+        assert found.lender[("n", "3")] in {("n", "1"), ("n", "2")}
+        assert found.left_out == (("m", "1"),)
+    assert not shuffled_within(dict.fromkeys(activity, one), seed=0).lender
+    assert len(shuffled_within(dict.fromkeys(activity, one), seed=0, alike=1.0).lender) == 3
+
+
+def test_heads_exactly_as_alike_as_allowed_may_borrow():
+    # each active on 4 of 8, on 3 of them together: phi = (8 * 3 - 4 * 4) / (4 * 4), exactly
+    a, b = [True] * 4 + [False] * 4, [False] + [True] * 4 + [False] * 3
+    activity = {("n", "1"): a, ("n", "2"): b}
+    assert phi(a, b) == 0.5
+    assert len(shuffled_within(activity, seed=0).lender) == 2
+    assert len(shuffled_within(activity, seed=0, alike=0.49).left_out) == 2
+
+
+def test_every_head_lends_once_where_that_can_be():
+    rows = np.eye(6, dtype=bool)
+    activity = {("n", str(i)): row for i, row in enumerate(rows)}
+    for seed in range(20):
+        found = shuffled_within(activity, seed=seed)
+        assert set(found.lender.values()) == set(activity)
+
+
+def test_every_allowed_head_is_as_likely():
+    rows = np.eye(4, dtype=bool)
+    activity = {("n", str(i)): row for i, row in enumerate(rows)}
+    drawn = [shuffled_within(activity, seed=s).lender for s in range(600)]
+    seen = Counter((pair, lender[pair]) for lender in drawn for pair in activity)
+    assert len(seen) == 12
+    assert min(seen.values()) > 150
+    assert max(seen.values()) < 250
+
+
+def test_neurons_with_the_same_heads_are_not_shuffled_alike():
+    activity = {(neuron, str(i)): np.eye(6, dtype=bool)[i] for neuron in "nm" for i in range(6)}
+    lender = shuffled_within(activity, seed=0).lender
+    of_n, of_m = ([lender[(neuron, str(i))][1] for i in range(6)] for neuron in "nm")
+    assert of_n != of_m
+
+
+def test_the_prompts_of_a_neuron_are_the_same_for_its_heads():
+    with pytest.raises(ValueError, match="the same prompts"):
+        shuffled_within({("n", "1"): [True, False], ("n", "2"): [True]}, seed=0)
+
+
+# --- a head of another neuron
+
+
+@given(PAIRS, SEEDS)
+@settings(max_examples=200)
+def test_among_neurons_nobody_borrows_from_the_own_neuron(pairs, seed):
+    found = shuffled_among(pairs, seed=seed)
+    sizes = Counter(neuron for neuron, _ in pairs)
+    if len(sizes) < 2:
+        assert not found.lender
+        assert found.left_out == tuple(sorted(pairs))
+        return
+    assert set(found.lender) == pairs
+    assert not found.left_out
+    assert set(found.lender.values()) <= pairs
+    assert all(pair[0] != lender[0] for pair, lender in found.lender.items())
+    largest = max(sizes.values())
+    if 2 * largest <= len(pairs):
+        assert set(found.lender.values()) == pairs
+    else:
+        lent = set(found.lender.values())
+        assert {pair for pair in pairs if sizes[pair[0]] < largest} <= lent
+
+
+@given(PAIRS, SEEDS)
+def test_the_seed_decides_and_the_order_does_not(pairs, seed):
+    first = shuffled_among(sorted(pairs), seed=seed)
+    assert shuffled_among(sorted(pairs, reverse=True), seed=seed) == first
+
+
+def test_seeds_differ_and_every_other_neuron_is_as_likely():
+    pairs = [(neuron, head) for neuron in "abc" for head in "12"]
+    drawn = [shuffled_among(pairs, seed=s).lender for s in range(600)]
+    seen = Counter((pair, lender[pair]) for lender in drawn for pair in pairs)
+    assert len(seen) == 24
+    assert min(seen.values()) > 100
+    assert max(seen.values()) < 200
+
+
+def test_a_few_hundred_pairs_are_drawn_at_once():
+    pairs = [(f"L{n % 3}.N{n}", f"L0.H{h}") for n in range(60) for h in range(1 + n % 9)]
+    assert set(shuffled_among(pairs, seed=0).lender.values()) == set(pairs)

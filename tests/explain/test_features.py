@@ -1,0 +1,180 @@
+"""Features of prompts: what a word is, what holds where, how it is said, and the whole table."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lookups.errors import MeasurementError
+from lookups.explain.candidates import LENGTHS, PLACES, candidates
+from lookups.explain.features import KINDS, Feature, holds, said, words_of
+
+TEXT = "ion not only\n\n  Reverse, don't ... but the House"
+
+
+def has(*words: str) -> Feature:
+    return Feature("has", words)
+
+
+def test_words_are_words_marks_and_line_breaks():
+    lower, exact = words_of(TEXT)
+    told = "ion not only \n reverse , don't ... but the house"
+    assert lower == tuple(told.split(" "))
+    assert exact[4] == "Reverse"
+    assert len(exact) == len(lower)
+    assert words_of(" \t ") == ((), ())
+    assert words_of("f(x_1) == 'a'").exact == ("f", "(", "x_1", ")", "==", "'", "a", "'")
+
+
+@pytest.mark.parametrize(
+    ("feature", "expected"),
+    [
+        (has("reverse"), True),
+        (has("not", "only"), True),
+        (has("only", "not"), False),
+        (Feature("ends", ("the", "house")), True),
+        (Feature("ends", ("the",)), False),
+        (Feature("place", ("the",), number=2), True),
+        (Feature("place", ("ion",), number=99), False),
+        (Feature("exact", ("House",)), True),
+        (Feature("exact", ("house",)), False),
+        (Feature("exact end", ("House",)), True),
+        (Feature("shorter", number=12), True),
+        (Feature("shorter", number=11), False),
+        (Feature("gap", ("not", "only"), ("but",)), True),
+        (Feature("gap", ("but",), ("not",)), False),
+        (Feature("gap", ("not",), ("only",)), True),
+        (Feature("gap", ("not",), ("not",)), False),
+        (Feature("gap", ("not", "only"), ("only",)), False),
+        (Feature("both", ("but",), ("not",)), True),
+        (Feature("both", ("but",), ("nor",)), False),
+    ],
+)
+def test_what_holds_of_a_text(feature: Feature, expected: bool):
+    assert holds(feature, TEXT) == expected
+    assert holds(feature, words_of(TEXT)) == expected
+
+
+def test_nothing_is_seen_in_an_empty_text_but_its_length():
+    for kind in KINDS:
+        feature = Feature(kind, ("a",), ("b",), number=2)
+        assert holds(feature, "") == (kind == "shorter")
+
+
+@pytest.mark.parametrize(
+    ("feature", "with_it", "without"),
+    [
+        (has("in", "order"), "contains “in order”", "does not contain “in order”"),
+        (Feature("ends", ("so",)), "ends in “so”", "does not end in “so”"),
+        (has("\n"), "contains a line break", "does not contain a line break"),
+        (has("\n", "if"), "contains “⏎ if”", "does not contain “⏎ if”"),
+        (
+            Feature("place", ("to",), number=3),
+            "has “to” as its last word but two",
+            "does not have “to” as its last word but two",
+        ),
+        (Feature("shorter", number=5), "has fewer than 5 words", "has at least 5 words"),
+        (
+            Feature("gap", ("not", "only"), ("but",)),
+            "contains “not only … but”",
+            "does not contain “not only … but”",
+        ),
+        (
+            Feature("both", ("a",), ("b",)),
+            "contains both “a” and “b”",
+            "does not contain both “a” and “b”",
+        ),
+        (
+            Feature("exact", ("NOT",)),
+            "contains “NOT” in exactly these letters",
+            "does not contain “NOT” in exactly these letters",
+        ),
+    ],
+)
+def test_a_feature_is_said_in_plain_words(feature: Feature, with_it: str, without: str):
+    assert said(feature) == with_it
+    assert said(feature, present=False) == without
+
+
+def test_different_features_are_said_differently():
+    found = every_feature(["A b c", "\n B"])
+    for present in (True, False):
+        assert len({said(feature, present=present) for feature in found}) == len(found) > 500
+
+
+def test_features_come_back_from_json():
+    for feature in candidates(["A b c a", "a b", "b A c d", "c"], fewest=1).features:
+        assert Feature.from_json(json.loads(json.dumps(feature.as_json()))) == feature
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"kind": "had", "words": ["a"]},
+        {"kind": "has"},
+        {"kind": "has", "words": "abc"},
+        {"kind": "has", "words": [1]},
+        {"kind": "gap", "words": ["a"]},
+        {"kind": "place", "words": ["a"]},
+        {"kind": "shorter", "number": "3"},
+        {"kind": "shorter", "number": 0},
+    ],
+)
+def test_what_is_no_feature_is_refused(parts: dict):
+    with pytest.raises(MeasurementError, match="is no feature; explain the pair again"):
+        Feature.from_json(parts)
+
+
+def random_texts(seed: int, number: int, longest: int = 9) -> list[str]:
+    random = np.random.default_rng(seed)
+    words = ["a", "b", "c", "A", "d", "e", ",", "\n"]
+    chance = np.array([8, 6, 4, 2, 2, 1, 1, 1]) / 25
+    sizes = random.integers(0, longest + 1, number)
+    return [" ".join(random.choice(words, size, p=chance)) for size in sizes]
+
+
+def every_feature(texts: list[str]) -> list[Feature]:
+    """Return, from the words of some texts, all features that there could be."""
+    lower = sorted({word for text in texts for word in words_of(text).lower})
+    exact = {word for text in texts for word in words_of(text).exact} - set(lower)
+    runs = [run for size in (1, 2, 3) for run in product(lower, repeat=size)]
+    sides = [run for run in runs if len(run) < 3]
+    found = [Feature(kind, run) for kind in ("has", "ends") for run in runs]
+    found += [Feature("place", (word,), number=n) for word in lower for n in PLACES]
+    found += [Feature(kind, (word,)) for kind in ("exact", "exact end") for word in exact]
+    found += [Feature("shorter", number=n) for n in LENGTHS]
+    found += [Feature("gap", run, then) for run, then in product(sides, sides)]
+    found += [Feature("both", (a,), (b,)) for a, b in product(lower, lower) if a < b]
+    return sorted(found, key=lambda feature: feature.rank)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_table_is_what_counting_one_by_one_gives(seed: int):
+    texts = random_texts(seed, 16)
+    naive: dict[tuple[bool, ...], Feature] = {}
+    for feature in every_feature(texts):
+        held = tuple(holds(feature, text) for text in texts)
+        if min(sum(held), len(held) - sum(held)) >= 3:
+            naive.setdefault(held, feature)
+    found = candidates(texts, fewest=3)
+    fast = {tuple(row): feature for row, feature in zip(found.held, found.features, strict=True)}
+    assert fast == naive
+    assert list(found.features) == sorted(found.features, key=lambda feature: feature.rank)
+
+
+@settings(max_examples=25)
+@given(st.permutations(random_texts(7, 12)))
+def test_the_table_does_not_hang_on_the_order_of_prompts(texts: list[str]):
+    found = candidates(texts)
+    assert found.features == candidates(sorted(texts)).features
+    for feature, held in zip(found.features, found.held, strict=True):
+        assert [holds(feature, text) for text in texts] == held.tolist()
+
+
+def test_prompts_without_common_words_offer_nothing():
+    found = candidates(["a", "b", "c"])
+    assert found.features == ()
+    assert found.held.shape == (0, 3)

@@ -1,0 +1,109 @@
+"""What a head brings from every key sums to its attribution; patterns are Hugging Face's."""
+
+import pytest
+import torch
+from lookups.measure.attention import look, looks
+from lookups.measure.attribution import attribute
+from lookups.names import Head, Neuron
+from tiny import VARIANTS, model, parts_of, plain, random_ids
+
+IDS = random_ids(1, seed=41, shortest=9, longest=9)[0]
+
+
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_contributions_sum_to_the_attribution(name, bos):
+    one = model(name)
+    for sign in one.signs:
+        neuron = Neuron(2, 17, sign)
+        for into, parts in attribute(one, [neuron], [IDS], bos=bos).items():
+            looked = look(one, neuron, parts.heads, IDS, into=into, bos=bos)
+            assert looked.heads == parts.heads
+            assert (looked.attribution - parts.by_head[0]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_patterns_are_those_of_plain_hugging_face(name):
+    one = model(name)
+    heads = [Head(layer, h) for layer in (1, 0) for h in (3, 0)]
+    looked = look(one, Neuron(2, 0), heads, IDS)
+    with torch.no_grad():
+        theirs = plain(name)(torch.tensor([[0, *IDS]]), output_attentions=True).attentions
+    n = len(IDS) + 1
+    assert looked.pattern.shape == (4, n, n)
+    for head, pattern in zip(heads, looked.pattern, strict=True):
+        assert (pattern - theirs[head.layer][0, head.index]).abs().max() < 1e-5
+    assert torch.allclose(looked.pattern.sum(-1), torch.ones(4, n), atol=1e-5)
+    assert (looked.pattern.triu(1) == 0).all()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_each_key_brings_its_value_by_hand(name):
+    """Pattern × value × W_O × normalised W_in, from Hugging Face's modules and nothing of ours."""
+    one, hf, head = model(name), plain(name), Head(1, 2)
+    neuron, into = Neuron(2, 17), "up" if one.gated else "in"
+    source, parts = parts_of(name, hf, 1), parts_of(name, hf, 2)
+    seen = {}
+
+    def keep(key):
+        def hook(module, args, output):
+            seen[key] = args[0][0], output[0]
+
+        return hook
+
+    attn = {"gpt2": "transformer.h.1.attn.c_attn", "neox": "gpt_neox.layers.1.attention."
+            "query_key_value", "llam": "model.layers.1.self_attn.v_proj"}[name[:4]]  # fmt: skip
+    hooks = [
+        hf.get_submodule(attn).register_forward_hook(keep("v")),
+        parts.norm.register_forward_hook(keep("norm")),
+    ]
+    with torch.no_grad():
+        pattern = hf(torch.tensor([[0, *IDS]]), output_attentions=True).attentions[1][0, 2, -1]
+    for hook in hooks:
+        hook.remove()
+    v = seen["v"][1]
+    values = (
+        {
+            "gpt2": lambda: v[:, 64 + 16 : 64 + 24],
+            "neox": lambda: v.reshape(-1, 4, 3, 8)[:, 2, 2],
+            "llam": lambda: v[:, 8:16],  # query heads 2 and 3 share key-value head 1
+        }[name[:4]]()
+        - source.b_v[16:24]
+    )
+    written = values @ source.w_o[16:24]
+    with torch.no_grad():
+        shares = parts.normalised(written, of=seen["norm"][0][-1]) @ parts.w_in(into)[:, 17]
+    looked = look(one, neuron, [head], IDS, into=into)
+    assert (looked.contribution[0] - pattern * shares).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_prompts_of_unequal_length_are_seen_together_as_each_alone(name):
+    one, neuron, heads = model(name), Neuron(2, 17), [Head(1, 2), Head(0, 3)]
+    prompts = random_ids(4, seed=42, shortest=2, longest=11)
+    for ids, together in zip(prompts, looks(one, neuron, heads, prompts), strict=True):
+        alone = look(one, neuron, heads, ids)
+        assert together.pattern.shape == (2, len(ids) + 1, len(ids) + 1)
+        for both in zip(together[1:], alone[1:], strict=True):
+            assert torch.allclose(*both, atol=1e-5)
+
+
+def test_the_default_is_the_product_for_gated_neurons():
+    neuron, heads = Neuron(1, 3), [Head(0, 1)]
+    one = model("llama")
+    usual, product = (look(one, neuron, heads, IDS, into=into) for into in (None, "post"))
+    assert torch.equal(usual.contribution, product.contribution)
+
+
+def test_a_head_that_does_not_feed_the_neuron():
+    with pytest.raises(ValueError, match=r"L2\.H1 do not feed L1\.N3: choose heads before it"):
+        look(model("gpt2"), Neuron(1, 3), [Head(0, 0), Head(2, 1)], IDS)
+    with pytest.raises(ValueError, match=r"L1\.H1 do not feed L1\.N3"):
+        look(model("neox"), Neuron(1, 3), [Head(1, 1)], IDS)
+
+
+def test_an_input_that_the_neuron_does_not_have():
+    with pytest.raises(ValueError, match=r"L1\.N3 has no input 'gate'; it has in"):
+        look(model("gpt2"), Neuron(1, 3), [Head(0, 0)], IDS, into="gate")
+    with pytest.raises(ValueError, match=r"L1\.N3 has no input 'in'; it has gate, up"):
+        look(model("llama"), Neuron(1, 3), [Head(0, 0)], IDS, into="in")

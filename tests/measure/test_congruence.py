@@ -1,0 +1,155 @@
+"""Congruence in blocks equals the whole matrix; the nulls keep what they promise to keep."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
+from lookups.measure.congruence import (
+    beyond_null,
+    congruence,
+    isotropic_null,
+    percentile_in,
+    rotation_null,
+)
+from lookups.model.loaded import load_model
+from lookups.settings import ModelSpec
+from tiny import ARCHITECTURES, model
+
+
+def whole_matrix(directions, w_u, eligible=None):
+    """The naive way: every product at once; among equals the lowest id."""
+    products = directions @ w_u
+    if eligible is not None:
+        products[:, ~eligible] = -torch.inf
+    best = products.max(dim=1).values
+    first = torch.stack(
+        [(row == value).nonzero()[0, 0] for row, value in zip(products, best, strict=True)]
+    )
+    return best, first
+
+
+def integers(shape, seed) -> torch.Tensor:
+    """Small whole numbers, so that products tie often and are exact in any order."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-2, 3, shape, generator=generator).float()
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 45), st.booleans())
+def test_blocks_find_the_maximum_of_the_whole_matrix_ties_included(seed, vocab, block, masked):
+    directions, w_u = integers((7, 3), seed), integers((3, vocab), seed + 1)
+    eligible = integers((vocab,), seed + 2) > 0 if masked else None
+    if masked and not eligible.any():
+        eligible[seed % vocab] = True
+    found = congruence(directions, w_u, eligible=eligible, block=block)
+    value, token = whole_matrix(directions, w_u, eligible)
+    assert torch.equal(found.value, value)
+    assert torch.equal(found.token_id, token)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_on_a_model(name, dtype):
+    one = model(name, dtype)
+    eligible = torch.arange(one.d_vocab) % 3 > 0
+    for block in (10, 4096):
+        found = congruence(one.written_by(2), one.w_u, eligible=eligible, block=block)
+        value, token = whole_matrix(one.written_by(2), one.w_u, eligible)
+        assert torch.allclose(found.value, value, rtol=1e-5)
+        assert torch.equal(found.token_id, token)
+    assert len(found.value) == one.d_mlp * len(one.signs)
+
+
+def test_minus_a_gated_neuron_writes_what_the_neuron_takes_away():
+    one = model("llama")
+    both = congruence(one.written_by(1), one.w_u)
+    lowest = (one.w_out(1) @ one.w_u).min(dim=1)
+    assert torch.allclose(both.value[one.d_mlp :], -lowest.values, rtol=1e-5)
+    assert torch.equal(both.token_id[one.d_mlp :], lowest.indices)
+
+
+def test_shapes_are_checked_while_tests_run():
+    with pytest.raises(TypeCheckError, match="d_model vocab"):
+        congruence(torch.ones(2, 3), torch.ones(4, 5))
+
+
+def test_no_eligible_token():
+    with pytest.raises(ValueError, match="no token is eligible: lower the minimum count"):
+        congruence(torch.ones(2, 3), torch.ones(3, 4), eligible=torch.zeros(4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("null", [isotropic_null, rotation_null])
+def test_a_null_depends_on_its_seed_and_leaves_the_weights_alone(null):
+    rows = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    before = rows.clone()
+    assert torch.equal(null(rows, seed=1), null(rows, seed=1))
+    assert not torch.equal(null(rows, seed=1), null(rows, seed=2))
+    assert torch.equal(rows, before)
+
+
+def test_the_isotropic_null_keeps_norms_and_no_direction():
+    rows = torch.randn(4000, 16, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    null = isotropic_null(rows, seed=5)
+    assert torch.allclose(null.norm(dim=1), rows.norm(dim=1), rtol=1e-5)
+    unit = null / null.norm(dim=1, keepdim=True)
+    assert unit.mean(0).abs().max() < 0.02
+    assert (unit.T @ unit / 4000 - torch.eye(16) / 16).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("n_neurons", [5, 8, 9, 200], ids=lambda n: f"{n} neurons")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_rotation_null_keeps_the_covariance_exactly(n_neurons, dtype):
+    generator = torch.Generator().manual_seed(n_neurons)
+    rows = torch.randn(n_neurons, 8, generator=generator, dtype=dtype) + 2
+    null = rotation_null(rows, seed=3)
+    exact = 1e-5 if dtype == torch.float32 else 1e-12
+    assert null.dtype == dtype
+    assert null.shape == rows.shape
+    assert (null.T @ null - rows.T @ rows).abs().max() < exact * (rows.T @ rows).abs().max()
+    assert (null - rows).abs().max() > 0.1, "it is another set of rows"
+
+
+def test_both_ways_to_rotate_have_one_distribution():
+    """Eight neurons in eight dimensions are rotated in full, nine by a frame: moments agree."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(8, 8, generator=generator, dtype=torch.float64)
+    padded = torch.cat([rows, torch.zeros(1, 8, dtype=torch.float64)])
+    full = torch.stack([rotation_null(rows, seed)[0] for seed in range(1000)])
+    frame = torch.stack([rotation_null(padded, seed)[0] for seed in range(1000)])
+    for null, n_neurons in ((full, 8), (frame, 9)):
+        expected = rows.T @ rows / n_neurons  # of one row of a random rotation times the rows
+        assert null.mean(0).abs().max() < 0.25
+        assert (null.T @ null / 1000 - expected).abs().max() < 0.25
+
+
+def test_a_rotation_of_rows_without_full_rank():
+    rows = torch.ones(30, 4, dtype=torch.float64)
+    null = rotation_null(rows, seed=0)
+    assert torch.allclose(null.T @ null, rows.T @ rows)
+
+
+def test_percentiles_count_what_lies_below():
+    null = torch.tensor([3.0, 1.0, 2.0, 2.0])
+    values = torch.tensor([0.0, 1.0, 2.0, 2.5, 9.0])
+    assert percentile_in(null, values).tolist() == [0, 0, 25, 75, 100]
+
+
+@pytest.mark.parametrize("null", [isotropic_null, rotation_null])
+@pytest.mark.parametrize("of_draws", [0.05, 0.2])
+def test_a_null_lets_as_many_of_its_own_draws_through_as_it_says(null, of_draws):
+    """On a trained model: percent and shares are not mixed up, and many neurons lie within."""
+    planted = load_model(ModelSpec(name="planted-0", device="cpu"))
+    rows, w_u = planted.w_out(1), planted.w_u
+    drawn = [congruence(null(rows, seed), w_u).value for seed in range(40)]
+    known = torch.cat(drawn[:20])
+    again = percentile_in(known, torch.cat(drawn[20:])).numpy()
+    assert beyond_null(again, of_draws=of_draws).mean() == pytest.approx(of_draws, abs=0.02)
+    own = percentile_in(known, congruence(rows, w_u).value).numpy()
+    assert 0 < beyond_null(own, of_draws=0.05).mean() < 0.9
+
+
+def test_a_share_that_is_a_percentage_is_refused():
+    with pytest.raises(ValueError, match=r"of_draws is a share between 0 and 1, not 5\.0"):
+        beyond_null(np.array([50.0]), of_draws=5.0)

@@ -1,0 +1,94 @@
+"""The truth of the planted worlds: path patching finds the wires, surgery cuts them for certain."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lookups.corpus.grammar import minimal_pairs
+from lookups.corpus.planted import GRAMMAR, labelled_documents
+from lookups.measure.attribution import attribute
+from lookups.measure.ground_truth import carried, contexts, cut_off
+from lookups.measure.path_patching import mean_outputs, path_patch
+from lookups.model.loaded import Model, load_model
+from lookups.names import Head, Neuron
+from lookups.settings import ModelSpec
+
+COINS = GRAMMAR.ids[" coins"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(ModelSpec(name="planted-0", device="cpu"))
+
+
+def test_what_is_carried_is_the_mean_change_over_minimal_pairs(model):
+    neuron, n = Neuron(1, 19), 12
+    table = carried(model, GRAMMAR, {neuron: COINS, Neuron(1, 3): COINS}, n=n)
+    assert len(table) == 2 * 16 * 3
+    pairs = minimal_pairs(GRAMMAR, "filler", COINS, n)
+    changes = []
+    for pair in pairs:  # one at a time, the naive way
+        found = path_patch(model, [neuron], [pair.cued], [pair.other])
+        changes.append((found.pre[:, None] - found.pre_without)[0].numpy())
+    mine = table[(table.neuron == str(neuron)) & (table.kind == "filler")]
+    assert np.allclose(mine.change, np.mean(changes, axis=0), atol=1e-5)
+
+
+def test_everything_that_heads_tell_together_is_the_whole_change(model):
+    """With all heads reading the other text at once, the neuron does what it does on that text."""
+    pair = minimal_pairs(GRAMMAR, "topic", COINS, 1)[0]
+    neuron = Neuron(1, 19)
+    seen = [path_patch(model, [neuron], [ids], [ids]).pre for ids in pair[:2]]
+    hooks = []
+    _, other = model.bridge.run_with_cache(model.batch([pair.other]).ids)
+    for layer in (0, 1):
+        name = f"blocks.{layer}.attn.hook_z"
+        hooks.append((name, lambda z, hook, new=other[name]: new))
+    found = {}
+    keep = lambda x, hook: found.update(pre=x[0, -1, neuron.index].clone())  # noqa: E731
+    with torch.no_grad():
+        model.bridge.run_with_hooks(
+            model.batch([pair.cued]).ids, fwd_hooks=[*hooks, ("blocks.1.mlp.hook_pre", keep)]
+        )
+    assert float(found["pre"]) == pytest.approx(float(seen[1][0]), abs=1e-3)
+
+
+def test_contexts_are_the_slots_that_prompts_end_at():
+    documents = {"test": labelled_documents("test", 3)}
+    slot = documents["test"][2].slots[0]
+    prompts = pd.DataFrame(
+        {
+            "split": "test",
+            "prompt": ["planted/test/2", "planted/test/2"],
+            "position": [slot.position, slot.position - 1],
+        },
+        index=[7, 9],
+    )
+    found = contexts(prompts, documents)
+    assert found.loc[7].tolist() == [slot.kind, slot.target, slot.cue]
+    assert found.loc[9].tolist() == ["none", -1, -1]
+
+
+@pytest.mark.parametrize("head", [Head(0, 5), Head(1, 2)])
+def test_after_surgery_a_head_can_tell_a_neuron_nothing(model, head):
+    neuron = Neuron(1, 19)
+    texts = [list(pair.cued) for pair in minimal_pairs(GRAMMAR, "filler", COINS, 8)]
+    mean = mean_outputs(model, texts)
+    before = model.logits(model.batch(texts[:2])).clone()
+    with cut_off(model, head, neuron):
+        patched = path_patch(model, [neuron] * len(texts), texts, mean)
+        column = patched.heads.index(head)
+        # in the neuron's own layer the head still moves the norm's scale, by thousandths
+        assert torch.allclose(patched.pre_without[:, column], patched.pre, atol=0.01)
+        scores = attribute(model, [neuron] * len(texts), texts)["in"]
+        assert scores.by_head[:, column].abs().max() < 1e-5
+        rest = [c for c in range(16) if c != column]
+        assert scores.by_head[:, rest].abs().max() > 0.01  # others still speak
+    assert torch.equal(model.logits(model.batch(texts[:2])), before)
+
+
+def test_an_error_inside_does_not_leave_the_model_operated(model):
+    usual = model.w_o(0)[5].clone()
+    with pytest.raises(RuntimeError), cut_off(model, Head(0, 5), Neuron(1, 0)):
+        raise RuntimeError("inside")
+    assert torch.equal(model.w_o(0)[5], usual)

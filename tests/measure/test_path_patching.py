@@ -1,0 +1,157 @@
+"""Path patching equals the same intervention made with hooks in a whole forward pass."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from lookups.measure.attribution import attribute
+from lookups.measure.path_patching import mean_outputs, path_patch
+from lookups.names import Head, Neuron
+
+
+def documents(model, n=6):
+    random = np.random.default_rng(1)
+    return [random.integers(1, tiny.VOCAB, size).tolist() for size in random.integers(3, 12, n)]
+
+
+def cached(model, ids):
+    _, seen = model.bridge.run_with_cache(model.batch([ids]).ids)
+    return seen
+
+
+def by_hooks(model, neuron, ids, head, instead, *, through_mlps=True):
+    """One head's output replaced at the last token, all other heads held; the whole model runs."""
+    usual = cached(model, ids)
+    hooks = []
+
+    def held(layer):
+        def hook(z, hook):
+            z = usual[f"blocks.{layer}.attn.hook_z"].clone()
+            if layer == head.layer:
+                z[:, -1, head.index] = instead
+            return z
+
+        return hook
+
+    def mlp_held(layer):
+        return lambda out, hook: usual[f"blocks.{layer}.hook_mlp_out"]
+
+    for layer in range(model.n_layers):
+        hooks.append((f"blocks.{layer}.attn.hook_z", held(layer)))
+        if not through_mlps and layer < neuron.layer:
+            hooks.append((f"blocks.{layer}.hook_mlp_out", mlp_held(layer)))
+    found = {}
+    at = f"blocks.{neuron.layer}.mlp"
+
+    def keep(name):
+        def hook(tensor, hook):
+            found[name] = neuron.sign * float(tensor[0, -1, neuron.index])
+
+        return hook
+
+    hooks += [(f"{at}.hook_pre", keep("pre")), (f"{at}.hook_post", keep("act"))]
+    with torch.no_grad():
+        model.bridge.run_with_hooks(model.batch([ids]).ids, fwd_hooks=hooks)
+    return found["pre"], found["act"]
+
+
+def close(model) -> float:
+    """How far float64 may be off: Llama's softmax is in float32 in the bridge."""
+    return 1e-6 if model.gated else 1e-9
+
+
+@pytest.mark.parametrize("name", tiny.VARIANTS)
+@pytest.mark.parametrize("through_mlps", [True, False])
+def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
+    model = tiny.model(name, dtype="float64")
+    texts = documents(model)
+    mean = mean_outputs(model, texts)
+    neurons = [Neuron(2, 3, model.signs[-1]), *[Neuron(2, 5)] * (len(texts) - 1)]
+    found = path_patch(model, neurons, texts, mean, through_mlps=through_mlps)
+    for row in (0, 3):
+        for column, head in enumerate(found.heads):
+            expected = by_hooks(
+                model, neurons[row], texts[row], head, mean[head.layer, head.index],
+                through_mlps=through_mlps,
+            )  # fmt: skip
+            got = found.pre_without[row, column].item(), found.act_without[row, column].item()
+            assert got == pytest.approx(expected, abs=close(model))
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_another_prompt_s_output_can_stand_in(name):
+    model = tiny.model(name, dtype="float64")
+    texts = documents(model)
+    others = texts[1:] + texts[:1]
+    found = path_patch(model, [Neuron(1, 7)] * len(texts), texts, others)
+    head = Head(0, 2)
+    z = cached(model, others[4])["blocks.0.attn.hook_z"][0, -1, 2]
+    expected = by_hooks(model, Neuron(1, 7), texts[4], head, z)
+    column = found.heads.index(head)
+    got = found.pre_without[4, column].item(), found.act_without[4, column].item()
+    assert got == pytest.approx(expected, abs=close(model))
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+@pytest.mark.parametrize("through_mlps", [True, False])
+def test_some_heads_are_patched_as_among_all(name, through_mlps):
+    model = tiny.model(name, dtype="float64")
+    texts = documents(model)
+    mean, neurons = mean_outputs(model, texts), [Neuron(2, 4)] * len(texts)
+    whole = path_patch(model, neurons, texts, mean, through_mlps=through_mlps)
+    some = [Head(1, 3), Head(0, 1), Head(1, 0)]
+    part = path_patch(model, neurons, texts, mean, through_mlps=through_mlps, heads=some)
+    column = [whole.heads.index(head) for head in some]
+    assert part.heads == some
+    assert torch.allclose(part.pre_without, whole.pre_without[:, column])
+    assert torch.allclose(part.act_without, whole.act_without[:, column])
+    none = path_patch(model, neurons, texts, mean, heads=[])
+    assert none.act_without.shape == (len(texts), 0)
+    assert torch.allclose(none.act, whole.act)
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_its_own_output_changes_nothing(name):
+    model = tiny.model(name, dtype="float64")
+    texts = documents(model)
+    found = path_patch(model, [Neuron(2, 1)] * len(texts), texts, texts)
+    assert torch.allclose(found.pre_without, found.pre[:, None].expand_as(found.pre_without))
+    assert torch.allclose(found.act_without, found.act[:, None].expand_as(found.act_without))
+
+
+def test_in_the_neuron_s_own_layer_the_direct_path_is_all_there_is():
+    """And with the norm's scale held it is the attribution, less that of the average."""
+    model = tiny.model("gpt2", dtype="float64")
+    texts = documents(model)
+    neurons = [Neuron(2, 4)] * len(texts)
+    nothing = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
+    both = [path_patch(model, neurons, texts, nothing, through_mlps=m) for m in (True, False)]
+    own = [column for column, head in enumerate(both[0].heads) if head.layer == 2]
+    assert torch.allclose(both[0].pre_without[:, own], both[1].pre_without[:, own])
+    scores = attribute(model, neurons, texts)["in"]
+    effect = both[1].pre[:, None] - both[1].pre_without
+    together = torch.stack([scores.by_head.flatten(), effect.flatten()])
+    assert torch.corrcoef(together)[0, 1] > 0.9  # they differ by the norm's scale alone
+
+
+def test_batches_and_order_change_nothing():
+    model = tiny.model("gpt2", dtype="float64")
+    texts = documents(model, 12)
+    neurons = [Neuron(2, row % 5) for row in range(len(texts))]
+    mean = mean_outputs(model, texts)
+    assert torch.allclose(mean, mean_outputs(model, texts[::-1], tokens_per_batch=30))
+    whole = path_patch(model, neurons, texts, mean)
+    parts = path_patch(model, neurons[::-1], texts[::-1], mean, tokens_per_batch=30)
+    assert torch.allclose(whole.act_without, parts.act_without.flip(0))
+    assert torch.allclose(whole.pre, parts.pre.flip(0))
+
+
+def test_bad_rows_are_refused_in_words():
+    model = tiny.model("gpt2")
+    nothing = torch.zeros(model.n_layers, model.n_heads, model.d_head)
+    with pytest.raises(ValueError, match="one layer at a time"):
+        path_patch(model, [Neuron(1, 0), Neuron(2, 0)], [[1], [2]], nothing)
+    with pytest.raises(ValueError, match="a row has a neuron, a prompt"):
+        path_patch(model, [Neuron(1, 0)], [[1]], [[1], [2]])
+    with pytest.raises(ValueError, match="no prompt to average over"):
+        mean_outputs(model, [])

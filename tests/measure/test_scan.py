@@ -1,0 +1,256 @@
+"""One batched pass finds what reading document after document finds, in whatever order."""
+
+import functools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lookups.errors import CorpusError
+from lookups.measure.kept_maxima import BANDS, Maxima
+from lookups.measure.scan import Scan, lot_of, maxima_table, scan
+from lookups.names import Neuron
+from tiny import ARCHITECTURES, TinyDocuments, anatomy, documents, model
+
+LAYERS = [0, 2]
+STRONGEST, PER_BAND = 7, 2
+
+
+@pytest.fixture(autouse=True)
+def settled_often(monkeypatch):
+    """Sort out what was found every few documents, as a long corpus makes a scan do."""
+    monkeypatch.setattr("lookups.measure.scan.SETTLE", 7)
+
+
+def looked_at(name: str) -> list[Neuron]:
+    """Return a few neurons; reading all of them one by one takes long."""
+    neurons = model(name).neurons(LAYERS)
+    return neurons[:: len(neurons) // 16]
+
+
+@functools.cache
+def posts(name: str, ids: tuple[int, ...]) -> list[torch.Tensor]:
+    return anatomy(name, np.array(ids)).post
+
+
+def by_reading(name: str, docs: TinyDocuments, *, only_last: bool = False) -> dict:
+    """Return {neuron: [(activation, number, position)]}, one document after the other."""
+    found: dict[Neuron, list] = {neuron: [] for neuron in looked_at(name)}
+    for document in docs:
+        n = len(document.ids)
+        positions = [n - 1] if only_last else list(range(n - 1))
+        if not positions:
+            continue
+        post = posts(name, tuple(document.ids.tolist()))
+        number = int(document.key.rpartition("/")[2])
+        for neuron in found:
+            column = post[neuron.layer][1:, neuron.index]  # 1: leaves out the BOS
+            values = (neuron.sign * column).tolist()
+            at = max(positions, key=lambda p, v=values: (v[p], -p))
+            found[neuron].append((values[at], number, at))
+    return found
+
+
+def strongest_of(maxima: list) -> list:
+    return sorted(maxima, key=lambda row: (-row[0], row[1]))[:STRONGEST]
+
+
+def level(activation: float) -> float:
+    return math.floor(BANDS * math.log2(activation)) if activation > 0 else -math.inf
+
+
+def spread_of(maxima: list, lot: dict[int, int]) -> list:
+    """Take the smallest lots of every band, from the maximum's down to the one below half of it."""
+    top = max(level(row[0]) for row in maxima)
+    if top == -math.inf:
+        return []
+    bands = range(int(top), int(top) - BANDS - 1, -1)
+    members = ([row for row in maxima if level(row[0]) == band] for band in bands)
+    return [row for some in members for row in sorted(some, key=lambda row: lot[row[1]])[:PER_BAND]]
+
+
+def lots(docs: TinyDocuments) -> dict[int, int]:
+    return {int(one.key.rpartition("/")[2]): lot_of(one.key) for one in docs}
+
+
+def slots(found: Maxima, column: int) -> list:
+    rows = zip(*(axis[:, column].tolist() for axis in found), strict=True)
+    return [row for row in rows if row[0] > -math.inf]
+
+
+def same(found: list, expected: list) -> None:
+    """Compare activations to their rounding; where they are about 0, all is rounding."""
+    assert [row[0] for row in found] == pytest.approx([r[0] for r in expected], rel=5e-5, abs=1e-5)
+    firm = [place for place, row in enumerate(expected) if row[0] > 1e-2]
+    assert [found[i][1:] for i in firm] == [expected[i][1:] for i in firm]
+
+
+def scanned(name: str, docs: TinyDocuments, **options) -> Scan:
+    settings = {"strongest": STRONGEST, "per_band": PER_BAND} | options
+    return scan(model(name), docs, LAYERS, **settings)
+
+
+@pytest.mark.parametrize("only_last", [False, True])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_pass_finds_what_one_document_at_a_time_finds(name, only_last):
+    docs = documents()
+    found = scanned(name, docs, only_last=only_last, tokens_per_batch=200)
+    expected, lot = by_reading(name, docs, only_last=only_last), lots(docs)
+    assert found.neurons == model(name).neurons(LAYERS)
+    for neuron, maxima in expected.items():
+        column = found.neurons.index(neuron)
+        same(slots(found.strongest, column), strongest_of(maxima))
+        same(slots(found.spread, column), spread_of(maxima, lot))
+        tops = [level(row[0]) for row in maxima]
+        fires = sum(one >= max(tops) - BANDS > -math.inf for one in tops)
+        if max(row[0] for row in maxima) > 1e-2:  # about 0 all is rounding
+            assert found.frequency[column] == pytest.approx(fires / len(maxima))
+    readable = [len(one.ids) for one in docs]
+    assert found.successors.sum() == (0 if only_last else sum(readable) - len(docs))
+
+
+def test_what_follows_a_token_is_counted_once_for_all_neurons():
+    docs = TinyDocuments([[1, 2, 2], [9], [3, 2]])
+    successors = scanned("gpt2", docs).successors
+    assert successors[2] == 3
+    assert successors.sum() == 3
+    assert scanned("gpt2", docs, only_last=True).successors.sum() == 0
+
+
+def test_both_signs_of_a_gated_neuron_are_scanned():
+    found = scanned("llama", documents(20))
+    column = {neuron: place for place, neuron in enumerate(found.neurons)}
+    up, down = column[Neuron(2, 5)], column[Neuron(2, 5, -1)]
+    best = found.strongest.activation[0]
+    assert best[up] > 0
+    assert best[down] > 0
+    assert found.strongest.document[0, up] != found.strongest.document[0, down]
+
+
+def firm(rows: pd.DataFrame) -> pd.DataFrame:
+    """Leave out neurons that never get far from 0, where all is rounding."""
+    best = rows.groupby("neuron").activation.transform("max")
+    return rows[best > 0.02].reset_index(drop=True)
+
+
+def table(docs: TinyDocuments, part: str, **options) -> pd.DataFrame:
+    found = scanned("neox", docs, **options)
+    return maxima_table(getattr(found, part), found, docs)
+
+
+@pytest.mark.parametrize("part", ["strongest", "spread"])
+def test_batch_size_and_the_order_of_documents_change_nothing(part, monkeypatch):
+    rng = np.random.default_rng(3)
+    usual = table(documents(), part)
+    monkeypatch.setattr("lookups.measure.scan.SETTLE", 2**22)
+    for docs, tokens in [
+        (documents(), 100),
+        (documents(order=rng.permutation(40).tolist()), 8192),
+        (documents(order=rng.permutation(40).tolist()), 150),
+    ]:
+        other = table(docs, part, tokens_per_batch=tokens)
+        pd.testing.assert_frame_equal(firm(usual), firm(other), rtol=1e-4)
+
+
+@pytest.mark.parametrize("window", [1, 7, 39, 40])
+@pytest.mark.parametrize("part", ["strongest", "spread"])
+def test_reading_in_windows_changes_nothing(part, window, monkeypatch):
+    usual, told = table(documents(), part), []
+    monkeypatch.setattr("lookups.measure.scan.WINDOW", window)
+    other = table(documents(), part, progress=told.append)
+    pd.testing.assert_frame_equal(firm(usual), firm(other), rtol=1e-4)
+    assert sum(told) == sum(len(one.ids) >= 2 for one in documents())
+
+
+def test_equal_maxima_stand_in_the_order_of_their_numbers_whatever_their_batch():
+    begin = [4, 5, 6]
+    docs = TinyDocuments(
+        [begin + [7] * i for i in range(9)],  # one more token each: other batches, other rounding
+        order=[3, 8, 1, 0, 2, 7, 6, 5, 4],
+    )
+    found = scanned("gpt2", docs, tokens_per_batch=20)
+    rows = maxima_table(found.strongest, found, docs)
+    tied = rows[rows.position < 2].groupby(["neuron", "position"])
+    numbers = tied.prompt.agg(lambda keys: [int(key.rpartition("/")[2]) for key in keys])
+    ordered = [found == sorted(found) for found in numbers if len(found) > 1]
+    assert len(ordered) > 20
+    assert np.mean(ordered) > 0.95, "rounding leaves few ties undone"
+
+
+def test_a_tie_within_a_document_goes_to_the_first_position():
+    found = scanned("neox", TinyDocuments([[7] * 12]))
+    post = posts("neox", (7,) * 12)[0][1:-1]
+    for neuron, best in enumerate(post.max(0).values):
+        if abs(best) > 1e-2:
+            first = int((post[:, neuron] >= best - 1e-7).nonzero()[0])
+            assert found.strongest.position[0, neuron] <= first
+    assert (found.strongest.position[0] < 11).all(), "the last token has no successor"
+
+
+def test_memory_does_not_grow_with_the_number_of_documents():
+    few, many = scanned("gpt2", documents(10)), scanned("gpt2", documents(40))
+    for part in ("strongest", "spread"):
+        assert getattr(few, part).activation.shape == getattr(many, part).activation.shape
+    assert len(few.strongest.activation) == STRONGEST
+    assert len(few.spread.activation) == (BANDS + 1) * PER_BAND
+
+
+def test_rows_of_the_table_are_what_they_say():
+    docs = documents()
+    found = scanned("gpt2", docs)
+    chosen = [Neuron(2, 9), Neuron(0, 3)]
+    rows = maxima_table(found.spread, found, docs, chosen)
+    assert list(rows.neuron.unique()) == ["L2.N9", "L0.N3"]
+    for neuron, some in rows.groupby("neuron", sort=False):
+        parsed = Neuron.parse(neuron)
+        best = float(found.strongest.activation[0, found.neurons.index(parsed)])
+        assert some.order.tolist() == list(range(len(some)))
+        assert some.band.is_monotonic_increasing
+        assert some.band.max() <= BANDS
+        assert (some.groupby("band").size() <= PER_BAND).all()
+        for row in some.itertuples():
+            document = docs.by_key(row.prompt)
+            cut = document.ids[: row.position + 1]
+            alone = anatomy("gpt2", cut).post[parsed.layer][-1, parsed.index]
+            assert row.activation == pytest.approx(float(alone), rel=5e-5, abs=1e-6)
+            assert row.next_token_id == document.ids[row.position + 1]
+            assert row.source == document.source
+            assert row.band == level(best) - level(row.activation)
+            assert (row.activation >= best / 2) or row.band == BANDS
+
+
+def test_the_spread_reaches_from_the_maximum_to_half_of_it():
+    docs = documents()
+    found = scanned("gpt2", docs)
+    rows = maxima_table(found.spread, found, docs)
+    assert set(range(BANDS)) <= set(rows.band)
+    assert (rows.groupby("neuron").band.min() == 0).all()
+
+
+def test_the_last_token_has_no_successor():
+    docs = TinyDocuments([[3], [4, 5]])
+    found = scanned("gpt2", docs, only_last=True)
+    rows = maxima_table(found.strongest, found, docs)
+    assert set(rows.next_token_id) == {-1}
+    assert {"tiny/train/0", "tiny/train/1"} == set(rows.prompt)
+
+
+def test_progress_is_told_every_document_that_is_read():
+    told = []
+    docs = TinyDocuments([[1], [2, 3], [4, 5, 6]])
+    scanned("gpt2", docs, progress=told.append, tokens_per_batch=1)
+    assert told == [1, 1]
+
+
+def test_documents_that_are_too_short_are_refused():
+    with pytest.raises(
+        CorpusError, match=r"no document of tiny/train is long enough .* two tokens"
+    ):
+        scanned("gpt2", TinyDocuments([[1], [2]]))
+
+
+def test_the_state_is_on_the_model_s_device_and_nothing_is_learned():
+    found = scanned("gpt2", documents(10))
+    assert found.strongest.activation.device == torch.device("cpu")
+    assert not found.strongest.activation.requires_grad

@@ -1,0 +1,66 @@
+"""Exactly one beginning-of-sequence token, padding on the right, batches that lose nobody."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lookups.model.batches import batch_of, batches_by_length
+
+SEQUENCES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=7), min_size=1, max_size=9)
+
+
+@given(SEQUENCES)
+def test_every_row_is_one_bos_its_tokens_and_padding(sequences):
+    batch = batch_of(sequences, 0, "cpu")
+    for row, sequence in enumerate(sequences):
+        own = batch.ids[row][batch.mask[row]].tolist()
+        assert own == [0, *sequence]
+        assert own.count(0) == 1
+        assert batch.ids[row, : len(own)].tolist() == own  # so padding stands on the right
+        assert batch.ids[row, batch.last[row]] == sequence[-1]
+    assert batch.mask.any(0).all(), "no column is padding alone"
+
+
+@given(SEQUENCES)
+def test_without_a_bos_the_tokens_come_first(sequences):
+    batch = batch_of(sequences, None, "cpu")
+    for row, sequence in enumerate(sequences):
+        assert batch.ids[row][batch.mask[row]].tolist() == sequence
+        assert batch.last[row] == len(sequence) - 1
+
+
+def test_an_empty_sequence_is_its_bos_or_refused():
+    assert batch_of([[], [3]], 0, "cpu").ids.tolist() == [[0, 0], [0, 3]]
+    assert batch_of([[], [3]], 0, "cpu").last.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="leave it out before batching"):
+        batch_of([[], [3]], None, "cpu")
+
+
+def test_what_the_caller_gave_stays_as_it_was():
+    sequence = np.array([4, 5], dtype=np.int32)
+    batch = batch_of([sequence], 0, "cpu")
+    batch.ids[0, 1] = 9
+    assert sequence.tolist() == [4, 5]
+    assert batch.ids.dtype == torch.int64
+
+
+@given(
+    st.lists(st.integers(0, 60), max_size=60),
+    st.integers(1, 200),
+    st.integers(1, 20),
+)
+def test_batches_hold_every_row_once_shortest_first_within_their_size(lengths, tokens, most):
+    batches = list(batches_by_length(lengths, tokens=tokens, sequences=most))
+    rows = [int(row) for batch in batches for row in batch]
+    assert sorted(rows) == list(range(len(lengths)))
+    assert [lengths[row] for row in rows] == sorted(lengths)
+    for batch in batches:
+        padded = (max(lengths[row] for row in batch) + 1) * len(batch)
+        assert len(batch) <= most
+        assert padded <= tokens or len(batch) == 1
+
+
+def test_equal_lengths_keep_their_order():
+    (batch,) = batches_by_length([3, 2, 3, 2], tokens=100)
+    assert batch.tolist() == [1, 3, 0, 2]

@@ -1,0 +1,156 @@
+"""A GGUF file loads like any folder, its numbers unchanged; one that cannot says why."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lookups.errors import ModelError
+from lookups.model.files import find_checkpoint
+from lookups.model.gguf_files import about, folder_of
+from lookups.model.loaded import SUPPORTED, load_model, raw_bridge
+from lookups.settings import ModelSpec, read_run
+from tiny_gguf import original, write_gguf
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+CPU = torch.device("cpu")
+IDS = torch.tensor([[1, 70, 80, 90, 259, 260, 75]])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_logits_are_those_of_the_model_that_was_written(tmp_path: Path, kind: str) -> None:
+    file = write_gguf(tmp_path / f"{kind}.gguf", kind)
+    checkpoint = find_checkpoint(ModelSpec(name=str(file), folder=tmp_path / "models"), SUPPORTED)
+    with torch.no_grad():
+        ours = raw_bridge(checkpoint, torch.float32, CPU)(IDS)
+        assert (ours - original(kind)(IDS).logits).abs().max() < 1e-5
+    assert checkpoint.bos_id == 1
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_quantised_values_are_those_that_transformers_reads(tmp_path: Path, kind: str) -> None:
+    file = write_gguf(tmp_path / f"{kind}.gguf", kind, quantised=True)
+    made = AutoModelForCausalLM.from_pretrained(folder_of(file, tmp_path / "models")).eval()
+    direct = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name).eval()
+    for name, weight in direct.state_dict().items():
+        assert torch.equal(weight, made.state_dict()[name]), name
+    with torch.no_grad():
+        assert (made(IDS).logits - direct(IDS).logits).abs().max() < 1e-6
+    assert getattr(made.config, "quantization_config", None) is None
+
+
+def test_the_folder_says_what_it_was_made_from(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf", quantised=True)
+    found = about(folder_of(file, tmp_path / "models"))
+    rows = {(row["kind"], row["stored"]): row for row in found["tensors"]}
+    assert rows["attn_q", "Q8_0"]["tensors"] == 2
+    assert rows["attn_q", "Q8_0"]["values"] == 2 * 32 * 32
+    assert rows["attn_q", "Q8_0"]["bytes"] == 2 * 32 * 34  # 32 weights and a scale of 2 bytes a row
+    assert rows["attn_norm", "F32"]["tensors"] == 2
+    assert found["file"] == "tiny.gguf"
+    assert len(found["sha256"]) == 64
+
+
+def test_it_is_made_once_quietly_and_again_when_the_file_changes(tmp_path: Path, capfd) -> None:
+    file, models = write_gguf(tmp_path / "tiny.gguf"), tmp_path / "models"
+    first = folder_of(file, models)
+    stamp = (first / "model.safetensors").stat().st_mtime_ns
+    assert folder_of(file, models) == first
+    assert (first / "model.safetensors").stat().st_mtime_ns == stamp
+    write_gguf(file, quantised=True)
+    assert folder_of(file, models) != first
+    assert not list(models.glob("*.partial"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_kill_left_is_made_again(tmp_path: Path) -> None:
+    file, models = write_gguf(tmp_path / "tiny.gguf"), tmp_path / "models"
+    made = folder_of(file, models)
+    made.rename(made.with_name(f"{made.name}.partial"))
+    made.mkdir()
+    (made / "config.json").write_text("{")
+    assert folder_of(file, models) == made
+    assert about(made)["file"] == "tiny.gguf"
+
+
+@pytest.mark.parametrize("text", ["a ab 1975,\n b", "ab 7 b12"])
+def test_every_digit_is_a_token(tmp_path: Path, text: str) -> None:
+    made = folder_of(write_gguf(tmp_path / "tiny.gguf"), tmp_path / "models")
+    tokenizer = AutoTokenizer.from_pretrained(made)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == text
+    assert sum(tokenizer.decode([i]).isdigit() for i in ids) == sum(map(str.isdigit, text))
+
+
+RUN = """
+title: tiny
+model: {name: NAME, device: cpu}
+corpus: {name: planted}
+layers: [1]
+"""
+
+
+@pytest.mark.parametrize("place", ["beside the run", "in the models folder"])
+def test_a_run_names_a_file_beside_it_or_in_its_models_folder(
+    tmp_path: Path, place: str, monkeypatch
+) -> None:
+    monkeypatch.setenv("LOOKUPS_MODELS", str(tmp_path / "models"))
+    root = tmp_path if place == "beside the run" else tmp_path / "models"
+    (root / "mine").mkdir(parents=True)
+    write_gguf(root / "mine" / "tiny.gguf")
+    run = tmp_path / "tiny.yml"
+    run.write_text(RUN.replace("NAME", "mine/tiny.gguf"))
+    model = load_model(read_run(run).model)
+    assert model.revision.startswith("gguf:")
+    assert (model.gated, model.n_layers, model.d_mlp, model.d_vocab) == (True, 2, 64, 263)
+
+
+def test_a_run_may_pin_the_file(tmp_path: Path) -> None:
+    file = str(write_gguf(tmp_path / "tiny.gguf"))
+    spec = ModelSpec(name=file, folder=tmp_path / "models")
+    revision = find_checkpoint(spec, SUPPORTED).revision
+    assert find_checkpoint(spec.model_copy(update={"revision": revision}), SUPPORTED)
+    other = spec.model_copy(update={"revision": "gguf:0123456789ab"})
+    with pytest.raises(ModelError, match="and the run asks for gguf:0123456789ab"):
+        find_checkpoint(other, SUPPORTED)
+
+
+def cut(file: Path, at: int) -> Path:
+    file.write_bytes(file.read_bytes()[:at])
+    return file
+
+
+def no_gguf(file: Path) -> Path:
+    file.write_bytes(b"PK" * 100)
+    return file
+
+
+def missing(file: Path) -> Path:
+    return file
+
+
+def renamed(file: Path) -> Path:
+    return write_gguf(file).rename(file.with_name("x-00002-of-00003.gguf"))
+
+
+REFUSED = [
+    (missing, "there is no file .*x.gguf"),
+    (no_gguf, "is not a GGUF file; name one that is"),
+    (lambda file: cut(write_gguf(file), 0), "is not a GGUF file"),
+    (lambda file: cut(write_gguf(file), 300), "is cut off or damaged; fetch it again"),
+    (lambda file: cut(write_gguf(file), -500), "is cut off or damaged; fetch it again"),
+    (renamed, "is part 2 of 3; join them"),
+    (lambda file: write_gguf(file, split__count=3), "is one of 3 parts; join them"),
+    (lambda file: write_gguf(file, said="falcon"), "is a falcon; of GGUF files llama and gpt2"),
+    (lambda file: write_gguf(file, llama__expert_count=4), "is a mixture of experts"),
+    (lambda file: write_gguf(file, llama__rope__scaling__type=1), "scaled rotary positions"),
+    (lambda file: write_gguf(file, splitter="tekken"), r"tokenizer .* not read \(gpt2, tekken\)"),
+    (lambda file: write_gguf(file, llama__feed_forward_length=96), "of another shape than it says"),
+    (lambda file: write_gguf(file, llama__block_count=3), "is missing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "said"), REFUSED)
+def test_what_cannot_be_read_says_why(tmp_path: Path, make, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        folder_of(make(tmp_path / "x.gguf"), tmp_path / "models")
+    assert not [path for path in (tmp_path / "models").glob("x*") if path.is_dir()]

@@ -1,0 +1,103 @@
+"""The packaged model itself: equal to plain Hugging Face, and the sum of its parts."""
+
+import functools
+
+import pytest
+import torch
+from lookups.errors import ModelError
+from lookups.measure.attribution import attribute
+from lookups.model.files import Checkpoint, find_checkpoint
+from lookups.model.loaded import SUPPORTED, Model, load_model, raw_bridge
+from lookups.model.packaged import packaged_file
+from lookups.names import Neuron
+from lookups.settings import ModelSpec
+from tiny import hugging_face
+from transformers import AutoModelForCausalLM
+
+NAME = "SmolLM2-135M-Instruct"
+CPU = torch.device("cpu")
+TEXTS = (
+    "By noon not only the cellars but also",
+    "The city was founded in 1871. In the north it borders on the river, which in this",
+)
+NEURONS = (Neuron(20, 1519), Neuron(22, 1268), Neuron(22, 777, -1), Neuron(27, 1478))
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packaged() -> None:
+    try:
+        packaged_file(NAME)
+    except ModelError as error:
+        pytest.skip(f"NOT RUN: {error}")
+
+
+@functools.cache
+def checkpoint() -> Checkpoint:
+    return find_checkpoint(ModelSpec(name=NAME), SUPPORTED)
+
+
+@functools.cache
+def model(dtype: str) -> Model:
+    return load_model(ModelSpec(name=NAME, device="cpu", dtype=dtype))
+
+
+def ids_of(text: str) -> list[int]:
+    return checkpoint().tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@functools.cache
+@torch.no_grad()
+def plain(text: str, dtype: str) -> torch.Tensor:
+    """The logits of Hugging Face's own model; in float64 with norms that compute in it."""
+    one = hugging_face(checkpoint().location, dtype)
+    return one(torch.tensor([[1, *ids_of(text)]])).logits[0]
+
+
+def test_it_is_what_its_card_says():
+    one = model("float32")
+    assert (one.n_layers, one.d_model, one.d_mlp, one.d_vocab) == (30, 576, 1536, 49_152)
+    assert (one.n_heads, one.d_head, one.context) == (9, 64, 8192)
+    assert (one.gated, one.bos_id, one.decode([one.bos_id])) == (True, 1, "<|im_start|>")
+    assert one.revision == "gguf:b179c9523d0e"
+
+
+def test_its_numbers_are_those_of_transformers_direct_loading():
+    file = packaged_file(NAME)
+    direct = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    made = hugging_face(checkpoint().location)
+    for name, weight in direct.state_dict().items():
+        assert torch.equal(weight, made.state_dict()[name]), name
+    ids = torch.tensor([[1, *ids_of(TEXTS[0])]])
+    with torch.no_grad():
+        assert (direct(ids).logits - made(ids).logits).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [("float32", 1e-4), ("float64", 1e-8)])
+def test_raw_logits_are_those_of_plain_hugging_face(dtype, apart):
+    bridge = raw_bridge(checkpoint(), getattr(torch, dtype), CPU)
+    for text in TEXTS:
+        with torch.no_grad():
+            ours = bridge(torch.tensor([[1, *ids_of(text)]]))[0]
+        assert (ours - plain(text, dtype)).abs().max() < apart
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [("float32", 1e-4), ("float64", 1e-10)])
+def test_processed_log_probabilities_are_the_raw_ones(dtype, apart):
+    one = model(dtype)
+    for text in TEXTS:
+        ours = one.logits(one.batch([ids_of(text)]))[0]
+        assert (ours.log_softmax(-1) - plain(text, dtype).log_softmax(-1)).abs().max() < apart
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_parts_sum_to_the_pre_activation(dtype, apart):
+    one = model(dtype)
+    for neuron in NEURONS:
+        found = attribute(one, [neuron] * len(TEXTS), [ids_of(text) for text in TEXTS])
+        assert set(found) >= {"gate", "up"}
+        for parts in found.values():
+            assert float(parts.residual().max()) < apart

@@ -1,0 +1,578 @@
+"""Our run against a record: total agreement with itself, and every planted disagreement found.
+
+The record is written from the stages of a tiny GPT-2 with the layers and heads of GPT-2 small, in
+the authors' format, so whatever the chapter says of it is known beforehand.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+import yaml
+from lookups.errors import RunError
+from lookups.measure.attribution import attribute
+from lookups.model.loaded import load_model
+from lookups.names import Head, Neuron
+from lookups.paths import PROJECT
+from lookups.record.compare import (
+    REASONS,
+    compare_lists,
+    compare_tokens,
+    compared,
+    digits,
+    reasons,
+    summary,
+)
+from lookups.record.compare_heads import (
+    Judged,
+    active_sets,
+    compare_active,
+    compare_attributions,
+    compare_pairs,
+    jaccard,
+    separation,
+    shares,
+)
+from lookups.record.compare_texts import compare_prompts, match_texts
+from lookups.record.names import RECORDED_AS, recorded_as
+from lookups.run.store import load, parameters
+from lookups.settings import RUNS, read_run
+from record import RecordNeuron, Text, write_record
+from transformers import GPT2Config, GPT2LMHeadModel
+
+plt.switch_backend("agg")
+NOTEBOOKS = PROJECT / "notebooks"
+LAYERS, HEADS = 12, 12
+
+
+def small_gpt2(folder: Path) -> Path:
+    """Save a random GPT-2 with the layers and heads of GPT-2 small, and a small width."""
+    torch.manual_seed(7)
+    config = GPT2Config(n_embd=48, n_layer=LAYERS, n_head=HEADS, n_positions=64, n_inner=32,
+                        vocab_size=tiny.VOCAB, bos_token_id=0, eos_token_id=0)  # fmt: skip
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    model.eval().save_pretrained(folder)
+    special = {"bos_token": "<|bos|>", "eos_token": "<|bos|>"}
+    tiny.random_tokenizer(**special).save_pretrained(folder)
+    return folder
+
+
+def write_run(folder: Path, model: Path, **changes: Any) -> Path:
+    random = np.random.default_rng(0)
+    lines = []
+    for _ in range(120):
+        words = random.integers(1, tiny.VOCAB, 10).tolist()
+        lines.append(" ".join(f"w{word} w{(word * 7) % 100 + 1}" for word in words))
+    (folder / "words.txt").write_text("\n\n".join(lines), "utf-8")
+    settings = {
+        "title": "A tiny GPT-2 small",
+        "model": {"name": str(model), "device": "cpu"},
+        "corpus": {"name": str(folder / "words.txt"), "documents": 40, "length": 20},
+        "layers": [9, 10, 11],
+        "minimum_in_texts": 1,
+        "neurons_per_layer": 4,
+        "random_per_layer": 1,
+        "prompts_per_neuron": 12,
+        "longest": 20,
+        "active_rule": "top3",
+        "protocol": "paper",
+    }
+    path = folder / "tiny.yml"
+    path.write_text(yaml.safe_dump(settings | changes), "utf-8")
+    return path
+
+
+def executed(chapter: str, run: Path | str) -> dict[str, Any]:
+    """Run the code cells of a chapter in one namespace and return it."""
+    names: dict[str, Any] = {"__name__": chapter, "display": lambda *_: None}
+    for cell in jupytext.read(NOTEBOOKS / f"{chapter}.py").cells:
+        if cell.cell_type != "code":
+            continue
+        exec(compile(cell.source, f"{chapter}.py", "exec"), names)
+        if "parameters" in cell.metadata.get("tags", []):
+            names |= {"run": str(run)}
+        plt.close("all")
+    return names
+
+
+def held_against(run: Path, record: Path) -> Path:
+    """Write a copy of a run's file that names a record, and return it."""
+    path = record.parent / "held" / run.name
+    path.parent.mkdir(exist_ok=True)
+    named = {"published": str(record), "published_model": "gpt2-small"}
+    path.write_text(yaml.safe_dump(yaml.safe_load(run.read_text("utf-8")) | named), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory) -> Path:
+    """Chapters 2 to 5 of the tiny run: the folder with its file and its artifacts."""
+    root = tmp_path_factory.mktemp("analysed")
+    run = write_run(root, small_gpt2(root / "model"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOKUPS_ARTIFACTS", str(root / "artifacts"))
+        for chapter in ("02_next_token_neurons", "03_prompts", "04_suffixes", "05_heads"):
+            executed(chapter, run)
+    return root
+
+
+@pytest.fixture
+def run(analysed, monkeypatch) -> Path:
+    """The run's file, its stages at hand; no test writes there."""
+    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(analysed / "artifacts"))
+    return analysed / "tiny.yml"
+
+
+def active_everywhere(run: Path, rule: str) -> dict[tuple, frozenset[str]]:
+    """The active heads of every prompt; those of held-out prompts are measured here, one by one."""
+    settings = read_run(run)
+    heads, suffixes = load(settings, "heads"), load(settings, "suffixes")
+    found = active_sets(heads[heads.split == "train"], f"active_{rule}")
+    model = load_model(settings.model)
+    for row in suffixes[suffixes.split == "test"].itertuples():
+        neuron = Neuron.parse(row.neuron)
+        one = attribute(model, [neuron], [row.token_ids])["in"]
+        every = zip(one.heads, one.by_head[0].tolist(), strict=True)
+        before = {str(head): value for head, value in every if head.layer < neuron.layer}
+        values = np.array(list(before.values()))
+        edge = np.sort(values)[-3] if rule == "top3" else values.mean() + 2 * values.std(ddof=1)
+        chosen = {h for h, v in before.items() if v > edge or (rule == "top3" and v == edge)}
+        found[row.neuron, "test", row.prompt] = frozenset(chosen)
+    return found
+
+
+def as_record(run: Path) -> list[RecordNeuron]:
+    """What a run found, as the authors would have written it."""
+    settings = read_run(run)
+    neurons, suffixes = load(settings, "neurons"), load(settings, "suffixes")
+    model, sets = load_model(settings.model), active_everywhere(run, "top3")
+    listed = neurons[neurons.group == "top"]
+    listed = listed.sort_values(["layer", "paper_congruence"], ascending=[True, False])
+
+    def texts(neuron: str, split: str) -> tuple[Text, ...]:
+        rows = suffixes[(suffixes.neuron == neuron) & (suffixes.split == split)]
+        return tuple(
+            Text(
+                model.decode(row.token_ids),
+                tuple(_flat(head) for head in sorted(sets[neuron, split, row.prompt])),
+                activation=float(row.whole_activation), whole=float(row.whole_activation),
+            )
+            for row in rows.itertuples()
+        )  # fmt: skip
+
+    return [
+        RecordNeuron(row.layer, row.index_, row.paper_token, row.paper_congruence,
+                     texts(row.neuron, "train"), texts(row.neuron, "test"))
+        for row in listed.rename(columns={"index": "index_"}).itertuples()
+    ]  # fmt: skip
+
+
+def _flat(name: str) -> int:
+    head = Head.parse(name)
+    return head.layer * HEADS + head.index
+
+
+def disagreements(names: dict[str, Any]) -> set[tuple]:
+    rows = names["whole"][~names["whole"].agrees]
+    return {(r.what, r.neuron, r.reason) for r in rows.itertuples()}
+
+
+# The chapter, held against a record that is known.
+
+
+def test_a_run_agrees_with_its_own_record_in_everything(run, tmp_path):
+    folder = write_record(tmp_path / "gpt2-small", as_record(run), rejected=())
+    names = executed("14_agreement", held_against(run, folder))
+    table = names["agreement"]
+    assert set(table.index) == {
+        "neuron on the list", "order in its layer", "token", "congruence", "prompt", "text kept",
+        "active heads, top3", "active heads, their texts", "pair kept, top3",
+    }  # fmt: skip
+    assert (table["share"] == 1).all(), names["why"]
+    assert (table.compared > 0).all()
+    assert table.compared["neuron on the list"] == 12
+    assert names["agreed_digits"].neurons[7] == 12
+    assert (names["apart"] == 1).all()
+    assert names["correlation"] > 1 - 1e-9
+    assert len(names["measured"]) > 1000
+    assert names["off"].max() < 1e-5
+    assert names["whole"].reason.isna().all()
+
+
+def planted(neurons: list[RecordNeuron]) -> tuple[list[RecordNeuron], dict[str, str]]:
+    """One disagreement of each kind, each with another neuron; returns the neurons' names, too."""
+    of, where = list(neurons), {}
+
+    def change(place: int, kind: str, **fields: Any) -> None:
+        where[kind] = f"L{of[place].layer}.N{of[place].index}"
+        of[place] = of[place]._replace(**fields)
+
+    taken = {one.index for one in of if one.layer == 9}
+    change(1, "swapped", index=next(n for n in range(32) if n not in taken))
+    where["swapped in"] = f"L9.N{of[1].index}"
+    change(2, "token", token=" w1" if of[2].token != " w1" else " w2")
+    change(4, "digit", congruence=of[4].congruence * 1.02)
+    change(5, "rounding", congruence=of[5].congruence * 1.0005)
+    text = of[6].test[0]
+    worst = next(head for head in range(LAYERS * HEADS) if head not in text.heads)
+    flipped = text._replace(heads=(worst, *text.heads[1:]))
+    change(6, "flipped", test=(flipped, *of[6].test[1:]))
+    place, cut = next(
+        (at, cut)
+        for at, text in enumerate(of[8].test)
+        for cut in [text.text.split(" ", 1)[-1]]
+        if len(cut.split()) >= 2
+        and not any(other.text.endswith(cut) for other in of[8].test if other != text)
+    )  # fmt: skip
+    shorter = of[8].test[place]._replace(text=cut)
+    change(8, "shortened", test=(*of[8].test[:place], shorter, *of[8].test[place + 1 :]))
+    return of, where
+
+
+def test_planted_disagreements_are_found_and_no_others(run, tmp_path):
+    neurons, where = planted(as_record(run))
+    folder = write_record(tmp_path / "gpt2-small", neurons, rejected=())
+    names = executed("14_agreement", held_against(run, folder))
+    found = disagreements(names)
+    expected = {
+        ("neuron on the list", where["swapped"], "not explained"),
+        ("neuron on the list", where["swapped in"], "other congruence"),
+        ("token", where["token"], "not explained"),
+        ("congruence", where["digit"], "not explained"),
+        ("congruence", where["rounding"], "tie or rounding"),
+        ("active heads, top3", where["flipped"], "not explained"),
+        ("active heads, their texts", where["flipped"], "not explained"),
+        ("text kept", where["shortened"], "not explained"),
+    }
+    # these heads are recorded under other texts than they were active on, so they may differ there
+    allowed = {("active heads, their texts", where[kind], "not explained")
+               for kind in ("swapped in", "shortened")}  # fmt: skip
+    assert found >= expected
+    assert found - expected <= allowed
+    whole = names["whole"]
+    for what in ("token", "text kept", "active heads, top3"):
+        assert (~whole[whole.what == what].agrees).sum() == 1
+    assert sum("without a reason" in line for line in names["lines"]) == 6
+
+
+def test_a_run_that_goes_by_another_rule_is_told_apart_from_one_that_disagrees(run, tmp_path):
+    """The record under mean + 2 sd: compared under both rules, and explained by the rule."""
+    settings = read_run(run)
+    two_sd = active_everywhere(run, "2sd")
+    suffixes, model = load(settings, "suffixes"), load_model(settings.model)
+    flat = {
+        (neuron, split, model.decode(ids)): tuple(map(_flat, sorted(two_sd[neuron, split, prompt])))
+        for neuron, split, prompt, ids in
+        suffixes[["neuron", "split", "prompt", "token_ids"]].itertuples(index=False)
+    }  # fmt: skip
+    neurons = []
+    for one in as_record(run):
+        name = str(Neuron(one.layer, one.index))
+        splits = {
+            split: tuple(
+                text._replace(heads=flat[name, split, text.text]) for text in getattr(one, split)
+            )
+            for split in ("train", "test")
+        }
+        neurons.append(one._replace(**splits))
+    folder = write_record(tmp_path / "gpt2-small", neurons, rejected=())
+    names = executed("14_agreement", held_against(run, folder))
+    assert names["record_rule"] == "2sd"
+    assert names["agreement"]["share"]["active heads, 2sd"] == 1
+    assert names["agreement"]["share"]["active heads, their texts"] == 1
+    top3 = names["whole"][names["whole"].what == "active heads, top3"]
+    assert set(top3.reason.dropna()) == {"other rule of the run"}
+    other_pairs = names["whole"][names["whole"].what == "pair kept, top3"]
+    assert set(other_pairs.reason.dropna()) <= {"other rule of the run"}
+
+
+def test_a_record_of_neurons_alone_is_compared_as_far_as_it_goes(run, tmp_path):
+    folder = write_record(tmp_path / "gpt2-small", as_record(run), rejected=())
+    for step in folder.iterdir():
+        if not step.name.startswith("1_"):
+            shutil.rmtree(step)
+    names = executed("14_agreement", held_against(run, folder))
+    assert "only neurons and tokens are compared" in names["found"]
+    agreement = names["agreement"]
+    assert list(agreement.index) == [
+        "neuron on the list", "order in its layer", "token", "congruence"]  # fmt: skip
+    assert (agreement["share"] == 1).all()
+
+
+@pytest.mark.parametrize("name", ["", "gpt2-small"])
+def test_without_a_folder_the_chapter_says_what_it_would_compare(name, tmp_path):
+    path = tmp_path / "tiny.yml"
+    content = yaml.safe_load((RUNS / "planted.yml").read_text("utf-8"))
+    path.write_text(yaml.safe_dump(content | {"published_model": name}), "utf-8")
+    names = executed("14_agreement", path)
+    said = "The record of gpt2-small was not given" if name else "is none of the paper's"
+    assert said in names["found"]
+    assert names["lines"] == ["Nothing was compared."]
+    assert "model" not in names  # no weights are read
+
+
+def test_what_lies_in_the_record_counts_and_a_missing_folder_is_told(run, tmp_path):
+    folder = write_record(tmp_path / "gpt2-small", as_record(run), rejected=())
+    settings = read_run(held_against(run, folder))
+    before = parameters(settings, ["published"])
+    file = next((folder / "3_trimmed_texts").glob("*_test.json"))
+    file.write_text(file.read_text() + " ")
+    assert parameters(settings, ["published"]) != before
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(
+        RunError, match=r"no folder .*gpt2-small; fetch the record with: lookups do"
+    ):
+        read_run(held_against(run, folder))
+
+
+def test_models_are_known_by_id_by_short_id_and_by_what_is_asked():
+    for model, name in RECORDED_AS.items():
+        assert recorded_as(model) == recorded_as(model.split("/")[1]) == name
+    assert recorded_as("anything", "gpt2-large_mid") == "gpt2-large_mid"
+    assert recorded_as("planted-0") is None
+
+
+# The comparisons themselves, on tables made for them.
+
+
+def table(columns: str, *rows: tuple) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def why(found: pd.DataFrame) -> dict:
+    rows = found[~found.agrees]
+    return {(r.what, r.neuron): r.reason for r in rows.itertuples()}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [(1.0, 1.0, 7), (17.8563, 17.8564, 5), (1.0, 1.1, 1), (1.0, -1.0, 0), (0.0, 0.0, 7)],
+)
+def test_digits_count_what_agrees(one, other, expected):
+    assert digits(one, other) == digits(other, one) == expected
+
+
+def test_lists_differ_for_reasons_that_the_tables_hold():
+    ours = table(
+        "neuron layer congruence listed rejected",
+        ("L1.N0", 1, 9.0, True, False), ("L1.N1", 1, 8.0, False, True),
+        ("L1.N2", 1, 7.0, True, False), ("L1.N3", 1, 6.99999, False, False),
+        ("L1.N4", 1, 5.0, False, False), ("L2.N0", 2, 5.0, True, False),
+        ("L3.N0", 3, 9.0, True, False), ("L3.N1", 3, 8.0, True, False),
+        ("L3.N2", 3, 7.0, True, False), ("L3.N3", 3, 6.0, False, False),
+    )  # fmt: skip
+    theirs = table(
+        "neuron layer congruence rejected",
+        ("L1.N1", 1, 8.0, False), ("L1.N3", 1, 6.99999, False), ("L1.N4", 1, 9.5, False),
+        ("L3.N1", 3, 8.0, False), ("L3.N3", 3, 6.0, False), ("L1.N0", 1, np.nan, True),
+    )  # fmt: skip
+    assert why(compare_lists(ours, theirs, tolerance=1e-4)) == {
+        ("neuron on the list", "L1.N0"): "rejected by the authors",
+        ("neuron on the list", "L1.N1"): "rejected in our run",
+        ("neuron on the list", "L1.N2"): "tie or rounding",
+        ("neuron on the list", "L1.N3"): "tie or rounding",
+        ("neuron on the list", "L1.N4"): "other congruence",
+        ("neuron on the list", "L2.N0"): "layer only in one of the two",
+        ("neuron on the list", "L3.N0"): "not explained",
+        ("neuron on the list", "L3.N2"): "not explained",
+        ("neuron on the list", "L3.N3"): "other number of neurons a layer",
+    }
+
+
+def test_a_place_changed_by_rounding_is_told_from_another_order():
+    ours = table("neuron layer congruence listed rejected", ("L1.N0", 1, 9.0, True, False),
+                 ("L1.N1", 1, 8.99999, True, False), ("L1.N2", 1, 8.0, True, False),
+                 ("L2.N0", 2, 9.0, True, False), ("L2.N1", 2, 8.0, True, False))  # fmt: skip
+    theirs = ours.iloc[[1, 0, 2, 4, 3]].drop(columns=["listed"]).reset_index(drop=True)
+    assert why(compare_lists(ours, theirs, tolerance=1e-4)) == {
+        ("order in its layer", "L1.N0"): "tie or rounding",
+        ("order in its layer", "L1.N1"): "tie or rounding",
+        ("order in its layer", "L2.N0"): "not explained",
+        ("order in its layer", "L2.N1"): "not explained",
+    }
+
+
+def test_tokens_differ_by_spelling_by_rounding_or_for_no_reason():
+    ours = table("neuron token congruence of_their_token", ("L1.N0", " also", 9.0, np.nan),
+                 ("L1.N1", " each", 9.0, 8.99999), ("L1.N2", " such", 9.0, 4.0))  # fmt: skip
+    theirs = table("neuron token congruence", ("L1.N0", "Also", 9.005), ("L1.N1", " every", 9.0),
+                   ("L1.N2", " as", 9.5))  # fmt: skip
+    assert why(compare_tokens(ours, theirs, tolerance=1e-4)) == {
+        ("token", "L1.N0"): "same token, other spelling",
+        ("congruence", "L1.N0"): "tie or rounding",
+        ("token", "L1.N1"): "tie or rounding",
+        ("token", "L1.N2"): "not explained",
+        ("congruence", "L1.N2"): "not explained",
+    }
+
+
+def prompts(*texts: str, neuron: str = "L1.N0", split: str = "train", side: str = "a"):
+    rows = [(neuron, split, f"{side}/{at}", text) for at, text in enumerate(texts)]
+    return table("neuron split prompt text", *rows)
+
+
+def test_texts_are_matched_equal_first_then_by_their_ends_each_once():
+    ours = prompts("not only this but", "this but", "a far cry", "far from it", "far from it")
+    theirs = prompts("this but", "only this but", "quite a far cry", "it", side="record")
+    found = match_texts(ours, theirs)
+    pairs = {(r.our_text, r.text) for r in found.dropna().itertuples()}
+    assert pairs == {
+        ("this but", "this but"),
+        ("not only this but", "only this but"),
+        ("a far cry", "quite a far cry"),
+    }
+    assert found.text.dropna().tolist().count("it") == 1  # one word is no match
+    assert sorted(found.our_text.dropna()) == sorted(ours.text.unique())
+    assert sorted(found.text.dropna()) == sorted(theirs.text)
+
+
+def test_prompts_differ_for_reasons_that_the_tables_hold():
+    def reasons_of(ours: pd.DataFrame, theirs: pd.DataFrame, corpus: str, **options: Any) -> list:
+        matches = match_texts(ours, theirs)
+        known = compare_prompts(matches, in_our_corpus=lambda _, text: text in corpus, **options)
+        return sorted(known.reason.dropna())
+
+    ours, theirs = prompts("one two", "three four"), prompts("one two", "five six", side="record")
+    assert reasons_of(ours, theirs, "one two, three four") == [
+        "in the place of another prompt", "prompt not in our corpus"]  # fmt: skip
+    assert reasons_of(ours, theirs, "five six") == ["not explained", "not explained"]
+    assert reasons_of(ours, theirs, "five six", same_protocol=False) == [
+        "other protocol of the run"] * 2  # fmt: skip
+    assert reasons_of(ours[:1], theirs, "five six") == ["beyond our number of prompts"]
+    assert reasons_of(ours, theirs[:1], "") == ["beyond the record's number of prompts"]
+    longer = prompts("and one two", "three four")
+    assert reasons_of(longer, theirs[:1], "", same_protocol=False) == [
+        "beyond the record's number of prompts", "other protocol of the run"]  # fmt: skip
+    weak = {("L1.N0", "train", "record/0")}
+    assert reasons_of(longer[:1], theirs[:1], "", below_share=weak.__contains__) == [
+        "the record keeps less than its share"]  # fmt: skip
+
+
+def judged(
+    *, theirs: Sequence[str], ours: Sequence[str], run_rule: Sequence[str] = (), text="as it is"
+) -> str:
+    """The reason why one prompt's active heads differ; attributions fall from L0.H0 to L1.H1."""
+    scores = {"L0.H0": 4.0, "L0.H1": 3.0, "L0.H2": 2.0, "L0.H3": 1.9999, "L1.H0": 1.0, "L1.H1": 0.0}
+    rows = [
+        ("L1.N0", "train", "a/0", head, value, True, head in (run_rule or ours), head in ours)
+        for head, value in scores.items()
+    ]
+    heads = table("neuron split prompt head attribution candidate mine theirs", *rows)
+    recorded = table("neuron split prompt head active",
+                     *[("L1.N0", "train", "record/0", head, True) for head in theirs])  # fmt: skip
+    matches = match_texts(prompts("as it is"), prompts(text, side="record"))
+    found = compare_active(
+        matches, Judged(heads, "mine", "theirs", lambda s: float(np.sort(s)[::-1][2:4].mean())),
+        recorded, what="active", tolerance=1e-3,
+    )  # fmt: skip
+    assert found.jaccard.iloc[0] == jaccard(frozenset(run_rule or ours), frozenset(theirs))
+    return found.reason.iloc[0]
+
+
+def test_active_heads_differ_for_reasons_that_the_tables_hold():
+    top = ("L0.H0", "L0.H1", "L0.H2")
+    assert judged(ours=top, theirs=top) is None
+    assert judged(ours=top, theirs=("L0.H0", "L0.H1", "L0.H3")) == "tie or rounding"
+    assert judged(ours=top, theirs=("L0.H0", "L0.H1", "L1.H0")) == "not explained"
+    assert judged(ours=(*top[:2], "L1.H0"), theirs=top) == "own layer's heads counted"
+    assert judged(ours=top, theirs=top, run_rule=top[:1]) == "other rule of the run"
+    assert judged(ours=top, theirs=top[:2], text="so as it is") == "other text kept"
+
+
+def test_jaccard_of_two_empty_sets_is_one():
+    assert jaccard(frozenset(), frozenset()) == 1.0
+
+
+def test_attributions_are_compared_up_to_a_factor_a_prompt_and_a_flipped_head_is_found():
+    random = np.random.default_rng(0)
+    rows = [("L1.N0", "train", f"a/{p}", f"L0.H{h}") for p in range(3) for h in range(9)]
+    ours = table("neuron split prompt head", *rows).assign(attribution=random.normal(size=27))
+    factor = ours.prompt.map({"a/0": 2.0, "a/1": 0.5, "a/2": 7.0})
+    theirs = ours.assign(prompt=ours.prompt.str.replace("a", "record"))
+    theirs["attribution"] *= factor
+    place = int(ours.attribution.abs().argmax())
+    theirs.loc[place, "attribution"] *= -1
+    matches = match_texts(prompts("a b", "c d", "e f"), prompts("a b", "c d", "e f", side="record"))
+    found = compare_attributions(matches, ours, theirs, tolerance=1e-3)
+    assert len(found) == 27
+    odd = found[~found.agrees]
+    assert [(r.prompt, r.head) for r in odd.itertuples()] == [
+        tuple(theirs.loc[place, ["prompt", "head"]])
+    ]
+    assert not len(
+        compare_attributions(matches, ours, theirs.drop(columns="attribution"), tolerance=0.1)
+    )
+
+
+def test_separation_is_the_share_of_twos_in_order():
+    random = np.random.default_rng(1)
+    rows = [("L1.N0", "train", f"a/{p}", f"L0.H{h}") for p in range(5) for h in range(8)]
+    heads = table("neuron split prompt head", *rows)
+    heads = heads.assign(attribution=random.integers(0, 6, 40), candidate=random.random(40) < 0.9)
+    theirs = heads[random.random(40) < 0.4].assign(active=True)
+    found = separation(heads, theirs)
+    recorded = set(zip(theirs.prompt, theirs["head"], strict=True))
+    for (_, _, prompt), value in found.items():
+        some = heads[(heads.prompt == prompt) & heads.candidate]
+        of = {True: [], False: []}
+        for row in some.itertuples():
+            of[(prompt, row.head) in recorded].append(row.attribution)
+        wins = [(a > b) + 0.5 * (a == b) for a in of[True] for b in of[False]]
+        assert value == pytest.approx(np.mean(wins))
+
+
+def test_pairs_differ_for_reasons_that_the_tables_hold():
+    def of(**share: float) -> pd.DataFrame:
+        rows = [(f"L1.N{key[1]}", f"L0.H{key[3]}", value) for key, value in share.items()]
+        return table("neuron head share", *rows)
+
+    ours = of(n0h0=0.5, n0h1=0.5, n1h0=0.5, n2h0=0.5, n3h0=0.5)
+    theirs = of(n0h0=0.5, n0h1=0.9, n1h0=0.9, n2h0=0.1, n3h0=0.1)
+    found = compare_pairs(
+        ours, theirs, what="pair kept", kept=lambda share: share.between(0.25, 0.75),
+        by_their_rule=of(n0h0=0.5, n1h0=0.5, n2h0=0.5, n3h0=0.5),
+        other_prompts={"L1.N1"}, other_heads={("L1.N2", "L0.H0")},
+    )  # fmt: skip
+    assert found.agrees.tolist() == [True, False, False, False, False]
+    told = found[~found.agrees]
+    assert dict(zip(zip(told.neuron, told["head"], strict=True), told.reason, strict=True)) == {
+        ("L1.N0", "L0.H1"): "other rule of the run",
+        ("L1.N1", "L0.H0"): "other prompts of the neuron",
+        ("L1.N2", "L0.H0"): "other active heads",
+        ("L1.N3", "L0.H0"): "not explained",
+    }
+
+
+def test_shares_count_equal_texts_once():
+    texts = prompts("a b", "c d", "a b")
+    heads = table("neuron split prompt head active", ("L1.N0", "train", "a/0", "L0.H0", True),
+                  ("L1.N0", "train", "a/1", "L0.H0", False),
+                  ("L1.N0", "train", "a/2", "L0.H0", True))  # fmt: skip
+    assert shares(heads, texts)[["n_active", "n_prompts", "share"]].to_numpy().tolist() == [
+        [1, 2, 0.5]
+    ]
+
+
+def test_summaries_of_nothing_and_of_something():
+    assert summary(compared([])).empty
+    assert reasons(compared([])).empty
+    rows = [
+        {"what": "token", "agrees": at < 3, "reason": None if at < 3 else REASONS[-1]}
+        for at in range(4)
+    ]
+    found = compared(rows)
+    assert summary(found).loc["token"].tolist() == [4, 3, 0.75]
+    assert reasons(found)[["what", "reason", "rows"]].to_numpy().tolist() == [
+        ["token", "not explained", 1]
+    ]

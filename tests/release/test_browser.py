@@ -1,0 +1,249 @@
+"""The built book in a real browser: views live, nothing is fetched, any screen.
+
+Sample chapters are always tested; the committed notebooks too, where they have been executed.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lookups.paths import PROJECT
+from lookups.run.book import build_book
+from lookups.show import html as view_html
+from lookups.show.views import BOS, attention_view, token_view
+from sample_chapters import SAMPLE, chapter_names, sample_site
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SCREENS = [
+    pytest.param(size, scheme, id=f"{name}-{scheme}")
+    for name, size in (("wide", WIDE), ("phone", PHONE))
+    for scheme in ("light", "dark")
+]
+LOCAL = ("file:", "data:", "blob:")
+
+# The contrast of text with what is behind it, by the formula of the accessibility guidelines.
+FAINT = """() => {
+  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = rgb => { const [r, g, b] = rgb.slice(0, 3).map(v => { v /= 255;
+    return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = node => { for (; node; node = node.parentElement) {
+    const c = parse(getComputedStyle(node).backgroundColor);
+    if (c.length === 3 || c[3] > 0.5) return c; } return [255, 255, 255]; };
+  const faint = [];
+  for (const node of document.querySelectorAll(
+      ".bd-article p, .bd-article li, .bd-article td, .bd-article th, .bd-article h1, "
+      + ".bd-article h2, .cv-view h3, .cv-look, .cv-text, .prompt-table span, .prompt-table mark, "
+      + ".bd-article figcaption span")) {
+    if (!node.textContent.trim() || !node.offsetParent) continue;
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(behind(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.4) faint.push([node.textContent.trim().slice(0, 40), ratio.toFixed(2)]);
+  }
+  return faint;
+}"""
+
+
+def chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = chromium()
+    if path is None:
+        reason = "NOT RUN: no Chromium; install one with `apt-get install chromium`"
+        if os.environ.get("REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=path, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module", params=["sample", "committed"])
+def site(request, browser, tmp_path_factory) -> Path:
+    if request.param == "sample":
+        return sample_site(tmp_path_factory)
+    notebooks = PROJECT / "notebooks"
+    missing = [name for name in chapter_names() if not (notebooks / f"{name}.ipynb").is_file()]
+    if missing:
+        pytest.skip(f"NOT RUN: {missing[0]} is not executed; `lookups run smollm2` does it")
+    out = tmp_path_factory.mktemp("committed") / "html"
+    return build_book("committed", notebooks, out, default=True).parent
+
+
+class Screen:
+    """One kind of screen, in which one page after another is opened; what went wrong on the last.
+
+    A browser that has drawn one page draws the next in half the time.
+    """
+
+    def __init__(self, browser: Any, size: dict = WIDE, scheme: str = "light", **more):
+        self.context = browser.new_context(viewport=size, color_scheme=scheme, **more)
+        self.context.set_default_timeout(120_000)  # a machine may be busy
+        self.page = self.context.new_page()
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("requestfailed", lambda request: self.complaints.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._heard)
+
+    def _heard(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.context.close()
+
+    def open(self, file: Path) -> Any:
+        """Leave the former page, forget what went wrong on it, and return this one."""
+        self.page.goto("about:blank")
+        self.asked.clear()
+        self.complaints.clear()
+        self.page.goto(file.as_uri())
+        return self.page
+
+    def draw(self, file: Path) -> Any:
+        """Open a page and wait until every view of it is drawn."""
+        page = self.open(file)
+        page.wait_for_function(
+            "document.querySelectorAll('.cv-view').length"
+            " === document.querySelectorAll('.cv-drawn .cv-mount > *:not(.cv-text)').length"
+        )
+        return page
+
+
+def pages_of(site: Path) -> list[Path]:
+    """Return the pages to look at: prose pages are the same in both sites, so once is enough."""
+    prose = site.glob("book/*.html") if SAMPLE in site.parts else [site / "book" / "index.html"]
+    return sorted([*prose, *site.glob("notebooks/*.html")])
+
+
+def pages_with_views(site: Path) -> list[Path]:
+    return [page for page in pages_of(site) if 'class="cv-view' in page.read_text("utf-8")]
+
+
+@pytest.mark.parametrize(("size", "scheme"), SCREENS)
+def test_pages_fit_can_be_read_complain_of_nothing_and_ask_nothing_of_the_network(
+    browser, site, size, scheme
+):
+    with Screen(browser, size, scheme) as screen:
+        for path in pages_of(site):
+            page = screen.draw(path)
+            if (size, scheme) == (WIDE, "light"):  # once is enough: it waits for half a second
+                page.wait_for_load_state("networkidle")
+            assert [url for url in screen.asked if not url.startswith(LOCAL)] == [], path.name
+            assert screen.complaints == [], path.name
+            assert page.evaluate("document.documentElement.dataset.theme") == scheme
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= size["width"], path.name
+            assert page.evaluate(FAINT) == [], path.name
+
+
+def test_formulas_are_set(browser, site):
+    with Screen(browser) as screen:
+        page = screen.open(site / "book" / "notation.html")
+        page.wait_for_selector("mjx-container svg")
+        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+        assert "$" not in page.locator(".bd-article").inner_text()
+
+
+@pytest.mark.parametrize(("size", "scheme"), SCREENS)
+def test_hovering_a_head_shows_it(browser, site, size, scheme):
+    with Screen(browser, size, scheme) as screen:
+        for path in pages_with_views(site):
+            page = screen.draw(path)
+            for view in page.locator(".cv-heads").all():
+                names = view.locator("h4").all_inner_texts()
+                seen = set()
+                for i, name in enumerate(names):
+                    view.locator("h4").nth(i).hover()
+                    page.wait_for_function(
+                        "([box, text]) => box.querySelectorAll('h3')[1].textContent === text",
+                        arg=[view.element_handle(), f"{name} Zoomed"],
+                    )
+                    seen.add(view.locator("canvas").last.evaluate("box => box.toDataURL()"))
+                assert len(seen) == len(names) > 0
+            assert screen.complaints == []
+
+
+def test_hovering_a_token_tells_its_value(browser, site):
+    with Screen(browser) as screen:
+        for path in pages_with_views(site):
+            for view in screen.draw(path).locator(".cv-tokens").all():
+                view.locator(".cv-mount span span").last.hover()
+                tip = view.locator('[style*="box-shadow"]')
+                tip.wait_for()
+                assert any(letter.isdigit() for letter in tip.inner_text())
+
+
+def test_data_is_never_run(browser, site):
+    with Screen(browser) as screen:
+        for path in pages_with_views(site):
+            assert screen.draw(path).title() != "taken"
+
+
+def test_views_are_words_without_javascript(browser, site):
+    with Screen(browser, java_script_enabled=False) as screen:
+        for path in pages_with_views(site):
+            views = screen.open(path).locator(".cv-view")
+            assert views.count() > 0
+            for view in views.all():
+                assert view.locator("noscript").inner_text().startswith("The drawing needs")
+                assert view.locator(".cv-text").is_visible()
+                assert "strongest" in view.locator(".cv-text").inner_text().lower()
+
+
+def live_notebook(folder: Path) -> Path:
+    """A page that is not of the book, as JupyterLab or nbconvert make it, with two views."""
+    tokens = [BOS, " they", " are"]
+    views = [
+        attention_view(tokens, np.tril(np.ones((2, 3, 3))), ["L0.H0", "L0.H1"], name="first"),
+        token_view(tokens, [0.0, 0.5, 1.0], name="second"),
+    ]
+    html = "\n".join(view._repr_mimebundle_()["text/html"] for view in views)
+    page = folder / "live.html"
+    page.write_text(f"<!doctype html><meta charset='utf-8'><body>{html}</body>", "utf-8")
+    return page
+
+
+def test_a_live_notebook_draws_with_the_script_it_carries(browser, tmp_path, monkeypatch):
+    monkeypatch.delenv("LOOKUPS_VIEWS", raising=False)
+    monkeypatch.setattr(view_html, "_carriers", [])
+    with Screen(browser) as screen:
+        assert screen.draw(live_notebook(tmp_path)).locator(".cv-drawn").count() == 2
+        assert screen.complaints == []
+
+
+def test_a_notebook_without_the_script_says_so_and_keeps_the_words(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOOKUPS_VIEWS", "linked")
+    with Screen(browser) as screen:
+        page = screen.open(live_notebook(tmp_path))
+        page.wait_for_selector(".cv-stuck")
+        assert "run this cell" in page.locator(".cv-stuck").first.inner_text()
+        assert page.locator(".cv-text").count() == 2
+        assert screen.complaints == []

@@ -1,0 +1,86 @@
+"""The README's commands work from a clean copy, with Python, make and a package index."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from lookups.paths import PROJECT
+
+README = (PROJECT / "README.md").read_text("utf-8")
+BLOCKS = [block.split("\n") for block in re.findall(r"```bash\n(.*?)\n```", README, re.DOTALL)]
+
+
+def in_copy(command: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run a command as someone would who has just cloned the project."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LOOKUPS_", "VIRTUAL_ENV", "PYTHON", "MAKE", "MFLAGS", "PYTEST_"))
+    }
+    kept["PYTHON"] = str(Path(sys.base_prefix) / "bin" / "python3.11")
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=kept, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Path:
+    """The working tree as it would be committed: tracked and new files, not ignored ones."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode:
+        pytest.skip("NOT RUN: not a git checkout, so a clean copy cannot be made")
+    folder = tmp_path_factory.mktemp("clean") / "context-lookups"
+    for name in filter(None, listed.stdout.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, folder / name)
+    return folder
+
+
+def test_the_readme_shows_two_commands_first():
+    assert BLOCKS[0] == ["make book", "make test"]
+
+
+def test_what_the_readme_links_to_is_there():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if "://" not in link and not (PROJECT / link).exists()] == []
+
+
+def test_the_readme_pins_the_torch_of_the_lock():
+    locked = re.search(r"^torch==\S+", (PROJECT / "requirements.lock").read_text(), re.MULTILINE)
+    assert set(re.findall(r"torch==[0-9.]+[0-9]", README)) == {locked[0]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_make_book_from_a_clean_copy(copy):
+    book, test = BLOCKS[0]
+    made = in_copy(f"{book} RUN=planted", copy)
+    assert made.returncode == 0, made.stdout[-5000:] + made.stderr[-5000:]
+    page = copy / "_build" / "planted" / "html" / "index.html"
+    rendered = page.stat().st_mtime_ns
+    assert "open " in made.stdout.splitlines()[-1]
+
+    start = time.monotonic()
+    made = in_copy(f"{book} RUN=planted", copy)
+    assert made.returncode == 0, made.stderr
+    assert "all up to date" in made.stderr
+    assert page.stat().st_mtime_ns == rendered
+    assert time.monotonic() - start < 60
+
+    assert in_copy(f"make -n {test.removeprefix('make ')}", copy).returncode == 0
+
+    shutil.copy(copy / "notebooks" / "runs" / "planted.yml", copy / "mine.yml")
+    made = in_copy(".venv/bin/lookups status mine.yml", copy)
+    assert "02_next_token_neurons           never executed" in made.stdout, made.stderr

@@ -1,0 +1,39 @@
+"""Figures: the same numbers give the same file, with nothing of the machine in it."""
+
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+import pytest
+from lookups.show.figures import COLOURS, house_style
+
+
+@pytest.fixture(autouse=True)
+def own_settings():
+    with plt.rc_context():
+        yield
+    plt.close("all")
+
+
+def drawn(kind: str) -> bytes:
+    house_style()
+    figure, axes = plt.subplots()
+    axes.plot([0, 1, 2], [2, 1, 3], label="neurons")
+    axes.set(xlabel="position (tokens)", ylabel="activation")
+    axes.legend()
+    file = BytesIO()
+    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    figure.savefig(file, format=kind, metadata=metadata)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_the_same_numbers_give_the_same_file(kind):
+    first = drawn(kind)
+    assert first == drawn(kind)
+    assert b"Software" not in first
+
+
+def test_the_ground_is_white_so_that_a_dark_page_does_not_swallow_the_letters():
+    house_style()
+    assert plt.rcParams["savefig.facecolor"] == "white"
+    assert plt.rcParams["axes.prop_cycle"].by_key()["color"][0] == COLOURS["blue"]

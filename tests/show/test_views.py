@@ -1,0 +1,235 @@
+"""Views: same numbers, same bytes; data never becomes markup; words beside every picture."""
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lookups.errors import LookupsError
+from lookups.show import html as view_html
+from lookups.show.views import (
+    BOS,
+    LONGEST,
+    PromptText,
+    attention_view,
+    escaped,
+    prompt_table,
+    quotes,
+    readable,
+    token_view,
+)
+from markdown_it import MarkdownIt
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<!--",
+    "<img src=x onerror=alert(1)>",
+    "&lt;b&gt;",
+]
+
+
+@pytest.fixture(autouse=True)
+def linked(monkeypatch):
+    monkeypatch.setenv("LOOKUPS_VIEWS", "linked")
+
+
+def uniform(heads: int, length: int) -> np.ndarray:
+    rows = np.tril(np.ones((heads, length, length)))
+    return rows / rows.sum(-1, keepdims=True)
+
+
+def html_of(shown) -> str:
+    return shown._repr_mimebundle_()["text/html"]
+
+
+def data_of(view) -> dict:
+    found = re.search(r'class="cv-data">(.*?)</script>', html_of(view), re.S)
+    return json.loads(found.group(1))["props"]
+
+
+class Tags(HTMLParser):
+    def __init__(self, page: str):
+        super().__init__()
+        self.seen: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+
+
+def test_the_same_numbers_give_the_same_bytes():
+    first, again = (
+        attention_view(["a", " b"], uniform(2, 2), ["L0.H0", "L0.H1"], name="same") for _ in "xx"
+    )
+    assert html_of(first) == html_of(again)
+    assert 'id="cv-same"' in html_of(first)
+
+
+def test_numbers_are_rounded_to_three_decimals_and_zero_has_no_sign():
+    values = np.array([[[1.0, 0.0], [0.33333333, -0.00001]]])
+    view = attention_view(["a", " b"], values, ["L0.H0"], name="rounded")
+    assert data_of(view)["attention"] == [[[1.0, 0.0], [0.333, 0.0]]]
+
+
+def test_tensors_of_low_precision_are_shown_like_arrays():
+    exact = torch.tensor([0.5, 0.25, 2.0])
+    tokens = ["a", "b", "c"]
+    views = [token_view(tokens, values, name="v") for values in (exact.bfloat16(), exact.numpy())]
+    assert html_of(views[0]) == html_of(views[1])
+
+
+@pytest.mark.parametrize("token", HOSTILE)
+def test_text_from_data_never_becomes_markup(token):
+    tokens = ["a", token]
+    calm = ["a", "b"]
+    pairs = [
+        (
+            attention_view(t, uniform(1, 2), ["L0.H0"], name="v", look_for=t[1])
+            for t in (tokens, calm)
+        ),
+        (token_view(t, [0.0, 1.0], name="v", look_for=t[1]) for t in (tokens, calm)),
+        (token_view(t, [[0.0], [1.0]], series=[t[1]], name="v") for t in (tokens, calm)),
+        (prompt_table({t[1]: [PromptText(*[t[1]] * 4)]}) for t in (tokens, calm)),
+        (prompt_table({t[1]: [PromptText(*[t[1]] * 3, "c")]}) for t in (tokens, calm)),
+    ]
+    for hostile, harmless in pairs:
+        assert Tags(html_of(hostile)).seen == Tags(html_of(harmless)).seen
+
+
+@pytest.mark.parametrize("token", HOSTILE)
+def test_coloured_tokens_are_inert_where_circuitsvis_writes_them_as_html(token):
+    (shown,) = data_of(token_view([token], [1.0], name="v"))["tokens"]
+    assert shown.replace("\u200b", "") == token
+    assert not re.search(r"<[A-Za-z/!?]|&[A-Za-z#]", shown)
+
+
+def test_long_prompts_are_cut_from_the_left_and_the_summary_says_so():
+    tokens = [BOS, *(f" t{i}" for i in range(1, 51))]
+    view = attention_view(tokens, uniform(1, 51), ["L0.H0"], name="long")
+    assert len(data_of(view)["tokens"]) == LONGEST
+    assert data_of(view)["tokens"][:2] == [BOS, " t28"]
+    assert data_of(view)["tokens"][-1] == " t50"
+    assert np.array(data_of(view)["attention"]).shape == (1, LONGEST, LONGEST)
+    assert '" t50" (23)' in view.text
+    assert "24 tokens (the last of 51)" in view.text
+    assert "(the last of 51)" in token_view(tokens, np.zeros(51), name="long").text
+
+
+def test_summary_names_each_head_s_strongest_token_with_two_digits():
+    pattern = np.zeros((2, 3, 3))
+    pattern[0, 2] = [0.123456, 0.8, 0.076544]
+    pattern[1, 2] = [0.0, -0.51239, 0.2]
+    view = attention_view(["a", " b\n", " c"], pattern, ["L0.H0", "L10.H11"], name="words")
+    assert view.text.splitlines() == [
+        'From the last token, " c" (2), strongest among 3 tokens:',
+        'L0.H0    0.8 " b⏎" (1), 0.12 "a" (0)',
+        'L10.H11  -0.51 " b⏎" (1), 0.2 " c" (2)',
+    ]
+    assert view._repr_mimebundle_()["text/plain"] == repr(view) == view.text
+
+
+def test_equal_weights_are_listed_by_position():
+    view = token_view(["a", "b", "c"], [0.5, 0.5000001, 0.5], name="ties")
+    assert view.text.splitlines()[1] == 'value  0.5 "a" (0), 0.5 "b" (1), 0.5 "c" (2)'
+
+
+def test_every_view_reads_without_javascript():
+    page = html_of(token_view(["a"], [1.0], name="words", look_for="Look at a."))
+    assert "<noscript>" in page
+    assert '<pre class="cv-text">' in page
+    assert "Look at a." in page
+
+
+def test_wrong_shapes_say_what_is_needed():
+    with pytest.raises(LookupsError, match=r"need \(1, 2, 2\) \(head, query, key\)"):
+        attention_view(["a", "b"], uniform(2, 2), ["L0.H0"], name="v")
+    with pytest.raises(LookupsError, match=r"tokens need \(2,\)"):
+        token_view(["a", "b"], [1.0], name="v")
+    with pytest.raises(LookupsError, match="nothing to show"):
+        attention_view([], np.zeros((0, 0, 0)), [], name="v")
+    with pytest.raises(LookupsError, match="nothing to show"):
+        token_view([], [], name="v")
+    with pytest.raises(LookupsError, match="not finite"):
+        token_view(["a"], [float("nan")], name="v")
+    with pytest.raises(LookupsError, match="letters or digits"):
+        token_view(["a"], [1.0], name="——")
+
+
+def test_a_live_notebook_gets_the_script_once_and_again_when_its_cell_is_run_again(monkeypatch):
+    monkeypatch.delenv("LOOKUPS_VIEWS")
+    monkeypatch.setattr(view_html, "_carriers", [])
+    first, second = (token_view(["a"], [1.0], name=name) for name in ("first", "second"))
+    pages = [html_of(view) for view in (first, second, first)]
+    assert ['class="cv-bundle"' in page for page in pages] == [True, False, True]
+    assert pages[0].count("</script>") == 3
+    monkeypatch.setenv("LOOKUPS_VIEWS", "linked")
+    assert view_html.without_bundle(pages[0]) == html_of(first)
+
+
+def test_a_view_fits_into_a_notebook():
+    tokens = [f" t{i}" for i in range(LONGEST)]
+    names = [f"L3.H{i}" for i in range(8)]
+    assert len(html_of(attention_view(tokens, uniform(8, LONGEST), names, name="big"))) < 80_000
+
+
+def test_prompts_stand_side_by_side_with_their_token():
+    table = prompt_table({"active": [("a list\n", " of", "x/y.py"), ("two", " of")], "not": []})
+    assert repr(table).splitlines() == [
+        "active (2)",
+        "  a list⏎« of»   [x/y.py]",
+        "  two« of»",
+        "not (0)",
+    ]
+    page = html_of(table)
+    assert "<span>a list⏎<mark> of</mark></span><small>x/y.py</small>" in page
+    assert page.count("<tr>") == 3
+    assert page.count("<td></td>") == 2
+
+
+def test_what_really_followed_stands_beside_every_prompt_and_another_token_is_struck_out():
+    told = [("not only but", " also", "", " also"), ("who, but", " also", "", "⏎")]
+    table = prompt_table({"active": told, "inactive": [PromptText("they", " also")]})
+    assert repr(table).splitlines() == [
+        "active (2)",
+        "  not only but« also» → also",
+        "  who, but« also» ✗ →⏎",
+        "inactive (1)",
+        "  they« also»",
+    ]
+    page = html_of(table)
+    assert page.count(">next</th>") == 1
+    assert 'but<mark> also</mark></span></td><td class="next"><span> also</span>' in page
+    assert 'but<mark class="other"> also</mark></span></td><td class="next"><span>⏎</span>' in page
+    assert "they<mark> also</mark></span></td></tr>" in page
+    assert page.count("<td></td>") == 1
+
+
+def test_a_pair_s_rows_are_quoted_from_their_end_with_source_and_successor():
+    rows = pd.DataFrame(
+        [("a" * 9 + " b", " c", " d", "one"), ("b", " c", None, "two")],
+        columns=["text", "token", "next_token", "source"],
+    )
+    assert quotes(rows, longest=4) == [("…aa b", " c", "one", " d"), ("b", " c", "two", None)]
+    assert [row.note for row in quotes(rows, ["right", "wrong"])] == ["right", "wrong"]
+
+
+def test_tokens_are_readable():
+    assert [readable(token) for token in ("\n", " a", "\t", " ", "", "\r\n")] == [
+        "⏎",
+        " a",
+        "⇥",
+        "␣",
+        "∅",
+        "⏎",
+    ]
+
+
+def test_text_from_data_is_shown_by_markdown_as_it_stands():
+    text = "ends in “*a*_b_ `c` <b>#d</b> $e$ [f](g) 1. h - i\\n”"
+    shown = MarkdownIt().render(f"> {escaped(text)}")
+    inside = re.sub(r"</?(blockquote|p)>|\n", "", shown)
+    assert html.unescape(inside) == text

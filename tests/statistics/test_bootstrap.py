@@ -1,0 +1,93 @@
+"""The cluster bootstrap against every resample there is, and the cases without an interval."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from lookups.statistics.bootstrap import bootstrap_mean, bootstrap_over
+
+VALUES = [1.0, 2.0, 6.0, 0.0, 4.0, 4.0]
+CLUSTERS = ["a", "a", "b", "c", "c", "c"]
+
+
+def resampled_means(values, clusters) -> np.ndarray:
+    """Return the mean of every way to draw as many clusters, with replacement, as there are."""
+    names = sorted(set(clusters))
+    of = {name: [v for v, c in zip(values, clusters, strict=True) if c == name] for name in names}
+    drawn = product(names, repeat=len(names))
+    return np.array([np.mean([v for name in some for v in of[name]]) for some in drawn])
+
+
+def test_the_interval_is_that_of_all_resamples():
+    means = resampled_means(VALUES, CLUSTERS)
+    found = bootstrap_mean(VALUES, CLUSTERS, seed=0, draws=40_000, level=0.8)
+    assert found.mean == pytest.approx(np.mean(VALUES))
+    low, high = np.quantile(means, [0.1, 0.9])
+    assert found.low == pytest.approx(low)
+    assert found.high == pytest.approx(high)
+
+
+def test_many_clusters_of_one_value_agree_with_the_normal_interval():
+    values = np.random.default_rng(1).normal(size=400)
+    found = bootstrap_mean(values, [str(i) for i in range(400)], seed=2, draws=20_000)
+    half = 1.96 * values.std() / 20
+    assert found.low == pytest.approx(values.mean() - half, abs=0.006)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.006)
+
+
+def test_prompts_of_one_neuron_do_not_pass_for_independent():
+    values = np.repeat([0.0, 1.0] * 5, 100)
+    clustered = bootstrap_mean(values, np.repeat(np.arange(10), 100).astype(str), seed=0)
+    alone = bootstrap_mean(values, np.arange(1000).astype(str), seed=0)
+    assert clustered.high - clustered.low > 5 * (alone.high - alone.low)
+
+
+def test_the_seed_decides():
+    first, again, other = (bootstrap_mean(VALUES, CLUSTERS, seed=s, draws=50) for s in (1, 1, 2))
+    assert first == again
+    assert first.low != other.low or first.high != other.high
+
+
+def test_the_order_of_rows_does_not():
+    order = [4, 2, 0, 5, 1, 3]
+    turned = [VALUES[i] for i in order], [CLUSTERS[i] for i in order]
+    assert bootstrap_mean(*turned, seed=3) == bootstrap_mean(VALUES, CLUSTERS, seed=3)
+
+
+def test_unknown_values_are_left_out():
+    with_unknown = bootstrap_mean([*VALUES, np.nan], [*CLUSTERS, "d"], seed=3)
+    assert with_unknown == bootstrap_mean(VALUES, CLUSTERS, seed=3)
+
+
+def test_one_cluster_has_a_mean_and_no_interval():
+    found = bootstrap_mean([1.0, 2.0], ["a", "a"], seed=0)
+    assert found.mean == 1.5
+    assert np.isnan([found.low, found.high]).all()
+
+
+@pytest.mark.parametrize("values", [[], [np.nan]])
+def test_nothing_known_is_not_a_number(values):
+    assert np.isnan(bootstrap_mean(values, ["a"] * len(values), seed=0)).all()
+
+
+def test_lengths_must_match():
+    with pytest.raises(ValueError, match="2 values need as many clusters, not 1"):
+        bootstrap_mean([1.0, 2.0], ["a"], seed=0)
+
+
+def test_reads_as_mean_and_interval():
+    text = str(bootstrap_mean(VALUES, CLUSTERS, seed=0))
+    assert text.startswith("2.833 [")
+    assert text.endswith("]")
+
+
+def test_each_kind_of_unit_has_its_own_interval():
+    articles = ["x", "y", "x", "y", "x", "y"]
+    found = bootstrap_over(VALUES, {"neurons": CLUSTERS, "articles": articles}, seed=4)
+    assert found.over["neurons"] == bootstrap_mean(VALUES, CLUSTERS, seed=4)
+    assert found.over["articles"] == bootstrap_mean(VALUES, articles, seed=4)
+    assert found.mean == pytest.approx(np.mean(VALUES))
+    assert str(found).startswith("2.833 [")
+    assert str(found).endswith("] over articles")
+    with pytest.raises(ValueError, match="at least one kind of unit"):
+        bootstrap_over(VALUES, {}, seed=4)

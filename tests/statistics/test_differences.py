@@ -1,0 +1,412 @@
+"""Effects and their tests against loops, scipy, all permutations there are, and planted answers."""
+
+from itertools import combinations
+from math import isnan, nan
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lookups.statistics.bootstrap import Estimate
+from lookups.statistics.differences import (
+    Values,
+    cliffs_delta,
+    cliffs_delta_of_means,
+    group_difference,
+    ks,
+    mean_difference,
+    pair_means,
+    times_drawn,
+    written,
+)
+from lookups.statistics.permutation import permuted_within_pairs
+from lookups.statistics.significance import q_values
+from lookups.statistics.slopes import agreement, direct_share, share_of_mean
+from scipy.stats import ks_2samp, kstest
+
+VALUES = st.lists(st.integers(-3, 3), min_size=1, max_size=8)
+
+
+def rows_of(
+    n_pairs: int, n_prompts: int, *, seed: int = 0, planted: float = 0.0, heads: int = 2
+) -> pd.DataFrame:
+    """Changes of pairs, `heads` of a neuron, larger by `planted` on active prompts."""
+    random = np.random.default_rng(seed)
+    tables = []
+    for pair in range(n_pairs):
+        active = random.permutation(np.arange(n_prompts) < n_prompts // 3)
+        change = random.gamma(1.0, size=n_prompts) + planted * active
+        names = {"neuron": f"L1.N{pair // heads}", "head": f"L0.H{pair % heads}"}
+        prompts = [f"c/test/{i}" for i in range(n_prompts)]
+        tables.append(pd.DataFrame({**names, "prompt": prompts, "active": active, "fall": change}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def turned(rows: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
+    return rows.sample(frac=1, random_state=seed)
+
+
+# --- means of pairs, and the paper's test
+
+
+def test_means_of_pairs_are_those_of_a_loop():
+    rows = rows_of(5, 9)
+    found = pair_means(turned(rows), "fall")
+    assert len(found) == 5
+    for pair in found.itertuples():
+        own = rows[(rows.neuron == pair.neuron) & (rows["head"] == pair.head)]
+        active = [r.fall for r in own.itertuples() if r.active]
+        others = [r.fall for r in own.itertuples() if not r.active]
+        assert (pair.n_active, pair.n_inactive) == (len(active), len(others))
+        assert pair.active == pytest.approx(sum(active) / len(active))
+        assert pair.difference == pytest.approx(np.mean(active) - np.mean(others))
+        assert pair.delta == pytest.approx(delta_by_loop(active, others))
+
+
+def test_a_pair_of_one_kind_has_no_other_mean_and_an_empty_table_no_pair():
+    rows = rows_of(2, 4).assign(active=[True] * 4 + [True, False, False, True])
+    found = pair_means(rows, "fall")
+    assert found.inactive.isna().tolist() == [True, False]
+    assert found.difference.isna().tolist() == [True, False]
+    assert found.n_inactive.tolist() == [0, 2]
+    empty = pair_means(rows[:0], "fall")
+    assert empty.empty
+    assert list(empty.columns) == list(found.columns)
+    assert isnan(ks(empty.active, empty.inactive).p)
+
+
+def test_ks_is_scipys_on_lists_by_hand():
+    active, inactive = [0.1, 0.2, 0.5, 0.9], [0.0, 0.05, 0.15, 0.3]
+    found = ks(active, inactive)
+    assert found.statistic == pytest.approx(0.5)  # at 0.15 to 0.2: three quarters against one
+    assert found.p == pytest.approx(ks_2samp(active, inactive).pvalue)
+    assert (found.pairs, found.left_out) == (4, 0)
+    assert str(found).startswith("KS 0.500, p = ")
+
+
+def test_ks_leaves_pairs_out_that_lack_a_kind_and_counts_them():
+    whole = ks([0.1, 0.2, 0.5], [0.0, 0.05, 0.3])
+    found = ks([0.1, 9.0, 0.2, nan, 0.5, nan], [0.0, nan, 0.05, 9.0, 0.3, nan])
+    assert found == whole._replace(left_out=3)
+    assert ks([nan], [1.0])[2:] == (0, 1)
+    with pytest.raises(ValueError, match="1 active means need as many inactive, not 2"):
+        ks([1.0], [1.0, 2.0])
+
+
+def test_the_mean_difference_recovers_what_was_planted():
+    means = pair_means(rows_of(60, 60, planted=0.5), "fall")
+    found = mean_difference(means.active, means.inactive, means.neuron, seed=0)
+    assert found.low < 0.5 < found.high
+    assert found.low > 0
+    with pytest.raises(ValueError, match="not 1"):
+        mean_difference([1.0, 2.0], [1.0], ["a", "b"], seed=0)
+
+
+# --- two groups of neurons
+
+
+def group(n_neurons: int, mean: float, random: np.random.Generator) -> Values:
+    """Pairs of neurons that differ among each other, one to four a neuron."""
+    times = random.integers(1, 5, n_neurons)
+    neurons = np.repeat([f"L1.N{i}" for i in range(n_neurons)], times)
+    own = np.repeat(random.normal(size=n_neurons), times)
+    return Values(mean + own + 0.5 * random.normal(size=len(neurons)), neurons)
+
+
+def test_groups_that_do_not_differ_are_told_apart_in_one_of_twenty():
+    apart, covered = 0, 0
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        same = group_difference(group(30, 0, random), group(20, 0, random), seed=seed, draws=400)
+        apart += not same.low <= 0 <= same.high
+        other = group_difference(group(30, 1, random), group(20, 0, random), seed=seed, draws=400)
+        covered += other.low <= 1 <= other.high
+    assert 0.02 <= apart / 300 <= 0.10
+    assert 0.90 <= covered / 300 <= 0.98
+
+
+def test_a_difference_of_groups_is_that_of_their_means():
+    found = group_difference(
+        Values([1.0, 2.0, nan], ["a", "b", "b"]), Values([0.5, 0.1], ["a", "c"]), seed=0
+    )
+    assert found.mean == pytest.approx(1.5 - 0.3)
+    assert found.low <= found.mean <= found.high
+    one = group_difference(Values([1.0], ["a"]), Values([0.5, 0.1], ["a", "c"]), seed=0)
+    assert one.mean == pytest.approx(0.7)
+    assert isnan(one.low)
+    assert isnan(group_difference(Values([], []), Values([1.0], ["a"]), seed=0).mean)
+    with pytest.raises(ValueError, match="2 values need as many neurons"):
+        group_difference(Values([1.0, 2.0], ["a"]), Values([1.0], ["a"]), seed=0)
+
+
+# --- Cliff's delta
+
+
+def delta_by_loop(active, inactive) -> float:
+    won = sum((a > b) - (a < b) for a in active for b in inactive)
+    return won / (len(active) * len(inactive))
+
+
+@given(VALUES, VALUES)
+def test_cliffs_delta_is_the_double_loop(active, inactive):
+    assert cliffs_delta(active, inactive) == pytest.approx(delta_by_loop(active, inactive))
+    assert cliffs_delta(inactive, active) == -cliffs_delta(active, inactive)
+
+
+def test_cliffs_delta_at_its_extremes():
+    assert cliffs_delta([3, 4], [1, 2]) == 1
+    assert cliffs_delta([1, 2], [3, 4]) == -1
+    assert cliffs_delta([1, 1], [1, 1, 1]) == 0
+    assert cliffs_delta([1, 4], [2, 3]) == 0
+    assert isnan(cliffs_delta([], [1.0]))
+    assert isnan(cliffs_delta([1.0], []))
+
+
+def test_the_interval_of_delta_is_that_of_delta_computed_again_for_every_draw():
+    means = pair_means(rows_of(9, 12, planted=0.3), "fall")
+    neurons = sorted(set(means.neuron))
+    again = []
+    for times in times_drawn(len(neurons), seed=4, draws=300):
+        drawn = [name for name, n in zip(neurons, times, strict=True) for _ in range(n)]
+        own = pd.concat([means[means.neuron == name] for name in drawn])
+        again.append(cliffs_delta(own.active, own.inactive))
+    found = cliffs_delta_of_means(means.active, means.inactive, means.neuron, seed=4, draws=300)
+    assert found.mean == cliffs_delta(means.active, means.inactive)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(again, [0.025, 0.975])))
+
+
+def test_delta_of_one_neuron_has_no_interval_and_of_none_no_value():
+    found = cliffs_delta_of_means([1.0, nan], [0.0, 1.0], ["a", "b"], seed=0)
+    assert found.mean == 1
+    assert isnan(found.low)
+    assert isnan(found.high)
+    assert isnan(cliffs_delta_of_means([], [], [], seed=0).mean)
+    with pytest.raises(ValueError, match="2 means need as many neurons, not 1"):
+        cliffs_delta_of_means([1.0, 2.0], [0.0, 1.0], ["a"], seed=0)
+
+
+def test_neurons_are_drawn_as_often_as_there_are():
+    times = times_drawn(7, seed=0, draws=4000)
+    assert (times.sum(axis=1) == 7).all()
+    assert np.allclose(times.mean(axis=0), 1, atol=0.06)
+
+
+def test_estimates_are_written_without_a_minus_zero():
+    assert written(Estimate(0.1234, -0.00001, nan), times=100, digits=2) == "12.34 [0.00, nan]"
+    assert written(Estimate(-0.0004, -0.01, 2.0)) == "0.000 [-0.010, 2.000]"
+
+
+# --- permutation within pairs
+
+
+def test_p_is_that_of_all_ways_to_assign_the_labels():
+    rows = rows_of(1, 9, seed=3)
+    changes, active = rows.fall.to_numpy(), rows.active.to_numpy()
+    k, n = int(active.sum()), len(active)
+    ways = [changes[list(some)] for some in combinations(range(n), k)]
+    ways = np.array([w.mean() - (changes.sum() - w.sum()) / (n - k) for w in ways])
+    seen = changes[active].mean() - changes[~active].mean()
+    found = permuted_within_pairs(rows, "fall", seed=0, draws=20_000)
+    assert found.difference == pytest.approx(seen)
+    assert found.p_greater == pytest.approx((ways >= seen - 1e-12).mean(), abs=0.012)
+    exact = (np.abs(ways) >= abs(seen) - 1e-12).mean()
+    assert found.p_two_sided == pytest.approx(exact, abs=0.012)
+    assert found.pairs.p_greater.tolist() == [found.p_greater]
+
+
+def test_the_mean_over_pairs_is_that_of_loops_over_the_same_relabelings():
+    rows = rows_of(6, 7, heads=3)
+    means = pair_means(rows, "fall")
+    found = permuted_within_pairs(rows, "fall", seed=0, draws=50)
+    assert found.difference == pytest.approx(means.difference.mean())
+    assert found.pairs[["neuron", "head"]].equals(means[["neuron", "head"]])
+    assert np.allclose(found.pairs.difference, means.difference)
+
+
+def test_the_heads_of_a_neuron_are_relabeled_alike():
+    """With opposite labels and equal changes the two heads cancel in every relabeling."""
+    one = rows_of(1, 12, seed=5)
+    both = pd.concat([one, one.assign(head="L0.H9", active=~one.active)])
+    found = permuted_within_pairs(both, "fall", seed=0, draws=200)
+    assert found.difference == pytest.approx(0, abs=1e-12)
+    assert (found.p_greater, found.p_two_sided) == (1, 1)
+
+
+def test_p_never_is_0_and_is_small_for_a_planted_difference():
+    found = permuted_within_pairs(rows_of(10, 40, planted=5.0), "fall", seed=0, draws=500)
+    assert found.p_greater == found.p_two_sided == 1 / 501
+    assert (found.pairs.p_greater < 0.01).all()
+    assert (q_values(found.pairs.p_greater) < 0.05).all()
+    fewer = permuted_within_pairs(rows_of(10, 40, planted=-5.0), "fall", seed=0, draws=500)
+    assert fewer.p_greater == 1
+    assert fewer.p_two_sided == 1 / 501
+
+
+def test_p_is_uniform_where_nothing_differs():
+    p = [
+        permuted_within_pairs(rows_of(4, 24, seed=s), "fall", seed=s, draws=199) for s in range(250)
+    ]
+    for side in ("p_greater", "p_two_sided"):
+        assert kstest([getattr(one, side) for one in p], "uniform").pvalue > 0.01
+        of_pairs = np.concatenate([one.pairs[side] for one in p])
+        assert np.mean(of_pairs <= 0.05) == pytest.approx(0.05, abs=0.02)
+
+
+def test_equal_changes_are_never_significant():
+    rows = rows_of(3, 10).assign(fall=0.1)
+    found = permuted_within_pairs(rows, "fall", seed=0, draws=100)
+    assert (found.p_greater, found.p_two_sided) == (1, 1)
+
+
+def test_neither_order_nor_other_neurons_change_a_p():
+    rows = rows_of(8, 15)
+    found = permuted_within_pairs(rows, "fall", seed=2, draws=300)
+    again = permuted_within_pairs(turned(rows), "fall", seed=2, draws=300)
+    assert again.pairs.equals(found.pairs)
+    assert again[:3] == found[:3]
+    alone = permuted_within_pairs(rows[rows.neuron == "L1.N2"], "fall", seed=2, draws=300)
+    own = found.pairs[found.pairs.neuron == "L1.N2"].reset_index(drop=True)
+    assert alone.pairs.equals(own)
+    other = permuted_within_pairs(rows, "fall", seed=3, draws=300)
+    assert not other.pairs.equals(found.pairs)
+
+
+def test_pairs_of_one_kind_are_left_out_and_prompts_may_differ_between_heads():
+    rows = rows_of(4, 12)
+    rows.loc[rows.neuron.eq("L1.N0") & rows["head"].eq("L0.H0"), "active"] = True
+    rows.loc[20:22, "fall"] = nan
+    found = permuted_within_pairs(rows, "fall", seed=0, draws=50)
+    assert found.left_out == 1
+    assert len(found.pairs) == 3
+    assert np.allclose(found.pairs.difference, pair_means(rows, "fall").difference.dropna())
+    none = permuted_within_pairs(rows[:0], "fall", seed=0)
+    assert np.isnan(none[:3]).all()
+    assert none.pairs.empty
+
+
+def test_a_prompt_given_twice_is_an_error():
+    rows = rows_of(1, 5)
+    with pytest.raises(ValueError, match="one kind of ablation"):
+        permuted_within_pairs(pd.concat([rows, rows]), "fall", seed=0)
+
+
+def test_sixty_pairs_take_seconds():
+    rows = rows_of(60, 120, heads=3)
+    start = perf_counter()
+    permuted_within_pairs(rows, "fall", seed=0, draws=2000)
+    assert perf_counter() - start < 10  # two on a machine that does nothing else
+
+
+# --- slopes
+
+
+def shared(n_neurons: int, share: float, seed: int, noise: float = 0.1, offset: float = 0.0):
+    """Direct and total effects whose share differs a little from neuron to neuron."""
+    random = np.random.default_rng(seed)
+    neurons = np.repeat([f"L1.N{i}" for i in range(n_neurons)], 12)
+    own = np.repeat(share + 0.1 * random.normal(size=n_neurons), 12)
+    total = random.normal(1.0, 1.0, len(neurons))
+    return own * total + offset + noise * random.normal(size=len(neurons)), total, neurons
+
+
+def test_slopes_are_those_of_numpy():
+    direct, total, neurons = shared(8, 0.6, seed=0, offset=0.4)
+    found = direct_share(direct, total, neurons, seed=0)
+    assert found.direct_share.mean == pytest.approx(np.linalg.lstsq(total[:, None], direct)[0][0])
+    assert found.least_squares.mean == pytest.approx(np.polyfit(total, direct, 1)[0])
+    assert found.direct_share.mean > found.least_squares.mean  # it takes the offset for a share
+    assert (found.prompts, found.neurons) == (96, 8)
+
+
+def test_the_interval_is_that_of_slopes_computed_again_for_every_draw():
+    direct, total, neurons = shared(5, 0.6, seed=1, offset=0.2)
+    names = sorted(set(neurons))
+    again = []
+    for times in times_drawn(5, seed=2, draws=200):
+        rows = np.concatenate(
+            [
+                np.flatnonzero(neurons == n)
+                for n, k in zip(names, times, strict=True)
+                for _ in range(k)
+            ]
+        )
+        again.append(np.polyfit(total[rows], direct[rows], 1)[0])
+    found = direct_share(direct, total, neurons, seed=2, draws=200).least_squares
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(again, [0.025, 0.975])))
+
+
+def test_a_planted_share_is_recovered_and_covered():
+    inside = 0
+    for seed in range(200):
+        found = direct_share(*shared(40, 0.7, seed=seed), seed=seed, draws=400).direct_share
+        assert found.mean == pytest.approx(0.7, abs=0.08)
+        inside += found.low <= 0.7 <= found.high
+    assert 0.88 <= inside / 200 <= 0.99
+
+
+def test_the_order_of_rows_changes_nothing_but_rounding():
+    direct, total, neurons = shared(6, 0.5, seed=3)
+    order = np.random.default_rng(0).permutation(len(direct))
+    one = direct_share(direct, total, neurons, seed=0)
+    other = direct_share(direct[order], total[order], neurons[order], seed=0)
+    assert np.allclose(one.direct_share, other.direct_share)
+    means = pair_means(rows_of(9, 12), "fall")
+    again = means.sample(frac=1, random_state=0)
+    for measure in (cliffs_delta_of_means, mean_difference):
+        given, shuffled = (measure(m.active, m.inactive, m.neuron, seed=0) for m in (means, again))
+        assert np.allclose(given, shuffled)
+
+
+def test_degenerate_slopes_are_not_a_number():
+    one_neuron = direct_share([1.0, 2.0], [1.0, 4.0], ["a", "a"], seed=0)
+    assert one_neuron.direct_share.mean == pytest.approx(9 / 17)
+    assert np.isnan(one_neuron.direct_share[1:]).all()
+    nothing = direct_share([1.0, 2.0], [0.0, 0.0], ["a", "b"], seed=0)
+    assert np.isnan([*nothing.direct_share, *nothing.least_squares]).all()
+    constant = direct_share([1.0, 2.0], [0.3, 0.3], ["a", "b"], seed=0)
+    assert constant.direct_share.mean == pytest.approx(5)
+    assert np.isnan(constant.least_squares).all()
+    unknown = direct_share([nan, 1.0], [1.0, nan], ["a", "b"], seed=0)
+    assert (unknown.prompts, unknown.neurons) == (0, 0)
+    with pytest.raises(ValueError, match="1 direct effects need"):
+        direct_share([1.0], [1.0, 2.0], ["a"], seed=0)
+
+
+def test_a_planted_share_of_a_mean_is_recovered_and_covered():
+    inside = 0
+    for seed in range(200):
+        part, whole, neurons = shared(40, 0.4, seed=seed)
+        found = share_of_mean(part, whole, neurons, seed=seed, draws=400)
+        assert found.share.mean == pytest.approx(part.mean() / whole.mean())
+        inside += found.share.low <= 0.4 <= found.share.high
+    assert 0.88 <= inside / 200 <= 0.99
+
+
+def test_a_whole_that_may_be_nothing_has_no_shares():
+    part, whole, neurons = shared(20, 0.5, seed=0)
+    found = share_of_mean(part, whole - whole.mean(), neurons, seed=0)
+    assert np.isnan(found.share).all()
+    assert found.part.mean == pytest.approx(part.mean())
+    assert np.isnan(share_of_mean([1.0, nan], [2.0, 1.0], ["a", "b"], seed=0).share.mean)
+    assert np.isnan(share_of_mean([], [], [], seed=0).whole.mean)
+    with pytest.raises(ValueError, match="1 parts need as many"):
+        share_of_mean([1.0], [1.0, 2.0], ["a"], seed=0)
+
+
+# --- agreement
+
+
+def test_agreement_of_equal_opposite_and_unknown_columns():
+    values = [0.1, 0.4, 0.2, 0.9]
+    assert agreement(values, values) == (4, 1, 1, 0)
+    found = agreement([*values, nan], [*[-v for v in values], 1.0])
+    assert found == pytest.approx((4, -1, -1, 1.8))
+    assert agreement([1.0, 2.0, 3.0], [1.0, 4.0, 9.0]).spearman == pytest.approx(1)
+    constant = agreement([1.0, 1.0], [1.0, 2.0])
+    assert np.isnan([constant.pearson, constant.spearman]).all()
+    assert constant.largest_deviation == 1
+    assert agreement([], []).prompts == 0
+    with pytest.raises(ValueError, match="need as many"):
+        agreement([1.0], [])

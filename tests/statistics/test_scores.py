@@ -1,0 +1,497 @@
+"""Scores against exact enumeration, textbook loops, and the replies that the authors recorded.
+
+The record is the folder that `gpt2-small` of the authors' repository has under
+`neuron_groups/experiment_data` (MIT); it lies beside the project, never in it. Its questions are
+keys, not text to be shown, so assertions name pairs only.
+"""
+
+import json
+from itertools import permutations, product
+from math import isnan, nan
+
+import numpy as np
+import pandas as pd
+import pytest
+from lookups.paths import PROJECT
+from lookups.statistics.scores import (
+    Counts,
+    auroc,
+    count,
+    newcombe,
+    sampling_variance,
+    score,
+    score_strict,
+    unread_as_wrong,
+)
+from lookups.statistics.scores_together import Variances, between_pairs, mean_over, paper_summary
+from lookups.statistics.significance import (
+    coin_scores,
+    fisher,
+    q_values,
+    smallest_p,
+    smallest_p_as_called,
+)
+from scipy.stats import binom, fisher_exact
+from sklearn.metrics import balanced_accuracy_score
+
+RECORD = PROJECT.parent / "shared" / "reference" / "published" / "gpt2-small"
+
+SAID = [True, True, None, False, True, None, False, False, False]
+ACTIVE = [True, True, True, True, False, False, False, False, False]
+NO_ACTIVE, NO_INACTIVE = Counts(0, 3, 4, 0, 2, 0), Counts(3, 0, 0, 4, 0, 2)
+
+
+def outcomes(n_active: int, n_inactive: int) -> list[list[Counts]]:
+    """Everything that can come out, by right answers on active (rows) and inactive prompts."""
+    rows, columns = range(n_active + 1), range(n_inactive + 1)
+    return [[Counts(a, n_inactive - b, b, n_active - a) for b in columns] for a in rows]
+
+
+def weights(n_active: int, n_inactive: int, tpr: float, tnr: float) -> np.ndarray:
+    """How probable each of `outcomes` is."""
+    right_active, right_inactive = np.arange(n_active + 1), np.arange(n_inactive + 1)
+    return np.outer(
+        binom.pmf(right_active, n_active, tpr), binom.pmf(right_inactive, n_inactive, tnr)
+    )
+
+
+def each(function, table: list[list[Counts]]) -> np.ndarray:
+    return np.array([[function(counts) for counts in row] for row in table])
+
+
+# --- counting and the score
+
+
+def test_every_prompt_is_counted_once_by_what_was_said_and_what_is_so():
+    assert count(SAID, ACTIVE) == Counts(2, 1, 3, 1, unread_active=1, unread_inactive=1)
+
+
+def test_columns_and_arrays_count_like_lists():
+    frame = pd.DataFrame({"said": SAID, "active": ACTIVE})
+    assert count(frame.said, frame.active) == count(SAID, ACTIVE)
+    assert count(frame.said.astype("boolean"), frame.active.to_numpy()) == count(SAID, ACTIVE)
+
+
+def test_a_verdict_in_words_is_no_verdict():
+    with pytest.raises((TypeError, ValueError)):
+        count(["Yes", "No"], [True, False])
+
+
+def test_lengths_must_match_and_activity_must_be_known():
+    with pytest.raises(ValueError, match="2 verdicts need as many activities, not 1"):
+        count([True, None], [True])
+    with pytest.raises(ValueError, match="only verdicts can be unread"):
+        count([True, None], [True, None])
+    with pytest.raises(ValueError, match="2 probabilities need as many activities, not 1"):
+        auroc([0.5, None], [True])
+
+
+def test_the_score_is_balanced_accuracy_of_what_was_read():
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        said = [[True, False, None][i] for i in random.integers(0, 3, 30)]
+        active = (random.random(30) < 0.4).tolist()
+        read = [(s, a) for s, a in zip(said, active, strict=True) if s is not None]
+        expected = balanced_accuracy_score([a for _, a in read], [s for s, _ in read])
+        assert score(count(said, active)) == pytest.approx(expected)
+        wrong = [not a if s is None else s for s, a in zip(said, active, strict=True)]
+        assert score_strict(count(said, active)) == pytest.approx(
+            balanced_accuracy_score(active, wrong)
+        )
+
+
+def test_calling_everything_active_scores_one_half_however_uneven_the_kinds():
+    assert score(Counts(9, 1, 0, 0)) == 0.5
+
+
+def test_no_read_answer_of_one_kind_is_undefined_not_one_half():
+    for counts in (NO_ACTIVE, NO_INACTIVE, Counts(0, 0, 0, 0)):
+        assert isnan(score(counts))
+        assert np.isnan(newcombe(counts)).all()
+        assert isnan(sampling_variance(counts))
+        assert np.isnan(fisher(counts)).all()
+
+
+def test_unread_answers_of_a_kind_are_wrong_ones_to_the_strict_score():
+    assert score_strict(NO_ACTIVE) == pytest.approx((0 + 4 / 7) / 2)
+    assert score_strict(NO_INACTIVE) == pytest.approx((3 / 7 + 0) / 2)
+    assert unread_as_wrong(NO_ACTIVE) == Counts(0, 3, 4, 2)
+
+
+# --- the interval
+
+
+@pytest.mark.parametrize(
+    ("prompts", "lowest", "highest"), [(50, 0.93, 0.97), (20, 0.92, 0.97), (10, 0.90, 0.98)]
+)
+def test_the_interval_covers_the_true_score_as_often_as_it_says(prompts, lowest, highest):
+    limits = each(newcombe, outcomes(prompts, prompts))
+    shares = np.arange(0.5, 0.96, 0.05)
+    for tpr, tnr in product(shares, shares):
+        true = (tpr + tnr) / 2
+        covers = (limits[..., 0] <= true) & (true <= limits[..., 1])
+        covered = (weights(prompts, prompts, tpr, tnr) * covers).sum()
+        assert lowest <= covered <= highest, f"TPR {tpr:.2f}, TNR {tnr:.2f}: {covered:.4f}"
+
+
+def test_the_interval_agrees_with_a_published_one():
+    # Newcombe 1998, table II, 56/70 against 48/80: difference .2, method 10 gives .0524 to .3339.
+    # A mean of p and 1 - q is one half and half of their difference, and so are its limits.
+    low, high = newcombe(Counts(56, 48, 32, 14))
+    assert 2 * low - 1 == pytest.approx(0.0524, abs=5e-5)
+    assert 2 * high - 1 == pytest.approx(0.3339, abs=5e-5)
+
+
+def test_the_interval_stays_in_range_around_the_score_and_narrows_with_the_level():
+    table = outcomes(6, 4)
+    for counts in (counts for row in table for counts in row):
+        low, high = newcombe(counts)
+        inner = newcombe(counts, level=0.5)
+        assert 0 <= low <= inner[0] <= score(counts) <= inner[1] <= high <= 1
+
+
+def test_the_strict_interval_is_that_of_the_strict_score():
+    counts = Counts(8, 3, 9, 2, 4, 1)
+    assert newcombe(counts, strict=True) == newcombe(Counts(8, 4, 9, 6))
+    assert newcombe(counts) == newcombe(Counts(8, 3, 9, 2))
+
+
+# --- Fisher's test
+
+
+def test_fishers_p_is_scipys():
+    for counts in (counts for row in outcomes(7, 5) for counts in row):
+        table = [[counts.tp, counts.fp], [counts.fn, counts.tn]]
+        expected = fisher_exact(table, alternative="greater").pvalue
+        assert fisher(counts).p == pytest.approx(expected, rel=1e-9)
+
+
+def test_p_and_mid_p_are_shares_of_all_orders_of_the_verdicts():
+    said, active = [True, True, True, False, False, False], [True, True, False, True, False, False]
+    observed = count(said, active)
+    right = np.array([count(order, active).tp for order in permutations(said)])
+    found = fisher(observed)
+    assert found.p == pytest.approx((right >= observed.tp).mean())
+    more, same = (right > observed.tp).mean(), (right == observed.tp).mean()
+    assert found.mid_p == pytest.approx(more + same / 2)
+
+
+def test_verdicts_all_alike_are_no_evidence():
+    assert fisher(Counts(5, 5, 0, 0)) == (1, 0.5)
+    assert fisher(Counts(0, 0, 5, 5)) == (1, 0.5)
+
+
+def test_unread_answers_take_no_part():
+    assert fisher(Counts(4, 1, 5, 2, 7, 9)) == fisher(Counts(4, 1, 5, 2))
+
+
+@pytest.mark.parametrize(("n_active", "n_inactive"), [(1, 1), (3, 2), (2, 8), (5, 5)])
+def test_no_verdicts_have_a_smaller_p_than_the_smallest(n_active, n_inactive):
+    table = outcomes(n_active, n_inactive)
+    every = [counts for row in table for counts in row]
+    assert smallest_p(n_active, n_inactive) == pytest.approx(min(fisher(c).p for c in every))
+    for called in range(n_active + n_inactive + 1):
+        same = [fisher(counts).p for counts in every if counts.tp + counts.fp == called]
+        found = smallest_p_as_called(n_active, n_inactive, called)
+        assert found == pytest.approx(min(same))
+
+
+def test_the_smallest_p_of_one_kind_is_one():
+    assert smallest_p(0, 9) == smallest_p(9, 0) == smallest_p_as_called(9, 0, 4) == 1
+
+
+def test_what_cannot_be_counted_has_no_smallest_p():
+    with pytest.raises(ValueError, match="there cannot be -1 active"):
+        smallest_p(-1, 3)
+    for called in (-1, 6):
+        with pytest.raises(ValueError, match=f"{called} cannot be called active"):
+            smallest_p_as_called(2, 3, called)
+
+
+# --- many tests
+
+
+def by_hand(p: list[float], *, by: bool) -> list[float]:
+    """q of each p: the least, over all p at least as large, of p times tests over its rank."""
+    factor = sum(1 / rank for rank in range(1, len(p) + 1)) if by else 1
+    ranked = [value * factor * len(p) / sum(other <= value for other in p) for value in p]
+    return [min(1, *(r for r, v in zip(ranked, p, strict=True) if v >= value)) for value in p]
+
+
+@pytest.mark.parametrize("method", ["bh", "by"])
+def test_q_values_are_those_of_a_plain_loop(method):
+    random = np.random.default_rng(3)
+    for tests in (1, 2, 9, 40):
+        p = np.round(random.random(tests) ** 3, 2).tolist()
+        assert q_values(p, method=method) == pytest.approx(by_hand(p, by=method == "by"))
+
+
+def test_what_was_not_tested_is_not_among_the_tests():
+    found = q_values([nan, 0.01, nan, 0.4, 0.02])
+    assert np.isnan(found[[0, 2]]).all()
+    assert found[[1, 3, 4]] == pytest.approx(q_values([0.01, 0.4, 0.02]))
+    assert np.isnan(q_values([nan, nan])).all()
+    assert len(q_values([])) == 0
+
+
+def test_a_p_outside_its_range_is_refused():
+    with pytest.raises(ValueError):
+        q_values([0.2, 1.2])
+
+
+# --- a coin's scores
+
+
+@pytest.mark.parametrize(("n_active", "n_inactive"), [(1, 1), (3, 3), (2, 5), (6, 4)])
+def test_a_coins_scores_are_those_of_all_its_throws(n_active, n_inactive):
+    active = [True] * n_active + [False] * n_inactive
+    thrown = [score(count(said, active)) for said in product([True, False], repeat=len(active))]
+    values, times = np.unique(np.round(thrown, 12), return_counts=True)
+    found = coin_scores(n_active, n_inactive)
+    assert found.score == pytest.approx(values)
+    assert found.probability == pytest.approx(times / len(thrown))
+    assert found.sd == pytest.approx(np.std(thrown))
+
+
+def test_a_coins_scores_stray_as_far_as_the_method_says():
+    for n_active in range(1, 10):
+        assert 0.16 <= round(coin_scores(n_active, 10 - n_active).sd, 2) <= 0.26
+    for n_active in range(5, 16):
+        assert 0.11 <= round(coin_scores(n_active, 20 - n_active).sd, 2) <= 0.13
+    assert coin_scores(50, 50).sd == pytest.approx(0.05)
+
+
+def test_a_coin_needs_prompts_of_both_kinds():
+    with pytest.raises(ValueError, match="not 0 active and 5 inactive"):
+        coin_scores(0, 5)
+
+
+# --- how much is sampling
+
+
+@pytest.mark.parametrize(("tpr", "tnr"), [(0.5, 0.5), (0.3, 0.8), (0.95, 0.6)])
+def test_the_sampling_variance_is_right_on_average(tpr, tnr):
+    table, probability = outcomes(7, 4), weights(7, 4, tpr, tnr)
+    scores = each(score, table)
+    mean = (probability * scores).sum()
+    true = (probability * (scores - mean) ** 2).sum()
+    assert (probability * each(sampling_variance, table)).sum() == pytest.approx(true)
+
+
+def test_one_prompt_of_a_kind_says_nothing_of_its_variance():
+    assert isnan(sampling_variance(Counts(1, 2, 3, 0)))
+    assert sampling_variance(Counts(2, 2, 3, 0)) == pytest.approx(0.6 * 0.4 / 4 / 4)
+
+
+@pytest.mark.parametrize("sd", [0.0, 0.1])
+def test_the_variance_planted_between_pairs_is_found_again(sd):
+    random = np.random.default_rng(4)
+    pairs, n_active, n_inactive = 3000, 9, 12
+    true = 0.65 + sd * np.sqrt(3) * random.uniform(-1, 1, pairs)
+    right = random.binomial(n_active, true), random.binomial(n_inactive, true)
+    every = [
+        Counts(int(a), n_inactive - int(b), int(b), n_active - int(a))
+        for a, b in zip(*right, strict=True)
+    ]
+    found = between_pairs([score(c) for c in every], [sampling_variance(c) for c in every])
+    assert found.pairs == pairs
+    assert found.observed > found.sampling - 0.001
+    # the standard error of a variance from so many pairs is about 0.0003
+    assert found.between == pytest.approx(sd**2, abs=0.001)
+
+
+def test_less_variance_than_sampling_explains_is_reported_as_it_is():
+    found = between_pairs([0.6, 0.6, 0.6, nan, 0.9], [0.01, 0.02, 0.03, 0.5, nan])
+    assert found == pytest.approx(Variances(0, 0.02, -0.02, 3))
+
+
+def test_the_variance_of_scores_is_that_of_a_sample():
+    assert between_pairs([0.5, 0.7], [0.01, 0.03]) == pytest.approx(Variances(0.02, 0.02, 0, 2))
+
+
+def test_one_pair_has_no_variance():
+    found = between_pairs([0.6, nan], [0.01, 0.02])
+    assert found.pairs == 1
+    assert np.isnan(found[:3]).all()
+    with pytest.raises(ValueError, match="2 scores need as many variances, not 1"):
+        between_pairs([0.6, 0.7], [0.01])
+
+
+# --- probabilities
+
+
+def test_auroc_is_the_share_of_couples_in_the_right_order():
+    probabilities = [0.9, None, 0.4, 0.4, 0.2, 0.7, None, 0.1]
+    active = [True, True, True, False, False, True, False, False]
+    known = [(p, a) for p, a in zip(probabilities, active, strict=True) if p is not None]
+    couples = [(p, q) for (p, a), (q, b) in product(known, known) if a and not b]
+    expected = np.mean([(p > q) + (p == q) / 2 for p, q in couples])
+    assert auroc(probabilities, active) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "active"),
+    [([], []), ([None, None], [True, False]), ([0.2, 0.3, None], [True, True, False])],
+)
+def test_auroc_of_one_kind_is_undefined(probabilities, active):
+    assert isnan(auroc(probabilities, active))
+
+
+# --- the paper's summary
+
+
+def test_the_summary_is_that_of_the_papers_formulas():
+    scores = [0.9, 0.55, 0.5, 0.5, 0.45, 0.6, 0.5, nan, 0.4, 0.95]
+    known = [s for s in scores if not isnan(s)]
+    mean = sum(known) / 9
+    second, third = (sum((s - mean) ** power for s in known) / 9 for power in (2, 3))
+    found = paper_summary(scores)
+    assert found.pairs == 9
+    assert found[1:4] == pytest.approx((mean, second**0.5, third / second**1.5))
+    assert 0 < found.p_skew < 0.1
+    assert paper_summary([1 - s for s in scores]).p_skew == pytest.approx(1 - found.p_skew)
+
+
+def test_too_few_scores_have_no_skew():
+    assert np.isnan(paper_summary([nan])[1:]).all()
+    assert paper_summary([nan]).pairs == 0
+    assert np.isnan(paper_summary([0.5] * 9)[3:]).all()
+    assert np.isnan(paper_summary([0.5, 0.7])[3:]).all()
+    seven = paper_summary([0.1, 0.2, 0.3, 0.5, 0.8, 0.9, 0.95])
+    assert isnan(seven.p_skew)
+    assert not isnan(seven.skew)
+
+
+# --- the authors' record
+
+
+def _read(folder: str, pattern: str) -> dict:
+    (path,) = (RECORD / folder).glob(pattern)
+    return json.loads(path.read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def record() -> pd.DataFrame:
+    """A row for each recorded question: the pair, what was replied, and if the head was active."""
+    if not RECORD.is_dir():
+        pytest.skip(
+            "NOT RUN: the authors' released record for gpt2-small is not beside the project"
+        )
+    evaluation = _read("6_explanation_eval", "*_test_20.json")
+    recorded = _read("4_head_attributions", f"{evaluation['prior_filename']}.json")
+    neurons = _read("1_next_token_neurons", "*.json")["neurons"]
+    replies = {}
+    # The file of the first ten prompts before that of the second ten (..._prompts_10_results): of
+    # two replies to one question, the later counts, as it does for the authors.
+    for path in sorted((RECORD / "6_explanation_eval").glob("*_results.jsonl"), reverse=True):
+        for line in path.read_text("utf-8").splitlines():
+            request, response = json.loads(line)
+            asked = request["messages"][0]["content"]
+            replies[asked] = response["choices"][0]["message"]["content"]
+    rows = []
+    for pair, questions in evaluation["classify_prompts"].items():
+        layer, index, head = json.loads(f"[{pair[1:-1]}]")
+        neuron = f"({layer}, {index})"
+        for question, shown in questions.items():
+            prompt = shown.removesuffix(neurons[neuron]["token"])
+            active = head in recorded["head_attributions"][neuron][prompt]
+            rows.append((pair, replies.get(question), active))
+    return pd.DataFrame(rows, columns=["pair", "reply", "active"])
+
+
+@pytest.fixture(scope="module")
+def recorded_counts(record) -> pd.Series:
+    meant = {"Yes": True, "No": False}
+    said = record.reply.map(meant)
+    by_pair = record.assign(said=said).groupby("pair", sort=False)
+    return by_pair[["said", "active"]].apply(lambda rows: count(rows.said, rows.active))
+
+
+def test_the_recorded_replies_give_every_pair_the_score_of_a_table_of_means(
+    record, recorded_counts
+):
+    assert len(recorded_counts) == record.pair.nunique() == 207
+    right = (record.reply == "Yes") == record.active
+    shares = right.groupby([record.pair, record.active]).mean().unstack()
+    expected = shares.mean(axis=1, skipna=False)
+    found = recorded_counts.map(score)
+    pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), check_names=False)
+    one_kind = record.groupby("pair").active.nunique() == 1
+    assert set(found.index[found.isna()]) == set(one_kind.index[one_kind])
+    assert one_kind.sum() == 13
+
+
+def test_the_record_gives_the_mean_and_sd_that_its_authors_report(recorded_counts):
+    scores = recorded_counts.map(score)
+    left_out = paper_summary(scores)
+    assert left_out.pairs == 194
+    assert (round(left_out.mean, 3), round(left_out.sd, 3)) == (0.629, 0.172)
+    # The figures of the first version of the paper (.639, .178) are those of all 207 pairs: where
+    # the prompts are all of one kind, the one share that there is stands for the score.
+    one_share = recorded_counts.map(lambda c: (c.tp + c.tn) / (c.tp + c.fp + c.tn + c.fn))
+    completed = paper_summary(scores.fillna(one_share))
+    assert completed.pairs == 207
+    assert (round(completed.mean, 3), round(completed.sd, 3)) == (0.639, 0.178)
+
+
+def test_all_recorded_replies_were_read(recorded_counts):
+    assert (recorded_counts.map(score_strict) - recorded_counts.map(score)).abs().max() == 0
+    assert recorded_counts.map(lambda c: sum(c)).sum() == 4096
+
+
+def test_no_recorded_pair_has_a_smaller_p_than_its_margins_allow(recorded_counts):
+    for counts in recorded_counts[recorded_counts.map(score).notna()]:
+        sizes = counts.tp + counts.fn, counts.tn + counts.fp
+        as_called = smallest_p_as_called(*sizes, counts.tp + counts.fp)
+        assert smallest_p(*sizes) <= as_called * (1 + 1e-9)
+        assert as_called <= fisher(counts).p * (1 + 1e-9)
+
+
+# --- the mean over pairs, with an interval over what their prompts share
+
+
+def shared_prompts(pairs: int = 24, each: int = 20, articles: int = 40) -> pd.DataFrame:
+    """Verdicts on prompts out of articles; some articles are harder than others for all pairs."""
+    random = np.random.default_rng(5)
+    ease = random.normal(0, 0.25, articles)
+    rows = []
+    for pair, prompt in product(range(pairs), range(each)):
+        article, active = int(random.integers(articles)), bool(prompt % 5 < 1 + pair % 4)
+        right = random.random() < np.clip(0.7 + ease[article], 0, 1)
+        rows.append((f"L1.N{pair // 2}", f"L0.H{pair}", active, active == right, article))
+    return pd.DataFrame(rows, columns=["neuron", "head", "active", "verdict", "article"])
+
+
+def mean_score(rows: pd.DataFrame) -> float:
+    return np.nanmean([score(count(o.verdict, o.active)) for _, o in rows.groupby("head")])
+
+
+def test_the_mean_over_pairs_is_that_of_their_scores():
+    rows = shared_prompts()
+    assert mean_over(rows, rows.article, seed=0).mean == pytest.approx(mean_score(rows))
+
+
+def test_the_interval_over_articles_is_that_of_drawing_articles_and_scoring_anew():
+    rows = shared_prompts()
+    random, of_article = np.random.default_rng(0), dict(list(rows.groupby("article")))
+    names = sorted(of_article)
+    drawn = [
+        mean_score(pd.concat([of_article[a] for a in random.choice(names, len(names))]))
+        for _ in range(200)
+    ]
+    found = mean_over(rows, rows.article, seed=0)
+    width = np.quantile(drawn, 0.975) - np.quantile(drawn, 0.025)
+    assert found.high - found.low == pytest.approx(width, rel=0.2)
+    alone = mean_over(rows, range(len(rows)), seed=0)
+    assert alone.high - alone.low < found.high - found.low
+
+
+def test_unread_verdicts_and_pairs_of_one_kind_have_no_say_in_the_mean():
+    rows = shared_prompts().astype({"verdict": "boolean"})
+    lost = rows.copy()
+    lost.loc[(lost["head"] == "L0.H3") & lost.active, "verdict"] = pd.NA
+    expected = mean_score(rows[rows["head"] != "L0.H3"])
+    assert mean_over(lost, lost.article, seed=0).mean == pytest.approx(expected)
+    assert isnan(mean_over(rows[rows.active], rows.article[rows.active], seed=0).mean)
+    with pytest.raises(ValueError, match="as many units, not 1"):
+        mean_over(rows, ["one"], seed=0)
