@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lookups.errors import CorpusError, DownloadError, ModelError
-from lookups.model.loaded import packaged, packages
+from lookups.model import packaged, packages
 from lookups.model.packaged import LOCK, PACKAGED, Packaged, aside, packaged_file
 from lookups.model.packages import fetch_package
 

@@ -14,7 +14,7 @@ from importlib import invalidate_caches
 from pathlib import Path
 
 from lookups.errors import CorpusError, DownloadError, ModelError, StorageError
-from lookups.model.loaded import packaged
+from lookups.model import packaged
 from lookups.model.packaged import PACKAGED, aside, packaged_file
 from lookups.settings import Run
 
