@@ -321,7 +321,8 @@ def _first_problem(error: ValidationError | TypeError) -> str:
             problems.append(f"{where} is a section: put its keys below it, indented")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            held = "" if "key" in where else f" (it holds {item['input']!r})"  # it may be a key
+            secret = "key" in where or where.endswith("base_url")  # a key may stand in it
+            held = "" if secret else f" (it holds {item['input']!r})"
             problems.append(f"{where}: {message}{held}")
     return "; ".join(problems)
 

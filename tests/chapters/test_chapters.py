@@ -15,7 +15,7 @@ import pytest
 import tiny
 import yaml
 from lookups.errors import LookupsError, NotConfirmed
-from lookups.explain.run_explainers import CONSENT
+from lookups.explain.language_model import CONSENT
 from lookups.paths import PROJECT
 from lookups.run.stages import CHAPTERS, SCORED
 from lookups.run.store import load

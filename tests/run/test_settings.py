@@ -182,8 +182,12 @@ def test_the_run_to_be_held_against_is_an_id_or_a_file_beside(written):
     assert read_run(path).permuted == str(path.parent / "other.yml")
 
 
-def test_a_key_written_where_its_variables_name_belongs_is_not_shown(written):
-    text = GOOD + "llm: {model: small, key_variable: sk-not-to-be-shown}\n"
-    with pytest.raises(RunError, match=r"llm\.key_variable") as caught:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("key_variable", "sk-not-to-be-shown"), ("base_url", "http://me:sk-not-to-be-shown@host/v1")],
+)
+def test_a_key_written_where_it_does_not_belong_is_not_shown(key, value, written):
+    text = GOOD + f"llm: {{model: small, {key}: '{value}'}}\n"
+    with pytest.raises(RunError, match=rf"llm\.{key}") as caught:
         read_run(written(text))
     assert "sk-not-to-be-shown" not in str(caught.value)
