@@ -1,8 +1,7 @@
 """A real server of chat completions on this machine that misbehaves as it is told to.
 
 `script` holds one act for every request, in the order in which requests come in; after its end, or
-where an act is None, `answer` decides what the model says. What is asked and answered is counted by
-the text of the request's body.
+where an act is None, `answer` decides what the model says. What is asked is counted by its body.
 """
 
 import json
@@ -14,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import log
 from typing import Any
 
-Act = Callable[["Handler", dict], bool]
-"""Handles one request; True if it was answered."""
+Act = Callable[["Handler", dict], None]
+"""Handles one request, of which it gets the body."""
 
 
 class Server:
@@ -31,7 +30,6 @@ class Server:
         self.script, self.key = iter(script), key
         self.answer = answer or (lambda _: says("Yes"))
         self.asked: Counter[str] = Counter()
-        self.answered: Counter[str] = Counter()
         self.bodies: list[dict] = []
         self.came: list[float] = []
         self.at_once = self.most_at_once = 0
@@ -71,15 +69,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         server: Server = self.server.script
-        act, answered = server.begin(self.headers["authorization"], body), False
         try:
-            answered = act(self, body)
+            server.begin(self.headers["authorization"], body)(self, body)
         except OSError:  # the client has hung up
             self.close_connection = True
         finally:
             with server.lock:
                 server.at_once -= 1
-                server.answered[json.dumps(body, sort_keys=True)] += answered
 
     def send(self, code: int, content: Any, **headers: str) -> None:
         """Answer; headers as keywords, with _ for -."""
@@ -104,51 +100,34 @@ def says(
 ) -> Act:
     """Answer; `first` gives the probabilities of the candidates for the first token."""
 
-    def act(handler: Handler, body: dict) -> bool:
+    def act(handler: Handler, body: dict) -> None:
         time.sleep(seconds)
         choice: dict[str, Any] = {"message": {"content": text, "refusal": refusal}}
         if first is not None and body.get("logprobs"):
             top = [{"token": token, "logprob": log(p)} for token, p in first.items()]
             choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
         handler.send(200, {"choices": [choice]})
-        return True
 
     return act
 
 
 def status(code: int, message: str = "no", **headers: str) -> Act:
     """Fail with an HTTP status; by default the next attempt need not wait."""
-
-    def act(handler: Handler, _: dict) -> bool:
-        handler.send(code, {"error": {"message": message}}, **({"retry_after_ms": "5"} | headers))
-        return False
-
-    return act
+    headers = {"retry_after_ms": "5"} | headers
+    return lambda handler, _: handler.send(code, {"error": {"message": message}}, **headers)
 
 
 def sends(body: bytes) -> Act:
     """Succeed with exactly these bytes."""
-
-    def act(handler: Handler, _: dict) -> bool:
-        handler.send(200, body)
-        return False
-
-    return act
+    return lambda handler, _: handler.send(200, body)
 
 
-def cut_short(handler: Handler, _: dict) -> bool:
+def cut_short(handler: Handler, _: dict) -> None:
     """Promise a long body, send its beginning, and hang up."""
     handler.send(200, b'{"choices": [{"index": 0, "mess', content_length="5000")
     handler.close_connection = True
-    return False
 
 
 def hangs(seconds: float) -> Act:
     """Say nothing for longer than the client waits."""
-
-    def act(handler: Handler, _: dict) -> bool:
-        handler.close_connection = True
-        time.sleep(seconds)
-        return False
-
-    return act
+    return lambda *_: time.sleep(seconds)

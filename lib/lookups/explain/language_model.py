@@ -138,11 +138,7 @@ class Llm(Explainer):
             return self._plan(requests, replies)
 
     def confirm(self, what: Plan) -> None:
-        """Check that what would be sent may be sent; a plan without requests always may.
-
-        Raises:
-            NotConfirmed: telling how much it is and what it costs.
-        """
+        """Raise `NotConfirmed`, with the plan, if requests would be sent without consent."""
         if what.requests and not self._confirmed:
             raise NotConfirmed(
                 f"{what}, by {self.settings.model} at {self.settings.address}: nothing was sent; "
@@ -158,17 +154,12 @@ class Llm(Explainer):
         return self.judge_all([question])[0]
 
     def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
-        """Explain many pairs at once.
-
-        Raises:
-            NotConfirmed: something would have to be sent.
-            ServerError: it cannot be answered; what was answered is stored.
-        """
+        """Explain many pairs at once; raises what `confirm` and `server.send` raise."""
         replies = self._replies_to([self._explaining(case) for case in cases])
         return [Explanation(self.name, explanation_of(reply)) for reply in replies]
 
     def judge_all(self, questions: Sequence[Question]) -> list[list[Verdict]]:
-        """Answer many questions at once, one prompt a request; raises what `explain_all` raises."""
+        """Answer many questions at once, one prompt a request; raises like `explain_all`."""
         texts = [question.explanation.text.strip() for question in questions]
         asked = list(zip(texts, [question.prompts for question in questions], strict=True))
         requests = [self._judging(text, one) for text, some in asked if text for one in some]
@@ -203,11 +194,7 @@ class Llm(Explainer):
 
 
 def explaining(case: Case) -> str:
-    """Ask in which contexts a head is active.
-
-    Raises:
-        MeasurementError: there are no active, or no inactive, prompts to compare.
-    """
+    """Ask in which contexts a head is active; `MeasurementError` if one kind has no prompts."""
     if not case.active or not case.inactive:
         kind = "inactive" if case.active else "active"
         raise MeasurementError(f"there are no {kind} prompts to explain from; leave this pair out")

@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +29,9 @@ class Request(NamedTuple):
     settings: dict[str, Any]
     """Temperature, seed, the longest reply and the like: the rest of the request's body."""
 
-    @property
-    def messages(self) -> list[dict[str, str]]:
-        """The text as it is sent."""
-        return [{"role": "user", "content": self.text}]
-
     def __str__(self) -> str:
-        content = {"model": self.model, "messages": self.messages, "settings": self.settings}
+        messages = [{"role": "user", "content": self.text}]
+        content = {"model": self.model, "messages": messages, "settings": self.settings}
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @property
@@ -133,7 +129,9 @@ async def _send_all(
                 return
             try:
                 answer = await client.chat.completions.with_raw_response.create(
-                    model=request.model, messages=request.messages, extra_body=request.settings
+                    model=request.model,
+                    messages=[{"role": "user", "content": request.text}],
+                    extra_body=request.settings,
                 )
                 replies.keep(request, _reply(answer.text.replace(key, "[key]")))
                 kept.append(request)
@@ -153,28 +151,23 @@ async def _send_all(
 
 def _reply(body: str) -> Reply:
     """Read the body of a success; without any choice, as after some filters, it says nothing."""
+    unreadable = ValueError, TypeError, KeyError, AttributeError, IndexError
     try:
         content = json.loads(body)
         if content["choices"] == [] and "error" not in content:
             return Reply("")
-        [choice, *_] = content["choices"]
+        choice, first = content["choices"][0], None
         text, refusal = (choice["message"].get(key) or "" for key in ("content", "refusal"))
-        return Reply(str(text), str(refusal), _first_token(choice))
-    except (ValueError, TypeError, KeyError, AttributeError):
+        with suppress(*unreadable):  # not every server gives these in OpenAI's form
+            chosen = choice["logprobs"]["content"][0]  # it need not be among the likeliest
+            candidates = [*(chosen.get("top_logprobs") or []), chosen]
+            first = {str(one["token"]): float(one["logprob"]) for one in candidates}
+        return Reply(str(text), str(refusal), first)
+    except unreadable:
         raise ServerError(
             f"sent what is no reply of a chat ({' '.join(body.split())[:200]}): check that base_url"
             " is a server of chat completions"
         ) from None
-
-
-def _first_token(choice: dict[str, Any]) -> dict[str, float] | None:
-    """Return the candidates for the first token; None where they are not given in OpenAI's form."""
-    try:
-        chosen = choice["logprobs"]["content"][0]  # it need not be among the likeliest
-        candidates = [*(chosen.get("top_logprobs") or []), chosen]
-        return {str(one["token"]): float(one["logprob"]) for one in candidates}
-    except (TypeError, KeyError, IndexError, AttributeError, ValueError):
-        return None
 
 
 def _problem(error: Any, settings: LlmSettings, key: str) -> str:
