@@ -163,15 +163,15 @@ def test_a_text_says_yes_or_no_or_is_unread(active, texts):
     assert all(verdict_of(Reply(text)) == Verdict(active) for text in texts)
 
 
-def test_a_refusal_is_no_verdict_and_what_was_thought_aloud_is_not_read():
+def test_a_refusal_is_neither_verdict_nor_explanation_and_thoughts_are_not_read():
     assert verdict_of(Reply("Yes", refusal="I would rather not")) == Verdict(None)
     assert verdict_of(Reply("<think>No, or…</think>\n\nYes")) == Verdict(True)
-    assert explanation_of(Reply("<think>Let me see")) == ""
-
-
-def test_an_explanation_may_begin_with_the_letters_of_a_refusal():
+    sorry = "I'm sorry, but I can't assist with that."
+    for text in ("", " \n", sorry, "As an AI, I have no view", "<think>Let me see"):
+        assert explanation_of(Reply(text)) == ""
     for text in ("In lists.", "It is active after a sorry excuse.", "As an adverb follows."):
         assert explanation_of(Reply(text)) == text
+        assert explanation_of(Reply(text, refusal="no")) == ""
 
 
 @pytest.mark.parametrize(
@@ -191,25 +191,14 @@ def test_log_probabilities_stand_above_the_text(text, first, active, probability
     assert verdict.probability == (probability and pytest.approx(probability))
 
 
-@pytest.mark.parametrize(
-    ("text", "refusal"),
-    [
-        ("", None),
-        (None, None),
-        (" \n", None),
-        (None, "I can't help with that."),
-        ("I'm sorry, but I can't assist with that.", None),
-        ("As an AI, I have no view", None),
-    ],
-)
-def test_no_explanation_is_no_success(text, refusal, store):
-    with Server([says(text, refusal=refusal)]) as server:
+def test_what_is_judged_by_no_explanation_is_unread_and_not_sent(store):
+    with Server([says(None, refusal="I cannot.")]) as server:
         asked = llm(server, store)
         said = asked.explain(case())
         assert said == Explanation("llm", "")
         assert asked.judge(Question(said, question(4).prompts)) == [Verdict(None)] * 4
         assert asked.plan([case()], [question(4).prompts]).requests == 0
-    assert server.asked.total() == 1  # a prompt judged by nothing is not sent
+    assert server.asked.total() == 1
 
 
 def test_questions_keep_their_order_and_unread_answers_are_counted(store):
