@@ -37,7 +37,7 @@ class Packaged(NamedTuple):
     """The package's name, as pip and `data.lock` know it."""
     version: str
     module: str
-    """The folder that the package installs, as Python finds it."""
+    """The folder that the package installs."""
     path: str
     """The file inside that folder."""
     sha256: str

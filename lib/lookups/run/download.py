@@ -82,25 +82,24 @@ def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
         DownloadError: the hub cannot be asked or refuses, or a folder holds another revision.
     """
     settings = read_run(run)
-    parts: dict[Path, Part] = {}
+    parts: dict[Path, Part | None] = {}
     for one in [settings, *([read_run(settings.permuted)] if settings.permuted else [])]:
         for kind, name, wanted in _needs(one):
             folder = one.folder("models" if kind == "model" else "data") / name
+            if folder in parts:
+                continue
             asked = one.model.revision if kind == "model" else "main"
             note = downloaded(folder, asked)
-            if note is None and (own := _on_this_machine(kind, name, one)):
+            own = None if note else _on_this_machine(kind, name, one)
+            part = Part(kind, name, asked, note["commit"] if note else asked, folder, {})
+            if own is not None:
                 say(own)
-            elif folder not in parts:
-                at = note["commit"] if note else asked
-                part = Part(kind, name, asked, at, folder, {})
-                if constants.is_offline_mode() and note is None:
-                    raise DownloadError(
-                        f"{folder} is not there, and HF_HUB_OFFLINE is set; unset it"
-                    )
-                if not constants.is_offline_mode():
-                    part = _asked(part, wanted, 2 * one.corpus.documents, note)
-                parts[folder] = part
-    return list(parts.values())
+            elif not constants.is_offline_mode():
+                part = _asked(part, wanted, 2 * one.corpus.documents, note)
+            elif note is None:
+                raise DownloadError(f"{folder} is not there, and HF_HUB_OFFLINE is set; unset it")
+            parts[folder] = None if own else part
+    return [part for part in parts.values() if part is not None]
 
 
 def _needs(settings: Run) -> Iterator[tuple[str, str, set[str]]]:
