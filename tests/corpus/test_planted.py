@@ -10,22 +10,23 @@ import json
 
 import pytest
 import torch
-from lookups.corpus import planted
 from lookups.corpus.grammar import (
+    GRAMMAR,
     KINDS,
     OVERRIDING,
+    SEEDS,
     TARGETS,
     TITLES,
     TOPICS,
     Grammar,
+    labelled_documents,
     minimal_pairs,
 )
 from lookups.paths import EMBEDDED
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tools.train.planted import planted_recipe, slot_accuracy, train_planted
+from tools.train.planted import slot_accuracy
 
-GRAMMAR = Grammar()
 MEANING = {word: i for words in (TITLES, OVERRIDING) for i, word in enumerate(words)}
 MEANING |= {word: i for i, words in enumerate(TOPICS) for word in words}
 TURNED = {
@@ -57,7 +58,7 @@ def read(text):
 
 @pytest.fixture(scope="module")
 def documents():
-    return planted.labelled_documents("test", 400)
+    return labelled_documents("test", 400)
 
 
 def test_every_label_is_what_a_reader_would_say(documents):
@@ -70,19 +71,13 @@ def test_every_label_is_what_a_reader_would_say(documents):
             assert words[at + 1] == target
 
 
-def test_every_kind_calls_for_every_target(documents):
-    seen = {(slot.kind, slot.target) for document in documents for slot in document.slots}
-    assert seen == {(kind, GRAMMAR.ids[target]) for kind in KINDS for target in TARGETS}
-
-
-def test_distances_are_those_of_the_grammar(documents):
+def test_every_kind_calls_for_every_target_at_the_distances_of_the_grammar(documents):
     slots = [slot for document in documents for slot in document.slots]
-    assert {slot.distance for slot in slots if slot.kind == "filler"} == {1}
-    assert {slot.distance for slot in slots if slot.kind == "topic"} == set(range(4, 15))
+    every = {(kind, GRAMMAR.ids[target]) for kind in KINDS for target in TARGETS}
+    assert {(slot.kind, slot.target) for slot in slots} == every
+    far = {kind: {s.position - s.cue for s in slots if s.kind == kind} for kind in KINDS}
+    assert (far["filler"], far["topic"]) == ({1}, set(range(4, 15)))
     assert {slot.cue for slot in slots if slot.kind == "title"} == {0}
-
-
-def test_documents_have_one_length_and_no_bos(documents):
     assert {len(document.ids) for document in documents} == {48}
     assert 0 not in {i for document in documents for i in document.ids}
 
@@ -91,13 +86,13 @@ def test_a_name_always_gives_the_same_text():
     assert GRAMMAR.document("test/0/7") == Grammar().document("test/0/7")
     short, long = (GRAMMAR.document("test/0/7", length) for length in (20, 60))
     assert long.ids[:20] == short.ids
-    written = json.dumps(planted.planted_documents("train", 50)).encode()
+    written = json.dumps([one.ids for one in labelled_documents("train", 50)]).encode()
     assert hashlib.sha256(written).hexdigest()[:16] == "88da47986bf438ce"
 
 
 def test_train_and_test_share_no_text():
     texts = {
-        (split, seed): {tuple(ids) for ids in planted.planted_documents(split, 500, seed)}
+        (split, seed): {one.ids for one in labelled_documents(split, 500, seed=seed)}
         for split, seed in (("train", 0), ("train", 1), ("test", 0))
     }
     assert all(len(found) == 500 for found in texts.values())
@@ -129,7 +124,7 @@ def test_minimal_pairs_differ_in_their_cue_alone(kind):
         assert pair.other_target != target
 
 
-@pytest.mark.parametrize("seed", planted.SEEDS)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_tokenizer_reads_what_it_writes(seed, documents):
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED / f"planted-{seed}")
     assert tokenizer.bos_token_id == 0
@@ -139,7 +134,7 @@ def test_the_tokenizer_reads_what_it_writes(seed, documents):
     assert [tokenizer.decode([i]) for i in range(1, 77)] == list(GRAMMAR.words[1:])
 
 
-@pytest.fixture(scope="module", params=planted.SEEDS)
+@pytest.fixture(scope="module", params=SEEDS)
 def shipped(request):
     folder = EMBEDDED / f"planted-{request.param}"
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), folder
@@ -147,19 +142,15 @@ def shipped(request):
 
 def test_shipped_models_do_what_their_record_says(shipped, documents):
     model, folder = shipped
-    record = json.loads((folder / "training.json").read_text())
+    record, counts = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("training", "token_counts")
+    )
     accuracy = slot_accuracy(model, documents)
     assert set(accuracy) == set(KINDS)
     for kind, share in accuracy.items():
         assert share >= 0.97
         assert share == pytest.approx(record["accuracy"][kind], abs=0.01)
     assert sum(file.stat().st_size for file in folder.iterdir()) < 300_000
-
-
-def test_shipped_models_name_what_they_were_trained_on(shipped):
-    _, folder = shipped
-    record = json.loads((folder / "training.json").read_text())
-    counts = json.loads((folder / "token_counts.json").read_text())
     assert sum(counts) == record["data"]["train_tokens"]
     assert counts[0] == 0
     assert min(counts[1:]) >= 300
@@ -176,13 +167,3 @@ def test_shipped_models_change_their_word_with_the_cue(shipped):
                 guesses = model(rows).logits[:, -1].argmax(-1).tolist()
             flips.append(guesses == [pair.slot.target, pair.other_target])
     assert sum(flips) / len(flips) >= 0.9
-
-
-def test_a_planted_model_can_be_trained_and_shipped(tmp_path):
-    recipe = dataclasses.replace(planted_recipe(5), steps=4, batch=8)
-    settings = {"recipe": recipe, "held_out": 40, "say": lambda line: None}
-    record = train_planted(5, tmp_path / "out", **settings)
-    assert record["data"]["documents"] == 32
-    assert [point["step"] for point in record["curve"]] == [0, 4]
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    assert model.config.n_positions == 49

@@ -14,6 +14,7 @@ import yaml
 from huggingface_hub import constants
 from lookups.corpus.texts import corpus_texts
 from lookups.errors import DownloadError, LookupsError, ModelError, RunError, StorageError
+from lookups.model.files import place_of
 from lookups.model.loaded import load_model
 from lookups.run import download
 from lookups.run.download import fetch, fetch_published, plan_run, table
@@ -140,7 +141,7 @@ def test_what_breaks_off_is_not_found_and_goes_on(world):
     world.hub.refuse(f"{world.commit}/model.safetensors", 503, "")
     assert "the model someone/tiny cannot be fetched (" in world.refusal()
     assert not (world.models / MODEL).exists()
-    assert read_run(world.run).model.local is None
+    assert place_of(read_run(world.run).model) is None
     world.hub.refused.clear()
     world.hub.asked.clear()
     world.download()

@@ -6,6 +6,7 @@ no mean to remove), value biases folded into the output bias. Nothing else in th
 model's device, dtype or beginning-of-sequence token.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +15,12 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from lookups.errors import MeasurementError, ModelError
 from lookups.model.batches import Batch, Ids, batch_of
 from lookups.model.files import Checkpoint, find_checkpoint
-from lookups.model.folding import fold_llama
 from lookups.model.forward import Forward
 from lookups.names import Neuron
 from lookups.settings import ModelSpec
@@ -30,17 +30,12 @@ SUPPORTED = ("GPT2LMHeadModel", "GPTNeoXForCausalLM", "LlamaForCausalLM")
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Checkpoint):
     """A processed model with its tokenizer and the facts that decide how it is read."""
 
     bridge: Any = field(repr=False)
     """The TransformerLens bridge; its old hook names work."""
-    tokenizer: Any = field(repr=False)
-    """The model's Hugging Face tokenizer."""
-    name: str
-    revision: str
-    bos_id: int
-    """The tokenizer's beginning-of-sequence token, else its end-of-sequence token."""
+    device: torch.device
     n_layers: int
     n_heads: int
     d_model: int
@@ -49,25 +44,13 @@ class Model:
     d_vocab: int
     context: int
     """The longest sequence it reads, the beginning-of-sequence token included."""
-    parallel: bool
-    """Whether attention and MLP of a layer read the same input (GPT-NeoX), so that a layer's heads
-    do not feed its own neurons."""
-    gated: bool
-    """Whether a neuron is a gate times an input (Llama)."""
-    adds_positions: bool
-    """Whether position embeddings are added to the residual stream (GPT-2), not rotated in."""
     act: Callable[[Tensor], Tensor]
     """The MLP's activation function."""
-    token_counts: Int[Tensor, " vocab"] | None = field(repr=False)
-    """How often each token occurred in training, where that is known."""
-    device: torch.device
     dtype: torch.dtype
+    """What it computes in: float32 or float64."""
 
     def tokens(self, wanted: int | None = None) -> int:
-        """Return how many padded tokens to read at once: `wanted`, else what suits the device.
-
-        On a CPU the intermediate results of a batch should stay in its caches.
-        """
+        """Return how many padded tokens to read at once: `wanted`, else what suits the caches."""
         return wanted or (2048 if self.device.type == "cpu" else 2**15)
 
     def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
@@ -91,8 +74,7 @@ class Model:
 
     def decode(self, ids: Ids) -> str:
         """Return the text of some ids, nothing tidied."""
-        plain = [int(token) for token in ids]
-        return self.tokenizer.decode(plain, clean_up_tokenization_spaces=False)
+        return self.tokenizer.decode(list(map(int, ids)), clean_up_tokenization_spaces=False)
 
     @cached_property
     def vocabulary(self) -> list[str]:
@@ -120,12 +102,10 @@ class Model:
         Keys: `in` for an ordinary MLP; `gate` and `up` for a gated one.
         """
         mlp = self.bridge.blocks[layer].mlp
+        read = (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp))
         if not self.gated:
-            return {"in": (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp))}
-        return {
-            "gate": (mlp.W_gate, self._bias(mlp, "b_gate", self.d_mlp)),
-            "up": (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp)),
-        }
+            return {"in": read}
+        return {"gate": (mlp.W_gate, self._bias(mlp, "b_gate", self.d_mlp)), "up": read}
 
     def w_out(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
         """Return what each neuron of a layer writes to the residual stream."""
@@ -146,12 +126,8 @@ class Model:
 
     def neurons(self, layers: Sequence[int]) -> list[Neuron]:
         """Return every neuron of some layers; both signs where the MLP is gated."""
-        return [
-            Neuron(layer, index, sign)
-            for layer in layers
-            for sign in self.signs
-            for index in range(self.d_mlp)
-        ]
+        every = itertools.product(layers, self.signs, range(self.d_mlp))
+        return [Neuron(layer, index, sign) for layer, sign, index in every]
 
     @property
     def signs(self) -> tuple[Literal[1, -1], ...]:
@@ -193,9 +169,9 @@ class Model:
         self, sequences: Sequence[Ids], layers: Sequence[int], *, bos: bool = True
     ) -> dict[int, Float[Tensor, "prompt d_mlp"]]:
         """Return the MLP activations (post-activations) at each sequence's last token."""
-        names = [f"blocks.{layer}.mlp.hook_post" for layer in layers]
-        found = self.read_last(sequences, names, bos=bos)
-        return {layer: found[name] for layer, name in zip(layers, names, strict=True)}
+        names = {layer: f"blocks.{layer}.mlp.hook_post" for layer in layers}
+        found = self.read_last(sequences, names.values(), bos=bos)
+        return {layer: found[name] for layer, name in names.items()}
 
     def read_last(
         self, sequences: Sequence[Ids], names: Collection[str], *, bos: bool = True
@@ -208,9 +184,8 @@ class Model:
             ModelError: the model has no tensor of that name.
         """
         self._check(names)
-        batch = self.batch(sequences, bos=bos)
-        first = self.bos_id if bos else None
-        return self.forward.read_last(batch.ids, batch.last, names, bos=first)
+        ids, _, last = self.batch(sequences, bos=bos)
+        return self.forward.read_last(ids, last, names, bos=self.bos_id if bos else None)
 
     def _check(self, names: Collection[str]) -> None:
         if strange := [name for name in names if not self.forward.has(name)]:
@@ -219,17 +194,15 @@ class Model:
             )
 
     def _bias(self, module: Any, name: str, size: int) -> Tensor:
-        try:
-            bias = getattr(module, name)
-        except AttributeError:
-            bias = None
-        if bias is None:
-            return torch.zeros(size, device=self.device, dtype=self.dtype)
-        return bias
+        bias = getattr(module, name, None)
+        return torch.zeros(size).to(self.w_u) if bias is None else bias
 
 
-def load_model(spec: ModelSpec | str) -> Model:
+def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     """Load an embedded model by name, a Hugging Face id or a local folder, and process it.
+
+    Weights of half precision compute in float32, which is then the model's dtype; all weights
+    compute in float64 if the result is to be `exact`.
 
     Raises:
         ModelError: it is missing, unreachable, without weights, or not of a supported architecture.
@@ -237,27 +210,19 @@ def load_model(spec: ModelSpec | str) -> Model:
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
     device = _device(spec.device)
     checkpoint = find_checkpoint(spec, SUPPORTED)
-    weights = checkpoint.weights(getattr(torch, spec.dtype), device)
+    weights = checkpoint.weights(getattr(torch, spec.dtype), device, exact=exact)
     if checkpoint.gated:
         fold_llama(weights)
-    bridge = _wrapped(checkpoint, weights)
+    bridge = bridge_of(checkpoint, weights)
     bridge.enable_compatibility_mode(disable_warnings=True, no_processing=checkpoint.gated)
     bridge.requires_grad_(False)
     for block in bridge.blocks:
         block.attn.register_forward_hook(_forget_pattern)
-    return _describe(bridge, checkpoint, spec, device)
+    return _describe(bridge, checkpoint, device)
 
 
-def raw_bridge(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
-    """Wrap the weights as they are, nothing folded; its logits are those of Hugging Face.
-
-    Of GPT-2 and GPT-NeoX, TransformerLens folds in float32 even where `dtype` is float64: processed
-    weights then differ from the exact ones by up to 1e-7 of their size.
-    """
-    return _wrapped(checkpoint, checkpoint.weights(dtype, device))
-
-
-def _wrapped(checkpoint: Checkpoint, weights: Any) -> Any:
+def bridge_of(checkpoint: Checkpoint, weights: Any) -> Any:
+    """Wrap a model as TransformerLens does: nothing is folded yet."""
     from transformer_lens.model_bridge import TransformerBridge  # seconds to import
 
     return TransformerBridge.boot_transformers(
@@ -270,23 +235,19 @@ def _wrapped(checkpoint: Checkpoint, weights: Any) -> Any:
 
 
 def _forget_pattern(attention: Any, inputs: Any, output: Any) -> None:
-    """Let go of a layer's attention pattern, which TransformerLens leaves behind on its component.
-
-    Hooks have seen it by then. Of long texts in a deep model all patterns together take many times
-    the memory of the weights.
-    """
+    """Let go of a layer's pattern: TransformerLens keeps them all, many times the weights' size."""
     attention._pattern = None
 
 
-def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torch.device) -> Model:
+def _describe(bridge: Any, checkpoint: Checkpoint, device: torch.device) -> Model:
+    from transformers.activations import ACT2FN
+
     config = checkpoint.config
-    act = getattr(config, "hidden_act", None) or getattr(config, "activation_function", None)
+    act = getattr(config, "hidden_act", None) or config.activation_function
     return Model(
+        **vars(checkpoint),
         bridge=bridge,
-        tokenizer=checkpoint.tokenizer,
-        name=spec.name,
-        revision=checkpoint.revision,
-        bos_id=checkpoint.bos_id,
+        device=device,
         n_layers=config.num_hidden_layers,
         n_heads=config.num_attention_heads,
         d_model=config.hidden_size,
@@ -294,20 +255,9 @@ def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torc
         d_mlp=bridge.blocks[0].mlp.W_out.shape[0],
         d_vocab=bridge.W_U.shape[1],
         context=config.max_position_embeddings,
-        parallel=checkpoint.parallel,
-        gated=checkpoint.gated,
-        adds_positions=checkpoint.adds_positions,
-        act=_activation(act),
-        token_counts=checkpoint.token_counts,
-        device=device,
-        dtype=getattr(torch, spec.dtype),
+        act=F.silu if act == "silu" else ACT2FN[act],
+        dtype=bridge.W_U.dtype,
     )
-
-
-def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    from transformers.activations import ACT2FN
-
-    return F.silu if name == "silu" else ACT2FN[name]
 
 
 def _device(wanted: str) -> torch.device:
@@ -323,3 +273,41 @@ def _device(wanted: str) -> torch.device:
             f"device {wanted!r} is not there; "
             + ("unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'")
         ) from None
+
+
+@torch.no_grad()
+def fold_llama(model: Any) -> None:
+    """Process a freshly loaded `LlamaForCausalLM` in place.
+
+    Each norm's gain goes into the matrices that read its output, the unembedding is centred over
+    the vocabulary, and value biases go into the output bias. The compatibility mode of
+    TransformerLens gives the same numbers (a test holds the two equal), but copies all weights
+    three times on the way, and computes in float32 what it then returns as float64: processed
+    weights of GPT-2 and GPT-NeoX differ from the exact ones by up to 1e-7 of their size.
+    """
+    for layer in model.model.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        _fold_gain(layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj)
+        _fold_gain(layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj)
+        if attention.v_proj.bias is not None:
+            _fold_value_bias(attention)
+    model.config.tie_word_embeddings = False  # the unembedding becomes a matrix of its own
+    unembedding = model.lm_head.weight * model.model.norm.weight
+    model.lm_head.weight = nn.Parameter(unembedding - unembedding.mean(0))
+    model.model.norm.weight.fill_(1)
+
+
+def _fold_gain(norm: Any, *readers: nn.Linear) -> None:
+    """Scale the columns of the matrices that read a norm's output; its gain becomes 1."""
+    for reader in readers:
+        reader.weight = nn.Parameter(reader.weight * norm.weight)
+    norm.weight.fill_(1)
+
+
+def _fold_value_bias(attention: Any) -> None:
+    """Add to the output bias what the value biases always write: attention sums to 1."""
+    value, output = attention.v_proj, attention.o_proj
+    by_head = value.bias.reshape(-1, attention.head_dim)
+    by_head = by_head.repeat_interleave(attention.num_key_value_groups, dim=0)
+    output.bias.add_(output.weight @ by_head.flatten())
+    value.bias.zero_()

@@ -24,6 +24,7 @@ from huggingface_hub import HfApi, constants, errors, snapshot_download
 from lookups.corpus.texts import kind_of, local_path
 from lookups.errors import DownloadError, LookupsError, RunError
 from lookups.files import not_written, write_whole
+from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED, downloaded, fetch_package, is_here
 from lookups.paths import folder as folder_of
 from lookups.settings import Run, is_made, read_run
@@ -120,7 +121,7 @@ def _on_this_machine(kind: str, name: str, settings: Run) -> bool:
     """Say whether something is made here, in a package or in a folder or file of one's own."""
     if name in PACKAGED or (kind == "dataset" and is_made(name)):
         return True
-    place = settings.model.local if kind == "model" else local_path(settings.corpus, name)
+    place = place_of(settings.model) if kind == "model" else local_path(settings.corpus, name)
     return place is not None or name.startswith((".", "/", "~")) or name.endswith(".gguf")
 
 

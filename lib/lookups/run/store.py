@@ -22,6 +22,7 @@ import pandas as pd
 from lookups.corpus.texts import local_path
 from lookups.errors import MissingStage, StaleStage, StorageError
 from lookups.files import digest_of, sha256_of
+from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED
 from lookups.paths import PROJECT
 from lookups.run.stages import Stage, settings_of, stage_named
@@ -155,8 +156,8 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
         content.get(section, {}).pop("folder", None)
     if "model" in content and settings.model.name in PACKAGED:
         content["model"]["files"] = PACKAGED[settings.model.name].sha256
-    elif "model" in content and settings.model.local is not None:
-        content["model"]["files"] = contents_digest(settings.model.local, "*.safetensors", "*.json")
+    elif "model" in content and (place := place_of(settings.model)) is not None:
+        content["model"]["files"] = contents_digest(place, "*.safetensors", "*.json")
     if "corpus" in content and (files := _corpus_files(settings)):
         content["corpus"]["files"] = files
     for key in ("prompts", "verdicts"):
