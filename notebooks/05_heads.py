@@ -42,7 +42,7 @@ from lookups.measure.attribution import Attribution, attribute
 from lookups.statistics.lots import lots_of
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.measure.path_patching import Patched, mean_outputs, path_patch
+from lookups.measure.path_patching import Patched, mean_at_last, path_patch
 from lookups.settings import check_run, read_run
 from lookups.show.views import prompt_table, readable
 
@@ -229,7 +229,7 @@ pd.DataFrame(
 # what they did. By hand, for the head with the largest attribution on the prompt above:
 
 # %%
-mean = mean_outputs(model, suffixes.token_ids[suffixes.split == "train"].tolist())
+mean = mean_at_last(model, suffixes.token_ids[suffixes.split == "train"].tolist())
 largest = max((part for part in shares if ".H" in part), key=shares.get)
 head = Head.parse(largest)
 z = seen[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]

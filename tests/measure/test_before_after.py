@@ -3,8 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from lookups.measure.before_after import before_after, followed_first, of_group, with_falls
-from lookups.measure.intervention import Edited, Measured
+from lookups.measure.intervention import (
+    Edited,
+    Measured,
+    before_after,
+    followed_first,
+    of_group,
+    with_falls,
+)
 
 
 def measured(start: float, *, gated: bool = False) -> Measured:

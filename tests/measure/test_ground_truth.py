@@ -8,7 +8,7 @@ from lookups.corpus.grammar import minimal_pairs
 from lookups.corpus.planted import GRAMMAR, labelled_documents
 from lookups.measure.attribution import attribute
 from lookups.measure.ground_truth import carried, contexts, cut_off
-from lookups.measure.path_patching import mean_outputs, path_patch
+from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
@@ -73,7 +73,7 @@ def test_contexts_are_the_slots_that_prompts_end_at():
 def test_after_surgery_a_head_can_tell_a_neuron_nothing(model, head):
     neuron = Neuron(1, 19)
     texts = [list(pair.cued) for pair in minimal_pairs(GRAMMAR, "filler", COINS, 8)]
-    mean = mean_outputs(model, texts)
+    mean = mean_at_last(model, texts)
     before = model.logits(model.batch(texts[:2])).clone()
     with cut_off(model, head, neuron):
         patched = path_patch(model, [neuron] * len(texts), texts, mean)

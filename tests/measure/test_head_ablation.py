@@ -12,11 +12,11 @@ import pytest
 import torch
 from lookups.corpus.grammar import KINDS, minimal_pairs
 from lookups.corpus.planted import GRAMMAR
+from lookups.measure.ablation import HEAD_KINDS, ablate_heads, mean_over_tokens, other_rows
 from lookups.measure.attention import look
 from lookups.measure.attribution import attribute
-from lookups.measure.head_ablation import HEAD_KINDS, ablate_heads, other_rows
-from lookups.measure.intervention import Cases, measure_edits
-from lookups.measure.means import measure_means
+from lookups.measure.intervention import Rows as Rows_
+from lookups.measure.intervention import measure_edits
 from lookups.model import resume as resuming
 from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
@@ -43,7 +43,7 @@ class Rows:
         self.donors = other_rows([0] * n, seed=seed)
 
     def ablated(self, one: Model, kinds=HEAD_KINDS, **options):
-        means = measure_means(one, TEXTS, range(LAYERS), tokens_per_batch=100)
+        means = mean_over_tokens(one, TEXTS, range(LAYERS), tokens_per_batch=100)
         options = {"means": means, "donors": self.donors} | options
         return ablate_heads(
             one, self.prompts, self.neurons, self.tokens, self.heads, kinds, **options
@@ -236,7 +236,7 @@ def test_zero_is_zeroing_value_vectors_everywhere(name):
 def test_before_is_what_the_model_says(name):
     one = model(name)
     rows = Rows(one)
-    before = measure_edits(one, Cases(rows.prompts, rows.neurons, rows.tokens), {}).before
+    before = measure_edits(one, Rows_(rows.prompts, rows.neurons, rows.tokens), {}).before
     batch = one.batch(rows.prompts)
     logp = one.logits(batch).double().log_softmax(-1)
     expected = logp[torch.arange(len(rows.prompts)), batch.last, rows.tokens]
@@ -402,12 +402,12 @@ def test_no_warning_is_given():
 def test_what_is_missing_is_said():
     one = model("gpt2")
     row = [[5]], [Neuron(1, 3)], [7], [Head(0, 1)]
-    with pytest.raises(ValueError, match="measure them with measure_means"):
+    with pytest.raises(ValueError, match="measure them with mean_over_tokens"):
         ablate_heads(one, *row, ["mean"])
     with pytest.raises(ValueError, match="draw them with other_rows"):
         ablate_heads(one, *row, ["resample"])
     with pytest.raises(ValueError, match=r"no means of layer 0 were measured, only of \[2\]"):
-        ablate_heads(one, *row, ["mean"], means=measure_means(one, TEXTS, [2]))
+        ablate_heads(one, *row, ["mean"], means=mean_over_tokens(one, TEXTS, [2]))
     with pytest.raises(ValueError, match="name zero before it"):
         ablate_heads(one, *row, ["through_neuron", "zero"])
     with pytest.raises(ValueError, match=r"has no head L3\.H0"):
@@ -419,7 +419,7 @@ def test_what_is_missing_is_said():
     with pytest.raises(ValueError, match="token 101 is not one of the 101"):
         ablate_heads(one, [[5]], [Neuron(1, 3)], [101], [Head(0, 1)], ["zero"])
     with pytest.raises(ValueError, match="no token to average over"):
-        measure_means(one, [[]], [0])
+        mean_over_tokens(one, [[]], [0])
 
 
 # --- The planted truth ---

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lookups.measure.means import measure_means
+from lookups.measure.ablation import mean_over_tokens
 from tiny import HEADS, VARIANTS, model, random_ids
 
 TEXTS = [*random_ids(9, seed=71), []]
@@ -11,7 +11,7 @@ TEXTS = [*random_ids(9, seed=71), []]
 @pytest.mark.parametrize("name", VARIANTS)
 def test_means_are_those_of_a_plain_loop(name):
     one = model(name)
-    found = measure_means(one, TEXTS, [2, 0], tokens_per_batch=60)
+    found = mean_over_tokens(one, TEXTS, [2, 0], tokens_per_batch=60)
     assert found.layers == [2, 0]
     assert found.tokens == sum(len(ids) for ids in TEXTS)
     assert found.z.shape == (2, HEADS, one.d_head)
@@ -29,16 +29,16 @@ def test_means_are_those_of_a_plain_loop(name):
 
 def test_only_what_is_asked_for_is_averaged():
     one = model("llama")
-    both = measure_means(one, TEXTS, [2, 0])
+    both = mean_over_tokens(one, TEXTS, [2, 0])
     for of, other in (("z", "post"), ("post", "z")):
-        found = measure_means(one, TEXTS, [2, 0], of=[of])
+        found = mean_over_tokens(one, TEXTS, [2, 0], of=[of])
         assert torch.equal(getattr(found, of), getattr(both, of))
         assert len(getattr(found, other)) == 0
 
 
 def test_a_layer_that_was_not_measured():
-    found = measure_means(model("gpt2"), TEXTS, [1])
+    found = mean_over_tokens(model("gpt2"), TEXTS, [1])
     with pytest.raises(ValueError, match=r"no means of layer 0 were measured, only of \[1\]"):
         found.of_layer(0)
     with pytest.raises(ValueError, match="no token to average over; give texts that have some"):
-        measure_means(model("gpt2"), [[]], [1])
+        mean_over_tokens(model("gpt2"), [[]], [1])

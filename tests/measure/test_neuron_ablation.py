@@ -9,9 +9,8 @@ import pytest
 import torch
 from lookups.corpus.grammar import minimal_pairs
 from lookups.corpus.planted import GRAMMAR
+from lookups.measure.ablation import ablate_neurons, mean_over_tokens, nearest_in_size
 from lookups.measure.activation import activations
-from lookups.measure.means import measure_means
-from lookups.measure.neuron_ablation import ablate_neurons, nearest_in_size
 from lookups.model import resume as resuming
 from lookups.model.loaded import Model, load_model
 from lookups.names import Neuron
@@ -48,7 +47,7 @@ def test_every_kind_equals_one_whole_pass_at_a_time(name):
     ]
     tokens = rng.integers(1, VOCAB, size=n).tolist()
     on = rng.uniform(5, 20, size=n)
-    means = measure_means(one, TEXTS, range(LAYERS))
+    means = mean_over_tokens(one, TEXTS, range(LAYERS))
     found = ablate_neurons(
         one, prompts, neurons, tokens, KINDS, means=means, on=on, tokens_per_batch=150
     )
@@ -118,7 +117,7 @@ def test_a_neuron_that_writes_nothing_has_no_control():
 
 def test_what_is_missing_is_said():
     row = [[5]], [Neuron(1, 3)], [7]
-    with pytest.raises(ValueError, match="use measure_means"):
+    with pytest.raises(ValueError, match="use mean_over_tokens"):
         ablate_neurons(model("gpt2"), *row, ["mean"])
     with pytest.raises(ValueError, match="an activation for every row; give `on`"):
         ablate_neurons(model("gpt2"), *row, ["on"])

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 from lookups.measure.attribution import attribute
-from lookups.measure.path_patching import mean_outputs, path_patch
+from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.names import Head, Neuron
 
 
@@ -65,7 +65,7 @@ def close(model) -> float:
 def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
     model = tiny.model(name, dtype="float64")
     texts = documents(model)
-    mean = mean_outputs(model, texts)
+    mean = mean_at_last(model, texts)
     neurons = [Neuron(2, 3, model.signs[-1]), *[Neuron(2, 5)] * (len(texts) - 1)]
     found = path_patch(model, neurons, texts, mean, through_mlps=through_mlps)
     for row in (0, 3):
@@ -97,7 +97,7 @@ def test_another_prompt_s_output_can_stand_in(name):
 def test_some_heads_are_patched_as_among_all(name, through_mlps):
     model = tiny.model(name, dtype="float64")
     texts = documents(model)
-    mean, neurons = mean_outputs(model, texts), [Neuron(2, 4)] * len(texts)
+    mean, neurons = mean_at_last(model, texts), [Neuron(2, 4)] * len(texts)
     whole = path_patch(model, neurons, texts, mean, through_mlps=through_mlps)
     some = [Head(1, 3), Head(0, 1), Head(1, 0)]
     part = path_patch(model, neurons, texts, mean, through_mlps=through_mlps, heads=some)
@@ -138,8 +138,8 @@ def test_batches_and_order_change_nothing():
     model = tiny.model("gpt2", dtype="float64")
     texts = documents(model, 12)
     neurons = [Neuron(2, row % 5) for row in range(len(texts))]
-    mean = mean_outputs(model, texts)
-    assert torch.allclose(mean, mean_outputs(model, texts[::-1], tokens_per_batch=30))
+    mean = mean_at_last(model, texts)
+    assert torch.allclose(mean, mean_at_last(model, texts[::-1], tokens_per_batch=30))
     whole = path_patch(model, neurons, texts, mean)
     parts = path_patch(model, neurons[::-1], texts[::-1], mean, tokens_per_batch=30)
     assert torch.allclose(whole.act_without, parts.act_without.flip(0))
@@ -154,4 +154,4 @@ def test_bad_rows_are_refused_in_words():
     with pytest.raises(ValueError, match="a row has a neuron, a prompt"):
         path_patch(model, [Neuron(1, 0)], [[1]], [[1], [2]])
     with pytest.raises(ValueError, match="no prompt to average over"):
-        mean_outputs(model, [])
+        mean_at_last(model, [])

@@ -52,7 +52,7 @@ class _AtLast(NamedTuple):
         return _AtLast(*({at: one[prompts] for at, one in part.items()} for part in self))
 
 
-def mean_outputs(
+def mean_at_last(
     model: Model, sequences: Sequence[Ids], *, tokens_per_batch: int | None = None
 ) -> Float[Tensor, "layer head d_head"]:
     """Return what every head puts out at the last token, on average over the prompts.
