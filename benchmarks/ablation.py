@@ -98,7 +98,7 @@ def naive(found: Setting, rows: Rows, heads: list, tokens: list, donors, means: 
     for at, (ids, head, token) in enumerate(zip(rows.prompts, heads, tokens, strict=True)):
         neuron = rows.neurons[at]
         z, post = f"blocks.{head.layer}.attn.hook_z", f"blocks.{neuron.layer}.mlp.hook_post"
-        mean = means.z[means.of_layer(head.layer), head.index]
+        mean = means.of("z", [head])[0]
         lent = last_z(found, rows.prompts[donors[at]], head)
         hooks = [
             [],

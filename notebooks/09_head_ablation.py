@@ -33,7 +33,7 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.measure.ablation import ablate_heads, other_rows
+from lookups.measure.ablation import ablate_heads, mean_over_tokens, other_rows
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
@@ -51,7 +51,6 @@ from lookups.statistics.differences import (
 from lookups.show.figures import COLOURS, house_style
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean
 from lookups.statistics.lots import lots_of
-from lookups.measure.ablation import mean_over_tokens
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts

@@ -41,10 +41,9 @@ from lookups.statistics.differences import Values, group_difference, points, wri
 from lookups.show.figures import COLOURS, house_style
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean
 from lookups.statistics.lots import lots_of
-from lookups.measure.ablation import mean_over_tokens
 from lookups.model.loaded import load_model
 from lookups.names import Neuron
-from lookups.measure.ablation import ablate_neurons, nearest_in_size
+from lookups.measure.ablation import ablate_neurons, mean_over_tokens, nearest_in_size
 from lookups.settings import check_run, read_run
 from lookups.show.views import LONGEST, PromptText, prompt_table, readable
 

@@ -16,7 +16,7 @@ from lookups.measure.ablation import HEAD_KINDS, ablate_heads, mean_over_tokens,
 from lookups.measure.attention import look
 from lookups.measure.attribution import attribute
 from lookups.measure.intervention import Rows as Rows_
-from lookups.measure.intervention import measure_edits
+from lookups.measure.intervention import Rows as Measurable, measure_edits
 from lookups.model import resume as resuming
 from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
@@ -236,7 +236,7 @@ def test_zero_is_zeroing_value_vectors_everywhere(name):
 def test_before_is_what_the_model_says(name):
     one = model(name)
     rows = Rows(one)
-    before = measure_edits(one, Rows_(rows.prompts, rows.neurons, rows.tokens), {}).before
+    before = measure_edits(one, Measurable(rows.prompts, rows.neurons, rows.tokens), {}).before
     batch = one.batch(rows.prompts)
     logp = one.logits(batch).double().log_softmax(-1)
     expected = logp[torch.arange(len(rows.prompts)), batch.last, rows.tokens]
@@ -404,7 +404,7 @@ def test_what_is_missing_is_said():
     row = [[5]], [Neuron(1, 3)], [7], [Head(0, 1)]
     with pytest.raises(ValueError, match="measure them with mean_over_tokens"):
         ablate_heads(one, *row, ["mean"])
-    with pytest.raises(ValueError, match="draw them with other_rows"):
+    with pytest.raises(ValueError, match="see other_rows"):
         ablate_heads(one, *row, ["resample"])
     with pytest.raises(ValueError, match=r"no means of layer 0 were measured, only of \[2\]"):
         ablate_heads(one, *row, ["mean"], means=mean_over_tokens(one, TEXTS, [2]))

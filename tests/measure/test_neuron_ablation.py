@@ -117,7 +117,7 @@ def test_a_neuron_that_writes_nothing_has_no_control():
 
 def test_what_is_missing_is_said():
     row = [[5]], [Neuron(1, 3)], [7]
-    with pytest.raises(ValueError, match="use mean_over_tokens"):
+    with pytest.raises(ValueError, match="measure them with mean_over_tokens"):
         ablate_neurons(model("gpt2"), *row, ["mean"])
     with pytest.raises(ValueError, match="an activation for every row; give `on`"):
         ablate_neurons(model("gpt2"), *row, ["on"])

@@ -67,7 +67,7 @@ def own_at_last(
     return torch.cat(pieces)[np.concatenate(order).argsort()]
 
 
-def shared(*columns: Sequence[Ids]) -> list[Int[np.ndarray, " row"]]:
+def shared(*columns: Sequence[Ids]) -> list[np.ndarray]:
     """Group the rows that have the same ids in every column, in the order of their first rows."""
     groups: dict[tuple[bytes, ...], list[int]] = {}
     for row, texts in enumerate(zip(*columns, strict=True)):
@@ -76,9 +76,7 @@ def shared(*columns: Sequence[Ids]) -> list[Int[np.ndarray, " row"]]:
     return [np.array(rows) for rows in groups.values()]
 
 
-def members(
-    groups: Sequence[Int[np.ndarray, " row"]],
-) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
+def members(groups: Sequence[np.ndarray]) -> tuple[Int[np.ndarray, " row"], np.ndarray]:
     """Return all rows of some groups, and which of the groups each belongs to."""
     return np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(one) for one in groups])
 
