@@ -98,7 +98,7 @@ def naive(found: Setting, rows: Rows, heads: list, tokens: list, donors, means: 
     for at, (ids, head, token) in enumerate(zip(rows.prompts, heads, tokens, strict=True)):
         neuron = rows.neurons[at]
         z, post = f"blocks.{head.layer}.attn.hook_z", f"blocks.{neuron.layer}.mlp.hook_post"
-        mean = means.of("z", [head])[0]
+        mean = means.of([head])[0]
         lent = last_z(found, rows.prompts[donors[at]], head)
         hooks = [
             [],
@@ -132,7 +132,7 @@ def main() -> None:
     found, _ = setting(__doc__, documents=300)
     rows = rows_of(found, neurons=8, prompts=6, longest=LONGEST)
     texts = [found.documents[i].ids for i in range(min(50, len(found.documents)))]
-    means = mean_over_tokens(found.model, texts, range(max(found.layers) + 1))
+    means = mean_over_tokens(found.model, texts, range(max(found.layers) + 1), of="heads")
     warm = with_heads(found, Rows(*(part[:5] for part in rows)))
     naive(found, *warm, means), fast(found, *warm, means)
     whole = with_heads(found, rows)

@@ -214,7 +214,7 @@ AVERAGED = 100  # training documents for the means; each has some hundred tokens
 documents = run_documents(settings, model, "train")
 texts = [documents[row].ids for row in range(min(AVERAGED, len(documents)))]
 layers = sorted({Head.parse(name).layer for name in rows["head"]} or {0})
-means = mean_over_tokens(model, texts, layers, of=["z"])
+means = mean_over_tokens(model, texts, layers, of="heads")
 f"means over {means.tokens} tokens of {len(texts)} training documents"
 
 

@@ -290,7 +290,7 @@ KEYS = ["neuron", "group", "split", "prompt", "context", "follows", "control", "
 AVERAGED = 50  # training documents for the means; each has some hundred tokens
 train = run_documents(settings, model, "train")
 texts = [train[row].ids for row in range(min(AVERAGED, len(train)))]
-means = mean_over_tokens(model, texts, layers, of=["post"])
+means = mean_over_tokens(model, texts, layers, of="neurons")
 
 
 def measured(some: pd.DataFrame, kinds: list) -> pd.DataFrame:

@@ -111,11 +111,8 @@ def test_the_pass_finds_what_one_document_at_a_time_finds(name, only_last):
 
 
 def test_what_follows_a_token_is_counted_once_for_all_neurons():
-    docs = TinyDocuments([[1, 2, 2], [9], [3, 2]])
-    successors = scanned("gpt2", docs).successors
-    assert successors[2] == 3
-    assert successors.sum() == 3
-    assert scanned("gpt2", docs, only_last=True).successors.sum() == 0
+    successors = scanned("gpt2", TinyDocuments([[1, 2, 2], [9], [3, 2]])).successors
+    assert successors[2] == successors.sum() == 3
 
 
 def test_both_signs_of_a_gated_neuron_are_scanned():
@@ -202,6 +199,9 @@ def test_rows_of_the_table_are_what_they_say():
     chosen = [Neuron(2, 9), Neuron(0, 3)]
     rows = maxima_table(found.spread, found, docs, chosen)
     assert list(rows.neuron.unique()) == ["L2.N9", "L0.N3"]
+    every = maxima_table(found.spread, found, docs)
+    assert set(range(BANDS)) <= set(every.band)
+    assert (every.groupby("neuron").band.min() == 0).all()
     for neuron, some in rows.groupby("neuron", sort=False):
         parsed = Neuron.parse(neuron)
         best = float(found.strongest.activation[0, found.neurons.index(parsed)])
@@ -220,14 +220,6 @@ def test_rows_of_the_table_are_what_they_say():
             assert (row.activation >= best / 2) or row.band == BANDS
 
 
-def test_the_spread_reaches_from_the_maximum_to_half_of_it():
-    docs = documents()
-    found = scanned("gpt2", docs)
-    rows = maxima_table(found.spread, found, docs)
-    assert set(range(BANDS)) <= set(rows.band)
-    assert (rows.groupby("neuron").band.min() == 0).all()
-
-
 def test_the_last_token_has_no_successor():
     docs = TinyDocuments([[3], [4, 5]])
     found = scanned("gpt2", docs, only_last=True)
@@ -236,21 +228,8 @@ def test_the_last_token_has_no_successor():
     assert {"tiny/train/0", "tiny/train/1"} == set(rows.prompt)
 
 
-def test_progress_is_told_every_document_that_is_read():
-    told = []
-    docs = TinyDocuments([[1], [2, 3], [4, 5, 6]])
-    scanned("gpt2", docs, progress=told.append, tokens_per_batch=1)
-    assert told == [1, 1]
-
-
 def test_documents_that_are_too_short_are_refused():
     with pytest.raises(
         CorpusError, match=r"no document of tiny/train is long enough .* two tokens"
     ):
         scanned("gpt2", TinyDocuments([[1], [2]]))
-
-
-def test_the_state_is_on_the_model_s_device_and_nothing_is_learned():
-    found = scanned("gpt2", documents(10))
-    assert found.strongest.activation.device == torch.device("cpu")
-    assert not found.strongest.activation.requires_grad

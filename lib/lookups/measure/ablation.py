@@ -41,35 +41,27 @@ HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
 
 NeuronKind = Literal["zero", "mean", "on"]
 
-Output = Literal["z", "post"]
-"""What is averaged: heads' outputs or neurons' activations."""
-
 
 class Means(NamedTuple):
-    """Averages of some layers, in the model's dtype; what was not asked for is empty."""
+    """What the heads or the neurons of some layers put out on average, in the model's dtype."""
 
     layers: list[int]
     """The layers of the layer axis."""
-    z: Float[Tensor, "layer head d_head"]
-    """Of a head's output before W_O, its value bias left out; W_O turns it into the mean output."""
-    post: Float[Tensor, "layer d_mlp"]
-    """Of a neuron's activation, its sign not turned."""
+    values: Float[Tensor, "layer unit ..."]
+    """Heads' outputs before W_O, without value bias; neurons' activations, signs not turned."""
     tokens: int
     """How many tokens were averaged over."""
 
-    def of(self, output: Output, units: Sequence[Head] | Sequence[Neuron]) -> Tensor:
+    def of(self, units: Sequence[Head] | Sequence[Neuron]) -> Tensor:
         """Return the averages of some heads or neurons.
 
         Raises:
             ValueError: no averages of a layer were measured.
         """
-        for unit in units:
-            if unit.layer not in self.layers:
-                raise ValueError(
-                    f"no means of layer {unit.layer} were measured, only of {self.layers}"
-                )
+        if absent := [unit.layer for unit in units if unit.layer not in self.layers]:
+            raise ValueError(f"no means of layer {absent[0]} were measured, only of {self.layers}")
         layers = [self.layers.index(unit.layer) for unit in units]
-        return getattr(self, output)[layers, [unit.index for unit in units]]
+        return self.values[layers, [unit.index for unit in units]]
 
 
 def mean_over_tokens(
@@ -77,10 +69,10 @@ def mean_over_tokens(
     sequences: Sequence[Ids],
     layers: Sequence[int],
     *,
-    of: Sequence[Output] = ("z", "post"),
+    of: Literal["heads", "neurons"],
     tokens_per_batch: int | None = None,
 ) -> Means:
-    """Return what heads, neurons or both of some layers put out on average over all tokens but BOS.
+    """Return what heads or neurons of some layers put out on average over all tokens but the BOS.
 
     Give training texts, so that nothing of a held-out prompt goes into what it is compared with.
 
@@ -90,9 +82,8 @@ def mean_over_tokens(
     lengths = [len(ids) for ids in sequences]
     if not sum(lengths):
         raise ValueError("no token to average over; give texts that have some")
-    hooks: dict[Output, str] = {"z": "attn.hook_z", "post": "mlp.hook_post"}
-    names = {kind: [f"blocks.{at}.{hooks[kind]}" for at in layers] for kind in of}
-    totals: dict[str, Tensor] = {}
+    hook = {"heads": "attn.hook_z", "neurons": "mlp.hook_post"}[of]
+    totals: dict[int, Tensor | int] = dict.fromkeys(layers, 0)
     for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
         batch = model.batch([sequences[i] for i in some])
         counted = batch.mask.clone()
@@ -101,18 +92,11 @@ def mean_over_tokens(
         def summed(tensor: Tensor, counted: Tensor = counted) -> Tensor:
             return reduce(tensor[counted].double(), "token ... -> ...", "sum")
 
-        sums: dict[str, Tensor] = {}
-        wanted = [name for some in names.values() for name in some]
-        model.read(batch, {name: keeper(sums, name, summed) for name in wanted})
-        totals = {name: totals.get(name, 0) + one for name, one in sums.items()}
-    found = {
-        "z": torch.empty(0, model.n_heads, model.d_head, dtype=model.dtype, device=model.device),
-        "post": torch.empty(0, model.d_mlp, dtype=model.dtype, device=model.device),
-    }
-    for kind, some in names.items():
-        means = torch.stack([totals[name] / sum(lengths) for name in some])
-        found[kind] = means.to(model.dtype)
-    return Means(list(layers), found["z"], found["post"], sum(lengths))
+        sums: dict[int, Tensor] = {}
+        model.read(batch, {f"blocks.{at}.{hook}": keeper(sums, at, summed) for at in layers})
+        totals = {at: totals[at] + sums[at] for at in layers}
+    means = torch.stack([totals[at] / sum(lengths) for at in layers]).to(model.dtype)
+    return Means(list(layers), means, sum(lengths))
 
 
 def ablate_heads(
@@ -148,7 +132,7 @@ def ablate_heads(
             nothing = torch.zeros(len(heads), model.d_head, dtype=model.dtype, device=model.device)
             edits[kind] = in_place_of(model, "attn.hook_z", heads, nothing, "everywhere", same)
         elif kind == "mean":
-            mean = _known(means).of("z", heads)
+            mean = _known(means).of(heads)
             edits[kind] = in_place_of(model, "attn.hook_z", heads, mean, "behind_bos", same)
         elif kind == "resample":
             if donors is None or len(donors) != len(heads):
@@ -192,7 +176,7 @@ def ablate_neurons(
     edits: dict[str, Edit] = {}
     for kind in kinds:
         if kind == "mean":
-            values = _known(means).of("post", neurons)
+            values = _known(means).of(neurons)
         else:
             signed = _signed(neurons, on) if kind == "on" else [0.0] * len(neurons)
             values = torch.tensor(signed, dtype=model.dtype, device=model.device)

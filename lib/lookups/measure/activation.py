@@ -4,7 +4,7 @@ Rows pair a neuron, or a head, with token ids. Rows that share ids share the for
 stops at the deepest layer asked about: asking about many neurons costs no more than about one.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def members(groups: Sequence[np.ndarray]) -> tuple[Int[np.ndarray, " row"], np.n
 
 
 def keeper(
-    seen: MutableMapping[str, Tensor], name: str, take: Callable[[Tensor], Tensor] = torch.clone
+    seen: MutableMapping, name: Hashable, take: Callable[[Tensor], Tensor] = torch.clone
 ) -> Callable[[Tensor], None]:
     """Return a hook that keeps what `take` copies of the tensor that it is shown."""
 

@@ -7,7 +7,7 @@ What is changed, and how, is said by an edit (`lookups.measure.ablation` makes t
 become the long tables that chapters save: a row of those is a measured row and one kind of change.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -114,8 +114,7 @@ def measure_edits(
             after[kind].copy(mine, before)
             if edit.given is not None:
                 edit = edit.given({name: sheet.columns["act"] for name, sheet in after.items()})
-            for one in _passes(edit, mine, places, trace, tokens):
-                _run(model, edit, one, trace, after[kind])
+            _run(edit, mine, places, trace, tokens, after[kind])
     return Edited(before.done(), {kind: sheet.done() for kind, sheet in after.items()})
 
 
@@ -156,26 +155,15 @@ def in_place_of(
     return Edit(layers, alone, lambda row: (layers[row], indices[row], keys[row]), hooks)
 
 
-class _Pass(NamedTuple):
-    """Rows that are run together: they resume at one layer."""
+def _run(
+    edit: Edit, rows: np.ndarray, places: np.ndarray, trace: Trace, tokens: int, sheet: "_Sheet"
+) -> None:
+    """Run some recorded prompts with a change, and write down what their rows read.
 
-    layer: int
-    alone: bool
-    firsts: Int[np.ndarray, " pass"]
-    """One row for each pass."""
-    places: Int[np.ndarray, " pass"]
-    """Its prompt in the trace."""
-    rows: Int[np.ndarray, " row"]
-    """All rows that read one of the passes."""
-    which: Int[np.ndarray, " row"]
-    """Which of them."""
-
-
-def _passes(
-    edit: Edit, rows: np.ndarray, places: np.ndarray, trace: Trace, tokens: int
-) -> Iterator[_Pass]:
-    """Group rows by what they have in common, at most `tokens` padded tokens at a time."""
-    starts: dict[tuple[int, bool], dict[Hashable, list[int]]] = {}
+    Rows that ask the same share a pass; passes that resume at one layer run together, at most
+    `tokens` padded tokens at a time.
+    """
+    model, starts = sheet.model, {}
     for at, row in enumerate(rows.tolist()):
         asked = starts.setdefault((int(edit.starts[row]), bool(edit.alone[row])), {})
         asked.setdefault((int(places[at]), edit.key(row)), []).append(at)
@@ -183,21 +171,18 @@ def _passes(
         groups = [np.array(group) for group in asked.values()]
         most = max(1, tokens // trace.batch.ids.shape[1] * (TOGETHER if alone else 1))
         for start in range(0, len(groups), most):
-            chunk = groups[start : start + most]
-            firsts = np.array([group[0] for group in chunk])
-            readers, which = members(chunk)
-            yield _Pass(layer, alone, rows[firsts], places[firsts], rows[readers], which)
-
-
-def _run(model: Model, edit: Edit, one: _Pass, trace: Trace, sheet: "_Sheet") -> None:
-    """Run some passes with their change, and write down what their rows read."""
-    place = Place(trace, torch.from_numpy(one.places).to(model.device), one.alone)
-    seen: dict[str, Tensor] = {}
-    layers = {sheet.rows.neurons[row].layer for row in one.rows}
-    read = [n for at in layers if at >= one.layer for n in _names(model, at).values()]
-    hooks = edit.hooks(one.firsts, place)  # first, so that what is read is what was changed
-    hooks += [(name, keeper(seen, name, place.at_last)) for name in read]
-    sheet.write(one.rows, resume(model, place, one.layer, hooks), one.which, seen)
+            some = groups[start : start + most]
+            firsts = np.array([group[0] for group in some])
+            readers, which = members(some)
+            place = Place(trace, torch.from_numpy(places[firsts]).to(model.device), alone)
+            seen: dict[str, Tensor] = {}
+            layers = {sheet.rows.neurons[row].layer for row in rows[readers]}
+            read = [n for at in layers if at >= layer for n in _names(model, at).values()]
+            hooks = edit.hooks(
+                rows[firsts], place
+            )  # first, so that what is read is what was changed
+            hooks += [(name, keeper(seen, name, place.at_last)) for name in read]
+            sheet.write(rows[readers], resume(model, place, layer, hooks), which, seen)
 
 
 class _Sheet:
