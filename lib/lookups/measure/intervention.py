@@ -29,12 +29,7 @@ TOGETHER = 4
 """Batches of prompts that are recorded together, so that many of their changed passes resume at one
 layer; and passes of one token in place of one of a whole prompt."""
 
-CHANGES: Mapping[str, str] = {
-    "fall": "p",
-    "log_fall": "logp",
-    "pre_fall": "pre",
-    "act_fall": "act",
-}
+CHANGES = {"fall": "p", "log_fall": "logp", "pre_fall": "pre", "act_fall": "act"}
 """What falls, by the name of the column that says how far: before less after."""
 
 GROUPS = ("selected", "random")
