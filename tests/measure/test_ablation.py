@@ -5,7 +5,6 @@ plain Hugging Face's own modules as well. Whole logits are computed for every ro
 """
 
 import functools
-import warnings
 
 import numpy as np
 import pytest
@@ -284,29 +283,6 @@ def test_no_row_lends_to_itself_and_every_row_lends_once(size):
         other_rows(["a", "b", "a"], seed=0)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_company_and_order_change_nothing(name):
-    one, rows, turned = model(name), Rows(model(name)), Rows(model(name))
-    order = np.random.default_rng(0).permutation(len(rows.prompts))
-    for column in ("prompts", "neurons", "heads", "tokens"):
-        setattr(turned, column, [getattr(rows, column)[i] for i in order])
-    turned.donors = np.argsort(order)[rows.donors[order]]
-    whole, small, moved = (
-        (found.before, *found.after.values())
-        for found in (
-            rows.ablated(one),
-            rows.ablated(one, tokens_per_batch=40),
-            turned.ablated(one),
-        )
-    )
-    for measured in zip(whole, small, moved, strict=True):
-        for a, b, c in zip(*measured, strict=True):
-            if a is not None:
-                scale = max(1.0, np.abs(a).max())
-                assert np.abs(a - b).max() < 1e-6 * scale
-                assert np.abs(a[order] - c).max() < 1e-6 * scale
-
-
 def test_rows_that_ask_the_same_share_a_pass(monkeypatch):
     one, passes = model("gpt2"), []
     original = resuming.resume
@@ -323,20 +299,6 @@ def test_rows_that_ask_the_same_share_a_pass(monkeypatch):
     assert passes == [1, 1]
     ablate_neurons(one, [[5, 6]] * 2, [Neuron(0, 3)] * 2, [1, 1], ["on"], on=[2.0, 3.0])
     assert passes == [1, 1, 2]
-
-
-@pytest.mark.parametrize("name", ["neox", "llama"])
-def test_all_hooks_are_gone_afterwards_and_no_warning_is_given(name):
-    one = model(name)
-    before = one.logits(one.batch([[5, 6, 7]]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Rows(one).ablated(one)
-    assert torch.equal(one.logits(one.batch([[5, 6, 7]])), before)
-    points = [module for module in one.bridge.modules() if hasattr(module, "fwd_hooks")]
-    assert points
-    assert not any(point.fwd_hooks for point in points)
-    assert not any(block._forward_pre_hooks for block in one.bridge.blocks)
 
 
 # --- Neurons and means ---
