@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
-from lookups.measure.head_ablation import HEAD_KINDS, ablate_heads, other_rows
-from lookups.measure.means import Means, measure_means
+from lookups.measure.ablation import HEAD_KINDS, Means, ablate_heads, mean_over_tokens, other_rows
 from lookups.names import Head, Neuron
 
 HEADS_A_PROMPT, LONGEST = 4, 16
@@ -99,7 +98,7 @@ def naive(found: Setting, rows: Rows, heads: list, tokens: list, donors, means: 
     for at, (ids, head, token) in enumerate(zip(rows.prompts, heads, tokens, strict=True)):
         neuron = rows.neurons[at]
         z, post = f"blocks.{head.layer}.attn.hook_z", f"blocks.{neuron.layer}.mlp.hook_post"
-        mean = means.z[means.of_layer(head.layer), head.index]
+        mean = means.of([head])[0]
         lent = last_z(found, rows.prompts[donors[at]], head)
         hooks = [
             [],
@@ -133,7 +132,7 @@ def main() -> None:
     found, _ = setting(__doc__, documents=300)
     rows = rows_of(found, neurons=8, prompts=6, longest=LONGEST)
     texts = [found.documents[i].ids for i in range(min(50, len(found.documents)))]
-    means = measure_means(found.model, texts, range(max(found.layers) + 1))
+    means = mean_over_tokens(found.model, texts, range(max(found.layers) + 1), of="heads")
     warm = with_heads(found, Rows(*(part[:5] for part in rows)))
     naive(found, *warm, means), fast(found, *warm, means)
     whole = with_heads(found, rows)

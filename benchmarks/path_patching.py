@@ -2,7 +2,7 @@
 
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
-from lookups.measure.path_patching import mean_outputs, path_patch
+from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.names import Head
 
 LONGEST = 16
@@ -52,7 +52,7 @@ def fast(found: Setting, rows: Rows, mean: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     found, _ = setting(__doc__, documents=300)
     rows = rows_of(found, neurons=4, prompts=10, longest=LONGEST)
-    mean = mean_outputs(found.model, rows.prompts)
+    mean = mean_at_last(found.model, rows.prompts)
     few = Rows(*(part[::10] for part in rows))  # whole passes take a minute for each prompt
     fast(found, few, mean)
     slow, expected = timed(found.model, lambda: naive(found, few, mean))

@@ -88,7 +88,15 @@ f"{example}: congruence {float(quick.value):.2f}, token {model.vocabulary[int(qu
 # word: a space and at least two more characters. We also ask that the token was really learned. A
 # token hardly ever seen keeps an unembedding that training never shaped, and such
 # {term}`glitch tokens <glitch token>` crowd the top of the list. Where it is not known how often a
-# token occurred in training, it must occur often enough in the texts that this run reads.
+# token occurred in training, it must occur often enough in the texts that this run reads (counted in
+# the folded cell).
+
+# %% tags=["hide-input"]
+in_texts = torch.zeros(model.d_vocab, dtype=torch.long)
+for document in run_documents(settings, model, "train"):
+    in_texts += torch.bincount(torch.tensor(document.ids).long(), minlength=model.d_vocab)
+counted = model.token_counts is not None
+occurrences = model.token_counts if counted else in_texts
 
 
 # %%
@@ -97,20 +105,16 @@ def wordlike(text: str) -> bool:
 
 
 words = torch.tensor([wordlike(text) for text in model.vocabulary])
-counted = model.token_counts is not None
-in_texts = torch.zeros(model.d_vocab, dtype=torch.long)
-for document in run_documents(settings, model, "train"):
-    in_texts += torch.bincount(torch.tensor(document.ids).long(), minlength=model.d_vocab)
-occurrences = model.token_counts if counted else in_texts
 enough = settings.minimum_count if counted else settings.minimum_in_texts
 enough = 0 if settings.prompts is not None else enough  # a few prompts count no token well
 learned = occurrences >= enough
-if not (words & learned).any():
+eligible = {"paper": torch.ones_like(words), "sound": words & learned}
+
+# %% tags=["hide-input"]
+if not eligible["sound"].any():
     raise RunError(
         f"no word occurs {enough} times in the run's train texts; lower minimum_in_texts"
     )
-
-eligible = {"paper": torch.ones_like(words), "sound": words & learned}
 pd.Series({rule: int(tokens.sum()) for rule, tokens in eligible.items()}, name="tokens").to_frame()
 
 # %% [markdown]
@@ -182,6 +186,11 @@ nulls = {
     layer: {"isotropic": null_of(isotropic_null, layer), "rotation": null_of(rotation_null, layer)}
     for layer in sorted({*settings.layers, *settings.middle_layers})
 }
+
+# %% [markdown]
+# A neuron's percentile is the share of its layer's null draws that lie below its congruence:
+
+# %%
 for name, column in {"rotation": "null_percentile", "isotropic": "isotropic_percentile"}.items():
     neurons[column] = np.nan
     for layer, null in nulls.items():

@@ -98,8 +98,8 @@ token_view(
 # %% [markdown]
 # ## All neurons, all texts
 #
-# {func}`~lookups.measure.scan.scan` keeps, for every neuron, its strongest documents and a few drawn by lot
-# from each band of activation from half of its maximum up. What it holds does not grow with the
+# {func}`~lookups.measure.scan.scan` keeps, for every neuron, its strongest documents and a few drawn at
+# random from each band of activation from half of its maximum up. What it holds does not grow with the
 # number of documents. Prompts of one's own are read at their last token only.
 
 # %%
@@ -130,11 +130,12 @@ prompt_table({f"strongest documents of {example}, with what follows": quotes})
 # The {term}`follow rate` is the share of a neuron's strongest positions whose next token is the
 # neuron's own. Its {term}`base rate` is the token's share among all next tokens. Under chance the
 # number of successes is binomial; `p` is its upper tail, `q` corrects it over all neurons of the
-# run's layers {cite}`benjamini1995`.
+# run's layers {cite}`benjamini1995`. The folded cell counts positions and hits, a row a neuron.
 
 
-# %%
-def follow_rates(split: str) -> pd.DataFrame:
+# %% tags=["hide-input"]
+def counted(split: str) -> pd.DataFrame:
+    """How often a neuron's token follows, its largest activation and its firing frequency."""
     rows = strongest[split].merge(neurons[["neuron", "token_id", "paper_token_id"]], on="neuron")
     rows = rows[rows.next_token_id >= 0]
     rows = rows.assign(follows=rows.next_token_id == rows.token_id)
@@ -144,16 +145,22 @@ def follow_rates(split: str) -> pd.DataFrame:
     )
     table = neurons[neurons.layer.isin(layers)].merge(counts, on="neuron", how="left")
     table[list(counts)] = table[list(counts)].fillna(0).astype(int)
-    share = scans[split].successors.numpy() / max(1, int(scans[split].successors.sum()))
-    table["base_rate"] = share[table.token_id]
     seen = {"strongest": scans[split].strongest.activation[0], "frequency": scans[split].frequency}
     scanned = [str(neuron) for neuron in scans[split].neurons]
     for name, values in seen.items():
         table[name] = table.neuron.map(pd.Series(values.numpy(force=True), scanned))
+    return table.assign(split=split)
+
+
+# %%
+def follow_rates(split: str) -> pd.DataFrame:
+    table = counted(split)
+    share = scans[split].successors.numpy() / max(1, int(scans[split].successors.sum()))
+    table["base_rate"] = share[table.token_id]
     known = table.positions.where(table.positions > 0)
     table["follow_rate"], table["paper_follow_rate"] = table.hits / known, table.paper_hits / known
     table["p"] = binom.sf(table.hits - 1, table.positions, table.base_rate)
-    return table.assign(split=split)
+    return table
 
 
 # %% [markdown]
@@ -258,6 +265,7 @@ def traits_of(rows: pd.DataFrame) -> np.ndarray:
     return np.log(np.stack([rows.strongest.clip(1e-3), rows.frequency.clip(1e-4), base], axis=1))
 
 
+# %%
 def matched(layer: int, random: np.random.Generator) -> dict[str, str]:
     """Control neurons of a layer, each with the selected neuron that it is matched to."""
     here = rates[(rates.split == "train") & (rates.layer == layer)].reset_index(drop=True)
@@ -355,6 +363,7 @@ def ratio_of_means(one: np.ndarray, other: np.ndarray, draws: int = 5000) -> np.
     return np.array([middle, *np.quantile(ratios, [0.025, 0.975], method="nearest")])
 
 
+# %% tags=["hide-input"]
 both = [groups[name].follow_rate.to_numpy() for name in ("selected", "random") if name in groups]
 ratio, low, high = ratio_of_means(*both) if len(both) == 2 else (np.nan,) * 3
 glue("follow-ratio", f"{ratio:.0f}" if np.isfinite(ratio) else "not defined", display=False)
@@ -394,6 +403,19 @@ def top_sample(split: str) -> pd.DataFrame:
     return strongest[split][strongest[split].order < first].assign(sample="top")
 
 
+def spread_sample(split: str) -> pd.DataFrame:
+    rows = candidates[split]
+    taken = pd.MultiIndex.from_frame(top_sample(split)[["neuron", "prompt"]])
+    rows = rows[~pd.MultiIndex.from_frame(rows[["neuron", "prompt"]]).isin(taken)]
+    top = rows.groupby("neuron").activation.transform("max")
+    rows = rows[rows.activation >= (0.5 - 1e-4) * top]
+    rows = rows.groupby(["neuron", "source"], sort=False).head(settings.prompts_per_file)
+    rows = rows.assign(turn=rows.groupby(["neuron", "band"], sort=False).cumcount())
+    rows = rows.sort_values(["turn", "band"], kind="stable").groupby("neuron", sort=False)
+    return rows.head(getattr(settings.spread_per_neuron, split)).assign(sample="spread")
+
+
+# %% tags=["hide-input"]
 def on_the_prompt(rows: pd.DataFrame, reader: Model) -> np.ndarray:
     """Measure each row's neuron on its prompt by itself."""
     reads = [
@@ -417,18 +439,6 @@ def in_their_bands(rows: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
     bands = rows.band - moved.reindex(rows.index, fill_value=0)
     rows = rows.assign(band=bands, lot=rows.prompt.map(lot_of))
     return rows.sort_values(["band", "lot"], kind="stable").drop(columns="lot")
-
-
-def spread_sample(split: str) -> pd.DataFrame:
-    rows = candidates[split]
-    taken = pd.MultiIndex.from_frame(top_sample(split)[["neuron", "prompt"]])
-    rows = rows[~pd.MultiIndex.from_frame(rows[["neuron", "prompt"]]).isin(taken)]
-    top = rows.groupby("neuron").activation.transform("max")
-    rows = rows[rows.activation >= (0.5 - 1e-4) * top]
-    rows = rows.groupby(["neuron", "source"], sort=False).head(settings.prompts_per_file)
-    rows = rows.assign(turn=rows.groupby(["neuron", "band"], sort=False).cumcount())
-    rows = rows.sort_values(["turn", "band"], kind="stable").groupby("neuron", sort=False)
-    return rows.head(getattr(settings.spread_per_neuron, split)).assign(sample="spread")
 
 
 # %% [markdown]

@@ -331,7 +331,7 @@ passes = [long_enough(curve, one) for curve, one in zip(curves, whole, strict=Tr
 
 # %% [markdown]
 # Then three ways to cut: counting upwards, bisection on the same readings, and all of the paper's
-# protocol:
+# protocol. A *relapse* is a suffix that is long enough, with a longer one that is not:
 
 # %%
 shortest = np.array([int(ok.argmax()) + 1 if ok.any() else 0 for ok in passes])
@@ -341,6 +341,8 @@ halved = bisected(fire, ids, whole)
 missed = np.where(found, halved - shortest, 0)
 both = [[None if one is None else tuple(one) for one in rules[name](some)] for name in rules]
 different = sum(sound != paper for sound, paper in zip(*both, strict=True))
+
+# %% tags=["hide-input"]
 pd.DataFrame(
     {
         "prompts": {
@@ -434,14 +436,14 @@ Markdown(
     + (
         "Most of these neurons answer to the last word or two, and attention has little to bring."
         if short > 0.5
-        else "Most of these neurons need more than the last two tokens, so something must bring news "
-        "from further back."
+        else "Most of these neurons need more than the last two tokens, so something must carry "
+        "information from further back."
     )
 )
 
 # %% [markdown]
-# What is not known: *how* the news travels. A longer suffix may matter because a head fetched a word
-# from it, or because it pushes other words further from the beginning. Which head it was is the
+# What is not known: *how* the information travels. A longer suffix may matter because a head fetched a
+# word from it, or because it pushes other words further from the beginning. Which head it was is the
 # question of {ref}`heads`.
 #
 # ```{admonition} Try it

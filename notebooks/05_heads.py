@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # (heads)=
-# # Which heads bring the news?
+# # Which attention heads drive the neuron?
 #
 # A neuron reads one sum: everything that was written to the {term}`residual stream` before it. Only
 # {term}`attention heads <attention head>` carry something from one token to another, so what the
@@ -42,7 +42,7 @@ from lookups.measure.attribution import Attribution, attribute
 from lookups.statistics.lots import lots_of
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.measure.path_patching import Patched, mean_outputs, path_patch
+from lookups.measure.path_patching import Patched, mean_at_last, path_patch
 from lookups.settings import check_run, read_run
 from lookups.show.views import prompt_table, readable
 
@@ -222,14 +222,14 @@ pd.DataFrame(
 #
 # ## What a head brings through earlier MLPs
 #
-# An attribution is only the part of a head's news that goes straight to the neuron. The rest was read
+# An attribution is only the part of a head's output that goes straight to the neuron. The rest was read
 # by earlier MLPs first and stands in *their* parts. So we ask by experiment, with
 # {term}`path patching` {cite}`wang2023`: at the last token a head's output is replaced by its average
 # over the run's training prompts, the MLPs on the way are computed again, and all other heads put out
 # what they did. By hand, for the head with the largest attribution on the prompt above:
 
 # %%
-mean = mean_outputs(model, suffixes.token_ids[suffixes.split == "train"].tolist())
+mean = mean_at_last(model, suffixes.token_ids[suffixes.split == "train"].tolist())
 largest = max((part for part in shares if ".H" in part), key=shares.get)
 head = Head.parse(largest)
 z = seen[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
@@ -256,7 +256,7 @@ Markdown(
 
 # %%
 def effect_of(patched: Patched) -> np.ndarray:
-    """The share of each row's activation lost without each head's news; 0 where it rises."""
+    """The share of each row's activation lost without each head's output; 0 where it rises."""
     act, without = (part.double().numpy(force=True) for part in (patched.act, patched.act_without))
     lost = np.divide(act[:, None] - without, act[:, None], where=act[:, None] > 0,
                      out=np.zeros_like(without))  # fmt: skip
@@ -266,7 +266,7 @@ def effect_of(patched: Patched) -> np.ndarray:
 # %% [markdown]
 # Our rule asks whether a head's effects on a neuron's prompts fall into two groups. For each pair the
 # bound is where two groups differ most for their size, as in Otsu's method {cite}`otsu1979`; it is set
-# on `train`, and a head whose news costs the neuron something is active above it:
+# on `train`, and a head whose absence costs the neuron something is active above it:
 
 
 # %%
@@ -387,21 +387,22 @@ Markdown(
 )
 
 # %% [markdown]
-# What feeds the selected neurons (all, where none is selected), on average over their prompts? News is what differs between
-# the prompts of a neuron, the second column. (σ makes even a bias differ a little.)
+# What feeds the selected neurons, on average over their prompts? What tells one prompt of a neuron from
+# another is in the second column, the standard deviation over its prompts. (σ makes even a bias differ
+# a little. A run without selected neurons shows all of them.)
 
 # %%
 chosen = neurons.index[neurons.selected] if selected.any() else suffixes.neuron.unique()
 kinds = {"embed": "token", "pos_embed": "position", "b_in": "biases", "mlp": "earlier MLPs", "attn_bias": "biases"}  # fmt: skip
 rest = parts[(parts.input == decides) & parts.neuron.isin(chosen)]
-news = heads[(heads.input == decides) & heads.neuron.isin(chosen)]
+of_heads = heads[(heads.input == decides) & heads.neuron.isin(chosen)]
 by_kind = rest.assign(kind=rest.part.str.split(".").str[-1].map(kinds))
 per_prompt = by_kind.pivot_table(index=KEYS, columns="kind", values="value", aggfunc="sum")
-per_prompt.insert(0, "heads", news.groupby(KEYS).attribution.sum())
+per_prompt.insert(0, "heads", of_heads.groupby(KEYS).attribution.sum())
 per_prompt = per_prompt.fillna(0.0)
 per_prompt["sum"] = per_prompt.sum(axis=1)
 within = per_prompt - per_prompt.groupby("neuron").transform("mean")
-feeds = pd.DataFrame({"mean": per_prompt.mean(), "sd within a neuron": within.std()}).round(2)
+feeds = pd.DataFrame({"mean": per_prompt.mean(), "standard deviation": within.std()}).round(2)
 feeds.rename_axis(None)
 
 # %% [markdown]
@@ -458,7 +459,7 @@ def shares_of(rows: pd.DataFrame) -> pd.DataFrame:
 # The paper draws the strongest prompts only. What would it keep on the same suffixes? And does a
 # pair behave on `test` as it did on `train`?
 #
-# By effect, the two groups must also differ: without the head's news the neuron loses on average at
+# By effect, the two groups must also differ: without the head the neuron loses on average at
 # least {glue:text}`effect-apart` more of its activation on the active prompts than on the others. (Two
 # groups can be made of any numbers.)
 
@@ -513,14 +514,23 @@ followed = pairs[pairs.followed].groupby("neuron", sort=False)["head"].agg(list)
 
 # %%
 in_test = suffixes[(suffixes.split == "test") & suffixes.neuron.isin(followed.index)]
-heads, parts = [heads], [parts]
-for name, rows in tqdm(list(in_test.groupby("neuron", sort=False)), desc="neurons, held out"):
+
+
+def held_out(name: str, rows: pd.DataFrame) -> tuple[dict, np.ndarray]:
+    """Attributions of one neuron's rows, and the effects of the heads that are followed."""
     own, ids = [Neuron.parse(name)] * len(rows), rows.token_ids.tolist()
     some = [Head.parse(one) for one in followed[name]]
     found = attribute(model, own, ids)
     column = [found[decides].heads.index(head) for head in some]
     effect = np.zeros((len(rows), len(found[decides].heads)))
     effect[:, column] = effect_of(path_patch(model, own, ids, mean, heads=some))
+    return found, effect
+
+
+# %% tags=["hide-input"]
+heads, parts = [heads], [parts]
+for name, rows in tqdm(list(in_test.groupby("neuron", sort=False)), desc="neurons, held out"):
+    found, effect = held_out(name, rows)
     for part, one in found.items():
         table = heads_table(rows, part, one, effect, bounds).rename(columns={"label": "head"})
         heads.append(table[table["head"].isin(followed[name])])
@@ -555,7 +565,7 @@ pd.DataFrame(
     }
 )
 
-# %%
+# %% tags=["hide-input"]
 steady = kept.dropna(subset="share_test")
 off = (steady["share"] - steady.share_test).abs()
 Markdown(
@@ -613,8 +623,8 @@ kept.sort_values(["gap", "neuron", "head"], ascending=[False, True, True], kind=
 # ## One neuron, all its prompts
 #
 # We look at one kept pair (at any pair, where none is kept): the one whose head brings most on active
-# prompts over what it brings on the others. If the head brings
-# news of a kind of context, {numref}`fig-one-pair` shows a step or a steep slope, not a line at one
+# prompts over what it brings on the others. If the head answers to
+# one kind of context, {numref}`fig-one-pair` shows a step or a steep slope, not a line at one
 # height:
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What the head of one pair brings its neuron (blue) on the neuron's training prompts, by the measure of the run's rule, in ascending order; filled where it is active. Grey: the other candidate heads on the same prompts. The dashed line is what the head brings on average.", "name": "fig-one-pair"}, "image": {"alt": "What one head brings on each prompt of one neuron, other heads in grey"}}
@@ -697,20 +707,20 @@ Markdown(f"Saved `heads` ({len(heads)} rows), `parts` ({len(parts)}), `pairs` ({
 # %% [markdown]
 # ## What we know
 
-# %%
+# %% tags=["hide-input"]
 mean = feeds["mean"]
-spread = feeds["sd within a neuron"]
+spread = feeds["standard deviation"]
 apart = spread.drop(["sum", "heads"]).fillna(0.0).idxmax()
 Markdown(
     f"Heads together add {mean['heads']:.2f} of the {mean['sum']:.2f} that these neurons receive on "
     "average. "
     + (
-        f"From prompt to prompt they differ by a sd of {spread['heads']:.2f}, the next in order "
-        f"({apart}) by {spread[apart]:.2f}: most of the news comes from heads directly."
+        f"From prompt to prompt they differ by a standard deviation of {spread['heads']:.2f}, the next "
+        f"in order ({apart}) by {spread[apart]:.2f}: most of what differs comes from heads directly."
         if spread["heads"] > spread[apart]
-        else f"From prompt to prompt they differ by a sd of {spread['heads']:.2f}, but what differs "
-        f"most is another kind of part ({apart}: {spread[apart]:.2f}). Much of the news does not come "
-        "from heads directly."
+        else "From prompt to prompt they differ by a standard deviation of "
+        f"{spread['heads']:.2f}, but what differs most is another kind of part ({apart}: "
+        f"{spread[apart]:.2f}). Much of what differs does not come from heads directly."
     )
     + f" {len(kept)} pairs are candidates for a look-up."
 )

@@ -33,10 +33,10 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.measure.head_ablation import ablate_heads, other_rows
+from lookups.measure.ablation import ablate_heads, mean_over_tokens, other_rows
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
-from lookups.measure.before_after import GROUPS, before_after, followed_first, of_group, with_falls
+from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
 from lookups.corpus.documents import run_documents
 from lookups.statistics.differences import (
     Values,
@@ -51,7 +51,6 @@ from lookups.statistics.differences import (
 from lookups.show.figures import COLOURS, house_style
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean
 from lookups.statistics.lots import lots_of
-from lookups.measure.means import measure_means
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts
@@ -122,7 +121,7 @@ pd.DataFrame({name: counted(of_group(rows, neurons, name)) for name in GROUPS})
 #
 # As an example we want a pair whose token really follows where its head is active. So we order the kept
 # pairs of selected neurons by the share of active prompts that are followed, times how much more the neuron owes
-# to the head on active training prompts than on others ({func}`~lookups.measure.before_after.followed_first`), and
+# to the head on active training prompts than on others ({func}`~lookups.measure.intervention.followed_first`), and
 # take the first. Of its followed active prompts we read the strongest. This is where the head looks there:
 
 # %%
@@ -215,7 +214,7 @@ AVERAGED = 100  # training documents for the means; each has some hundred tokens
 documents = run_documents(settings, model, "train")
 texts = [documents[row].ids for row in range(min(AVERAGED, len(documents)))]
 layers = sorted({Head.parse(name).layer for name in rows["head"]} or {0})
-means = measure_means(model, texts, layers, of=["z"])
+means = mean_over_tokens(model, texts, layers, of="heads")
 f"means over {means.tokens} tokens of {len(texts)} training documents"
 
 
@@ -230,7 +229,7 @@ def another_head(neuron: str, head: str) -> str | None:
 
 
 # %% [markdown]
-# {func}`~lookups.measure.head_ablation.ablate_heads` does for many prompts what we did by hand: the unchanged pass
+# {func}`~lookups.measure.ablation.ablate_heads` does for many prompts what we did by hand: the unchanged pass
 # once a prompt, each change resumed at the layer of its head. It also measures what {ref}`direct-path` reads:
 # two kinds that cut only the way from the head straight into the neuron, and `through_neuron`, which
 # changes nothing but the neuron, to the activation that it has without the head.

@@ -36,7 +36,7 @@ from myst_nb import glue
 
 from lookups.run.store import load
 from lookups.measure.attention import look
-from lookups.measure.before_after import GROUPS, followed_first, of_group, with_falls
+from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
 from lookups.statistics.differences import ks, mean_difference, pair_means, points, written
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
@@ -90,7 +90,7 @@ Markdown(
 # ## One path, by hand
 #
 # The example is that of {ref}`head-ablation`, by the same rule
-# ({func}`~lookups.measure.before_after.followed_first`): a pair of a selected neuron whose token really follows
+# ({func}`~lookups.measure.intervention.followed_first`): a pair of a selected neuron whose token really follows
 # where its head is active, and of those prompts the strongest.
 
 # %%
@@ -178,7 +178,7 @@ pd.DataFrame(table).reindex(list(before)).round(3) if hand is not None else NOTH
 #
 # ## All pairs
 #
-# {func}`~lookups.measure.head_ablation.ablate_heads` has measured three things for all rows of {ref}`head-ablation`, each
+# {func}`~lookups.measure.ablation.ablate_heads` has measured three things for all rows of {ref}`head-ablation`, each
 # in a real forward pass that changes this one neuron at the last token and lets the rest of the model run on:
 #
 # | kind | the neuron's activation is what it is |

@@ -35,16 +35,15 @@ from IPython.display import Markdown
 from myst_nb import glue
 
 from lookups.run.store import Stopwatch, load, save
-from lookups.measure.before_after import GROUPS, before_after, of_group, with_falls
+from lookups.measure.intervention import GROUPS, before_after, of_group, with_falls
 from lookups.corpus.documents import run_documents
 from lookups.statistics.differences import Values, group_difference, points, written
 from lookups.show.figures import COLOURS, house_style
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean
 from lookups.statistics.lots import lots_of
-from lookups.measure.means import measure_means
 from lookups.model.loaded import load_model
 from lookups.names import Neuron
-from lookups.measure.neuron_ablation import ablate_neurons, nearest_in_size
+from lookups.measure.ablation import ablate_neurons, mean_over_tokens, nearest_in_size
 from lookups.settings import check_run, read_run
 from lookups.show.views import LONGEST, PromptText, prompt_table, readable
 
@@ -272,7 +271,7 @@ def other_token(neuron: str) -> int | None:
 # | `on` | the median of its own train prompts | the last position, where the neuron was silent |
 #
 # (The other neuron is switched on as far as it takes to write as much.)
-# {func}`~lookups.measure.neuron_ablation.ablate_neurons` measures the token before and after.
+# {func}`~lookups.measure.ablation.ablate_neurons` measures the token before and after.
 
 # %%
 spare = {name: other_token(name) for name in examined.index}
@@ -291,7 +290,7 @@ KEYS = ["neuron", "group", "split", "prompt", "context", "follows", "control", "
 AVERAGED = 50  # training documents for the means; each has some hundred tokens
 train = run_documents(settings, model, "train")
 texts = [train[row].ids for row in range(min(AVERAGED, len(train)))]
-means = measure_means(model, texts, layers, of=["post"])
+means = mean_over_tokens(model, texts, layers, of="neurons")
 
 
 def measured(some: pd.DataFrame, kinds: list) -> pd.DataFrame:

@@ -36,7 +36,7 @@ from IPython.display import Markdown
 from myst_nb import glue
 from sklearn.metrics import mutual_info_score
 
-from lookups.measure.head_ablation import ablate_heads
+from lookups.measure.ablation import ablate_heads
 from lookups.measure.congruence import beyond_null
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Example, Question
@@ -48,7 +48,7 @@ from lookups.run.inline import METHOD, execute_inline, found_by, run_like
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, widest
-from lookups.measure.path_patching import mean_outputs, path_patch
+from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.paths import PROJECT
 from lookups.settings import ModelSpec, read_run
 from lookups.statistics.scores import Counts, count, score
@@ -554,7 +554,7 @@ for seed, model in models.items():
     for which, pairs in {"kept": widest(table[table.kept]).head(OPERATED), "drawn": drawn}.items():
         for neuron, head in zip(pairs.neuron, pairs["head"], strict=True):
             with cut_off(model, Head.parse(head), Neuron.parse(neuron)):
-                mean = mean_outputs(model, train.token_ids.iloc[::20].tolist())
+                mean = mean_at_last(model, train.token_ids.iloc[::20].tolist())
                 rows = train[train.neuron == neuron]
                 effect = effects_of(model, Neuron.parse(neuron), rows, mean)[head]
             operated.append((seed, which, still_apart(effect), float(effect.abs().max())))

@@ -35,7 +35,7 @@ from IPython.display import Markdown
 from myst_nb import glue
 
 from lookups.run.store import load
-from lookups.measure.before_after import GROUPS, followed_first, of_group, with_falls
+from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
 from lookups.explain.blind_sort import majority, scored
 from lookups.statistics.differences import Values, group_difference, ks, pair_means, points, written
 from lookups.show.figures import COLOURS, house_style
@@ -250,7 +250,7 @@ Markdown(
 #
 # Kept pairs of selected neurons whose token really follows, on held-out prompts: ordered by the share of
 # active prompts that are followed, times how much more the neuron owes to the head on active training prompts
-# ({func}`~lookups.measure.before_after.followed_first`), one a token. Beside each stand its strongest active prompt
+# ({func}`~lookups.measure.intervention.followed_first`), one a token. Beside each stand its strongest active prompt
 # that the token follows and its strongest inactive prompt, each with what really came next.
 
 

@@ -45,25 +45,8 @@ def test_rows_that_share_ids_share_the_pass(monkeypatch):
     assert found[0] == found[2] != found[1]
 
 
-@pytest.mark.parametrize("tokens", [1, 30, 8192])
-def test_batch_size_changes_nothing(tokens):
-    neurons, sequences = some_rows("llama")
-    usual = activations(model("llama"), neurons, sequences)
-    other = activations(model("llama"), neurons, sequences, tokens_per_batch=tokens)
-    assert other == pytest.approx(usual, abs=1e-6)
-
-
-def test_a_turned_sign_turns_the_activation():
-    neurons = [Neuron(1, 3, 1), Neuron(1, 3, -1)]
-    up, down = activations(model("llama"), neurons, [[1, 2, 3]] * 2)
-    assert up == -down != 0
-
-
-def test_the_bos_alone_can_be_read():
+def test_the_bos_alone_can_be_read_and_no_rows_give_no_activations():
     (value,) = activations(model("gpt2"), [Neuron(1, 3)], [[]])
     alone = anatomy("gpt2", np.array([], int)).post[1][-1, 3]
     assert value == pytest.approx(float(alone), abs=1e-5)
-
-
-def test_no_rows_give_no_activations():
     assert activations(model("gpt2"), [], []).shape == (0,)

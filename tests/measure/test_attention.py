@@ -95,15 +95,15 @@ def test_the_default_is_the_product_for_gated_neurons():
     assert torch.equal(usual.contribution, product.contribution)
 
 
-def test_a_head_that_does_not_feed_the_neuron():
-    with pytest.raises(ValueError, match=r"L2\.H1 do not feed L1\.N3: choose heads before it"):
-        look(model("gpt2"), Neuron(1, 3), [Head(0, 0), Head(2, 1)], IDS)
-    with pytest.raises(ValueError, match=r"L1\.H1 do not feed L1\.N3"):
-        look(model("neox"), Neuron(1, 3), [Head(1, 1)], IDS)
-
-
-def test_an_input_that_the_neuron_does_not_have():
-    with pytest.raises(ValueError, match=r"L1\.N3 has no input 'gate'; it has in"):
-        look(model("gpt2"), Neuron(1, 3), [Head(0, 0)], IDS, into="gate")
-    with pytest.raises(ValueError, match=r"L1\.N3 has no input 'in'; it has gate, up"):
-        look(model("llama"), Neuron(1, 3), [Head(0, 0)], IDS, into="in")
+@pytest.mark.parametrize(
+    ("name", "head", "into", "words"),
+    [
+        ("gpt2", Head(2, 1), None, r"L2\.H1 do not feed L1\.N3: choose heads before it"),
+        ("neox", Head(1, 1), None, r"L1\.H1 do not feed L1\.N3"),
+        ("gpt2", Head(0, 0), "gate", r"L1\.N3 has no input 'gate'; it has in"),
+        ("llama", Head(0, 0), "in", r"L1\.N3 has no input 'in'; it has gate, up"),
+    ],
+)
+def test_what_is_wrong_is_said(name, head, into, words):
+    with pytest.raises(ValueError, match=words):
+        look(model(name), Neuron(1, 3), [head], IDS, into=into)

@@ -64,18 +64,20 @@ def test_on_a_model(name, dtype):
 
 def test_minus_a_gated_neuron_writes_what_the_neuron_takes_away():
     one = model("llama")
-    both = congruence(one.written_by(1), one.w_u)
     lowest = (one.w_out(1) @ one.w_u).min(dim=1)
-    assert torch.allclose(both.value[one.d_mlp :], -lowest.values, rtol=1e-5)
-    assert torch.equal(both.token_id[one.d_mlp :], lowest.indices)
+    for both in (
+        congruence(one.written_by(1), one.w_u),
+        congruence(one.w_out(1), one.w_u, signs=one.signs),
+    ):
+        assert torch.allclose(both.value[one.d_mlp :], -lowest.values, rtol=1e-5)
+        assert torch.equal(both.token_id[one.d_mlp :], lowest.indices)
 
 
-def test_shapes_are_checked_while_tests_run():
-    with pytest.raises(TypeCheckError, match="d_model vocab"):
+def test_what_is_wrong_is_said():
+    with pytest.raises(TypeCheckError, match="d_model vocab"):  # shapes are checked in tests
         congruence(torch.ones(2, 3), torch.ones(4, 5))
-
-
-def test_no_eligible_token():
+    with pytest.raises(ValueError, match=r"of_draws is a share between 0 and 1, not 5\.0"):
+        beyond_null(np.array([50.0]), of_draws=5.0)
     with pytest.raises(ValueError, match="no token is eligible: lower the minimum count"):
         congruence(torch.ones(2, 3), torch.ones(3, 4), eligible=torch.zeros(4, dtype=torch.bool))
 
@@ -148,8 +150,3 @@ def test_a_null_lets_as_many_of_its_own_draws_through_as_it_says(null, of_draws)
     assert beyond_null(again, of_draws=of_draws).mean() == pytest.approx(of_draws, abs=0.02)
     own = percentile_in(known, congruence(rows, w_u).value).numpy()
     assert 0 < beyond_null(own, of_draws=0.05).mean() < 0.9
-
-
-def test_a_share_that_is_a_percentage_is_refused():
-    with pytest.raises(ValueError, match=r"of_draws is a share between 0 and 1, not 5\.0"):
-        beyond_null(np.array([50.0]), of_draws=5.0)

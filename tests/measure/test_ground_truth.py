@@ -7,7 +7,7 @@ import torch
 from lookups.corpus.grammar import GRAMMAR, labelled_documents, minimal_pairs
 from lookups.measure.attribution import attribute
 from lookups.measure.ground_truth import carried, contexts, cut_off
-from lookups.measure.path_patching import mean_outputs, path_patch
+from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
@@ -37,32 +37,23 @@ def test_everything_that_heads_tell_together_is_the_whole_change(model):
     """With all heads reading the other text at once, the neuron does what it does on that text."""
     pair = minimal_pairs(GRAMMAR, "topic", COINS, 1)[0]
     neuron = Neuron(1, 19)
-    seen = [path_patch(model, [neuron], [ids], [ids]).pre for ids in pair[:2]]
-    hooks = []
+    expected = float(path_patch(model, [neuron], [pair.other], [pair.other]).pre[0])
     _, other = model.bridge.run_with_cache(model.batch([pair.other]).ids)
-    for layer in (0, 1):
-        name = f"blocks.{layer}.attn.hook_z"
-        hooks.append((name, lambda z, hook, new=other[name]: new))
-    found = {}
-    keep = lambda x, hook: found.update(pre=x[0, -1, neuron.index].clone())  # noqa: E731
+    found = []
+    hooks = [(f"blocks.{at}.attn.hook_z", lambda z, hook: other[hook.name]) for at in (0, 1)]
+    hooks += [
+        ("blocks.1.mlp.hook_pre", lambda x, hook: found.append(float(x[0, -1, neuron.index])))
+    ]
     with torch.no_grad():
-        model.bridge.run_with_hooks(
-            model.batch([pair.cued]).ids, fwd_hooks=[*hooks, ("blocks.1.mlp.hook_pre", keep)]
-        )
-    assert float(found["pre"]) == pytest.approx(float(seen[1][0]), abs=1e-3)
+        model.bridge.run_with_hooks(model.batch([pair.cued]).ids, fwd_hooks=hooks)
+    assert found == [pytest.approx(expected, abs=1e-3)]
 
 
 def test_contexts_are_the_slots_that_prompts_end_at():
     documents = {"test": labelled_documents("test", 3)}
     slot = documents["test"][2].slots[0]
-    prompts = pd.DataFrame(
-        {
-            "split": "test",
-            "prompt": ["planted/test/2", "planted/test/2"],
-            "position": [slot.position, slot.position - 1],
-        },
-        index=[7, 9],
-    )
+    facts = {"split": "test", "prompt": "planted/test/2"}
+    prompts = pd.DataFrame(facts | {"position": [slot.position, slot.position - 1]}, index=[7, 9])
     found = contexts(prompts, documents)
     assert found.loc[7].tolist() == [slot.kind, slot.target, slot.cue]
     assert found.loc[9].tolist() == ["none", -1, -1]
@@ -72,7 +63,7 @@ def test_contexts_are_the_slots_that_prompts_end_at():
 def test_after_surgery_a_head_can_tell_a_neuron_nothing(model, head):
     neuron = Neuron(1, 19)
     texts = [list(pair.cued) for pair in minimal_pairs(GRAMMAR, "filler", COINS, 8)]
-    mean = mean_outputs(model, texts)
+    mean = mean_at_last(model, texts)
     before = model.logits(model.batch(texts[:2])).clone()
     with cut_off(model, head, neuron):
         patched = path_patch(model, [neuron] * len(texts), texts, mean)

@@ -1,58 +1,40 @@
 """Path patching equals the same intervention made with hooks in a whole forward pass."""
 
-import numpy as np
 import pytest
 import tiny
 import torch
 from lookups.measure.attribution import attribute
-from lookups.measure.path_patching import mean_outputs, path_patch
+from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.names import Head, Neuron
 
-
-def documents(model, n=6):
-    random = np.random.default_rng(1)
-    return [random.integers(1, tiny.VOCAB, size).tolist() for size in random.integers(3, 12, n)]
+TEXTS = [ids.tolist() for ids in tiny.random_ids(6, seed=1, shortest=3, longest=11)]
 
 
 def cached(model, ids):
-    _, seen = model.bridge.run_with_cache(model.batch([ids]).ids)
-    return seen
+    return model.bridge.run_with_cache(model.batch([ids]).ids)[1]
 
 
 def by_hooks(model, neuron, ids, head, instead, *, through_mlps=True):
     """One head's output replaced at the last token, all other heads held; the whole model runs."""
     usual = cached(model, ids)
-    hooks = []
+    found, block = [], f"blocks.{neuron.layer}.mlp"
 
-    def held(layer):
-        def hook(z, hook):
-            z = usual[f"blocks.{layer}.attn.hook_z"].clone()
-            if layer == head.layer:
-                z[:, -1, head.index] = instead
-            return z
+    def held(z, hook):
+        z = usual[hook.name].clone()
+        if hook.name == f"blocks.{head.layer}.attn.hook_z":
+            z[:, -1, head.index] = instead
+        return z
 
-        return hook
+    def keep(tensor, hook):
+        found.append(neuron.sign * float(tensor[0, -1, neuron.index]))
 
-    def mlp_held(layer):
-        return lambda out, hook: usual[f"blocks.{layer}.hook_mlp_out"]
-
-    for layer in range(model.n_layers):
-        hooks.append((f"blocks.{layer}.attn.hook_z", held(layer)))
-        if not through_mlps and layer < neuron.layer:
-            hooks.append((f"blocks.{layer}.hook_mlp_out", mlp_held(layer)))
-    found = {}
-    at = f"blocks.{neuron.layer}.mlp"
-
-    def keep(name):
-        def hook(tensor, hook):
-            found[name] = neuron.sign * float(tensor[0, -1, neuron.index])
-
-        return hook
-
-    hooks += [(f"{at}.hook_pre", keep("pre")), (f"{at}.hook_post", keep("act"))]
+    hooks = [(f"blocks.{layer}.attn.hook_z", held) for layer in range(model.n_layers)]
+    if not through_mlps:
+        hooks += [(f"blocks.{at}.hook_mlp_out", held) for at in range(neuron.layer)]
+    hooks += [(f"{block}.hook_pre", keep), (f"{block}.hook_post", keep)]
     with torch.no_grad():
         model.bridge.run_with_hooks(model.batch([ids]).ids, fwd_hooks=hooks)
-    return found["pre"], found["act"]
+    return tuple(found)
 
 
 def close(model) -> float:
@@ -64,10 +46,12 @@ def close(model) -> float:
 @pytest.mark.parametrize("through_mlps", [True, False])
 def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
     model = tiny.model(name, dtype="float64")
-    texts = documents(model)
-    mean = mean_outputs(model, texts)
+    texts = TEXTS
+    mean = mean_at_last(model, texts, tokens_per_batch=30)
+    z = [cached(model, ids)["blocks.1.attn.hook_z"][0, -1] for ids in texts]
+    assert torch.allclose(mean[1], torch.stack(z).mean(0), atol=close(model))
     neurons = [Neuron(2, 3, model.signs[-1]), *[Neuron(2, 5)] * (len(texts) - 1)]
-    found = path_patch(model, neurons, texts, mean, through_mlps=through_mlps)
+    found = path_patch(model, neurons, texts, mean, through_mlps=through_mlps, tokens_per_batch=30)
     for row in (0, 3):
         for column, head in enumerate(found.heads):
             expected = by_hooks(
@@ -81,7 +65,7 @@ def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_another_prompt_s_output_can_stand_in(name):
     model = tiny.model(name, dtype="float64")
-    texts = documents(model)
+    texts = TEXTS
     others = texts[1:] + texts[:1]
     found = path_patch(model, [Neuron(1, 7)] * len(texts), texts, others)
     head = Head(0, 2)
@@ -96,8 +80,8 @@ def test_another_prompt_s_output_can_stand_in(name):
 @pytest.mark.parametrize("through_mlps", [True, False])
 def test_some_heads_are_patched_as_among_all(name, through_mlps):
     model = tiny.model(name, dtype="float64")
-    texts = documents(model)
-    mean, neurons = mean_outputs(model, texts), [Neuron(2, 4)] * len(texts)
+    texts = TEXTS
+    mean, neurons = mean_at_last(model, texts), [Neuron(2, 4)] * len(texts)
     whole = path_patch(model, neurons, texts, mean, through_mlps=through_mlps)
     some = [Head(1, 3), Head(0, 1), Head(1, 0)]
     part = path_patch(model, neurons, texts, mean, through_mlps=through_mlps, heads=some)
@@ -113,7 +97,7 @@ def test_some_heads_are_patched_as_among_all(name, through_mlps):
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_its_own_output_changes_nothing(name):
     model = tiny.model(name, dtype="float64")
-    texts = documents(model)
+    texts = TEXTS
     found = path_patch(model, [Neuron(2, 1)] * len(texts), texts, texts)
     assert torch.allclose(found.pre_without, found.pre[:, None].expand_as(found.pre_without))
     assert torch.allclose(found.act_without, found.act[:, None].expand_as(found.act_without))
@@ -122,7 +106,7 @@ def test_its_own_output_changes_nothing(name):
 def test_in_the_neuron_s_own_layer_the_direct_path_is_all_there_is():
     """And with the norm's scale held it is the attribution, less that of the average."""
     model = tiny.model("gpt2", dtype="float64")
-    texts = documents(model)
+    texts = TEXTS
     neurons = [Neuron(2, 4)] * len(texts)
     nothing = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
     both = [path_patch(model, neurons, texts, nothing, through_mlps=m) for m in (True, False)]
@@ -134,18 +118,6 @@ def test_in_the_neuron_s_own_layer_the_direct_path_is_all_there_is():
     assert torch.corrcoef(together)[0, 1] > 0.9  # they differ by the norm's scale alone
 
 
-def test_batches_and_order_change_nothing():
-    model = tiny.model("gpt2", dtype="float64")
-    texts = documents(model, 12)
-    neurons = [Neuron(2, row % 5) for row in range(len(texts))]
-    mean = mean_outputs(model, texts)
-    assert torch.allclose(mean, mean_outputs(model, texts[::-1], tokens_per_batch=30))
-    whole = path_patch(model, neurons, texts, mean)
-    parts = path_patch(model, neurons[::-1], texts[::-1], mean, tokens_per_batch=30)
-    assert torch.allclose(whole.act_without, parts.act_without.flip(0))
-    assert torch.allclose(whole.pre, parts.pre.flip(0))
-
-
 def test_bad_rows_are_refused_in_words():
     model = tiny.model("gpt2")
     nothing = torch.zeros(model.n_layers, model.n_heads, model.d_head)
@@ -154,4 +126,4 @@ def test_bad_rows_are_refused_in_words():
     with pytest.raises(ValueError, match="a row has a neuron, a prompt"):
         path_patch(model, [Neuron(1, 0)], [[1]], [[1], [2]])
     with pytest.raises(ValueError, match="no prompt to average over"):
-        mean_outputs(model, [])
+        mean_at_last(model, [])

@@ -1,7 +1,5 @@
 """The first length that is long enough, measured on exactly what is kept."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -54,16 +52,11 @@ def test_the_first_length_that_passes_whatever_the_curve(curves, longest):
         assert found == (passing[0] if passing else None)
 
 
-def test_no_bisection_a_short_suffix_may_pass_where_a_longer_one_fails():
+def test_a_short_suffix_may_pass_where_a_longer_one_fails_and_too_long_a_prompt_is_given_up():
     assert search([[1.0, 9.0, 4.0, 10.0]]) == [Suffix(2, 9.0)]
-
-
-def test_the_whole_prompt_is_long_enough_by_itself():
     assert search([[0.0, 0.0, 5.0]]) == [Suffix(3, 5.0)]
-
-
-def test_a_prompt_longer_than_the_longest_is_given_up():
     assert search([[0.0] * 5 + [1.0], [1.0]], longest=5) == [None, Suffix(1, 1.0)]
+    assert search([]) == []
 
 
 def test_what_is_read_is_the_end_of_the_prompt():
@@ -83,10 +76,6 @@ def test_progress_counts_what_is_settled():
     assert told == [2, 1]
 
 
-def test_nothing_to_search():
-    assert search([]) == []
-
-
 @pytest.mark.parametrize("silent", [0.0, -1.0, float("nan")])
 def test_a_neuron_that_never_fires_is_named(silent):
     with pytest.raises(MeasurementError) as caught:
@@ -103,9 +92,8 @@ def test_on_a_model_equal_to_one_prompt_and_one_length_at_a_time(name):
     neurons = [strongest(name, ids, sign) for ids in prompts]
 
     def alone(row: int, length: int) -> float:
-        neuron = neurons[row]
-        post = anatomy(name, prompts[row][-length:]).post[neuron.layer]
-        return sign * float(post[-1, neuron.index])
+        post = anatomy(name, prompts[row][-length:]).post[neurons[row].layer]
+        return sign * float(post[-1, neurons[row].index])
 
     whole = [alone(row, len(ids)) for row, ids in enumerate(prompts)]
 
@@ -115,8 +103,7 @@ def test_on_a_model_equal_to_one_prompt_and_one_length_at_a_time(name):
     found = shortest_suffixes(fire, prompts, whole, long_enough, longest=100)
     for row, suffix in enumerate(found):
         lengths = range(1, len(prompts[row]) + 1)
-        passing = (n for n in lengths if long_enough(alone(row, n), whole[row]))
-        first = next(passing)
+        first = next(n for n in lengths if long_enough(alone(row, n), whole[row]))
         assert suffix.length == first
         assert suffix.activation == pytest.approx(alone(row, first), abs=1e-5)
     assert len({suffix.length for suffix in found}) > 1
@@ -130,12 +117,11 @@ def strongest(name: str, ids: np.ndarray, sign: int) -> Neuron:
 def test_the_paper_s_reading_without_bos_is_a_reading_too():
     one, ids = model("gpt2"), random_ids(1, seed=5, shortest=9)[0]
     neuron = strongest("gpt2", ids, 1)
-    fire = partial(_without_bos, one, neuron)
+
+    def fire(rows, kept):
+        return activations(one, [neuron] * len(rows), kept, bos=False)
+
     whole = fire([0], [ids])
     (found,) = shortest_suffixes(fire, [ids], whole, long_enough, longest=20)
     post = anatomy("gpt2", ids[-found.length :], bos=False).post[2]
     assert found.activation == pytest.approx(float(post[-1, neuron.index]), abs=1e-5)
-
-
-def _without_bos(one, neuron, rows, kept):
-    return activations(one, [neuron] * len(rows), kept, bos=False)

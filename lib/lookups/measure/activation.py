@@ -1,19 +1,19 @@
 """How strongly does each prompt's own neuron fire at its last token? (chapters 3 and 4)
 
-Rows pair a neuron with token ids. Rows that share ids share the forward pass, which stops at the
-layer of the deepest neuron asked about, so that asking about many neurons costs no more than asking
-about one.
+Rows pair a neuron, or a head, with token ids. Rows that share ids share the forward pass, which
+stops at the deepest layer asked about: asking about many neurons costs no more than about one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
-from lookups.names import Neuron
+from lookups.names import Head, Neuron
 
 APART = 1024
 """Tokens from which on prompts whose neurons lie in one layer are worth passes of their own."""
@@ -26,38 +26,70 @@ def activations(
     *,
     bos: bool = True,
     tokens_per_batch: int | None = None,
-) -> np.ndarray:
+) -> Float[np.ndarray, " row"]:
     """Return, for every row, the activation of its neuron (times its sign) at the last token.
 
     `bos=False` reads the ids without a beginning-of-sequence token (the paper's truncation).
     """
-    rows_of: dict[bytes, list[int]] = {}
-    for row, sequence in enumerate(sequences):
-        rows_of.setdefault(np.asarray(sequence, np.int64).tobytes(), []).append(row)
-    shared = list(rows_of.values())
-    lengths = np.array([len(sequences[rows[0]]) for rows in shared], dtype=np.int64)
-    deepest = np.array([max(neurons[row].layer for row in rows) for rows in shared], dtype=np.int64)
-    order: list[int] = []
-    pieces: list[Tensor] = []
+    found = own_at_last(model, "mlp.hook_post", neurons, sequences, bos, tokens_per_batch)
+    signs = np.array([neuron.sign for neuron in neurons], dtype=np.float64)
+    return signs * found.double().cpu().numpy()
+
+
+def own_at_last(
+    model: Model,
+    hook: str,
+    units: Sequence[Neuron] | Sequence[Head],
+    sequences: Sequence[Ids],
+    bos: bool = True,
+    tokens_per_batch: int | None = None,
+) -> Float[Tensor, "row ..."]:
+    """Return what each row's neuron or head has at `blocks.*.{hook}` at the row's last token."""
+    groups = shared(sequences)
+    lengths = np.array([len(sequences[rows[0]]) for rows in groups], dtype=np.int64)
+    deepest = np.array([max(units[row].layer for row in rows) for rows in groups], dtype=np.int64)
+    pieces, order = [], []
     for alike in _by_depth(deepest, lengths + 1):
         tokens = model.tokens(tokens_per_batch)
         for some in batches_by_length(lengths[alike].tolist(), tokens=tokens):
-            groups = [shared[i] for i in alike[some]]
-            asked: dict[int, list[tuple[int, int]]] = {}
-            for place, rows in enumerate(groups):
-                for row in rows:
-                    asked.setdefault(neurons[row].layer, []).append((place, row))
-            first = [sequences[rows[0]] for rows in groups]
-            post = model.activations_at_last(first, sorted(asked), bos=bos)
-            for layer, cells in asked.items():
-                index = [neurons[row].index for _, row in cells]
-                pieces.append(post[layer][[place for place, _ in cells], index])
-                order += [row for _, row in cells]
-    found = np.empty(len(sequences), dtype=np.float64)
-    if pieces:
-        signs = np.array([neurons[row].sign for row in order])
-        found[order] = signs * torch.cat(pieces).double().cpu().numpy()
-    return found
+            chosen = [groups[i] for i in alike[some]]
+            rows, places = members(chosen)
+            layers = np.array([units[row].layer for row in rows])
+            names = {at: f"blocks.{at}.{hook}" for at in np.unique(layers).tolist()}
+            found = model.read_last([sequences[one[0]] for one in chosen], names.values(), bos=bos)
+            for at, name in names.items():
+                mine = layers == at
+                index = [units[row].index for row in rows[mine]]
+                pieces.append(found[name][places[mine], index])
+                order.append(rows[mine])
+    if not pieces:
+        return torch.empty(0, dtype=model.dtype, device=model.device)
+    return torch.cat(pieces)[np.concatenate(order).argsort()]
+
+
+def shared(*columns: Sequence[Ids]) -> list[np.ndarray]:
+    """Group the rows that have the same ids in every column, in the order of their first rows."""
+    groups: dict[tuple[bytes, ...], list[int]] = {}
+    for row, texts in enumerate(zip(*columns, strict=True)):
+        key = tuple(np.asarray(ids, np.int64).tobytes() for ids in texts)
+        groups.setdefault(key, []).append(row)
+    return [np.array(rows) for rows in groups.values()]
+
+
+def members(groups: Sequence[np.ndarray]) -> tuple[Int[np.ndarray, " row"], np.ndarray]:
+    """Return all rows of some groups, and which of the groups each belongs to."""
+    return np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(one) for one in groups])
+
+
+def keeper(
+    seen: MutableMapping, name: Hashable, take: Callable[[Tensor], Tensor] = torch.clone
+) -> Callable[[Tensor], None]:
+    """Return a hook that keeps what `take` copies of the tensor that it is shown."""
+
+    def keep(tensor: Tensor) -> None:
+        seen[name] = take(tensor)
+
+    return keep
 
 
 def _by_depth(deepest: np.ndarray, tokens: np.ndarray) -> Iterator[np.ndarray]:

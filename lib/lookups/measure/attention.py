@@ -4,7 +4,7 @@ A head's output at the last token is Σ over keys of pattern · value. Projected
 input, each term is what the head reads at that key; the terms sum to the head's attribution.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from einops import einsum, repeat
 from jaxtyping import Float
 from torch import Tensor
 
+from lookups.measure.activation import keeper
 from lookups.measure.attribution import Input
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
@@ -45,13 +46,7 @@ def look(
     into: Input | None = None,
     bos: bool = True,
 ) -> Look:
-    """Return the attention of some heads and what each key brings one neuron at the last token.
-
-    `into` is the neuron's input: by default `in`, for a gated MLP the product `post`.
-
-    Raises:
-        ValueError: a head does not feed the neuron, or the MLP has no such input.
-    """
+    """Return the attention of some heads, and what each key brings one neuron, on one prompt."""
     return looks(model, neuron, heads, [ids], into=into, bos=bos)[0]
 
 
@@ -66,62 +61,38 @@ def looks(
 ) -> list[Look]:
     """Look back from the last token of several prompts, all in one pass, in their order.
 
+    `into` is the neuron's input: by default `in`, for a gated MLP the product `post`.
+
     Raises:
         ValueError: a head does not feed the neuron, or the MLP has no such input.
     """
     outside = [str(head) for head in heads if head.layer not in model.head_layers(neuron.layer)]
     if outside:
         raise ValueError(f"{', '.join(outside)} do not feed {neuron}: choose heads before it")
-    names = {f"blocks.{neuron.layer}.ln2.hook_scale": "scale"}
+    names = {"scale": f"blocks.{neuron.layer}.ln2.hook_scale"}
     if model.gated:
-        names |= {f"blocks.{neuron.layer}.mlp.hook_pre": "gate"}
-        names |= {f"blocks.{neuron.layer}.mlp.hook_pre_linear": "up"}
-    for layer in sorted({head.layer for head in heads}):
-        names[f"blocks.{layer}.attn.hook_pattern"] = f"pattern{layer}"
-        names[f"blocks.{layer}.attn.hook_v"] = f"v{layer}"
+        mlp = f"blocks.{neuron.layer}.mlp"
+        names |= {"gate": f"{mlp}.hook_pre", "up": f"{mlp}.hook_pre_linear"}
+    for at in sorted({head.layer for head in heads}):
+        names |= {f"pattern{at}": f"blocks.{at}.attn.hook_pattern"}
+        names |= {f"v{at}": f"blocks.{at}.attn.hook_v"}
     seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[[Tensor], None]:
-        def take(tensor: Tensor) -> None:
-            seen[name] = tensor.clone()
-
-        return take
-
     batch = model.batch(sequences, bos=bos)
-    model.read(batch, {hook: keep(name) for hook, name in names.items()})
+    model.read(batch, {hook: keeper(seen, name) for name, hook in names.items()})
     found = []
-    for row, last in enumerate(batch.last.tolist()):
-        own = {name: _without_padding(name, tensor[row], last) for name, tensor in seen.items()}
-        found.append(_look_of(model, neuron, heads, own, into))
+    for row, size in enumerate((batch.last + 1).tolist()):  # what follows is padding
+        own = {name: tensor[row] for name, tensor in seen.items()}
+        direction = _direction(model, neuron, own, size - 1, into) / own["scale"][size - 1]
+        patterns = [own[f"pattern{head.layer}"][head.index, :size, :size] for head in heads]
+        brought = []
+        for head, pattern in zip(heads, patterns, strict=True):
+            w_o = model.w_o(head.layer)[head.index]
+            read = einsum(w_o, direction, "d_head d_model, d_model -> d_head")
+            value = _values(own[f"v{head.layer}"][:size], model)[:, head.index]
+            value = einsum(value, read, "key d_head, d_head -> key")
+            brought.append(pattern[-1] * value * neuron.sign)
+        found.append(Look(list(heads), torch.stack(patterns), torch.stack(brought)))
     return found
-
-
-def _without_padding(name: str, tensor: Tensor, last: int) -> Tensor:
-    """Cut one prompt's tensor after its last token; a pattern has the tokens on two axes."""
-    size = last + 1
-    return tensor[:, :size, :size] if name.startswith("pattern") else tensor[:size]
-
-
-def _look_of(
-    model: Model,
-    neuron: Neuron,
-    heads: Sequence[Head],
-    seen: dict[str, Tensor],
-    into: Input | None,
-) -> Look:
-    """Put together what was seen of one prompt."""
-    direction = _direction(model, neuron, seen, into) / seen["scale"][-1]
-    patterns, contributions = [], []
-    for head in heads:
-        pattern = seen[f"pattern{head.layer}"][head.index]
-        value = _values(seen[f"v{head.layer}"], model)[:, head.index]
-        read = einsum(
-            model.w_o(head.layer)[head.index], direction, "d_head d_model, d_model -> d_head"
-        )
-        brought = einsum(value, read, "key d_head, d_head -> key")
-        patterns.append(pattern)
-        contributions.append(pattern[-1] * brought * neuron.sign)
-    return Look(list(heads), torch.stack(patterns), torch.stack(contributions))
 
 
 def _values(v: Tensor, model: Model) -> Float[Tensor, "key head d_head"]:
@@ -132,7 +103,7 @@ def _values(v: Tensor, model: Model) -> Float[Tensor, "key head d_head"]:
 
 
 def _direction(
-    model: Model, neuron: Neuron, seen: dict[str, Tensor], into: Input | None
+    model: Model, neuron: Neuron, seen: Mapping[str, Tensor], last: int, into: Input | None
 ) -> Float[Tensor, " d_model"]:
     """The direction whose dot product with a part is the part's share of the input, times σ."""
     weights = {
@@ -143,5 +114,5 @@ def _direction(
         return weights[into]
     if into != "post" or not model.gated:
         raise ValueError(f"{neuron} has no input {into!r}; it has {', '.join(weights)}")
-    gate, up = (seen[name][-1, neuron.index] for name in ("gate", "up"))
+    gate, up = (seen[name][last, neuron.index] for name in ("gate", "up"))
     return (model.act(gate) * weights["up"] + model.act_over_gate(gate) * up * weights["gate"]) / 2

@@ -63,8 +63,7 @@ def isotropic_null(
 ) -> Float[Tensor, "neuron d_model"]:
     """Return random directions with the norms of the given rows: the lenient null."""
     directions = _normal(w_out, seed)
-    scale = w_out.norm(dim=1, keepdim=True) / directions.norm(dim=1, keepdim=True)
-    return directions * scale
+    return directions * (w_out.norm(dim=1, keepdim=True) / directions.norm(dim=1, keepdim=True))
 
 
 def rotation_null(
@@ -106,8 +105,6 @@ def beyond_null(
     percentile: Float[np.ndarray, " neuron"], *, of_draws: float
 ) -> Bool[np.ndarray, " neuron"]:
     """Say which neurons lie where only a share `of_draws` of the null's own draws would lie.
-
-    `percentile` is what `percentile_in` gives, in percent.
 
     Raises:
         ValueError: the share is not one between 0 and 1.

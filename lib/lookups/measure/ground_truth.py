@@ -2,10 +2,8 @@
 
 Minimal pairs of a planted language differ in one cue and in nothing else. A (neuron, head) pair
 *carries* a kind of context if the neuron loses its rise when the head puts out, on the text with
-the cue, what it puts out on the other (`lookups.measure.path_patching`). Neither prompts, cuts nor
-attributions of the method have a part in it, and the texts are of neither split.
-
-The other direction is surgery: a head that can tell a neuron nothing, since what it writes is gone.
+the cue, what it puts out on the other (`lookups.measure.path_patching`). The other direction is
+surgery: a head that can tell a neuron nothing, since what it writes is gone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,21 +34,18 @@ def carried(
     a row a neuron, head and kind, with `change`: by how much the pre-activation falls, on average
     over `n` minimal pairs, when the head alone reads the other text.
     """
-    by_target: dict[int, list[Neuron]] = {}
-    for neuron, target in targets.items():
-        by_target.setdefault(target, []).append(neuron)
     tables = []
-    for kind in KINDS:
-        for target, neurons in by_target.items():
-            pairs = minimal_pairs(grammar, kind, target, n)
-            rows = [neuron for neuron in neurons for _ in pairs]
-            cued, other = ([pair[side] for pair in pairs] * len(neurons) for side in (0, 1))
-            found = path_patch(model, rows, cued, other, through_mlps=through_mlps)
-            change = (found.pre[:, None] - found.pre_without).double().numpy(force=True)
-            change = rearrange(change, "(neuron pair) head -> neuron pair head", pair=n).mean(1)
-            labels = product(map(str, neurons), map(str, found.heads))
-            table = pd.DataFrame(labels, columns=["neuron", "head"])
-            tables.append(table.assign(kind=kind, change=change.ravel()))
+    for kind, target in product(KINDS, dict.fromkeys(targets.values())):
+        neurons = [neuron for neuron, written in targets.items() if written == target]
+        pairs = minimal_pairs(grammar, kind, target, n)
+        rows = [neuron for neuron in neurons for _ in pairs]
+        cued, other = ([pair[side] for pair in pairs] * len(neurons) for side in (0, 1))
+        found = path_patch(model, rows, cued, other, through_mlps=through_mlps)
+        change = (found.pre[:, None] - found.pre_without).double().numpy(force=True)
+        change = rearrange(change, "(neuron pair) head -> neuron pair head", pair=n).mean(1)
+        labels = product(map(str, neurons), map(str, found.heads))
+        table = pd.DataFrame(labels, columns=["neuron", "head"])
+        tables.append(table.assign(kind=kind, change=change.ravel()))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -61,24 +56,13 @@ def contexts(prompts: pd.DataFrame, documents: Mapping[str, Sequence[Document]])
     their numbers. A prompt that ends at no slot has the kind "none". `cue` is the cue's place in
     the document; it is -1 where there is none.
     """
-    slots = {
-        split: [{slot.position: slot for slot in one.slots} for one in some]
-        for split, some in documents.items()
-    }
-    found = [
-        slots[split][int(prompt.rpartition("/")[2])].get(position)
-        for split, prompt, position in zip(
-            prompts.split, prompts.prompt, prompts.position, strict=True
-        )
-    ]
-    return pd.DataFrame(
-        {
-            "kind": [slot.kind if slot else "none" for slot in found],
-            "target": [slot.target if slot else -1 for slot in found],
-            "cue": [slot.cue if slot else -1 for slot in found],
-        },
-        index=prompts.index,
-    )
+    slots = []
+    for split, prompt, position in prompts[["split", "prompt", "position"]].itertuples(index=False):
+        some = documents[split][int(prompt.rpartition("/")[2])].slots
+        slots.append(next((slot for slot in some if slot.position == position), None))
+    otherwise = {"kind": "none", "target": -1, "cue": -1}
+    columns = {name: [getattr(s, name, none) for s in slots] for name, none in otherwise.items()}
+    return pd.DataFrame(columns, index=prompts.index)
 
 
 @contextmanager

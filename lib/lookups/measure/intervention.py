@@ -1,31 +1,39 @@
-"""What becomes of a neuron and its token when something in the pass is changed (chapters on
-ablation).
+"""What becomes of a neuron and its token when something in the pass is changed (chapters 9 to 11).
 
 A row is a prompt with a neuron and a token; everything is read at the prompt's last token, after
 exactly one BOS. The unchanged pass runs once a distinct prompt; changed passes resume at the first
 layer that the change reaches, many at once, and rows that ask the same of a prompt share one.
-What is changed, and how, is said by an edit: see `head_ablation` and `neuron_ablation`.
+What is changed, and how, is said by an edit (`lookups.measure.ablation` makes them). Measurements
+become the long tables that chapters save: a row of those is a measured row and one kind of change.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lookups.measure.activation import keeper, members, shared
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.model.resume import Hook, Place, Trace, log_probabilities, record, resume
-from lookups.names import Neuron
+from lookups.names import Head, Neuron
 
 Column = Float[np.ndarray, " row"]
 
 TOGETHER = 4
 """Batches of prompts that are recorded together, so that many of their changed passes resume at one
 layer; and passes of one token in place of one of a whole prompt."""
+
+CHANGES = {"fall": "p", "log_fall": "logp", "pre_fall": "pre", "act_fall": "act"}
+"""What falls, by the name of the column that says how far: before less after."""
+
+GROUPS = ("selected", "random")
+"""The run's own neurons, and those that are matched to them."""
 
 
 class Measured(NamedTuple):
@@ -50,156 +58,152 @@ class Edited(NamedTuple):
     after: dict[str, Measured]
 
 
-class Cases(NamedTuple):
-    """The rows: prompts as ids without a BOS, each with a neuron and a token."""
+class Rows(NamedTuple):
+    """What is measured: prompts as ids without a BOS, each with a neuron and a token."""
 
     prompts: Sequence[Ids]
     neurons: Sequence[Neuron]
     token_ids: Sequence[int]
 
 
-class Edit(ABC):
+class Edit(NamedTuple):
     """One kind of change, spelt out for every row."""
 
-    @property
-    @abstractmethod
-    def starts(self) -> Int[np.ndarray, " row"]:
-        """The first layer that is to be run again."""
-
-    @property
-    @abstractmethod
-    def alone(self) -> np.ndarray:
-        """Whether nothing before the last token can change what is measured there."""
-
-    @property
-    @abstractmethod
-    def watched(self) -> set[str]:
-        """Hook names whose unchanged tensors the change needs."""
-
-    @abstractmethod
-    def key(self, row: int) -> Hashable:
-        """What is asked of the row's prompt: rows with equal keys share a pass."""
-
-    @abstractmethod
-    def hooks(self, rows: Int[np.ndarray, " row"], place: Place) -> list[tuple[str, Hook]]:
-        """The change, for one row a pass, all with the same start."""
-
-    def given(self, activations: Mapping[str, Column]) -> "Edit":
-        """Return the change to make, where it depends on the activations under earlier edits."""
-        return self
+    starts: Int[np.ndarray, " row"]
+    """The first layer that is to be run again."""
+    alone: Bool[np.ndarray, " row"]
+    """Whether nothing before the last token can change what is measured there."""
+    key: Callable[[int], Hashable]
+    """What is asked of the row's prompt: rows with equal keys share a pass."""
+    hooks: Callable[[Int[np.ndarray, " row"], Place], list[tuple[str, Hook]]]
+    """The change, for one row a pass, all with the same start."""
+    watched: frozenset[str] = frozenset()
+    """Hook names whose unchanged tensors the change needs."""
+    given: Callable[[Mapping[str, Column]], "Edit"] | None = None
+    """The change to make, where it depends on the activations under earlier edits."""
 
 
 def measure_edits(
-    model: Model, cases: Cases, edits: Mapping[str, Edit], *, tokens_per_batch: int | None = None
+    model: Model, rows: Rows, edits: Mapping[str, Edit], *, tokens_per_batch: int | None = None
 ) -> Edited:
     """Measure every row as it is and under every edit, edits in their order.
 
     Raises:
         ValueError: the columns have unequal lengths, or a token is not one of the model's.
     """
-    _check(model, cases)
-    layers = sorted({neuron.layer for neuron in cases.neurons})
+    _check(model, rows)
+    layers = {neuron.layer for neuron in rows.neurons}
     watch = {name for layer in layers for name in _names(model, layer).values()}
-    watch |= {name for edit in edits.values() for name in edit.watched}
+    watch.update(*(edit.watched for edit in edits.values()))
     whole = {int(s) for edit in edits.values() for s in edit.starts[~edit.alone]}
-    before = _Sheet(model, cases)
-    after = {kind: _Sheet(model, cases) for kind in edits}
-    prompts, prompt_of = _distinct(cases.prompts)
-    order = np.argsort(prompt_of, kind="stable")
-    bounds = np.searchsorted(prompt_of[order], np.arange(len(prompts) + 1))
-    tokens = model.tokens(tokens_per_batch)
-    for some in batches_by_length([len(ids) for ids in prompts], tokens=TOGETHER * tokens):
-        trace = record(model, [prompts[i] for i in some], whole=whole, watch=watch)
-        rows = np.concatenate([order[bounds[i] : bounds[i + 1]] for i in some])
-        places = np.repeat(np.arange(len(some)), bounds[some + 1] - bounds[some])
-        before.write(rows, trace.final, places, trace.at_last)
+    before = _Sheet(model, rows)
+    after = {kind: _Sheet(model, rows) for kind in edits}
+    groups, tokens = shared(rows.prompts), model.tokens(tokens_per_batch)
+    lengths = [len(rows.prompts[group[0]]) for group in groups]
+    for some in batches_by_length(lengths, tokens=TOGETHER * tokens):
+        chosen = [groups[i] for i in some]
+        trace = record(model, [rows.prompts[one[0]] for one in chosen], whole=whole, watch=watch)
+        mine, places = members(chosen)
+        before.write(mine, trace.final, places, trace.at_last)
         for kind, edit in edits.items():
-            after[kind].copy(rows, before)
-            change = edit.given({name: sheet.columns["act"] for name, sheet in after.items()})
-            for one in _passes(change, rows, places, trace, tokens):
-                _run(model, change, one, trace, after[kind])
+            after[kind].copy(mine, before)
+            if edit.given is not None:
+                edit = edit.given({name: sheet.columns["act"] for name, sheet in after.items()})
+            _run(edit, mine, places, trace, tokens, after[kind])
     return Edited(before.done(), {kind: sheet.done() for kind, sheet in after.items()})
 
 
-class _Pass(NamedTuple):
-    """Rows that are run together: they resume at one layer."""
+def in_place_of(
+    model: Model,
+    hook: Literal["attn.hook_z", "mlp.hook_post"],
+    units: Sequence[Head] | Sequence[Neuron],
+    values: Float[Tensor, "row ..."],
+    where: Literal["everywhere", "behind_bos", "last"],
+    keys: np.ndarray,
+) -> Edit:
+    """Return the edit that puts a value in the place of what each row's head or neuron puts out.
 
-    layer: int
-    alone: bool
-    firsts: Int[np.ndarray, " pass"]
-    """One row for each pass."""
-    places: Int[np.ndarray, " pass"]
-    """Its prompt in the trace."""
-    rows: Int[np.ndarray, " row"]
-    """All rows that read one of the passes."""
-    which: Int[np.ndarray, " row"]
-    """Which of them."""
+    `values` are `d_head` numbers for a head, one for a neuron; they are put at every position, at
+    every one but the BOS, or at the last token only. Rows that share prompt, unit and key have the
+    same value. What a layer puts out before the last token reaches the last token's logits only
+    through the attention of later layers: in the last layer, only the last token is run again.
+    """
+    layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
+
+    def hooks(rows: np.ndarray, place: Place) -> list[tuple[str, Hook]]:
+        index = torch.from_numpy(indices[rows]).to(model.device)
+        value = rearrange(values[rows], "row ... -> row 1 ...")
+        touched = place.positions == rearrange(place.last, "row -> row 1")
+        if where != "last":
+            touched = place.positions >= (1 if where == "behind_bos" else 0)
+        if values.ndim == 2:
+            touched = rearrange(touched, "row pos -> row pos 1")
+
+        def replace(tensor: Tensor) -> Tensor:
+            usual = tensor[place.rows, :, index]
+            tensor[place.rows, :, index] = torch.where(touched, value, usual)
+            return tensor  # nothing else reads it
+
+        return [(f"blocks.{layers[rows[0]]}.{hook}", replace)]
+
+    alone = (layers == model.n_layers - 1) | (where == "last")
+    return Edit(layers, alone, lambda row: (layers[row], indices[row], keys[row]), hooks)
 
 
-def _passes(
-    edit: Edit, rows: np.ndarray, places: np.ndarray, trace: Trace, tokens: int
-) -> Iterator[_Pass]:
-    """Group rows by what they have in common, at most `tokens` padded tokens at a time."""
-    groups: dict[tuple[int, bool], dict[Hashable, list[int]]] = {}
-    for at, row in enumerate(rows):
-        group = groups.setdefault((int(edit.starts[row]), bool(edit.alone[row])), {})
-        group.setdefault((int(places[at]), edit.key(int(row))), []).append(at)
-    for (layer, alone), group in groups.items():
-        shared = list(group.values())
+def _run(
+    edit: Edit, rows: np.ndarray, places: np.ndarray, trace: Trace, tokens: int, sheet: "_Sheet"
+) -> None:
+    """Run some recorded prompts with a change, and write down what their rows read.
+
+    Rows that ask the same share a pass; passes that resume at one layer run together, at most
+    `tokens` padded tokens at a time.
+    """
+    model, starts = sheet.model, {}
+    for at, row in enumerate(rows.tolist()):
+        asked = starts.setdefault((int(edit.starts[row]), bool(edit.alone[row])), {})
+        asked.setdefault((int(places[at]), edit.key(row)), []).append(at)
+    for (layer, alone), asked in starts.items():
+        groups = [np.array(group) for group in asked.values()]
         most = max(1, tokens // trace.batch.ids.shape[1] * (TOGETHER if alone else 1))
-        for start in range(0, len(shared), most):
-            chunk = shared[start : start + most]
-            firsts = np.array([members[0] for members in chunk])
-            readers = np.concatenate([np.array(members) for members in chunk])
-            which = np.repeat(np.arange(len(chunk)), [len(members) for members in chunk])
-            yield _Pass(layer, alone, rows[firsts], places[firsts], rows[readers], which)
-
-
-def _run(model: Model, edit: Edit, one: _Pass, trace: Trace, sheet: "_Sheet") -> None:
-    """Run some passes with their change, and write down what their rows read."""
-    place = Place(trace, torch.from_numpy(one.places).to(model.device), one.alone)
-    seen: dict[str, Tensor] = {}
-
-    def reader(name: str) -> Hook:
-        def take(tensor: Tensor) -> None:
-            seen[name] = place.at_last(tensor)
-
-        return take
-
-    layers = {sheet.cases.neurons[row].layer for row in one.rows}
-    reached = [layer for layer in layers if layer >= one.layer]
-    hooks = edit.hooks(one.firsts, place)  # first, so that what is read is what was changed
-    hooks += [(name, reader(name)) for at in reached for name in _names(model, at).values()]
-    final = resume(model, place, one.layer, hooks)
-    sheet.write(one.rows, final, one.which, seen)
+        for start in range(0, len(groups), most):
+            some = groups[start : start + most]
+            firsts = np.array([group[0] for group in some])
+            readers, which = members(some)
+            place = Place(trace, torch.from_numpy(places[firsts]).to(model.device), alone)
+            seen: dict[str, Tensor] = {}
+            layers = {sheet.rows.neurons[row].layer for row in rows[readers]}
+            read = [n for at in layers if at >= layer for n in _names(model, at).values()]
+            hooks = edit.hooks(
+                rows[firsts], place
+            )  # first, so that what is read is what was changed
+            hooks += [(name, keeper(seen, name, place.at_last)) for name in read]
+            sheet.write(rows[readers], resume(model, place, layer, hooks), which, seen)
 
 
 class _Sheet:
     """Measurements of all rows, filled in as they come."""
 
-    def __init__(self, model: Model, cases: Cases):
-        self.model, self.cases = model, cases
+    def __init__(self, model: Model, rows: Rows):
+        self.model, self.rows = model, rows
         columns = ("logp", "pre", "up", "act") if model.gated else ("logp", "pre", "act")
-        self.columns = {name: np.full(len(cases.prompts), np.nan) for name in columns}
+        self.columns = {name: np.full(len(rows.prompts), np.nan) for name in columns}
 
     def write(
         self, rows: np.ndarray, final: Tensor, which: np.ndarray, seen: Mapping[str, Tensor]
     ) -> None:
         """Write down some rows; `which` says where in `final` and in `seen` a row stands."""
         at = torch.from_numpy(which).to(self.model.device)
-        tokens = torch.tensor([int(self.cases.token_ids[row]) for row in rows])
+        tokens = torch.tensor([int(self.rows.token_ids[row]) for row in rows])
         logp = log_probabilities(self.model, final, at, tokens.to(self.model.device))
         self.columns["logp"][rows] = logp.cpu().numpy()
-        layer_of = np.array([self.cases.neurons[row].layer for row in rows])
-        for layer in np.unique(layer_of):
-            mine = np.flatnonzero(layer_of == layer)
-            neurons = [self.cases.neurons[row] for row in rows[mine]]
-            index = torch.tensor([neuron.index for neuron in neurons], device=self.model.device)
-            signs = np.array([neuron.sign for neuron in neurons])
-            for column, name in _names(self.model, int(layer)).items():
+        units = np.array([self.rows.neurons[row] for row in rows])
+        for layer in np.unique(units[:, 0]).tolist():
+            mine = np.flatnonzero(units[:, 0] == layer)
+            index = torch.from_numpy(units[mine, 1]).to(self.model.device)
+            for column, name in _names(self.model, layer).items():
                 if name in seen:  # what was not reached has not changed
                     found = seen[name][at[mine], index].double().cpu().numpy()
-                    self.columns[column][rows[mine]] = signs * found
+                    self.columns[column][rows[mine]] = units[mine, 2] * found
 
     def copy(self, rows: np.ndarray, other: "_Sheet") -> None:
         """Take over some rows as they stand on another sheet."""
@@ -208,39 +212,84 @@ class _Sheet:
 
     def done(self) -> Measured:
         """Return the columns."""
-        found = self.columns
-        return Measured(
-            np.exp(found["logp"]), found["logp"], found["pre"], found.get("up"), found["act"]
-        )
+        logp, pre, up, act = (self.columns.get(name) for name in ("logp", "pre", "up", "act"))
+        return Measured(np.exp(logp), logp, pre, up, act)
 
 
 def _names(model: Model, layer: int) -> dict[str, str]:
     """The columns that are read from a layer's MLP, with TransformerLens's names."""
     names = {"pre": f"blocks.{layer}.mlp.hook_pre", "act": f"blocks.{layer}.mlp.hook_post"}
-    if model.gated:
-        names["up"] = f"blocks.{layer}.mlp.hook_pre_linear"
-    return names
+    return names | ({"up": f"blocks.{layer}.mlp.hook_pre_linear"} if model.gated else {})
 
 
-def _distinct(prompts: Sequence[Ids]) -> tuple[list[Ids], Int[np.ndarray, " row"]]:
-    """Return every prompt once, and which of them each row has."""
-    numbers: dict[bytes, int] = {}
-    found, which = [], np.empty(len(prompts), dtype=np.int64)
-    for row, ids in enumerate(prompts):
-        number = numbers.setdefault(np.asarray(ids, np.int64).tobytes(), len(numbers))
-        if number == len(found):
-            found.append(ids)
-        which[row] = number
-    return found, which
-
-
-def _check(model: Model, cases: Cases) -> None:
-    lengths = [len(column) for column in cases]
+def _check(model: Model, rows: Rows) -> None:
+    lengths = [len(column) for column in rows]
     if len(set(lengths)) != 1:
         raise ValueError(f"a row has a prompt, a neuron and a token, but there are {lengths}")
-    outside = [int(token) for token in cases.token_ids if not 0 <= token < model.d_vocab]
+    outside = [int(token) for token in rows.token_ids if not 0 <= token < model.d_vocab]
     if outside:
         raise ValueError(
             f"token {outside[0]} is not one of the {model.d_vocab} of {model.name}; use its own "
             "tokenizer"
         )
+
+
+def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
+    """Return a table of the rows once for every kind of change, with `kind` and what was measured
+    before and after it: `p`, `logp`, `pre`, `act` and, of gated neurons, `up`.
+
+    Raises:
+        ValueError: other rows were measured.
+    """
+    if len(edited.before.p) != len(table):
+        raise ValueError(f"{len(edited.before.p)} rows were measured, not these {len(table)}")
+    tables = [
+        table.assign(kind=kind, **_columns("before", edited.before), **_columns("after", after))
+        for kind, after in edited.after.items()
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else table.iloc[:0].copy()
+
+
+def _columns(when: str, measured: Measured) -> dict[str, Column]:
+    known = measured._asdict().items()
+    return {f"{name}_{when}": column for name, column in known if column is not None}
+
+
+def with_falls(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with how far everything fell: `fall` of p, `log_fall`, `pre_fall`, `act_fall`.
+
+    A fall is what was there before less what is there after, as in step 7 of the method; what rose
+    has a negative one. Columns that the table lacks have no fall.
+    """
+    falls = {
+        name: table[f"{what}_before"].astype(float) - table[f"{what}_after"].astype(float)
+        for name, what in CHANGES.items()
+        if f"{what}_before" in table.columns
+    }
+    return table.assign(**falls)
+
+
+def of_group(table: pd.DataFrame, neurons: pd.DataFrame, group: str) -> pd.DataFrame:
+    """Return the rows of a table that belong to a group of neurons; a neuron may be in two.
+
+    `neurons` is `follow_rates`, one row a neuron, by name.
+    """
+    facts = neurons.reindex(table.neuron)
+    mine = facts.selected.eq(True) if group == "selected" else facts.group.eq(group)
+    return table[mine.to_numpy(bool)]
+
+
+def followed_first(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the pairs that make a good example, the best first.
+
+    `rows` has a row a prompt of a pair, with `neuron`, `head`, `active`, `follows` (its token does)
+    and `gap` (how much more the neuron owes to the head on active prompts). A pair is the better,
+    the larger the gap times the share of its active prompts that the token follows; pairs with
+    three such prompts or more come first, those with none are left out.
+    """
+    active = rows[rows.active.astype(bool)].groupby(["neuron", "head"], sort=True)
+    facts = active.agg(followed=("follows", "sum"), share=("follows", "mean"), gap=("gap", "first"))
+    facts["order"] = -(facts["share"] * facts.gap).astype(float)
+    facts["few"] = facts.followed < 3
+    facts = facts[facts.followed > 0].sort_values(["few", "order"], kind="stable")
+    return facts.index.tolist()

@@ -1,4 +1,4 @@
-"""The maxima that a scan keeps of each neuron: the strongest, and a few by lot from each band.
+"""The maxima that a scan keeps of each neuron: the strongest, and a few at random from each band.
 
 What is kept is bounded, whatever the number of documents (chapter 3 shows both samples). No model
 is read here (`measure.scan` does). Equals stand in the order of a fact of their document, its
@@ -17,7 +17,8 @@ BANDS = 16
 _OPEN = BANDS + 1
 """Bands kept of a neuron: that of its maximum, and those that begin above half of it or hold it."""
 
-_NEVER = torch.iinfo(torch.int64).max
+_AT_ONCE = 2**22
+"""Slots and documents, times neurons, that are sorted at once."""
 
 
 class Maxima(NamedTuple):
@@ -42,106 +43,72 @@ class Strongest:
     """Each neuron's strongest documents, strongest first; equals in the order of their numbers."""
 
     def __init__(self, slots: int, neurons: int, device: torch.device):
-        """Make room; nothing fills it yet."""
-        self.kept = no_maxima(slots, neurons, device)
+        self.kept = _nothing(slots, neurons, device)
 
     def add(self, new: Portion, numbers: Int[Tensor, " document"]) -> None:
         """Take a portion in; `numbers` are those of all documents, below 2 ** 31."""
-        rows = new.document[:, None].expand_as(new.position)
-        parts = zip(self.kept, (new.activation, rows, new.position), strict=True)
-        found = Maxima(*(torch.cat(part) for part in parts))
-        slots = len(self.kept.activation)
-        order = _rank_key(found, numbers).topk(slots, dim=0).indices
+        found, slots = _joined(self.kept, new), len(self.kept.activation)
+        bits = found.activation.float().view(torch.int32)
+        ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # as the activations are
+        last = torch.where(found.document >= 0, numbers[found.document.clamp(min=0)], 2**31 - 1)
+        order = ((ordered << 31) - last).topk(slots, dim=0).indices
         self.kept = Maxima(*(part.gather(0, order) for part in found))
 
 
-def _rank_key(maxima: Maxima, numbers: Int[Tensor, " document"]) -> Int[Tensor, "slot neuron"]:
-    """A number that is higher for a stronger document and, among equals, for a lower number."""
-    bits = maxima.activation.float().view(torch.int32)
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # as the activations are
-    last = torch.where(maxima.document >= 0, numbers[maxima.document.clamp(min=0)], 2**31 - 1)
-    return (ordered << 31) - last
-
-
 class Spread:
-    """A few documents by lot from each band of activation, and how many lay in each.
+    """A few documents at random from each band of activation, and how many lay in each.
 
     Bands have fixed edges, so what was kept stays right as the maximum grows: higher bands open and
-    the lowest fall away. Only what lies in an open band, with a lot low enough, is held at all, in
-    a list that is sorted when it has doubled.
+    the lowest fall away. Of each open band the documents with the lowest lots are kept.
     """
 
     def __init__(self, per_band: int, neurons: int, device: torch.device):
-        """Open no band yet."""
         self.per_band = per_band
+        self.kept = _nothing(_OPEN * per_band, neurons, device)
+        """`per_band` slots a band, a neuron's strongest band first, in the order of lots."""
         self.top = torch.full((neurons,), -torch.inf, dtype=torch.float64, device=device)
         """The highest band of each neuron."""
-        self.counts = torch.zeros(neurons, _OPEN, dtype=torch.long, device=device)
-        """Documents in each open band, which stands in column `band % _OPEN`."""
-        self.bound = torch.full((neurons, _OPEN), _NEVER, device=device)
-        """The highest lot kept in each open band that is full."""
-        self.sorted = 0
-        self.held: list[_Held] = []
+        self.counts = torch.zeros(_OPEN + 1, neurons, dtype=torch.long, device=device)
+        """Documents in each open band, the highest first; the last row is all others."""
 
     def add(self, new: Portion, lots: Int[Tensor, " document"]) -> None:
-        """Take a portion in; `lots` are those of all documents."""
-        self._open(level_of(new.activation.amax(0)))
-        lowest = torch.exp2((self.top - BANDS) / BANDS) * (1 - 1e-6)  # rounding is settled below
-        lowest = torch.where(self.top.isfinite(), lowest, torch.inf)
-        row, neuron = (new.activation >= lowest.float()).nonzero(as_tuple=True)
-        activation = new.activation[row, neuron]
-        level = level_of(activation)
-        inside = level >= self.top[neuron] - BANDS
-        row, neuron, activation, level = (part[inside] for part in (row, neuron, activation, level))
-        cell = neuron * _OPEN + level.long().remainder(_OPEN)
-        self.counts.view(-1).index_add_(0, cell, torch.ones_like(cell))
-        document = new.document[row]
-        low = lots[document] <= self.bound.view(-1)[cell]
-        found = _Held(neuron, level.short(), lots[document], activation, document,
-                      new.position[row, neuron])  # fmt: skip
-        self.held.append(_Held(*(part[low] for part in found)))
-        if sum(len(one.lot) for one in self.held) > max(2**20, 2 * self.sorted):
-            self._sort()
+        """Take a portion in; `lots` are those of all documents, below 2 ** 63."""
+        width = max(1, _AT_ONCE // (len(self.kept.activation) + len(new.document)))
+        for start in range(0, len(self.top), width):
+            self._add(new, lots, slice(start, start + width))
 
-    def _open(self, top: Float[Tensor, " neuron"]) -> None:
-        """Raise the highest bands where they are higher; what stood in their columns is gone."""
-        for step in range(1, _OPEN + 1):
-            fresh = self.top + step
-            opened = ((fresh <= top) & fresh.isfinite())[:, None]
-            column = torch.where(fresh.isfinite(), fresh, 0).long().remainder(_OPEN)[:, None]
-            for table, empty in ((self.counts, 0), (self.bound, _NEVER)):
-                stood = table.gather(1, column)
-                table.scatter_(1, column, torch.where(opened, empty, stood))
-        self.top = torch.maximum(self.top, top)
+    def _add(self, new: Portion, lots: Tensor, some: slice) -> None:
+        """Take in what a portion says of some neurons."""
+        new = Portion(new.activation[:, some], new.document, new.position[:, some])
+        kept, top = Maxima(*(part[:, some] for part in self.kept)), self.top[some].clone()
+        found = _joined(kept, new)
+        level = level_of(found.activation)
+        self.top[some] = torch.maximum(top, level.amax(0))
+        depth = self.top[some] - level  # not a number where nothing has fired
+        depth = torch.where(depth <= BANDS, depth, _OPEN).long()
+        self._count(depth[len(kept.document) :], top, some)
+        lot = lots[found.document.clamp(min=0)]
+        order = ((depth << 58) | (lot >> 5)).argsort(dim=0)
+        depth = depth.gather(0, order)
+        place = torch.arange(len(depth), device=depth.device)[:, None].expand_as(depth)
+        begins = torch.ones_like(depth, dtype=torch.bool)
+        begins[1:] = depth[1:] != depth[:-1]
+        rank = place - torch.where(begins, place, 0).cummax(dim=0).values
+        stays = (depth < _OPEN) & (rank < self.per_band)
+        slot = torch.where(stays, depth * self.per_band + rank, len(kept.document))
+        empty = _nothing(
+            len(kept.document) + 1, depth.shape[1], depth.device
+        )  # the last: what goes
+        for into, blank, part in zip(self.kept, empty, found, strict=True):
+            into[:, some] = blank.scatter(0, slot, part.gather(0, order))[:-1]
 
-    def _sort(self) -> None:
-        """Keep what belongs to the sample; a neuron's strongest band first, by lot."""
-        found = _Held(*(torch.cat(parts) for parts in zip(*self.held, strict=True)))
-        depth = self.top[found.neuron].long() - found.level
-        order = found.lot.argsort()
-        order = order[depth[order] <= BANDS]
-        cell = found.neuron * _OPEN + depth
-        order = order[cell[order].argsort(stable=True)]
-        rank = _rank_within_runs(cell[order])
-        stays = rank < self.per_band
-        found, rank = _Held(*(part[order[stays]] for part in found)), rank[stays]
-        full = rank == self.per_band - 1
-        column = found.level[full].long().remainder(_OPEN)
-        self.bound[found.neuron[full], column] = found.lot[full]
-        self.held, self.sorted = [found], len(found.lot)
-
-    def kept(self) -> Maxima:
-        """Return what is kept, a neuron's strongest band first, in the order of lots."""
-        slots = _OPEN * self.per_band
-        answer = no_maxima(slots, len(self.top), self.top.device)
-        if self.held:
-            self._sort()
-            (found,) = self.held
-            place = _rank_within_runs(found.neuron)
-            values = (found.activation, found.document, found.position)
-            for into, part in zip(answer, values, strict=True):
-                into[place, found.neuron] = part.to(into.dtype)
-        return answer
+    def _count(self, depth: Int[Tensor, "document neuron"], top: Tensor, some: slice) -> None:
+        """Count new documents by band, after moving down what was counted below a lower `top`."""
+        risen = torch.where(top.isfinite(), self.top[some] - top, 0).clamp(max=_OPEN).long()
+        bands = torch.arange(_OPEN + 1, device=depth.device)[:, None]
+        stood = self.counts[:, some]
+        moved = torch.zeros_like(stood).scatter_add(0, (bands + risen).clamp(max=_OPEN), stood)
+        self.counts[:, some] = moved.scatter_add(0, depth, torch.ones_like(depth))
 
     def within_an_octave(self) -> Int[Tensor, " neuron"]:
         """Return how many documents' maxima lie in an open band.
@@ -149,25 +116,7 @@ class Spread:
         The lowest of them holds half of the largest maximum, so that some of what lies less than a
         sixteenth of an octave below that half counts, too.
         """
-        return self.counts.sum(1)
-
-
-class _Held(NamedTuple):
-    """Maxima of single neurons in single documents."""
-
-    neuron: Int[Tensor, " held"]
-    level: Int[Tensor, " held"]
-    lot: Int[Tensor, " held"]
-    activation: Float[Tensor, " held"]
-    document: Int[Tensor, " held"]
-    position: Int[Tensor, " held"]
-
-
-def no_maxima(slots: int, neurons: int, device: torch.device) -> Maxima:
-    """Return slots that nothing fills yet."""
-    empty = torch.full((slots, neurons), -torch.inf, device=device)
-    nowhere = torch.full((slots, neurons), -1, dtype=torch.long, device=device)
-    return Maxima(empty, nowhere, nowhere.clone())
+        return self.counts[:_OPEN].sum(0)
 
 
 def level_of(activation: Tensor) -> Tensor:
@@ -177,9 +126,15 @@ def level_of(activation: Tensor) -> Tensor:
     return torch.where(positive, level, -torch.inf)
 
 
-def _rank_within_runs(runs: Int[Tensor, " held"]) -> Int[Tensor, " held"]:
-    """Count the place of an element within its run of equal numbers, from 0."""
-    place = torch.arange(len(runs), device=runs.device)
-    starts = torch.ones_like(runs, dtype=torch.bool)
-    starts[1:] = runs[1:] != runs[:-1]
-    return place - torch.where(starts, place, 0).cummax(dim=0).values
+def _nothing(slots: int, neurons: int, device: torch.device) -> Maxima:
+    """Slots that nothing fills yet."""
+    empty = torch.full((slots, neurons), -torch.inf, device=device)
+    nowhere = torch.full((slots, neurons), -1, dtype=torch.long, device=device)
+    return Maxima(empty, nowhere, nowhere.clone())
+
+
+def _joined(kept: Maxima, new: Portion) -> Maxima:
+    """What was kept and, below it, a portion."""
+    rows = new.document[:, None].expand_as(new.position)
+    parts = zip(kept, (new.activation, rows, new.position), strict=True)
+    return Maxima(*(torch.cat(part) for part in parts))

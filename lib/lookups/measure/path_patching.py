@@ -10,18 +10,22 @@ Only the last token is computed again, so one ordinary forward pass a prompt is 
 Rows pair a prompt with a neuron; heads are ordered as in `lookups.measure.attribution.attribute`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lookups.measure.activation import members, shared
+from lookups.measure.attribution import feeding_heads, layer_of
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
+
+Z, ENTERING = "blocks.{}.attn.hook_z", "blocks.{}.ln2.hook_in"
+"""What heads put out, without their value bias; what an MLP reads, before its norm."""
 
 
 class Patched(NamedTuple):
@@ -39,20 +43,7 @@ class Patched(NamedTuple):
     """Activation with the head's output replaced."""
 
 
-class _AtLast(NamedTuple):
-    """What stood at the last token of some prompts, by layer."""
-
-    z: dict[int, Float[Tensor, "prompt head d_head"]]
-    """What every head put out, before the output matrix and without its value bias."""
-    entering: dict[int, Float[Tensor, "prompt d_model"]]
-    """What the MLP read, before its norm."""
-
-    def of(self, prompts: slice) -> "_AtLast":
-        """Return what belongs to some of the prompts."""
-        return _AtLast(*({at: one[prompts] for at, one in part.items()} for part in self))
-
-
-def mean_outputs(
+def mean_at_last(
     model: Model, sequences: Sequence[Ids], *, tokens_per_batch: int | None = None
 ) -> Float[Tensor, "layer head d_head"]:
     """Return what every head puts out at the last token, on average over the prompts.
@@ -62,13 +53,11 @@ def mean_outputs(
     """
     if not len(sequences):
         raise ValueError("there is no prompt to average over; give the run's training prompts")
-    total = torch.zeros(
-        model.n_layers, model.n_heads, model.d_head, dtype=torch.float64, device=model.device
-    )
-    lengths, layers = [len(ids) for ids in sequences], range(model.n_layers)
+    total: Tensor | int = 0
+    lengths, names = [len(ids) for ids in sequences], [Z.format(at) for at in range(model.n_layers)]
     for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
-        found = _at_last(model, [sequences[i] for i in some], layers, []).z
-        total += torch.stack([found[at] for at in layers]).double().sum(1)
+        found = model.read_last([sequences[i] for i in some], names)
+        total = total + torch.stack([found[name] for name in names]).double().sum(1)
     return (total / len(sequences)).to(model.dtype)
 
 
@@ -84,70 +73,52 @@ def path_patch(
 ) -> Patched:
     """Replace the output of each head in turn at each row's last token, and read the row's neuron.
 
-    By default every head that feeds the neurons is patched, else those of `heads`, in their order.
-
     All neurons must be of one layer. `instead` is what the heads put out in place of their own, or
     a prompt a row on which to read it. Without `through_mlps` the MLPs before the neuron's put out
-    what they did, and only the direct path is patched. Rows that share prompts share the work.
+    what they did, and only the direct path is patched. By default every head that feeds the neurons
+    is patched, else those of `heads`, in their order. Rows that share prompts share the work.
 
     Raises:
         ValueError: there is no row, neurons of several layers are mixed, or columns differ.
     """
-    layers = {neuron.layer for neuron in neurons}
-    if len(layers) != 1:
-        raise ValueError(f"patch the neurons of one layer at a time, not of {sorted(layers)}")
-    columns = [neurons, sequences] if isinstance(instead, Tensor) else [neurons, sequences, instead]
-    if len({len(column) for column in columns}) != 1:
+    layer = layer_of(neurons)
+    texts = [sequences] if isinstance(instead, Tensor) else [sequences, instead]
+    if {len(column) for column in texts} != {len(neurons)}:
         raise ValueError("a row has a neuron, a prompt and, where given, a prompt to read instead")
-    layer = layers.pop()
-    feeding = [Head(at, h) for at in model.head_layers(layer) for h in range(model.n_heads)]
+    feeding = feeding_heads(model, layer)
     wanted = feeding if heads is None else list(heads)
     if absent := [str(head) for head in wanted if head not in feeding]:
         raise ValueError(f"{absent[0]} does not feed a neuron of layer {layer}; leave it out")
     computed = sorted(wanted)  # by layer
-    back_to = torch.tensor([computed.index(head) for head in wanted], device=model.device).long()
-    rows_of: dict[tuple[bytes, ...], list[int]] = {}
-    for row, texts in enumerate(zip(*columns[1:], strict=True)):
-        key = tuple(np.asarray(ids, np.int64).tobytes() for ids in texts)
-        rows_of.setdefault(key, []).append(row)
-    shared = list(rows_of.values())
-    lengths = [max(len(column[rows[0]]) for column in columns[1:]) for rows in shared]
-    tokens = model.tokens(tokens_per_batch)
+    entering = [ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
+    z_of = {head.layer: Z.format(head.layer) for head in computed}
+    groups, tokens = shared(*texts), model.tokens(tokens_per_batch)
     together = max(1, tokens // max(1, len(computed)))
-    z_of = sorted({head.layer for head in computed})
-    entering_of = range(layer + 1) if through_mlps else [layer]
-    pieces, order = [], []
+    shape = len(neurons), 1 + len(computed)
+    pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
+    lengths = [max(len(column[group[0]]) for column in texts) for group in groups]
     for some in batches_by_length(lengths, tokens=tokens):
-        groups = [shared[i] for i in some]
-        here = _at_last(model, [sequences[group[0]] for group in groups], z_of, entering_of)
+        chosen = [groups[i] for i in some]
+        first = [group[0] for group in chosen]
+        here = model.read_last([sequences[row] for row in first], [*z_of.values(), *entering])
         there = None
         if not isinstance(instead, Tensor):
-            there = _at_last(model, [instead[group[0]] for group in groups], z_of, [])
-        for start in range(0, len(groups), together):
+            there = model.read_last([instead[row] for row in first], z_of.values())
+        for start in range(0, len(chosen), together):
             part = slice(start, start + together)
-            rows = np.concatenate(groups[part])
-            place = np.repeat(np.arange(len(groups[part])), [len(one) for one in groups[part]])
+            usual = {name: one[part] for name, one in here.items()}
+            other = {at: there[z][part] if there else instead[at] for at, z in z_of.items()}
+            stream = usual[ENTERING.format(layer)]
+            changed = stream + _changed(model, layer, computed, usual, other, through_mlps)
+            rows, places = members(chosen[part])
             index = torch.tensor([neurons[row].index for row in rows], device=model.device)
-            usual = here.of(part)
-            other = {at: instead[at] for at in z_of} if there is None else there.of(part).z
-            changed = _changed(model, layer, computed, usual, other, through_mlps)
-            at = torch.from_numpy(place).to(model.device)
-            pieces.append(_read_neurons(model, layer, usual.entering[layer], changed, at, index))
-            order.append(torch.from_numpy(rows))
-    back = torch.cat(order).argsort().to(model.device)
-    sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)
-    pre, act = (torch.cat(part)[back] * sign[:, None] for part in zip(*pieces, strict=True))
-    return Patched(wanted, pre[:, 0], act[:, 0], pre[:, 1:][:, back_to], act[:, 1:][:, back_to])
-
-
-def _at_last(
-    model: Model, sequences: Sequence[Ids], z_of: Sequence[int], entering_of: Sequence[int]
-) -> _AtLast:
-    """Read heads' outputs, and what MLPs read, of some layers."""
-    z = {at: f"blocks.{at}.attn.hook_z" for at in z_of}
-    entering = {at: f"blocks.{at}.ln2.hook_in" for at in entering_of}
-    found = model.read_last(sequences, [*z.values(), *entering.values()])
-    return _AtLast(*({at: found[name] for at, name in part.items()} for part in (z, entering)))
+            at = torch.from_numpy(places).to(model.device)
+            streams = torch.cat([stream.unsqueeze(0), changed])
+            pre[rows], act[rows] = _read_neurons(model, layer, streams, at, index)
+    sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)[:, None]
+    pre, act = pre * sign, act * sign
+    column = [1 + computed.index(head) for head in wanted]
+    return Patched(wanted, pre[:, 0], act[:, 0], pre[:, column], act[:, column])
 
 
 @torch.no_grad()
@@ -155,12 +126,12 @@ def _changed(
     model: Model,
     layer: int,
     heads: Sequence[Head],
-    here: _AtLast,
-    there: dict[int, Float[Tensor, "*each head d_head"]],
+    here: Mapping[str, Float[Tensor, "prompt ..."]],
+    there: Mapping[int, Float[Tensor, "*each head d_head"]],
     through_mlps: bool,
 ) -> Float[Tensor, "change prompt d_model"]:
     """By how much the stream that the layer's MLP reads changes with each head, heads by layer."""
-    shape = len(heads), len(here.entering[layer]), model.d_model
+    shape = len(heads), *here[ENTERING.format(layer)].shape
     change = torch.empty(shape, dtype=model.dtype, device=model.device)
     first = 0
     for at in range(layer + 1):
@@ -168,14 +139,14 @@ def _changed(
         reaching = first
         which = [head.index for head in heads if head.layer == at]
         if which:
-            other = there[at][..., which, :] - here.z[at][:, which]
+            other = there[at][..., which, :] - here[Z.format(at)][:, which]
             change[first : first + len(which)] = einsum(
                 other, model.w_o(at)[which], "prompt head d_head, head d_head d -> head prompt d"
             )
             first += len(which)
         reaching = reaching if model.parallel else first
         if through_mlps and at < layer and reaching:
-            usual, some = here.entering[at], change[:reaching]
+            usual, some = here[ENTERING.format(at)], change[:reaching]
             some += model.forward.mlp(at, usual + some) - model.forward.mlp(at, usual)
     return change
 
@@ -184,13 +155,11 @@ def _changed(
 def _read_neurons(
     model: Model,
     layer: int,
-    usual: Float[Tensor, "prompt d_model"],
-    changed: Float[Tensor, "change prompt d_model"],
+    streams: Float[Tensor, "stream prompt d_model"],
     place: Int[Tensor, " row"],
     index: Int[Tensor, " row"],
 ) -> tuple[Float[Tensor, "row stream"], Float[Tensor, "row stream"]]:
-    """Each row's own neuron, first as it is: its pre-activation (the gate's) and its activation."""
-    streams = torch.cat([usual.unsqueeze(0), usual + changed])
+    """Each row's own neuron: its pre-activation (the gate's) and its activation."""
     normed = model.forward.normed(streams)[:, place]
     inputs = [
         einsum(normed, weight[:, index], "stream row d, d row -> row stream")

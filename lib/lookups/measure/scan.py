@@ -1,13 +1,12 @@
 """One pass over many documents: where was each neuron strongest? (chapter 3)
 
 Every document gives every neuron one maximum (paper, step 2), at the first of the positions that
-are equal to the last bit. Kept are the strongest documents and a few chosen by lot from each band
-of activation from half the maximum up, so that memory does not grow with the number of documents,
-but for a number and a lot of each (16 bytes). Documents are read when their batch comes, and are
-put in the order of their lengths a window at a time. Neither batch size nor the order of documents
-changes the result: equals are ordered by the number in the document's key, lots are drawn from the
-key, and maxima are rounded before they are compared, since equal contexts differ in the last bits
-from batch to batch. What is reported about a prompt is measured again on the prompt alone
+are equal to the last bit. Kept are the strongest documents and a few chosen at random from each
+band of activation from half the maximum up, so that memory does not grow with the number of
+documents, but for a number and a lot of each (16 bytes). Neither batch size nor the order of
+documents changes the result: equals are ordered by the number in the document's key, lots are drawn
+from the key, and maxima are rounded before they are compared, since equal contexts differ in the
+last bits from batch to batch. What is reported about a prompt is measured again on the prompt alone
 (`lookups.measure.activation`).
 """
 
@@ -29,8 +28,8 @@ from lookups.model.batches import Batch, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Neuron
 
-SETTLE = 2**22
-"""Maxima (documents × neurons) after which it is settled which are kept: rarely, for it costs."""
+SETTLE = 256
+"""Documents after which it is settled which maxima are kept: rarely, for it costs."""
 
 WINDOW = 2**15
 """Consecutive documents that are put in the order of their lengths together: so many that batches
@@ -73,7 +72,7 @@ def scan(
         CorpusError: no document has a position that could be a maximum.
     """
     neurons = model.neurons(layers)
-    facts = _Facts.of(documents, model.device)
+    numbers, lots = torch.zeros(2, len(documents), dtype=torch.long, device=model.device)
     best = Strongest(strongest, len(neurons), model.device)
     spread = Spread(per_band, len(neurons), model.device)
     successors = torch.zeros(model.d_vocab, dtype=torch.long, device=model.device)
@@ -83,11 +82,12 @@ def scan(
     def settle() -> None:
         if waiting:
             found = Portion(*(torch.cat(parts) for parts in zip(*waiting, strict=True)))
-            best.add(found, facts.numbers)
-            spread.add(found, facts.lots)
+            best.add(found, numbers)
+            spread.add(found, lots)
             waiting.clear()
 
-    for rows in _batches(documents, facts, 1 if only_last else 2, model.tokens(tokens_per_batch)):
+    shortest, tokens = 1 if only_last else 2, model.tokens(tokens_per_batch)
+    for rows in _batches(documents, numbers, lots, shortest, tokens):
         sequences = [documents[row].ids for row in rows]
         batch = model.batch(sequences)
         reach = _reach([len(ids) for ids in sequences], only_last=only_last)
@@ -97,12 +97,12 @@ def scan(
                 successors += torch.bincount(following, minlength=model.d_vocab)
         waiting.append(_batch_maxima(model, batch, reach, layers, rows))
         n_documents += len(rows)
-        if sum(one.activation.numel() for one in waiting) >= SETTLE:
+        if sum(len(one.document) for one in waiting) >= SETTLE:
             settle()
         progress(len(rows))
     settle()
     frequency = spread.within_an_octave() / n_documents
-    return Scan(neurons, best.kept, spread.kept(), successors.cpu(), frequency.cpu())
+    return Scan(neurons, best.kept, spread.kept, successors.cpu(), frequency.cpu())
 
 
 def maxima_table(
@@ -117,21 +117,18 @@ def maxima_table(
     columns = {neuron: column for column, neuron in enumerate(scanned.neurons)}
     wanted = list(scanned.neurons if neurons is None else neurons)
     some = torch.tensor([columns[neuron] for neuron in wanted], dtype=torch.long)
-    activation, document, position = (x.cpu()[:, some].numpy() for x in found)
+    by_neuron = [axis.cpu()[:, some].T.numpy() for axis in found]
     top = scanned.strongest.activation[0].cpu()[some].numpy()
-    kept = np.isfinite(activation) & (activation > 0)
-    slot, column = np.nonzero(kept)
-    by_neuron = np.lexsort((slot, column))
-    slot, column = slot[by_neuron], column[by_neuron]
-    at = position[slot, column]
-    keys, sources, following = _read_again(documents, document[slot, column], at)
-    levels = [level_of(torch.from_numpy(some)) for some in (top[column], activation[slot, column])]
+    column, slot = np.nonzero(by_neuron[0] > 0)
+    activation, document, at = (axis[column, slot] for axis in by_neuron)
+    keys, sources, following = _read_again(documents, document, at)
+    levels = [level_of(torch.from_numpy(one)) for one in (top[column], activation)]
     table = pd.DataFrame(
         {
             "neuron": [str(wanted[c]) for c in column],
             "prompt": keys,
             "position": at,
-            "activation": activation[slot, column],
+            "activation": activation,
             "next_token_id": following,
             "source": sources,
             "band": (levels[0] - levels[1]).long().numpy(),
@@ -157,24 +154,10 @@ def _read_again(
     return keys, sources, following
 
 
-class _Facts(NamedTuple):
-    """What places a document among equals."""
-
-    numbers: Int[Tensor, " document"]
-    """The number in its key."""
-    lots: Int[Tensor, " document"]
-
-    @classmethod
-    def of(cls, documents: Documents, device: torch.device) -> "_Facts":
-        """Make room for the facts of documents that have not been read yet."""
-        unknown = torch.zeros(len(documents), dtype=torch.long, device=device)
-        return cls(unknown, unknown.clone())
-
-
 def _batches(
-    documents: Documents, facts: _Facts, shortest: int, tokens: int
+    documents: Documents, numbers: Tensor, lots: Tensor, shortest: int, tokens: int
 ) -> Iterator[list[int]]:
-    """Yield rows of similar lengths, window after window, and note the facts of each window."""
+    """Yield rows of similar lengths, window after window; note the numbers and lots of each."""
     n_usable = 0
     for start in range(0, len(documents), WINDOW):
         rows = range(start, min(start + WINDOW, len(documents)))
@@ -184,8 +167,8 @@ def _batches(
             length[place] = len(document.ids)
             number[place] = int(document.key.rpartition("/")[2])
             lot[place] = lot_of(document.key)
-        for fact, values in ((facts.numbers, number), (facts.lots, lot)):
-            fact[rows.start : rows.stop] = torch.from_numpy(values).to(fact.device)
+        for fact, values in ((numbers, number), (lots, lot)):
+            fact[start : rows.stop] = torch.from_numpy(values).to(fact.device)
         usable = np.nonzero(length >= shortest)[0]
         n_usable += len(usable)
         for some in batches_by_length(length[usable].tolist(), tokens=tokens):

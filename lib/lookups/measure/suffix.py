@@ -52,12 +52,10 @@ def shortest_suffixes(
         if not open_rows:
             break
         measured = fire(open_rows, [prompts[row][-length:] for row in open_rows])
-        still_open = []
         for row, activation in zip(open_rows, map(float, measured), strict=True):
             if long_enough(activation, whole[row]):
                 found[row] = Suffix(length, activation)
-            else:
-                still_open.append(row)
+        still_open = [row for row in open_rows if found[row] is None]
         progress(len(open_rows) - len(still_open))
         open_rows = still_open
     return found

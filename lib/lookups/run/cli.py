@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="""Context look-ups in a language model: which neurons write one token, which texts fire
-    them, and which attention heads bring them the news.
+    them, and which attention heads drive them.
 
     A RUN is the id of a file in notebooks/runs/ (smollm2, planted) or a path to a .yml file of
     your own. A run's tables and executed notebooks lie in artifacts/RUN/, its book in _build/.

@@ -5,23 +5,31 @@ plain Hugging Face's own modules as well. Whole logits are computed for every ro
 """
 
 import functools
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from lookups.corpus.grammar import GRAMMAR, KINDS, minimal_pairs
+from lookups.measure.ablation import (
+    HEAD_KINDS,
+    ablate_heads,
+    ablate_neurons,
+    mean_over_tokens,
+    nearest_in_size,
+    other_rows,
+)
+from lookups.measure.activation import activations
 from lookups.measure.attention import look
 from lookups.measure.attribution import attribute
-from lookups.measure.head_ablation import HEAD_KINDS, ablate_heads, other_rows
-from lookups.measure.intervention import Cases, measure_edits
-from lookups.measure.means import measure_means
 from lookups.model import resume as resuming
 from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
 from tiny import ARCHITECTURES, HEADS, LAYERS, VARIANTS, VOCAB, model, parts_of, plain, random_ids
 
 CLOSE = 1e-5
+TEXTS = random_ids(12, seed=62, shortest=2)
+ANYWHERE = ("zero", "mean", "resample")
+"""Kinds that need no direct path from the head to the neuron."""
 
 
 class Rows:
@@ -42,14 +50,11 @@ class Rows:
         self.donors = other_rows([0] * n, seed=seed)
 
     def ablated(self, one: Model, kinds=HEAD_KINDS, **options):
-        means = measure_means(one, TEXTS, range(LAYERS), tokens_per_batch=100)
+        means = mean_over_tokens(one, TEXTS, range(LAYERS), of="heads", tokens_per_batch=100)
         options = {"means": means, "donors": self.donors} | options
         return ablate_heads(
             one, self.prompts, self.neurons, self.tokens, self.heads, kinds, **options
         )
-
-
-TEXTS = random_ids(12, seed=62, shortest=2)
 
 
 # --- The naive procedure ---
@@ -80,33 +85,24 @@ def naive_cache(one: Model, ids):
         return one.bridge.run_with_cache(torch.tensor([[0, *ids]]))[1]
 
 
-def set_z(head: Head, positions, value):
-    def hook(z, hook):
-        z = z.clone()
-        z[0, positions, head.index] = value
-        return z
+def held(unit: Head | Neuron, positions, value):
+    """Set what one head or neuron puts out at some positions."""
+    hook_name = "attn.hook_z" if isinstance(unit, Head) else "mlp.hook_post"
 
-    return [(f"blocks.{head.layer}.attn.hook_z", hook)]
+    def hook(tensor, hook):
+        tensor = tensor.clone()
+        tensor[0, positions, unit.index] = value
+        return tensor
 
-
-def set_last(neuron: Neuron, activation):
-    def hook(post, hook):
-        post = post.clone()
-        post[0, -1, neuron.index] = activation
-        return post
-
-    return [(f"blocks.{neuron.layer}.mlp.hook_post", hook)]
+    return [(f"blocks.{unit.layer}.{hook_name}", hook)]
 
 
 @functools.cache
-def naive_texts(name: str):
-    one = next(model(variant) for variant in VARIANTS if model(variant).name == name)
-    return [naive_cache(one, ids) for ids in TEXTS]
-
-
-def naive_mean(one: Model, head: Head):
-    name = f"blocks.{head.layer}.attn.hook_z"
-    found = [cache[name][0, 1:, head.index] for cache in naive_texts(one.name)]
+def naive_mean(name: str, unit: Head | Neuron):
+    """A plain loop over every token but the BOS."""
+    one = model(name)
+    hook = f"blocks.{unit.layer}.{'attn.hook_z' if isinstance(unit, Head) else 'mlp.hook_post'}"
+    found = [naive_cache(one, ids)[hook][0, 1:, unit.index] for ids in TEXTS]
     return torch.cat(found).double().mean(0).to(one.dtype)
 
 
@@ -114,10 +110,8 @@ def naive_direct(one: Model, ids, neuron: Neuron, head: Head, *, frozen: bool) -
     """The inputs of the neuron without the head, the norm written out by hand."""
     cache = naive_cache(one, ids)
     read = cache[f"blocks.{neuron.layer}.ln2.hook_in"][0, -1]
-    wrote = (
-        cache[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
-        @ (one.w_o(head.layer)[head.index])
-    )
+    z = cache[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
+    wrote = z @ one.w_o(head.layer)[head.index]
 
     def centred(x):
         return x if one.gated else x - x.mean()
@@ -137,25 +131,22 @@ def naive_direct(one: Model, ids, neuron: Neuron, head: Head, *, frozen: bool) -
     return act, {"pre": inputs["gate"], "up": inputs["up"]}
 
 
-def naive(one: Model, rows: Rows, at: int, kind: str) -> dict[str, float]:
-    ids, neuron, head, token = (
-        column[at] for column in (rows.prompts, rows.neurons, rows.heads, rows.tokens)
-    )
+def naive(name: str, rows: Rows, at: int, kind: str) -> dict[str, float]:
+    one, head = model(name), rows.heads[at]
+    row = ids, neuron, _ = rows.prompts[at], rows.neurons[at], rows.tokens[at]
     if kind == "zero":
-        return naive_pass(one, ids, neuron, token, set_z(head, slice(None), 0))
+        return naive_pass(one, *row, held(head, slice(None), 0))
     if kind == "mean":
-        return naive_pass(
-            one, ids, neuron, token, set_z(head, slice(1, None), naive_mean(one, head))
-        )
+        return naive_pass(one, *row, held(head, slice(1, None), naive_mean(name, head)))
     if kind == "resample":
         other = naive_cache(one, rows.prompts[rows.donors[at]])
-        value = other[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
-        return naive_pass(one, ids, neuron, token, set_z(head, -1, value))
+        lent = other[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
+        return naive_pass(one, *row, held(head, -1, lent))
     if kind == "through_neuron":
-        without = naive_pass(one, ids, neuron, token, set_z(head, slice(None), 0))["act"]
-        return naive_pass(one, ids, neuron, token, set_last(neuron, neuron.sign * without))
+        without = naive_pass(one, *row, held(head, slice(None), 0))["act"]
+        return naive_pass(one, *row, held(neuron, -1, neuron.sign * without))
     act, inputs = naive_direct(one, ids, neuron, head, frozen=kind == "direct_frozen")
-    found = naive_pass(one, ids, neuron, token, set_last(neuron, act))
+    found = naive_pass(one, *row, held(neuron, -1, act))
     return found | {name: neuron.sign * float(value) for name, value in inputs.items()}
 
 
@@ -164,31 +155,25 @@ def check(measured, at: int, expected: dict[str, float]) -> None:
         assert getattr(measured, name)[at] == pytest.approx(value, abs=CLOSE), name
 
 
-@pytest.mark.parametrize("kind", HEAD_KINDS)
+# --- Heads ---
+
+
+@pytest.mark.parametrize("kinds", [HEAD_KINDS, ANYWHERE], ids=["heads that feed", "any heads"])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_kind_equals_one_whole_pass_at_a_time(name, kind):
+def test_every_kind_equals_one_whole_pass_at_a_time(name, kinds):
     one = model(name)
-    rows = Rows(one)
-    kinds = ["zero", kind] if kind == "through_neuron" else [kind]
+    rows = Rows(one, feeding=kinds == HEAD_KINDS)
     found = rows.ablated(one, kinds, tokens_per_batch=150)
+    assert (found.before.up is None) == (not one.gated)
     for at, row in enumerate(zip(rows.prompts, rows.neurons, rows.tokens, strict=True)):
         check(found.before, at, naive_pass(one, *row))
-        check(found.after[kind], at, naive(one, rows, at, kind))
-    moves = ("logp", "act") if kind == "through_neuron" else ("logp", "pre", "act")
-    for column in moves:
-        changed = getattr(found.after[kind], column) - getattr(found.before, column)
-        assert np.abs(changed).max() > 1e-3, "nothing was ablated"
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_heads_anywhere_and_all_kinds_at_once(name):
-    one = model(name)
-    rows = Rows(one, 12, feeding=False)
-    kinds = ("zero", "mean", "resample")
-    together = rows.ablated(one, kinds)
+        for kind in kinds:
+            check(found.after[kind], at, naive(name, rows, at, kind))
     for kind in kinds:
-        for at in range(len(rows.prompts)):
-            check(together.after[kind], at, naive(one, rows, at, kind))
+        moves = ("logp", "act") if kind == "through_neuron" else ("logp", "pre", "act")
+        for column in moves:
+            changed = getattr(found.after[kind], column) - getattr(found.before, column)
+            assert np.abs(changed).max() > 1e-3, "nothing was ablated"
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -212,39 +197,6 @@ def test_zero_is_plain_hugging_face_with_the_values_gone(name):
         handle.remove()
         expected = logits.double().log_softmax(-1)[rows.tokens[at]]
         assert found.after["zero"].logp[at] == pytest.approx(float(expected), abs=CLOSE)
-
-
-@pytest.mark.parametrize("name", ["gpt2", "neox"])
-def test_zero_is_zeroing_value_vectors_everywhere(name):
-    one = model(name)
-    rows = Rows(one, 8, feeding=False)
-    found = rows.ablated(one, ["zero"])
-    for at, head in enumerate(rows.heads):
-
-        def silence(v, hook, head=head):
-            v = v.clone()
-            v.reshape(*v.shape[:2], HEADS, -1)[:, :, head.index] = 0
-            return v
-
-        edits = [(f"blocks.{head.layer}.attn.hook_v", silence)]
-        expected = naive_pass(one, rows.prompts[at], rows.neurons[at], rows.tokens[at], edits)
-        check(found.after["zero"], at, expected)
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_before_is_what_the_model_says(name):
-    one = model(name)
-    rows = Rows(one)
-    before = measure_edits(one, Cases(rows.prompts, rows.neurons, rows.tokens), {}).before
-    batch = one.batch(rows.prompts)
-    logp = one.logits(batch).double().log_softmax(-1)
-    expected = logp[torch.arange(len(rows.prompts)), batch.last, rows.tokens]
-    assert np.abs(before.logp - expected.numpy()).max() < CLOSE
-    assert np.allclose(before.p, np.exp(before.logp))
-    assert (before.up is None) == (not one.gated)
-
-
-# --- The direct path ---
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -272,7 +224,7 @@ def test_the_frozen_direct_effect_is_the_attribution(name, dtype):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_direct_path_changes_this_neuron_and_no_other(name, monkeypatch):
-    """Watched where the pass goes on: what leaves the neuron's MLP moves along its own W_out."""
+    """Watched where the pass goes on: of what the neuron's MLP puts out, one number changes."""
     one, layer = model(name), 1
     rows = Rows(one, 6)
     rows.neurons = [Neuron(layer, i * 5) for i in range(6)]
@@ -285,6 +237,7 @@ def test_the_direct_path_changes_this_neuron_and_no_other(name, monkeypatch):
 
     monkeypatch.setattr("lookups.measure.intervention.resume", watched)
     rows.ablated(one, ["direct_recomputed"])
+    assert posts
     for place, post in posts:
         usual = place.trace.at_last[f"blocks.{layer}.mlp.hook_post"][place.prompts]
         assert ((post[:, 0] != usual).sum(1) == 1).all()
@@ -296,7 +249,7 @@ def test_a_head_behind_the_neuron_changes_nothing_in_it(name):
     rows = Rows(one, 12, feeding=False)
     rows.neurons = [Neuron(1, neuron.index, neuron.sign) for neuron in rows.neurons]
     rows.heads = [Head(1 if one.parallel else 2, head.index) for head in rows.heads]
-    found = rows.ablated(one, ["zero", "mean", "resample"])
+    found = rows.ablated(one, ANYWHERE)
     for after in found.after.values():
         assert np.abs(after.logp - found.before.logp).max() > 1e-4
         for column in ("pre", "act") + (("up",) if one.gated else ()):
@@ -304,25 +257,16 @@ def test_a_head_behind_the_neuron_changes_nothing_in_it(name):
             assert same.max() < 1e-6
 
 
-def test_in_the_last_layer_a_head_of_it_acts_through_the_neuron_by_the_direct_path_alone():
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_in_the_last_layer_a_head_of_it_acts_through_the_neuron_by_the_direct_path_alone(name):
     """With the scale recomputed: nothing else stands between the head and the neuron's input."""
-    for name in ("gpt2", "llama"):
-        one = model(name)
-        rows = Rows(one, 12)
-        rows.neurons = [Neuron(LAYERS - 1, neuron.index, neuron.sign) for neuron in rows.neurons]
-        rows.heads = [Head(LAYERS - 1, head.index) for head in rows.heads]
-        after = rows.ablated(one, ["zero", "direct_recomputed", "through_neuron"]).after
-        assert np.abs(after["through_neuron"].act - after["direct_recomputed"].act).max() < CLOSE
-        assert np.abs(after["through_neuron"].logp - after["direct_recomputed"].logp).max() < CLOSE
-
-
-def test_a_direct_path_needs_a_head_that_feeds_the_neuron():
-    for name, head in (("gpt2", Head(2, 1)), ("neox", Head(1, 1))):
-        with pytest.raises(ValueError, match=rf"{head} does not feed L1\.N3: it has no direct"):
-            ablate_heads(model(name), [[5]], [Neuron(1, 3)], [7], [head], ["direct_frozen"])
-
-
-# --- Donors, batches, rows ---
+    one = model(name)
+    rows = Rows(one, 12)
+    rows.neurons = [Neuron(LAYERS - 1, neuron.index, neuron.sign) for neuron in rows.neurons]
+    rows.heads = [Head(LAYERS - 1, head.index) for head in rows.heads]
+    after = rows.ablated(one, ["zero", "direct_recomputed", "through_neuron"]).after
+    assert np.abs(after["through_neuron"].act - after["direct_recomputed"].act).max() < CLOSE
+    assert np.abs(after["through_neuron"].logp - after["direct_recomputed"].logp).max() < CLOSE
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])
@@ -334,37 +278,8 @@ def test_no_row_lends_to_itself_and_every_row_lends_once(size):
         assert (other != np.arange(len(groups))).all()
         assert all(groups[row] == group for row, group in zip(other, groups, strict=True))
     assert (other_rows(groups, seed=3) == other_rows(groups, seed=3)).all()
-
-
-def test_a_lone_row_has_nobody_to_take_from():
     with pytest.raises(ValueError, match="1 groups have a single row, the first b; leave it out"):
         other_rows(["a", "b", "a"], seed=0)
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_company_and_order_change_nothing(name):
-    one = model(name)
-    rows = Rows(one)
-    whole = rows.ablated(one)
-    small = rows.ablated(one, tokens_per_batch=40)
-    order = np.random.default_rng(0).permutation(len(rows.prompts))
-    turned = Rows(one)
-    for column in ("prompts", "neurons", "heads", "tokens"):
-        setattr(turned, column, [getattr(rows, column)[i] for i in order])
-    turned.donors = np.argsort(order)[rows.donors[order]]
-    moved = turned.ablated(one)
-    assert list(whole.after) == list(HEAD_KINDS)
-    for first, second, third in zip(
-        (whole.before, *whole.after.values()),
-        (small.before, *small.after.values()),
-        (moved.before, *moved.after.values()),
-        strict=True,
-    ):
-        for a, b, c in zip(first, second, third, strict=True):
-            if a is not None:
-                scale = max(1.0, np.abs(a).max())
-                assert np.abs(a - b).max() < 1e-6 * scale
-                assert np.abs(a[order] - c).max() < 1e-6 * scale
 
 
 def test_rows_that_ask_the_same_share_a_pass(monkeypatch):
@@ -379,46 +294,118 @@ def test_rows_that_ask_the_same_share_a_pass(monkeypatch):
     neurons = [Neuron(1, 3), Neuron(1, 4), Neuron(2, 5)]
     ablate_heads(one, [[5, 6]] * 3, neurons, [7, 8, 9], [Head(0, 1)] * 3, ["zero"])
     assert passes == [1]
+    ablate_neurons(one, [[5, 6]] * 40, [Neuron(0, 3)] * 40, range(40), ["on"], on=[2.0] * 40)
+    assert passes == [1, 1]
+    ablate_neurons(one, [[5, 6]] * 2, [Neuron(0, 3)] * 2, [1, 1], ["on"], on=[2.0, 3.0])
+    assert passes == [1, 1, 2]
 
 
-def test_all_hooks_are_gone_afterwards():
-    one = model("neox")
-    before = one.logits(one.batch([[5, 6, 7]]))
-    Rows(one).ablated(one)
-    assert torch.equal(one.logits(one.batch([[5, 6, 7]])), before)
-    points = [module for module in one.bridge.modules() if hasattr(module, "fwd_hooks")]
-    assert points
-    assert not any(point.fwd_hooks for point in points)
-    assert not any(block._forward_pre_hooks for block in one.bridge.blocks)
+# --- Neurons and means ---
 
 
-def test_no_warning_is_given():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Rows(model("llama")).ablated(model("llama"))
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_kind_of_neuron_ablation_equals_one_whole_pass_at_a_time(name):
+    one, rng, n = model(name), np.random.default_rng(81), 18
+    prompts = random_ids(n, seed=81, longest=25)
+    drawn = zip(rng.integers(one.d_mlp, size=n), rng.choice(one.signs, n), strict=True)
+    neurons = [Neuron(at % LAYERS, int(i), int(sign)) for at, (i, sign) in enumerate(drawn)]
+    tokens = rng.integers(1, VOCAB, size=n).tolist()
+    on = rng.uniform(5, 20, size=n)
+    means = mean_over_tokens(one, TEXTS, range(LAYERS), of="neurons")
+    kinds = ("zero", "mean", "on")
+    found = ablate_neurons(
+        one, prompts, neurons, tokens, kinds, means=means, on=on, tokens_per_batch=150
+    )
+    assert np.abs(found.before.act - activations(one, neurons, prompts)).max() < CLOSE
+    for at, (ids, neuron, token) in enumerate(zip(prompts, neurons, tokens, strict=True)):
+        values = {
+            "zero": (slice(1, None), 0),
+            "mean": (slice(1, None), naive_mean(name, neuron._replace(sign=1))),
+            "on": (-1, neuron.sign * on[at]),
+        }
+        for kind in kinds:
+            expected = naive_pass(one, ids, neuron, token, held(neuron, *values[kind]))
+            check(found.after[kind], at, expected)
+    for kind in kinds:
+        assert np.abs(found.after[kind].pre - found.before.pre).max() < CLOSE
+        assert np.abs(found.after[kind].logp - found.before.logp).max() > 1e-3
 
 
-def test_what_is_missing_is_said():
+@pytest.mark.parametrize("name", VARIANTS)
+def test_means_are_those_of_a_plain_loop(name):
+    one, texts = model(name), [*TEXTS, []]
+    heads = [Head(layer, index) for layer in (2, 0) for index in range(HEADS)]
+    neurons = [Neuron(layer, index) for layer in (2, 0) for index in (0, 5, one.d_mlp - 1)]
+    for of, units in (("heads", heads), ("neurons", neurons)):
+        found = mean_over_tokens(one, texts, [2, 0], of=of, tokens_per_batch=60)
+        assert found.layers == [2, 0]
+        assert found.tokens == sum(len(ids) for ids in TEXTS)
+        for unit, value in zip(units, found.of(units), strict=True):
+            assert (value - naive_mean(name, unit)).abs().max() < 1e-6
+
+
+def test_a_control_is_within_the_factor_and_so_are_the_medians():
+    """Sizes spread over many powers of ten, as activations are; some neurons have no partner."""
+    random = np.random.default_rng(0)
+    for factor in (1.1, 2.0):
+        own, other, without = [], [], 0
+        for _ in range(200):
+            sizes = np.exp(random.normal(scale=2, size=60))
+            sizes[random.integers(60, size=5)] = 0
+            mine = int(sizes.argsort()[random.integers(50, 60)])
+            barred = random.integers(60, size=3).tolist()
+            found = nearest_in_size(sizes, mine, factor=factor, barred=barred)
+            allowed = np.setdiff1d(np.flatnonzero(sizes > 0), [mine, *barred])
+            ratios = np.maximum(sizes[allowed] / sizes[mine], sizes[mine] / sizes[allowed])
+            if found is None:
+                without += 1
+                assert ratios.min() > factor
+                continue
+            assert found in allowed
+            assert max(sizes[found] / sizes[mine], sizes[mine] / sizes[found]) == ratios.min()
+            own.append(sizes[mine])
+            other.append(sizes[found])
+        assert 0 < without < 200
+        assert 1 / factor <= np.median(other) / np.median(own) <= factor
+    assert nearest_in_size(np.array([0.0, 1.0, 0.0]), 0, factor=2.0) is None
+    assert nearest_in_size(np.array([1.0]), 0, factor=2.0) is None
+    assert nearest_in_size(np.array([1.0, 1.0]), 0, factor=2.0, barred=[1]) is None
+
+
+# --- What is wrong or missing is said ---
+
+ROW = {"prompts": [[5]], "neurons": [Neuron(1, 3)], "token_ids": [7]}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "changes", "words"),
+    [
+        (["mean"], {}, "measure them with mean_over_tokens"),
+        (["resample"], {}, "see other_rows"),
+        (["through_neuron", "zero"], {}, "name zero before it"),
+        (["zero"], {"heads": [Head(3, 0)]}, r"has no head L3\.H0"),
+        (["zero"], {"token_ids": [7, 8]}, r"there are \[1, 1, 2\]"),
+        (["zero"], {"heads": [Head(0, 1)] * 2}, "there are 2 for 1"),
+        (["zero"], {"token_ids": [101]}, "token 101 is not one of the 101"),
+        (["direct_frozen"], {"heads": [Head(2, 1)]}, r"L2\.H1 does not feed L1\.N3: it has no"),
+    ],
+)
+def test_what_is_wrong_about_heads_is_said(kinds, changes, words):
+    with pytest.raises(ValueError, match=words):
+        ablate_heads(model("gpt2"), kinds=kinds, **{**ROW, "heads": [Head(0, 1)], **changes})
+
+
+def test_what_else_is_missing_is_said():
     one = model("gpt2")
-    row = [[5]], [Neuron(1, 3)], [7], [Head(0, 1)]
-    with pytest.raises(ValueError, match="measure them with measure_means"):
-        ablate_heads(one, *row, ["mean"])
-    with pytest.raises(ValueError, match="draw them with other_rows"):
-        ablate_heads(one, *row, ["resample"])
+    with pytest.raises(ValueError, match="measure them with mean_over_tokens"):
+        ablate_neurons(one, **ROW, kinds=["mean"])
+    for on in (None, [1.0, 2.0]):
+        with pytest.raises(ValueError, match="an activation for every row; give `on`"):
+            ablate_neurons(one, **ROW, kinds=["on"], on=on)
+    with pytest.raises(ValueError, match="no token to average over; give texts that have some"):
+        mean_over_tokens(one, [[]], [0], of="heads")
     with pytest.raises(ValueError, match=r"no means of layer 0 were measured, only of \[2\]"):
-        ablate_heads(one, *row, ["mean"], means=measure_means(one, TEXTS, [2]))
-    with pytest.raises(ValueError, match="name zero before it"):
-        ablate_heads(one, *row, ["through_neuron", "zero"])
-    with pytest.raises(ValueError, match=r"has no head L3\.H0"):
-        ablate_heads(one, *row[:3], [Head(3, 0)], ["zero"])
-    with pytest.raises(ValueError, match=r"there are \[1, 1, 2\]"):
-        ablate_heads(one, [[5]], [Neuron(1, 3)], [7, 8], [Head(0, 1)], ["zero"])
-    with pytest.raises(ValueError, match="there are 2 for 1"):
-        ablate_heads(one, [[5]], [Neuron(1, 3)], [7], [Head(0, 1)] * 2, ["zero"])
-    with pytest.raises(ValueError, match="token 101 is not one of the 101"):
-        ablate_heads(one, [[5]], [Neuron(1, 3)], [101], [Head(0, 1)], ["zero"])
-    with pytest.raises(ValueError, match="no token to average over"):
-        measure_means(one, [[]], [0])
+        mean_over_tokens(one, TEXTS, [2], of="heads").of([Head(0, 1)])
 
 
 # --- The planted truth ---
@@ -428,28 +415,42 @@ def test_what_is_missing_is_said():
 def test_the_head_that_reads_the_cue_is_the_one_that_matters(kind):
     """In the planted language one word settles the next: without the head that looks there, the
     token is lost; without any other, nothing is."""
-    one = load_model("planted-0")
-    pairs = [
-        pair
-        for target in GRAMMAR.targets
-        for pair in minimal_pairs(GRAMMAR, kind, GRAMMAR.ids[target], 3)
-    ]
+    one, neuron = load_model("planted-0"), Neuron(1, 3)
+    targets = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
+    pairs = [pair for target in targets for pair in minimal_pairs(GRAMMAR, kind, target, 3)]
     heads = [Head(layer, index) for layer in range(2) for index in range(one.n_heads)]
     prompts = [list(pair.cued) for pair in pairs for _ in heads]
     tokens = [pair.slot.target for pair in pairs for _ in heads]
-    neurons = [Neuron(1, 3)] * len(prompts)
-    found = ablate_heads(one, prompts, neurons, tokens, heads * len(pairs), ["zero"])
+    found = ablate_heads(
+        one, prompts, [neuron] * len(prompts), tokens, heads * len(pairs), ["zero"]
+    )
     assert found.before.p.min() > 0.9
     lost = (found.before.logp - found.after["zero"].logp).reshape(len(pairs), -1).mean(0)
-    at_cue = np.mean(
-        [
-            look(one, Neuron(1, 3), heads, pair.cued).pattern[:, -1, pair.slot.cue + 1].numpy()
-            for pair in pairs
-        ],
-        axis=0,
-    )
+    looked = [look(one, neuron, heads, pair.cued).pattern[:, -1] for pair in pairs]
+    at_cues = [by_key[:, pair.slot.cue + 1] for by_key, pair in zip(looked, pairs, strict=True)]
+    at_cue = torch.stack(at_cues).mean(0)
     reader = int(lost.argmax())
     assert lost[reader] > 3
     assert np.delete(lost, reader).max() < 0.1
     assert reader == at_cue.argmax()
     assert at_cue[reader] > 0.9
+
+
+@pytest.mark.parametrize("target", GRAMMAR.targets)
+def test_a_planted_neuron_speaks_for_its_token(target):
+    """The neuron that writes a target most strongly where it is called for, switched on where
+    another is called for: its own target gains, and more than the others on average. (Not always
+    more than each: switching a neuron on also changes the norm's scale, and so all logits.)"""
+    one, layer, token = load_model("planted-0"), 1, GRAMMAR.ids[target]
+    pairs = minimal_pairs(GRAMMAR, "topic", token, 30)
+    post = one.activations_at_last([pair.cued for pair in pairs], [layer])[layer].mean(0)
+    neuron = Neuron(layer, int((post * (one.w_out(layer) @ one.w_u[:, token])).argmax()))
+    targets = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
+    rows = [list(pair.other) for pair in pairs for _ in targets]
+    on = [float(post[neuron.index])] * len(rows)
+    tokens = targets * len(pairs)
+    found = ablate_neurons(one, rows, [neuron] * len(rows), tokens, ["on"], on=on)
+    gained = (found.after["on"].logp - found.before.logp).reshape(len(pairs), -1).mean(0)
+    own = targets.index(token)
+    assert gained[own] > 0
+    assert gained[own] > np.delete(gained, own).mean()

@@ -3,8 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from lookups.measure.before_after import before_after, followed_first, of_group, with_falls
-from lookups.measure.intervention import Edited, Measured
+from lookups.measure.intervention import (
+    Edited,
+    Measured,
+    before_after,
+    followed_first,
+    of_group,
+    with_falls,
+)
 
 
 def measured(start: float, *, gated: bool = False) -> Measured:
@@ -26,9 +32,6 @@ def test_every_row_stands_once_for_every_kind_with_its_own_numbers():
     assert table.act_fall.tolist() == pytest.approx([4, 4, 3, 3])
     assert not [name for name in table.columns if name.startswith("up")]
     assert list(ROWS.columns) == ["neuron", "prompt"]
-
-
-def test_a_gated_neuron_keeps_its_other_input():
     edited = Edited(measured(5, gated=True), {"zero": measured(1, gated=True)})
     assert before_after(ROWS, edited).up_after.tolist() == pytest.approx([1.3, 2.3])
 
