@@ -1,0 +1,128 @@
+"""The routes of a silenced head sum to the whole, equal naive hooks, and find what was wired."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from lookups.measure.routes import ROUTES, routes
+from lookups.model.loaded import load_model
+from lookups.names import Head, Neuron
+from lookups.settings import ModelSpec
+
+HEADS = [Head(0, 1), Head(1, 2), Head(0, 3), Head(1, 0)]
+NEURONS = [Neuron(1, 3), Neuron(2, 5), Neuron(2, 0), Neuron(1, 9)]
+ALLIES = [[Neuron(2, 8), Neuron(1, 3)], [], [Neuron(2, 0), Neuron(2, 1), Neuron(1, 4)], []]
+TOKENS = [7, 20, 3, 55]
+
+
+def cached(model, ids, head=None):
+    """All tensors of a whole pass of the bridge, one head silenced at every position."""
+
+    def silence(z, hook):
+        z = z.clone()
+        z[:, :, head.index] = 0
+        return z
+
+    hooks = [] if head is None else [(f"blocks.{head.layer}.attn.hook_z", silence)]
+    with torch.no_grad(), model.bridge.hooks(fwd_hooks=hooks):
+        logits, seen = model.bridge.run_with_cache(model.batch([ids]).ids)
+    return logits[0, -1].double(), seen
+
+
+def naive(model, ids, head, neuron, allies) -> tuple[torch.Tensor, ...]:
+    """What leaves the last layer, and its change by each route, from two whole passes."""
+    _, usual = cached(model, ids)
+    _, silent = cached(model, ids, head)
+
+    def change(name):
+        return (silent[name] - usual[name])[0, -1]
+
+    own = change(f"blocks.{head.layer}.attn.hook_z")[head.index] @ model.w_o(head.layer)[head.index]
+
+    def written(one):
+        post = change(f"blocks.{one.layer}.mlp.hook_post")[one.index]
+        return post * model.w_out(one.layer)[one.index]
+
+    zero = torch.zeros(model.d_model, dtype=model.dtype)
+    mine = written(neuron)
+    others = sum((written(one) for one in allies if one != neuron), zero)
+    mlps = sum((change(f"blocks.{at}.hook_mlp_out") for at in range(model.n_layers)), zero)
+    attention = sum((change(f"blocks.{at}.hook_attn_out") for at in range(model.n_layers)), zero)
+    last = usual[f"blocks.{model.n_layers - 1}.hook_resid_post"][0, -1]
+    return last, torch.stack([own, mine, others, mlps - mine - others, attention - own])
+
+
+def log_probability(model, stream, token):
+    normed = model.bridge.ln_final(stream[None, None])
+    return float(model.bridge.unembed(normed)[0, 0].double().log_softmax(-1)[token])
+
+
+@pytest.mark.parametrize("name", tiny.VARIANTS)
+def test_routes_sum_to_the_whole_and_equal_whole_passes(name):
+    model = tiny.model(name, "float64")
+    close = 1e-6 if model.gated else 1e-9  # Llama's softmax is in float32 in the bridge
+    prompts = tiny.random_ids(4, seed=3, shortest=3)
+    found = routes(model, prompts, HEADS, NEURONS, TOKENS, ALLIES)
+    for row, ids in enumerate(prompts):
+        token = TOKENS[row]
+        last, parts = naive(model, ids, HEADS[row], NEURONS[row], ALLIES[row])
+        without = last + parts.sum(0)
+        real, _ = cached(model, ids, HEADS[row])
+        before = log_probability(model, last, token)
+        after = log_probability(model, without, token)
+        assert abs(after - float(real.log_softmax(-1)[token])) < close  # the parts are all
+        assert abs(found.whole[row, 1] - (before - after)) < close
+        for at in range(len(ROUTES)):
+            back = log_probability(model, without - parts[at], token) - after
+            assert abs(found.restored[row, 1, at] - back) < close
+            gone = before - log_probability(model, last + parts[at], token)
+            assert abs(found.sent[row, 1, at] - gone) < close
+        held = logits_with_scale_of(model, last, [last, without])
+        fall = held[0] - held[1]
+        assert abs(found.logit[row].sum() - (fall[token] - fall.mean())) < close
+        assert abs(found.whole[row, 0] - -np.diff(held.log_softmax(-1)[:, token])[0]) < close
+
+
+def logits_with_scale_of(model, stream, streams: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Unembed several streams behind a norm that keeps the scale it has on one."""
+    scale = (stream - (0 if model.gated else stream.mean())).square().mean().add(
+        model.forward._eps
+    ).sqrt()  # fmt: skip
+    streams = torch.stack(list(streams))
+    centred = streams if model.gated else streams - streams.mean(-1, keepdim=True)
+    return model.bridge.unembed((centred / scale)[None])[0].double()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("shared", [1, 2])
+def test_a_wired_look_up_goes_by_its_neuron(name, shared):
+    """All of the head's effect goes through one neuron, or through two that are alike."""
+    spec = ModelSpec(name=str(tiny.folder(name)), device="cpu", dtype="float64")
+    model, head = load_model(spec), Head(1, 2)
+    neuron, twin = Neuron(1, 3), Neuron(1, 4)
+    with torch.no_grad():
+        model.w_o(2).zero_()
+        model.w_out(2).zero_()
+        keep = model.w_out(1)[neuron.index].clone() * 50
+        model.w_out(1).zero_()
+        model.w_out(1)[neuron.index] = keep
+        if shared == 2:
+            model.w_out(1)[twin.index] = keep
+            for weight, bias in model.mlp_in(1).values():
+                weight[:, twin.index] = weight[:, neuron.index]
+                bias[twin.index] = bias[neuron.index]
+        # what the head writes is not read by the unembedding
+        basis = torch.linalg.qr(model.w_o(1)[head.index].T).Q
+        model.w_u.sub_(basis @ (basis.T @ model.w_u))
+    prompts = tiny.random_ids(6, seed=5, shortest=4)
+    found = routes(model, prompts, [head] * 6, [neuron] * 6, [9] * 6, [[]] * 6)
+    share = found.logit[:, ROUTES.index("the neuron")] / found.logit.sum(1)
+    assert np.abs(found.logit.sum(1)).min() > 1e-6
+    assert np.allclose(share, 1 / shared, atol=1e-6)
+
+
+def test_columns_must_agree():
+    with pytest.raises(ValueError, match="one of each"):
+        routes(tiny.model("gpt2"), [[1]], [], [], [], [])
