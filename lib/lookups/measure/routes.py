@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 from einops import einsum
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.model.batches import Batch, Ids, batches_by_length
@@ -76,13 +76,14 @@ def routes(
         *(np.zeros((len(prompts), 2, len(ROUTES))) for _ in range(2)),
     )
     tokens = model.tokens(tokens_per_batch)
+    average = model.w_u.double().mean(1, keepdim=True)
     for some in batches_by_length([len(ids) for ids in prompts], tokens=tokens):
         final, parts = _changes(model, *([column[row] for row in some] for column in (
             prompts, heads, neurons, allies)))  # fmt: skip
         targets = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
         for start in range(0, len(some), TOGETHER):
             here = slice(start, start + TOGETHER)
-            judged = _falls(model, final[here], parts[here], targets[here])
+            judged = _falls(model, final[here], parts[here], targets[here], average)
             for column, values in zip(found, judged, strict=True):
                 column[some[here]] = values.cpu().numpy()
     return found
@@ -160,21 +161,20 @@ def _falls(
     model: Model,
     final: Float[Tensor, "row d_model"],
     parts: Float[Tensor, "row route d_model"],
-    targets: Tensor,
+    targets: Int[Tensor, " row"],
+    average: Float[Tensor, "d_model 1"],
 ) -> Routes:
     """Unembed what is left when routes are changed, with the final norm's scale held and not."""
     without = final[:, None] + parts.sum(1, keepdim=True)
     streams = torch.cat([final[:, None], without, without - parts, final[:, None] + parts], 1)
     scale = _centred(model, final).norm(dim=-1) / model.forward.normed(final).norm(dim=-1)
     held = _centred(model, streams) / scale[:, None, None]
-    logp, logits = [], None
-    for normed in (held, model.forward.normed(streams)):
-        logits = model.bridge.unembed(normed.to(model.dtype)).double()
-        of_token = logits[torch.arange(len(targets)), :, targets]
-        logp.append(of_token - logits.logsumexp(-1))
-    logp = torch.stack(logp, 1)  # row × held × stream
+    both = torch.stack([held, model.forward.normed(streams)], 1).to(model.dtype)
+    logits = model.bridge.unembed(both.flatten(0, 1)).unflatten(0, (len(targets), 2))
+    of_token = logits[torch.arange(len(targets)), ..., targets]
+    logp = of_token.double() - logits.double().logsumexp(-1)  # row × held × stream
     n = len(ROUTES)
-    writes = model.w_u[:, targets].double() - model.w_u.double().mean(1, keepdim=True)
+    writes = model.w_u[:, targets].double() - average
     moved = _centred(model, parts) / scale[:, None, None]
     return Routes(
         -einsum(moved, writes, "row route d, d row -> row route"),
