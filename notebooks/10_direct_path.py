@@ -33,10 +33,13 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 from myst_nb import glue
+from scipy.stats import false_discovery_control, spearmanr
 
 from lookups.run.store import load
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
+from lookups.measure.routes import ROUTES, routes
+from lookups.statistics.bootstrap import bootstrap_mean
 from lookups.statistics.differences import ks, mean_difference, pair_means, points, written
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
@@ -358,6 +361,118 @@ Markdown(
 ) if test.pairs else NOTHING
 
 # %% [markdown]
+# (routes)=
+# ## Which component comes last?
+#
+# What reaches the unembedding at the last token is a sum of every head's output and every neuron's. Without the
+# head each of them changes, and together these changes are all that changes. So the token's fall can be divided
+# by the component that comes *last*: the silenced head itself; this neuron; other {term}`sound` neurons of the same
+# token; all other neurons; all other heads.
+
+# %%
+sound = neurons[neurons.sound]
+writers = {token: [Neuron.parse(name) for name in some.index] for token, some in sound.groupby("token_id")}  # fmt: skip
+ends = both[both.active].reset_index(drop=True)
+token_ids = neurons.token_id[ends.neuron].tolist()
+ends_in = routes(
+    model,
+    ends.token_ids.tolist(),
+    ends["head"].map(Head.parse).tolist(),
+    ends.neuron.map(Neuron.parse).tolist(),
+    token_ids,
+    [writers.get(token, []) for token in token_ids],
+)
+
+# %% [markdown]
+# The token's *logit* is a linear function of the sum, as long as the scale of the final norm is held: there the parts
+# sum to the whole. Its log-probability is not, so it is asked twice: what comes back when one part alone is
+# *put back* into the pass without the head, and what is lost when one part alone is *taken* from the normal pass
+# ({numref}`fig-routes`).
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a silenced head takes from the logit of its neuron's token, divided by the component that comes last. Each bar is a pair of a selected neuron, mean over its active held-out prompts; bars to the left of zero work against the fall. The black mark is the sum of the parts, the whole fall of the logit.", "name": "fig-routes"}, "image": {"alt": "Stacked horizontal bars, one a pair, of five routes from a silenced head to the token's logit"}}
+HOW = {"logit": ends_in.logit, "put back": ends_in.restored[:, 1], "taken": ends_in.sent[:, 1]}
+moved = ends[["neuron", "head"]].assign(whole=ends_in.whole[:, 1], logit=ends_in.logit.sum(1))
+for how, columns in HOW.items():
+    moved = moved.assign(**{f"{how}: {route}": columns[:, at] for at, route in enumerate(ROUTES)})
+    assert len(moved) == 0 or np.isfinite(columns).all()
+assert model.dtype.itemsize < 4 or np.allclose(moved.whole, ends.log_fall, atol=1e-3)
+
+
+def pairs_of(group: str, least: int = 1) -> pd.DataFrame:
+    """Means over a group's pairs with so many active prompts, the largest fall of the logit first."""
+    some = of_group(moved, neurons, group).groupby(["neuron", "head"])
+    means = some.mean()[some.size() >= least].reset_index()
+    return means.sort_values("logit", ascending=False, kind="stable")
+
+
+shown = pairs_of("selected", 3).head(20)
+if len(shown):
+    figure, axis = plt.subplots(figsize=(8.2, 0.6 + 0.26 * len(shown)))
+    colours = dict(zip(ROUTES, ("orange", "blue", "green", "grey", "purple"), strict=True))
+    up, down = np.zeros(len(shown)), np.zeros(len(shown))
+    for route, colour in colours.items():
+        width = shown[f"logit: {route}"].to_numpy()
+        axis.barh(range(len(shown)), width, left=np.where(width > 0, up, down), color=COLOURS[colour], label=route, height=0.75)  # fmt: skip
+        up, down = up + width.clip(min=0), down + width.clip(max=0)
+    axis.plot(shown.logit, range(len(shown)), "|", color="black", markersize=9, markeredgewidth=2)
+    names = [f"{readable(neurons.token[n])}  {n}, {h}" for n, h in zip(shown.neuron, shown["head"], strict=True)]  # fmt: skip
+    axis.set_yticks(range(len(shown)), names)
+    axis.invert_yaxis()
+    axis.set(xlabel="fall of the token's logit without the head")
+    axis.legend(loc="lower right")
+    plt.show()
+
+# %% tags=["hide-input"]
+shares, table = {}, {}
+for group in GROUPS:
+    pairs, seed = pairs_of(group), {"seed": settings.seed}
+    for route in ROUTES:
+        column = pairs[f"logit: {route}"]
+        shares[group, route] = share_of_mean(column, pairs.logit, pairs.neuron, **seed)
+        row = {"logit": written(shares[group, route].part, digits=2), "share of the logit": written(shares[group, route].share, digits=2)}  # fmt: skip
+        row |= {f"log p, {how}": written(bootstrap_mean(pairs[f"{how}: {route}"], pairs.neuron, **seed), digits=2) for how in list(HOW)[1:]}  # fmt: skip
+        table[group, route] = row
+    whole = {"logit": written(bootstrap_mean(pairs.logit, pairs.neuron, **seed), digits=2), "share of the logit": "1"}  # fmt: skip
+    left = {"logit": "0", "share of the logit": "–"}
+    for how in list(HOW)[1:]:
+        sums = pairs[[f"{how}: {route}" for route in ROUTES]].sum(axis=1)
+        whole[f"log p, {how}"] = written(bootstrap_mean(pairs.whole, pairs.neuron, **seed), digits=2)  # fmt: skip
+        left[f"log p, {how}"] = written(bootstrap_mean(pairs.whole - sums, pairs.neuron, **seed), digits=2)  # fmt: skip
+    table |= {(group, "the whole"): whole, (group, "not accounted for"): left}
+pd.DataFrame(table).T.rename_axis(["neurons", "comes last"])
+
+# %% [markdown]
+# Where what is not accounted for is larger than a quarter of the whole, the log-probability has no shares: what one part
+# does depends on the others. Rows of log p are in nats, mean over pairs, intervals over neurons.
+#
+# Does anything tell the pairs whose fall ends in the neuron from those whose fall does not? Rank correlations, over pairs
+# of selected neurons with three active prompts or more and a logit that falls by 0.3 or more, of the neuron's share of the
+# logit's fall with what is known of the pair; p values are corrected for the number of questions
+# (Benjamini and Hochberg).
+
+# %% tags=["hide-input"]
+told = pairs_of("selected", 3)
+told = told[told.logit >= 0.3]
+share = told["logit: the neuron"] / told.logit
+layer_of = {"neuron": told.neuron.map(lambda name: Neuron.parse(name).layer), "head": told["head"].map(lambda name: Head.parse(name).layer)}  # fmt: skip
+active_means = both[both.active].groupby(["neuron", "head"])[["p_before", "act_fall", "act_before"]].mean()
+active_means = active_means.reindex(pd.MultiIndex.from_frame(told[["neuron", "head"]]))
+known = {
+    "layer of the neuron": layer_of["neuron"],
+    "layer of the head": layer_of["head"],
+    "layers in between": layer_of["neuron"] - layer_of["head"],
+    "probability of the token with the head": active_means.p_before,
+    "share of its activation that the neuron loses": active_means.act_fall / active_means.act_before,
+}
+several = len(told) > 3
+tests = {name: spearmanr(share, list(column)) for name, column in known.items()} if several else {}
+tells = pd.DataFrame({name: {"rank correlation": test.statistic, "p": test.pvalue} for name, test in tests.items()}).T  # fmt: skip
+if several:
+    tells["p, corrected"] = false_discovery_control(tells.p)
+glue("pairs-told", len(told), display=False)
+tells.round(3) if several else NOTHING
+
+# %% [markdown]
 # ## The example, from prompt to probability
 #
 # The prompt from above once more, with all there is to say about it:
@@ -464,6 +579,13 @@ lines = [
     "Attribution is exactly what the neuron's input loses when the direct path is cut with the scale frozen.",
     f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share)} is direct.",
 ]  # fmt: skip
+mine = {route: shares["selected", route] for route in ROUTES}
+if np.isfinite(mine["the neuron"].share.low):
+    lines.append(
+        f"Of the fall of the token's logit {percent(mine['the neuron'].share)} comes last through the neuron and "
+        f"{percent(mine['the head'].share)} straight from the head; all other neurons together add "
+        f"{percent(mine['other neurons'].share)}, all other heads {percent(mine['other heads'].share)}."
+    )
 difference, nats = gap_through["fall"][0], gap_through["log_fall"][0]
 if np.isfinite(difference.low):
     more = "more" if nats.low > 0 else "less" if nats.high < 0 else "no measurably different amount"
