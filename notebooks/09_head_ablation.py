@@ -19,7 +19,7 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before | `head_ablations`: neuron and token, before and after |
+# | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before, `verdicts` | `head_ablations`: neuron and token, before and after |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -57,6 +57,7 @@ from lookups.explain.prompts import PairPrompts
 from lookups.statistics.permutation import permuted_within_pairs
 from lookups.settings import check_run, read_run
 from lookups.statistics.significance import q_values
+from lookups.statistics.slopes import MeanShare, share_of_mean
 from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, readable
 
 settings = read_run(run)
@@ -530,6 +531,53 @@ def side_by_side(pair: tuple[str, str], most: int = 5):
 
 
 side_by_side((hand.neuron, hand["head"])) if hand is not None else NOTHING
+
+# %% [markdown]
+# (hardest-test)=
+# ## An explanation put to the test
+#
+# An explanation ({ref}`scores`) says on which prompts a head matters. Then it should be enough to silence the head on
+# these: how much of all that the head does, over all held-out prompts of the pair, is done on the prompts that the
+# explanation *calls* active? A judge who calls prompts active at random keeps as large a share of the
+# effect as of the prompts. The *shuffled* explanation calls as many prompts active, at random.
+
+
+# %%
+def kept_by(called: pd.DataFrame, what: str) -> MeanShare:
+    """The share of a group's whole effect that falls on prompts called active; mean over pairs."""
+    part = called[what] * called.verdict
+    means = (
+        called.assign(part=part).groupby(["neuron", "head"])[["part", what]].mean().reset_index()
+    )
+    return share_of_mean(means.part, means[what], means.neuron, seed=settings.seed)
+
+
+# %% tags=["hide-input"]
+judged = load(settings, "verdicts")
+judged = judged[judged.control.isin(["none", "permuted"]) & judged.verdict.notna()]
+whole = of_group(effects[effects.kind == "zero"], neurons, "selected")
+table = {}
+for (explainer, control), said in judged.groupby(["explainer", "control"], sort=False):
+    row_of = ["neuron", "head", "prompt"]
+    called = whole.merge(said[[*row_of, "verdict"]], on=row_of, validate="1:1")
+    called["verdict"] = called.verdict.astype(float)
+    each = called.groupby(["neuron", "head"]).verdict.mean().reset_index()
+    row = {"prompts called active": written(bootstrap_mean(each.verdict, each.neuron, seed=settings.seed), digits=2)}  # fmt: skip
+    for name, what in {"neuron's activation": "act_fall", "token, nats": "log_fall", "token, points": "fall"}.items():  # fmt: skip
+        row[f"kept of the effect: {name}"] = written(kept_by(called, what).share, digits=2)
+    table[explainer, "shuffled" if control == "permuted" else "own"] = row
+active_only = whole.assign(verdict=whole.active.astype(float))
+if len(whole):
+    each = active_only.groupby(["neuron", "head"]).verdict.mean().reset_index()
+    row = {"prompts called active": written(bootstrap_mean(each.verdict, each.neuron, seed=settings.seed), digits=2)}  # fmt: skip
+    for name, what in {"neuron's activation": "act_fall", "token, nats": "log_fall", "token, points": "fall"}.items():  # fmt: skip
+        row[f"kept of the effect: {name}"] = written(kept_by(active_only, what).share, digits=2)
+    table["the attribution itself", "prompts where the head is active"] = row
+pd.DataFrame(table).T.rename_axis(["explainer", "explanation"]) if table else NOTHING
+
+# %% [markdown]
+# The last row is what an explanation could keep at best if it said exactly where the head is active. Intervals resample neurons;
+# a dash stands where the whole effect cannot be told from none.
 
 # %% [markdown]
 # ## Beside the paper

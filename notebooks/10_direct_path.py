@@ -455,14 +455,17 @@ told = pairs_of("selected", 3)
 told = told[told.logit >= 0.3]
 share = told["logit: the neuron"] / told.logit
 layer_of = {"neuron": told.neuron.map(lambda name: Neuron.parse(name).layer), "head": told["head"].map(lambda name: Head.parse(name).layer)}  # fmt: skip
-active_means = both[both.active].groupby(["neuron", "head"])[["p_before", "act_fall", "act_before"]].mean()
+active_means = (
+    both[both.active].groupby(["neuron", "head"])[["p_before", "act_fall", "act_before"]].mean()
+)
 active_means = active_means.reindex(pd.MultiIndex.from_frame(told[["neuron", "head"]]))
 known = {
     "layer of the neuron": layer_of["neuron"],
     "layer of the head": layer_of["head"],
     "layers in between": layer_of["neuron"] - layer_of["head"],
     "probability of the token with the head": active_means.p_before,
-    "share of its activation that the neuron loses": active_means.act_fall / active_means.act_before,
+    "share of its activation that the neuron loses": active_means.act_fall
+    / active_means.act_before,
 }
 several = len(told) > 3
 tests = {name: spearmanr(share, list(column)) for name, column in known.items()} if several else {}
