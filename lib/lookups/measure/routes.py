@@ -22,8 +22,8 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.model.batches import Batch, Ids, batches_by_length
-from lookups.model.forward import Touch
+from lookups.measure.together import Silenced
+from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
@@ -89,28 +89,6 @@ def routes(
     return found
 
 
-class _AtLast(Touch):
-    """Keeps what stands at the last token; silences heads where it is told to."""
-
-    def __init__(self, batch: Batch, names: set[str], silent: Sequence[Head] = ()):
-        self.batch, self.names, self.seen = batch, names, dict[str, Tensor]()
-        self.rows = torch.arange(len(batch.ids), device=batch.ids.device)
-        self.silent: dict[str, list[tuple[int, int]]] = {}
-        for row, head in enumerate(silent):
-            name = f"blocks.{head.layer}.attn.hook_z"
-            self.silent.setdefault(name, []).append((row, head.index))
-
-    def wants(self, name: str) -> bool:
-        return name in self.names
-
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
-        for row, index in self.silent.get(name, ()):
-            tensor[row, :, index] = 0
-        if name in self.names:
-            self.seen[name] = tensor[self.rows, self.batch.last]
-        return tensor
-
-
 @torch.no_grad()
 def _changes(
     model: Model,
@@ -127,10 +105,12 @@ def _changes(
     )
     asked = {neuron.layer for one in (neurons, *allies) for neuron in one}
     names = {*z.values(), *mlp.values(), *(post[at] for at in asked)}
-    usual, silent = _AtLast(batch, names), _AtLast(batch, names, heads)
+    nothing = [()] * len(prompts)
+    usual = Silenced(batch, nothing, nothing, names)
+    silent = Silenced(batch, [(head,) for head in heads], nothing, names)
     final = model.forward.run(batch.ids, usual)[usual.rows, batch.last].double()
     model.forward.run(batch.ids, silent)
-    differs = {name: (silent.seen[name] - usual.seen[name]).double() for name in names}
+    differs = {name: (silent.at_last[name] - usual.at_last[name]).double() for name in names}
     parts = final.new_zeros(len(prompts), len(ROUTES), model.d_model)
     own, neuron, token, others, later = parts.unbind(1)
     for at in layers:
@@ -138,7 +118,7 @@ def _changes(
         later += einsum(differs[z[at]], w_o, "row head d_head, head d_head d -> row d")
         others += differs[mlp[at]]
     for row, head in enumerate(heads):
-        at = usual.seen[z[head.layer]][row, head.index].double()
+        at = usual.at_last[z[head.layer]][row, head.index].double()
         own[row] = -at @ model.w_o(head.layer)[head.index].double()
         for one, route in _writers(neurons[row], allies[row]):
             change = differs[post[one.layer]][row, one.index]
