@@ -19,7 +19,7 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | `follow_rates`, `suffixes` from {ref}`prompts` and {ref}`truncation` | `neuron_ablations`: the token, with the neuron and without |
+# | `follow_rates`, `suffixes`, `pairs`, `head_ablations` from {ref}`prompts` to {ref}`head-ablation` | `neuron_ablations`: the token, with the neuron and without |
 # | the run's documents | |
 
 # %% tags=["parameters"]
@@ -42,8 +42,10 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean
 from lookups.statistics.lots import lots_of
 from lookups.model.loaded import load_model
-from lookups.names import Neuron
 from lookups.measure.ablation import ablate_neurons, mean_over_tokens, nearest_in_size
+from lookups.measure.together import logp_without
+from lookups.names import Head, Neuron
+from lookups.names import Neuron
 from lookups.settings import check_run, read_run
 from lookups.show.views import LONGEST, PromptText, prompt_table, readable
 
@@ -522,6 +524,66 @@ plt.show()
 pd.DataFrame(table).T.rename_axis(["neurons", "control"])
 
 # %% [markdown]
+# (together)=
+# ## Head and neuron together
+#
+# A pair is more than its parts if silencing both costs the token other than the sum of what each costs. On the held-out prompts
+# of {ref}`head-ablation` where the head is active: without the head, without the neuron, without both; and, to see whether
+# others stand in for them, without all heads kept for the neuron, and without all {term}`sound` neurons of its
+# token ({func}`~lookups.measure.together.logp_without`). Nothing is changed at other prompts.
+
+# %% tags=["hide-input"]
+ablated = load(settings, "head_ablations")
+cases = ablated[(ablated.kind == "zero") & ablated.active.astype(bool)]
+cases = of_group(cases, neurons, "selected")[["neuron", "head", "split", "prompt", "logp_before"]]
+cases = cases.merge(suffixes[["neuron", "split", "prompt", "token_ids"]], on=["neuron", "split", "prompt"])  # fmt: skip
+pairs = load(settings, "pairs")
+kept = pairs[pairs.kept].groupby("neuron")["head"].agg(list)
+token_of = cases.neuron.map(neurons.token_id)
+writers = neurons[neurons.sound].reset_index().groupby("token_id").neuron.agg(list)
+own_heads = [(Head.parse(head),) for head in cases["head"]]
+own_neurons = [(Neuron.parse(neuron),) for neuron in cases.neuron]
+all_heads = [[Head.parse(head) for head in kept[neuron]] for neuron in cases.neuron]
+all_neurons = [{Neuron.parse(n) for n in writers.get(t, [])} | {*own} for t, own in zip(token_of, own_neurons, strict=True)]  # fmt: skip
+
+# %%
+nobody = [()] * len(cases)
+WITHOUT = {
+    "the head": (own_heads, nobody),
+    "the neuron": (nobody, own_neurons),
+    "both": (own_heads, own_neurons),
+    "all heads kept for the neuron": (all_heads, nobody),
+    "all sound neurons of the token": (nobody, all_neurons),
+}
+
+# %% tags=["hide-input"]
+texts, targets = cases.token_ids.tolist(), token_of.tolist()
+before = cases.logp_before.to_numpy(float)
+lost_without = {name: logp_without(model, texts, targets, *both) for name, both in WITHOUT.items()}
+falls = cases[["neuron", "head"]].copy()
+for name, after in lost_without.items():
+    falls[f"{name}, nats"] = before - after
+    falls[f"{name}, points"] = np.exp(before) - np.exp(after)
+for unit in ("nats", "points"):
+    falls[f"both less the sum of the two, {unit}"] = falls[f"both, {unit}"] - falls[f"the head, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
+    falls[f"all heads less the one, {unit}"] = falls[f"all heads kept for the neuron, {unit}"] - falls[f"the head, {unit}"]  # fmt: skip
+    falls[f"all neurons less the one, {unit}"] = falls[f"all sound neurons of the token, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
+of_pairs = falls.groupby(["neuron", "head"]).mean().reset_index()
+rows_of = list(dict.fromkeys(column.rsplit(", ", 1)[0] for column in of_pairs.columns[2:]))
+added = {unit: bootstrap_mean(of_pairs[f"both less the sum of the two, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
+table = {}
+for name in rows_of:
+    found = {unit: bootstrap_mean(of_pairs[f"{name}, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
+    table[name] = {"pairs": len(of_pairs), "nats": written(found["nats"]), "points": points(found["points"])}  # fmt: skip
+several = sum(len(one) > 1 for one in dict(zip(cases.neuron, all_neurons, strict=True)).values())
+glue("several-neurons", f"{several} of {cases.neuron.nunique()}", display=False)
+pd.DataFrame(table).T.rename_axis("the token's fall without") if len(cases) else NOTHING
+
+# %% [markdown]
+# Means over pairs, intervals over neurons. {glue:text}`several-neurons` neurons have another sound neuron of the same token
+# in this run, so for the others the last rows say nothing new.
+
+# %% [markdown]
 # ```{admonition} Differs from the paper
 # :class: note
 # The paper's repository has a notebook named after neuron ablation, which contains none {cite}`neo2024`. Here
@@ -601,6 +663,12 @@ lines = [
     told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1), "Random neurons raise their token less when switched on",
          "Random neurons raise their token more when switched on", "Random neurons raise their token about as much when switched on"),
 ]  # fmt: skip
+if np.isfinite(added["nats"].low):
+    lines.append(
+        told(lambda unit: added[UNITS[unit]], "Without head and neuron together the token loses more than the two lose one by one",
+             "Without head and neuron together the token loses less than the two lose one by one",
+             "What head and neuron cost together cannot be told from the sum of what they cost one by one")
+    )  # fmt: skip
 lines = list(dict.fromkeys(lines))
 glue("headline", " ".join(lines[:2]) if len(effects) else "No neuron was silenced.", display=False)  # fmt: skip
 Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuron was silenced.")
@@ -612,8 +680,8 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuro
 # that their token is the one that really follows.
 
 # %% [markdown]
-# What is not known: what several neurons of one token do together. If each can take over from the others,
-# silencing one shows little of what they carry.
+# What is not known: how much neurons of one token that are not sound carry together, and what takes over when one
+# is silenced.
 #
 # ```{admonition} Try it
 # :class: tip

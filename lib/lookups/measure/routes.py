@@ -108,8 +108,8 @@ def _changes(
     nothing = [()] * len(prompts)
     usual = Silenced(batch, nothing, nothing, names)
     silent = Silenced(batch, [(head,) for head in heads], nothing, names)
-    final = model.forward.run(batch.ids, usual)[usual.rows, batch.last].double()
-    model.forward.run(batch.ids, silent)
+    final = model.forward.run(batch.ids, usual.touch)[usual.rows, batch.last].double()
+    model.forward.run(batch.ids, silent.touch)
     differs = {name: (silent.at_last[name] - usual.at_last[name]).double() for name in names}
     parts = final.new_zeros(len(prompts), len(ROUTES), model.d_model)
     own, neuron, token, others, later = parts.unbind(1)

@@ -6,6 +6,7 @@ them in one pass. Every row has a set of its own.
 """
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from lookups.model.resume import log_probabilities
 from lookups.names import Head, Neuron
 
 
-class Silenced(Touch):
+class Silenced:
     """Silences each row's heads and neurons while a pass runs, and keeps what it is asked to."""
 
     def __init__(
@@ -29,31 +30,26 @@ class Silenced(Touch):
         neurons: Sequence[Collection[Neuron]],
         names: Collection[str] = (),
     ):
-        self.batch, self._names = batch, names
-        self.rows = torch.arange(len(batch.ids), device=batch.ids.device)
+        self.batch, self.rows = batch, torch.arange(len(batch.ids), device=batch.ids.device)
         self.at_last = dict[str, Tensor]()
         """What stood at each row's last token, by name."""
-        self._changes: dict[str, list[tuple[int, int, int]]] = {}
+        zeros: dict[str, list[tuple[int, int, int]]] = {name: [] for name in names}
         for row in range(len(batch.ids)):
             for head in heads[row]:
-                self._add(f"blocks.{head.layer}.attn.hook_z", row, head.index, 0)
+                place = zeros.setdefault(f"blocks.{head.layer}.attn.hook_z", [])
+                place.append((row, 0, head.index))
             for neuron in neurons[row]:
-                self._add(f"blocks.{neuron.layer}.mlp.hook_post", row, neuron.index, 1)
+                place = zeros.setdefault(f"blocks.{neuron.layer}.mlp.hook_post", [])
+                place.append((row, 1, neuron.index))
 
-    def _add(self, name: str, row: int, index: int, first: int) -> None:
-        self._changes.setdefault(name, []).append((row, index, first))
+        def hook(name: str, tensor: Tensor) -> None:
+            for row, first, index in zeros[name]:
+                tensor[row, first:, index] = 0
+            if name in names:
+                self.at_last[name] = tensor[self.rows, batch.last]
 
-    def wants(self, name: str) -> bool:
-        """Only what the pass makes anyway is changed or kept."""
-        return name in self._names
-
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
-        """Put zeros where they belong, then keep."""
-        for row, index, first in self._changes.get(name, ()):
-            tensor[row, first:, index] = 0
-        if name in self._names:
-            self.at_last[name] = tensor[self.rows, self.batch.last]
-        return tensor
+        self.touch = Touch({name: partial(hook, name) for name in zeros})
+        """For the pass."""
 
 
 @torch.no_grad()
@@ -78,8 +74,8 @@ def logp_without(
     lengths = [len(ids) for ids in prompts]
     for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
         batch = model.batch([prompts[row] for row in some])
-        touch = Silenced(batch, [heads[row] for row in some], [neurons[row] for row in some])
-        final = model.forward.run(batch.ids, touch)[touch.rows, batch.last]
+        silent = Silenced(batch, [heads[row] for row in some], [neurons[row] for row in some])
+        final = model.forward.run(batch.ids, silent.touch)[silent.rows, batch.last]
         tokens = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
-        found[some] = log_probabilities(model, final, touch.rows, tokens).cpu().numpy()
+        found[some] = log_probabilities(model, final, silent.rows, tokens).cpu().numpy()
     return found
