@@ -454,7 +454,10 @@ pd.DataFrame(table).T.rename_axis(["neurons", "comes last"])
 told = pairs_of("selected", 3)
 told = told[told.logit >= 0.3]
 share = told["logit: the neuron"] / told.logit
-layer_of = {"neuron": told.neuron.map(lambda name: Neuron.parse(name).layer), "head": told["head"].map(lambda name: Head.parse(name).layer)}  # fmt: skip
+layer_of = {
+    "neuron": np.array([Neuron.parse(name).layer for name in told.neuron]),
+    "head": np.array([Head.parse(name).layer for name in told["head"]]),
+}
 active_means = (
     both[both.active].groupby(["neuron", "head"])[["p_before", "act_fall", "act_before"]].mean()
 )
