@@ -45,7 +45,6 @@ from lookups.model.loaded import load_model
 from lookups.measure.ablation import ablate_neurons, mean_over_tokens, nearest_in_size
 from lookups.measure.together import logp_without
 from lookups.names import Head, Neuron
-from lookups.names import Neuron
 from lookups.settings import check_run, read_run
 from lookups.show.views import LONGEST, PromptText, prompt_table, readable
 
