@@ -1,12 +1,14 @@
 """A run: one file that fixes everything an analysis depends on, checked when it is read.
 
 `read_run("smollm2")` finds `notebooks/runs/smollm2.yml`; a path to a file of one's own works the
-same way. Chapters take the id or path as their only setting; thresholds are shown where they act.
+same way. A file that says `extends: gpt2-xl` takes over what it does not say itself: sections key
+by key, lists and single values whole; `null` takes a key of the extended run away.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lookups.errors import RunError
@@ -15,13 +17,12 @@ from lookups.model.packaged import PACKAGED, packaged_file
 from lookups.names import Neuron
 from lookups.paths import EMBEDDED, PROJECT, Room, folder
 from lookups.run.run_lock import locked_revision
-from lookups.run_files import RUNS as RUNS
-from lookups.run_files import content_of, path_of
 
 if TYPE_CHECKING:
     from lookups.model.loaded import Model
 
 DEFAULT_RUN = "smollm2"
+RUNS = PROJECT / "notebooks" / "runs"
 RECORDS = PROJECT / "notebooks" / "records"
 """What people found out by reading, which no code can make again."""
 
@@ -244,10 +245,8 @@ class Run(Section):
 def read_run(run: str | Path) -> Run:
     """Read a run by its id (`notebooks/runs/<id>.yml`) or by a path to its file.
 
-    Relative paths inside a run file are taken from the file's own folder. A file that says
-    `extends:` another run takes over what it does not say itself, section by section; `null` takes
-    a key of that run away. The id is always the file's own. Where `lookups download` has left a
-    lock, the model's revision is the locked commit.
+    Relative paths inside a run file are taken from the file's own folder. The id is always the
+    file's own. Where `lookups download` has left a lock, the model's revision is the locked commit.
 
     Raises:
         RunError: there is no such file, it is not YAML, a key or value in it is wrong, or its lock
@@ -258,8 +257,8 @@ def read_run(run: str | Path) -> Run:
     try:
         settings = Run(**{"id": path.stem} | content)
     except (ValidationError, TypeError) as error:
-        raise RunError(f"{path.name}: {_first_problem(error)}") from None
-    settings = _with_folders(settings, path.resolve().parent)
+        raise RunError(f"{path.name}: {_problems(error)}") from None
+    settings = _with_files(settings)
     revision = locked_revision(path, settings.model.name, settings.model.revision)
     model = settings.model.model_copy(update={"revision": revision})
     return settings.model_copy(update={"model": model})
@@ -271,27 +270,29 @@ def check_run(settings: Run, model: "Model") -> None:
     Raises:
         RunError: naming the key, its value and what the model has.
     """
-    for key in ("layers", "middle_layers"):
-        for layer in getattr(settings, key):
-            _check_layer(f"{key}: ", layer, model)
-    for key in ("neurons", "rejected"):
-        for name in getattr(settings, key) or ():
-            neuron = Neuron.parse(name)
-            _check_layer(f"{key}: {name}: ", neuron.layer, model)
-            if neuron.index >= model.d_mlp:
-                raise RunError(
-                    f"{key}: {name} does not exist; a layer of {model.name} has neurons 0 to "
-                    f"{model.d_mlp - 1}"
-                )
-            if neuron.sign < 0 and not model.gated:
-                raise RunError(
-                    f"{key}: {name} does not exist; only gated neurons are read with both signs, "
-                    f"and those of {model.name} are not gated"
-                )
+    named = [
+        (key, name) for key in ("neurons", "rejected") for name in getattr(settings, key) or ()
+    ]
+    neurons = [(f"{key}: {name}", Neuron.parse(name)) for key, name in named]
+    asked = [
+        (key, layer) for key in ("layers", "middle_layers") for layer in getattr(settings, key)
+    ]
+    for where, layer in [*asked, *((where, neuron.layer) for where, neuron in neurons)]:
+        if layer >= model.n_layers:
+            has = f"{model.name} has layers 0 to {model.n_layers - 1}"
+            raise RunError(f"{where}: layer {layer} does not exist; {has}")
+    for where, neuron in neurons:
+        if neuron.index >= model.d_mlp:
+            has = f"a layer of {model.name} has neurons 0 to {model.d_mlp - 1}"
+            raise RunError(f"{where} does not exist; {has}")
+        if neuron.sign < 0 and not model.gated:
+            raise RunError(
+                f"{where} does not exist; only gated neurons are read with both signs, and those "
+                f"of {model.name} are not gated"
+            )
+    longest = settings.longest
     if settings.prompts is None:
-        longest = min(settings.longest, settings.corpus.length)
-    else:
-        longest = settings.longest
+        longest = min(longest, settings.corpus.length)
     if longest + 1 > model.context:
         raise RunError(
             f"longest: prompts of {longest} tokens do not fit; {model.name} reads {model.context} "
@@ -299,67 +300,128 @@ def check_run(settings: Run, model: "Model") -> None:
         )
 
 
-def _check_layer(where: str, layer: int, model: "Model") -> None:
-    if layer >= model.n_layers:
+def path_of(run: str | Path) -> Path:
+    """Return the file of a run that is given by id or path.
+
+    Raises:
+        RunError: there is none.
+    """
+    path = Path(run).expanduser()
+    if path.suffix not in (".yml", ".yaml"):
+        path = RUNS / f"{run}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RUNS.glob("*.yml"))) or "none"
+        raise RunError(f"no run {str(run)!r}: known ids are {known}; or give a path to a .yml file")
+    return path
+
+
+def content_of(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Any, Any]:
+    """Return a file's keys, paths made absolute, over those of the run that it extends.
+
+    `extended_by` are the files that led here, each of which extends the next.
+
+    Raises:
+        RunError: the file is no YAML, or what it extends is not there or leads back to it.
+    """
+    content = _anchored(_yaml_of(path), path.resolve().parent)
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise RunError(f"{path.name}: extends takes one run's id or file, not {base!r}")
+    try:
+        place = path.parent / Path(base).expanduser() if base.endswith((".yml", ".yaml")) else base
+        other = path_of(place)
+    except RunError as error:
+        raise RunError(f"{path.name}: extends: {error}") from None
+    chain = (*extended_by, path.resolve())
+    if other.resolve() in chain:
+        circle = " → ".join(one.stem for one in (*chain, other))
+        raise RunError(f"{path.name}: extends goes in a circle ({circle}); take one of them out")
+    inherited = content_of(other, chain)
+    inherited.pop("id", None)
+    return _merged(inherited, content)
+
+
+def _yaml_of(path: Path) -> dict[Any, Any]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read as text ({error}); check the file") from None
+    except yaml.YAMLError as error:
+        where = str(error).splitlines()[-1].strip()
+        raise RunError(f"{path.name} is not valid YAML ({where}); mend that line") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path.name} holds no settings; start from a copy of smollm2.yml")
+    return content
+
+
+def _merged(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
+    """Lay a file's keys over another's, nested sections key by key; None takes a key away."""
+    merged = dict(base)
+    for key, value in over.items():
+        if value is None and key in base:
+            del merged[key]
+        elif isinstance(value, dict) and isinstance(base.get(key), dict):
+            merged[key] = _merged(base[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _anchored(content: dict[Any, Any], folder: Path, section: str = "") -> dict[Any, Any]:
+    """Make the relative paths of a run file absolute: they are taken from its own folder."""
+    found = dict(content)
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found[key] = _anchored(value, folder, f"{section}{key}.")
+        elif isinstance(value, str) and _is_path(f"{section}{key}", value, folder):
+            found[key] = str(folder / Path(value).expanduser())
+    return found
+
+
+def _is_path(key: str, value: str, folder: Path) -> bool:
+    """Whether the value of a key, such as corpus.name, is a path rather than a name."""
+    if key in ("model.name", "corpus.name", "corpus.held_out"):
+        gguf = key == "model.name" and _is_gguf(folder / value)
+        return gguf or value.startswith((".", "~"))
+    if key == "permuted":
+        return value.endswith((".yml", ".yaml"))
+    return key in ("prompts", "verdicts", "published") or key.startswith("paths.")
+
+
+def _with_files(settings: Run) -> Run:
+    """Check that the files of a run are there, find its verdicts, hand folders to the sections."""
+    for key in ("prompts", "verdicts"):
+        file = getattr(settings, key)
+        if file is not None and not file.is_file():
+            raise RunError(f"{key}: there is no file {file}; correct its path")
+    if settings.published is not None and not settings.published.is_dir():
         raise RunError(
-            f"{where}layer {layer} does not exist; {model.name} has layers 0 to "
-            f"{model.n_layers - 1}"
+            f"published: there is no folder {settings.published}; fetch the record with: "
+            "lookups download --published"
         )
+    record = RECORDS / f"{settings.id}.sort.yml"
+    if settings.verdicts is None and record.is_file():
+        settings = settings.model_copy(update={"verdicts": record})
+    model = settings.model.model_copy(update={"folder": settings.folder("models")})
+    corpus = settings.corpus.model_copy(update={"folder": settings.folder("data")})
+    return settings.model_copy(update={"model": model, "corpus": corpus})
 
 
-def _first_problem(error: ValidationError | TypeError) -> str:
+def _problems(error: ValidationError | TypeError) -> str:
+    """What is wrong with a run file, in words that name its keys."""
     if isinstance(error, TypeError):
         return f"keys must be words ({error})"
     problems = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "the file"
-        if item["type"] == "extra_forbidden":
-            problems.append(f"unknown key {where!r}; remove it or correct its spelling")
-        elif item["type"] == "missing":
-            problems.append(f"key {where!r} is missing; add it")
-        elif item["type"] == "model_type":
-            problems.append(f"{where} is a section: put its keys below it, indented")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            held = "" if "key" in where else f" (it holds {item['input']!r})"  # it may be a key
-            problems.append(f"{where}: {message}{held}")
-    return "; ".join(problems)
-
-
-def _with_folders(settings: Run, base: Path) -> Run:
-    """Resolve relative paths against the run file's folder and hand folders to the sections."""
-    paths = {
-        room: (base / path if path is not None else None)
-        for room, path in settings.paths.model_dump().items()
-    }
-    files = {key: getattr(settings, key) for key in ("prompts", "verdicts")}
-    files = {key: base / file for key, file in files.items() if file is not None}
-    for key, file in files.items():
-        if not file.is_file():
-            raise RunError(f"{key}: there is no file {file}; correct its path")
-    if settings.published is not None:
-        files["published"] = base / settings.published.expanduser()
-        if not files["published"].is_dir():
-            raise RunError(
-                f"published: there is no folder {files['published']}; fetch the record with: "
-                "lookups download --published"
-            )
-    if (record := RECORDS / f"{settings.id}.sort.yml").is_file():
-        files = {"verdicts": record} | files
-    if settings.permuted is not None and settings.permuted.endswith((".yml", ".yaml")):
-        files["permuted"] = str(base / Path(settings.permuted).expanduser())
-    settings = settings.model_copy(update={"paths": Paths(**paths)} | files)
-    model = settings.model
-    if model.name.startswith((".", "~")) or _is_gguf(base / model.name):
-        model = model.model_copy(update={"name": str(base / Path(model.name).expanduser())})
-    corpus = settings.corpus
-    for key in ("name", "held_out"):
-        if (getattr(corpus, key) or "").startswith((".", "~")):
-            file = str(base / Path(getattr(corpus, key)).expanduser())
-            corpus = corpus.model_copy(update={key: file})
-    return settings.model_copy(
-        update={
-            "model": model.model_copy(update={"folder": settings.folder("models")}),
-            "corpus": corpus.model_copy(update={"folder": settings.folder("data")}),
+        message = item["msg"].removeprefix("Value error, ")
+        held = "" if "key" in where else f" (it holds {item['input']!r})"  # it may be a key
+        of_kind = {
+            "extra_forbidden": f"unknown key {where!r}; remove it or correct its spelling",
+            "missing": f"key {where!r} is missing; add it",
+            "model_type": f"{where} is a section: put its keys below it, indented",
         }
-    )
+        problems.append(of_kind.get(item["type"], f"{where}: {message}{held}"))
+    return "; ".join(problems)

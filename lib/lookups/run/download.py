@@ -29,8 +29,7 @@ from lookups.run.run_lock import (
     write_lock,
     write_record,
 )
-from lookups.run_files import content_of, path_of
-from lookups.settings import read_run
+from lookups.settings import content_of, path_of, read_run
 
 Say = Callable[[str], None]
 
