@@ -104,15 +104,15 @@ class CorpusSpec(Section):
 
     @model_validator(mode="after")
     def _held_out_is_texts(self):
-        if self.held_out is not None and (is_made(self.name) or is_made(self.held_out)):
+        if self.held_out is None:
+            return self
+        if is_made(self.name) or is_made(self.held_out):
             raise ValueError(
                 "held_out goes with texts of one's own or from the hub; 'wikipedia' and 'planted' "
                 "have a test split of their own, so leave the key out"
             )
-        if self.held_out is not None and self.held_out == self.name:
-            raise ValueError(
-                f"held_out is {self.name!r} as well; without the key half of it is held out"
-            )
+        if self.held_out == self.name:
+            raise ValueError(f"held_out is {self.name!r}, too; without the key half is held out")
         return self
 
 
@@ -270,26 +270,20 @@ def check_run(settings: Run, model: "Model") -> None:
     Raises:
         RunError: naming the key, its value and what the model has.
     """
-    named = [
-        (key, name) for key in ("neurons", "rejected") for name in getattr(settings, key) or ()
-    ]
-    neurons = [(f"{key}: {name}", Neuron.parse(name)) for key, name in named]
-    asked = [
-        (key, layer) for key in ("layers", "middle_layers") for layer in getattr(settings, key)
-    ]
-    for where, layer in [*asked, *((where, neuron.layer) for where, neuron in neurons)]:
+    asked = [(key, n) for key in ("layers", "middle_layers") for n in getattr(settings, key)]
+    written = {key: getattr(settings, key) or () for key in ("neurons", "rejected")}
+    neurons = {f"{key}: {name}": Neuron.parse(name) for key in written for name in written[key]}
+    for where, layer in [*asked, *((where, neuron.layer) for where, neuron in neurons.items())]:
         if layer >= model.n_layers:
             has = f"{model.name} has layers 0 to {model.n_layers - 1}"
             raise RunError(f"{where}: layer {layer} does not exist; {has}")
-    for where, neuron in neurons:
+    for where, neuron in neurons.items():
         if neuron.index >= model.d_mlp:
             has = f"a layer of {model.name} has neurons 0 to {model.d_mlp - 1}"
             raise RunError(f"{where} does not exist; {has}")
         if neuron.sign < 0 and not model.gated:
-            raise RunError(
-                f"{where} does not exist; only gated neurons are read with both signs, and those "
-                f"of {model.name} are not gated"
-            )
+            has = f"only gated neurons are read with both signs, and {model.name} has none"
+            raise RunError(f"{where} does not exist; {has}")
     longest = settings.longest
     if settings.prompts is None:
         longest = min(longest, settings.corpus.length)
@@ -301,11 +295,7 @@ def check_run(settings: Run, model: "Model") -> None:
 
 
 def path_of(run: str | Path) -> Path:
-    """Return the file of a run that is given by id or path.
-
-    Raises:
-        RunError: there is none.
-    """
+    """Return the file of a run that is given by id or path; a RunError if there is none."""
     path = Path(run).expanduser()
     if path.suffix not in (".yml", ".yaml"):
         path = RUNS / f"{run}.yml"
