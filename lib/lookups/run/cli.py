@@ -38,6 +38,8 @@ app = typer.Typer(
     """,
 )
 
+STOPPED = "stopped; what is finished is kept, and the same command goes on from there"
+
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, or a path to its .yml file.")
 ]
@@ -52,12 +54,11 @@ def note(line: str) -> None:
 def run(
     run: RunArgument,
     only: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this chapter, by name or number; may be given several times."),
+        list[str] | None, typer.Option(help="Only this chapter, by name or number; repeatable.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Execute what is up to date too.")] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Send the requests to the run's language model.")
+        bool, typer.Option("--yes", help="Send requests to the language model.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Execute nothing; tell what would be, and why.")
@@ -67,8 +68,7 @@ def run(
 
     Stops at the first chapter that fails and keeps all before it. The default run, smollm2, also
     renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
-    would send and what that may cost, and sends it only with --yes. With --dry-run nothing is
-    executed: each chapter is listed with the reason to execute it and its time when it last was.
+    would send and what that may cost, and sends it only with --yes.
     """
     import os
 
@@ -85,16 +85,14 @@ def run(
     try:
         executed = run_chapters(chain, only=only or (), again=again, say=note)
     except KeyboardInterrupt:
-        raise LookupsError(
-            "stopped; finished chapters are kept, and the same command goes on from there"
-        ) from None
+        raise LookupsError(STOPPED) from None
     what = ", ".join(executed) or "nothing, all was up to date"
     typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
 
 
-@app.command(short_help="Render the book of an executed run.")
+@app.command()
 def book(run: RunArgument) -> None:
-    """Render the book of a run that has been executed, and print where it is."""
+    """Render the book of an executed run."""
     from lookups.run.book import build_book
     from lookups.run.execute import chain_of
 
@@ -104,7 +102,7 @@ def book(run: RunArgument) -> None:
     typer.echo(f"open {page}")
 
 
-@app.command(short_help="List the runs that ship with the project.")
+@app.command()
 def runs() -> None:
     """List the runs that ship with the project."""
     from lookups.settings import RUNS, read_run
@@ -118,9 +116,9 @@ def runs() -> None:
             typer.echo(f"{path.stem:{width}}  cannot be used: {error}")
 
 
-@app.command(short_help="Tell what is up to date, and why the rest is not.")
+@app.command()
 def status(run: RunArgument) -> None:
-    """Tell which chapters and stages of a run are up to date, and why others are not."""
+    """Tell what is up to date, and why the rest is not."""
     from lookups.errors import MissingStage, StaleStage
     from lookups.run.execute import chain_of, why_stale
     from lookups.run.stages import STAGES
@@ -142,9 +140,9 @@ def status(run: RunArgument) -> None:
         typer.echo(f"stage    {stage.name:30}  {state}")
 
 
-@app.command(short_help="Bring every notebook in step with its .py.")
+@app.command()
 def pair() -> None:
-    """Bring every notebook in step with its .py; outputs of unchanged cells stay."""
+    """Bring every notebook in step with its .py; outputs stay."""
     from lookups.run.notebooks import chapter_sources
     from lookups.run.notebooks import pair as make_pair
 
@@ -194,37 +192,28 @@ def download(
         for plan in plans:
             carry_out(plan, say=note)
     except KeyboardInterrupt:
-        raise LookupsError(
-            "stopped; what has come is kept, and the same command goes on from there"
-        ) from None
+        raise LookupsError(STOPPED) from None
     fetched = any(plan.parts for plan in plans) or missing
     typer.echo("all of it is here and verified" if fetched else "nothing need be fetched")
 
 
-@app.command(short_help="Remove a run's tables, notebooks and book.")
+@app.command()
 def clean(run: RunArgument) -> None:
-    """Remove a run's tables, executed notebooks and book; committed files stay."""
+    """Remove a run's tables, executed notebooks and book."""
     from lookups.run.execute import clean as remove
     from lookups.settings import read_run
 
-    removed = remove(read_run(run))
-    typer.echo(
-        "\n".join(f"removed {folder}" for folder in removed) or "there was nothing to remove"
-    )
+    removed = [f"removed {folder}" for folder in remove(read_run(run))]
+    typer.echo("\n".join(removed) or "there was nothing to remove")
 
 
 def main(command: Callable[[], None] = app) -> None:
     """Run the command line; an error that is meant for the reader is one line and an exit code."""
     try:
         command()
-    except RunError as error:
-        _stop(str(error), 2)
     except LookupsError as error:
-        _stop(str(error), 1)
+        note(f"lookups: {error}")
+        sys.exit(2 if isinstance(error, RunError) else 1)
     except OSError as error:
-        _stop(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
-
-
-def _stop(line: str, code: int) -> None:
-    note(f"lookups: {line}")
-    sys.exit(code)
+        note(f"lookups: {error.filename or 'a file'}: {error.strerror or error}")
+        sys.exit(1)
