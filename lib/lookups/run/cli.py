@@ -57,9 +57,7 @@ def run(
         list[str] | None, typer.Option(help="Only this chapter, by name or number; repeatable.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Execute what is up to date too.")] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Send requests to the language model.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Send requests to the LLM.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Execute nothing; tell what would be, and why.")
     ] = False,
