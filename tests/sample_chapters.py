@@ -38,7 +38,9 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the book of the sample chapters once in a test session."""
     folder = sample_folder(tmp_path_factory)
-    return build_book(SAMPLE, folder / "notebooks", folder / "html", default=False).parent
+    if not (folder / "html").exists():
+        build_book(SAMPLE, folder / "notebooks", folder / "html", default=False)
+    return folder / "html"
 
 
 def chapter_names() -> list[str]:
