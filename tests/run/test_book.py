@@ -112,8 +112,3 @@ def test_sites_of_runs_do_not_share_a_folder():
 
 def test_the_contents_name_the_chapters_in_order():
     assert tuple(chapter_names()) == CHAPTERS
-
-
-def test_no_committed_notebook_carries_the_drawing_script():
-    for path in (PROJECT / "notebooks").glob("*.ipynb"):
-        assert '\\"cv-bundle\\">' not in path.read_text("utf-8"), path.name
