@@ -1,6 +1,6 @@
 """What a run leaves on disk: a table and a manifest a stage, never half of one.
 
-`save` writes the table, then the manifest that holds its digest, each whole or not at all. `load`
+`save` writes both aside and puts the table in its place, then the manifest with its digest. `load`
 hands out a table only if it is the one its manifest describes, was made with the run's settings,
 and from the parents that lie there now; it changes nothing on disk.
 """
@@ -19,7 +19,7 @@ import pandas as pd
 
 from lookups.corpus.texts import local_path
 from lookups.errors import MissingStage, StaleStage
-from lookups.files import digest_of, replacing, sha256_of, write_whole
+from lookups.files import digest_of, replacing, sha256_of
 from lookups.model.packaged import PACKAGED
 from lookups.paths import PROJECT
 from lookups.run.run_lock import Locked
@@ -78,10 +78,10 @@ def save(
         "seconds": None if seconds is None else round(seconds, 1),
     }
     folder = stage_folder(settings, stage)
-    with replacing(folder / "table.parquet") as path:
-        table.reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
-        about["digest"] = sha256_of(path)
-    write_whole(folder / "manifest.json", json.dumps(about, indent=1) + "\n")
+    with replacing(folder / "manifest.json") as last, replacing(folder / "table.parquet") as first:
+        table.reset_index(drop=True).to_parquet(first, index=False, compression="zstd")
+        about["digest"] = sha256_of(first)
+        last.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     return table
 
 
