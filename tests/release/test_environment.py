@@ -82,12 +82,8 @@ def test_this_environment_is_the_locked_one():
 
 @pytest.mark.parametrize("command", [("check", "--quiet"), ("format", "--check", "--quiet")])
 def test_ruff_finds_nothing(command):
-    made = subprocess.run(
-        [sys.executable, "-m", "ruff", *command, *STYLED],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-    )
+    words = [sys.executable, "-m", "ruff", *command, *STYLED]
+    made = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
 
 

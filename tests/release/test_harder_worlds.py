@@ -87,13 +87,9 @@ def test_every_label_is_what_a_reader_would_say(name):
             assert words[at + 1] == target
             seen.add((kind, target))
     assert seen == {(kind, target) for kind in KINDS for target in grammar.targets}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_always_gives_the_same_text(name):
-    fifty = planted.labelled_documents("train", 50, grammar=WORLDS[name].grammar)
+    fifty = planted.labelled_documents("train", 50, grammar=grammar)
     written = json.dumps([list(document.ids) for document in fifty]).encode()
-    assert hashlib.sha256(written).hexdigest()[:16] == DIGESTS[name]
+    assert hashlib.sha256(written).hexdigest()[:16] == DIGESTS[name]  # the same texts for ever
 
 
 def test_neither_word_of_a_cue_settles_the_target_and_both_do():
