@@ -6,7 +6,7 @@ by key, lists and single values whole; `null` takes a key of the extended run aw
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,13 +18,9 @@ from lookups.names import Neuron
 from lookups.paths import EMBEDDED, PROJECT, Room, folder
 from lookups.run.run_lock import locked_revision
 
-if TYPE_CHECKING:
-    from lookups.model.loaded import Model
-
 DEFAULT_RUN = "smollm2"
 RUNS = PROJECT / "notebooks" / "runs"
-RECORDS = PROJECT / "notebooks" / "records"
-"""What people found out by reading, which no code can make again."""
+RECORDS = PROJECT / "notebooks" / "records"  # what people found out by reading
 
 Count = Annotated[int, Field(ge=1)]
 Layers = tuple[Annotated[int, Field(ge=0)], ...]
@@ -39,8 +35,7 @@ class Section(BaseModel):
     @classmethod
     def _no_truth_values(cls, value: Any) -> Any:
         """YAML reads yes, no, on and off as truth values, which would pass for 1 and 0."""
-        values = value if isinstance(value, list) else [value]
-        if any(isinstance(item, bool) for item in values):
+        if any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
             raise ValueError("no key takes true or false; put a word such as no or on in quotes")
         return value
 
@@ -117,7 +112,7 @@ class CorpusSpec(Section):
 
 
 class Paths(Section):
-    """Folders; an environment variable LOOKUPS_DATA, _MODELS or _ARTIFACTS overrides each."""
+    """Folders; an environment variable, such as LOOKUPS_DATA, overrides each."""
 
     data: Path | None = None
     models: Path | None = None
@@ -162,8 +157,7 @@ class Run(Section):
     prompts: Path | None = None
     """A text file of one's own, one prompt a line, in place of the search for prompts."""
     verdicts: Path | None = None
-    """Readers' verdicts in the blind sort of chapter 6; notebooks/records/<id>.sort.yml if there
-    is one. Written by `tools/blind_sort.py`."""
+    """Readers' verdicts in the blind sort; by default notebooks/records/<id>.sort.yml, if any."""
     minimum_count: Annotated[int, Field(ge=0)] = 300
     """A token must occur this often in training to be a neuron's token, where counts are known."""
     minimum_in_texts: Annotated[int, Field(ge=0)] = 20
@@ -182,16 +176,14 @@ class Run(Section):
     active_rule: Literal["effect", "2sd", "top3"]
     """Which heads are called active; by default `2sd` under the paper's protocol, else `effect`."""
     effect_apart: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """For `effect`: how much more of its activation a neuron owes to the head on the active prompts
-    than on the others, for the pair to be kept."""
+    """For `effect`: a pair is kept if the head's share is so much larger on the active prompts."""
     pair_share: tuple[float, float] = (0.25, 0.75)
     llm: LlmSettings | None = None
     """A language model that explains heads too; without it only the rules of words do."""
     held_out: Count = 50
     """Held-out prompts of each kind on which an explanation is scored, where there are so many."""
     permuted: str | None = None
-    """The run, by id or file, on the same model with permuted weights that chapter 8 holds this one
-    against; `lookups run` executes it first."""
+    """The run on the same model with permuted weights that this one is held against."""
     published: Path | None = None
     """The folder of the record that the paper's authors released: chapters 13 and 14 read it."""
     published_model: str = ""
@@ -217,9 +209,8 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _shares_in_order(self):
-        low, high = self.pair_share
-        if not 0 <= low < high <= 1:
-            raise ValueError(f"pair_share must be two shares in order, not {low} and {high}")
+        if not 0 <= self.pair_share[0] < self.pair_share[1] <= 1:
+            raise ValueError(f"pair_share must be two shares in order, not {self.pair_share}")
         if not self.layers:
             raise ValueError("layers is empty; name at least one layer")
         for key in ("layers", "middle_layers"):
@@ -257,15 +248,15 @@ def read_run(run: str | Path) -> Run:
     try:
         settings = Run(**{"id": path.stem} | content)
     except (ValidationError, TypeError) as error:
-        raise RunError(f"{path.name}: {_problems(error)}") from None
+        raise RunError(f"{path.name}: {_first_problem(error)}") from None
     settings = _with_files(settings)
     revision = locked_revision(path, settings.model.name, settings.model.revision)
     model = settings.model.model_copy(update={"revision": revision})
     return settings.model_copy(update={"model": model})
 
 
-def check_run(settings: Run, model: "Model") -> None:
-    """Check a run against its model: layers, neurons and lengths that the model does not have.
+def check_run(settings: Run, model: Any) -> None:
+    """Check a run against its `Model`: layers, neurons and lengths that the model does not have.
 
     Raises:
         RunError: naming the key, its value and what the model has.
@@ -308,10 +299,7 @@ def path_of(run: str | Path) -> Path:
 def content_of(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Any, Any]:
     """Return a file's keys, paths made absolute, over those of the run that it extends.
 
-    `extended_by` are the files that led here, each of which extends the next.
-
-    Raises:
-        RunError: the file is no YAML, or what it extends is not there or leads back to it.
+    `extended_by` are the files that led here. A RunError says what is wrong with one of them.
     """
     content = _anchored(_yaml_of(path), path.resolve().parent)
     base = content.pop("extends", None)
@@ -399,19 +387,21 @@ def _with_files(settings: Run) -> Run:
     return settings.model_copy(update={"model": model, "corpus": corpus})
 
 
-def _problems(error: ValidationError | TypeError) -> str:
-    """What is wrong with a run file, in words that name its keys."""
+def _first_problem(error: ValidationError | TypeError) -> str:
     if isinstance(error, TypeError):
         return f"keys must be words ({error})"
     problems = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "the file"
-        message = item["msg"].removeprefix("Value error, ")
-        held = "" if "key" in where else f" (it holds {item['input']!r})"  # it may be a key
-        of_kind = {
-            "extra_forbidden": f"unknown key {where!r}; remove it or correct its spelling",
-            "missing": f"key {where!r} is missing; add it",
-            "model_type": f"{where} is a section: put its keys below it, indented",
-        }
-        problems.append(of_kind.get(item["type"], f"{where}: {message}{held}"))
+        if item["type"] == "extra_forbidden":
+            problems.append(f"unknown key {where!r}; remove it or correct its spelling")
+        elif item["type"] == "missing":
+            problems.append(f"key {where!r} is missing; add it")
+        elif item["type"] == "model_type":
+            problems.append(f"{where} is a section: put its keys below it, indented")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            secret = "key" in where or where.endswith("base_url")  # a key may stand in it
+            held = "" if secret else f" (it holds {item['input']!r})"
+            problems.append(f"{where}: {message}{held}")
     return "; ".join(problems)
