@@ -526,6 +526,8 @@ for name, rows in tqdm(list(in_test.groupby("neuron", sort=False)), desc="neuron
         heads.append(table[table["head"].isin(followed[name])])
         parts.append(parts_table(rows, part, one).rename(columns={"label": "part"}))
         residuals.append(float(one.residual().max()))
+
+# %%
 heads, parts = pd.concat(heads, ignore_index=True), pd.concat(parts, ignore_index=True)
 assert max(residuals) < tolerance
 on_test = heads[(heads.split == "test") & (heads.input == decides)]
@@ -555,7 +557,7 @@ pd.DataFrame(
     }
 )
 
-# %%
+# %% tags=["hide-input"]
 steady = kept.dropna(subset="share_test")
 off = (steady["share"] - steady.share_test).abs()
 Markdown(
@@ -697,7 +699,7 @@ Markdown(f"Saved `heads` ({len(heads)} rows), `parts` ({len(parts)}), `pairs` ({
 # %% [markdown]
 # ## What we know
 
-# %%
+# %% tags=["hide-input"]
 mean = feeds["mean"]
 spread = feeds["sd within a neuron"]
 apart = spread.drop(["sum", "heads"]).fillna(0.0).idxmax()
