@@ -22,13 +22,14 @@ from lookups.run.store import load
 from lookups.settings import Run, read_run
 from misbehaving import Server, says
 
+HALF = "gated and grouped, effect, half precision"
 VARIATIONS: dict[str, dict[str, Any]] = {
     "parallel blocks, own prompts, effect": {"model": "neox", "active_rule": "effect", "own": True},
     "gated and grouped, top 3, neurons by name": {
         "model": "llama", "active_rule": "top3", "neurons": ["L1.N3", "L1.N8-", "L2.N5", "L2.N6-"],
     },
     "paper's protocol, permuted weights": {"model": "gpt2", "protocol": "paper", "permute": 0},
-    "gated and grouped, effect": {"model": "llama", "active_rule": "effect"},
+    HALF: {"model": "llama", "active_rule": "effect", "dtype": "bfloat16"},
 }  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def test_scores_are_of_every_explainer_and_permuted_verdicts_are_chance(executed
     assert set(scores.explainer) == explainers
     for kind in ("follows_active", "follows_inactive"):
         assert scores[kind].dropna().between(0, 1).all()
-    if executed.variation == VARIATIONS["gated and grouped, effect"]:
+    if executed.variation == VARIATIONS[HALF]:
         assert (scores.control == "none").any()  # the others may keep no pair: that must work, too
     chance = scores[scores.control == "permuted"].dropna(subset=["score", "p"])
     if len(chance) > 60:
@@ -143,7 +144,7 @@ def test_scores_are_of_every_explainer_and_permuted_verdicts_are_chance(executed
 
 def test_a_language_model_is_asked_with_consent_and_once(executed, tmp_path, monkeypatch):
     """Chapters 7 and 8 with a real server: told beforehand, kept, and replayed without it."""
-    if executed.variation != VARIATIONS["gated and grouped, effect"]:
+    if executed.variation != VARIATIONS[HALF]:
         pytest.skip("once is enough, where there are pairs to explain")
     monkeypatch.delenv(CONSENT, raising=False)
     path = Path(shutil.copytree(executed.path.parent, tmp_path / "copy")) / "tiny.yml"
