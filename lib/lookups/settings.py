@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lookups.errors import RunError
 from lookups.llm_settings import LlmSettings
-from lookups.model.packaged import PACKAGED, packaged_file
 from lookups.names import Neuron
-from lookups.paths import EMBEDDED, PROJECT, Room, folder
+from lookups.paths import PROJECT, Room, folder
 from lookups.run.run_lock import locked_revision
 
 DEFAULT_RUN = "smollm2"
@@ -50,28 +49,11 @@ class ModelSpec(Section):
     device: str = "auto"
     """'auto' (a GPU where there is one), 'cpu' or 'cuda'; the environment's LOOKUPS_DEVICE wins."""
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
+    """What weights are rounded to; they compute in float32, and only with 'float64' in that."""
     permute_seed: int | None = None
     """Permute the entries of every weight matrix with this seed: a control with the same norms."""
     folder: Path | None = None
     """Where relative model folders and downloads are looked for; filled in from `paths`."""
-
-    @property
-    def local(self) -> Path | None:
-        """The folder or GGUF file of a model on this machine; None if it comes from the hub.
-
-        Raises:
-            ModelError: a packaged model is missing.
-        """
-        if self.name in PACKAGED:
-            return packaged_file(self.name, self.folder)
-        places = [EMBEDDED / self.name, Path(self.name).expanduser()]
-        if self.folder is not None:
-            places.append(self.folder / self.name)
-        return next((place for place in places if place.is_dir() or _is_gguf(place)), None)
-
-
-def _is_gguf(path: Path) -> bool:
-    return path.suffix == ".gguf" and path.is_file()
 
 
 def is_made(corpus: str) -> bool:
@@ -361,7 +343,7 @@ def _anchored(content: dict[Any, Any], folder: Path, section: str = "") -> dict[
 def _is_path(key: str, value: str, folder: Path) -> bool:
     """Whether the value of a key, such as corpus.name, is a path rather than a name."""
     if key in ("model.name", "corpus.name", "corpus.held_out"):
-        gguf = key == "model.name" and _is_gguf(folder / value)
+        gguf = value.endswith(".gguf") and (folder / value).is_file()
         return gguf or value.startswith((".", "~"))
     if key == "permuted":
         return value.endswith((".yml", ".yaml"))

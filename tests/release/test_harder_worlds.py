@@ -11,8 +11,7 @@ from collections import defaultdict
 
 import pytest
 import torch
-from lookups.corpus import planted
-from lookups.corpus.grammar import KINDS
+from lookups.corpus.grammar import KINDS, labelled_documents
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.worlds.train import recipe_of, train_world
@@ -71,7 +70,7 @@ def reader(grammar, *, denial=" no"):
 
 
 def documents_of(name, n=600, seed=0):
-    return planted.labelled_documents("test", n, seed=seed, grammar=WORLDS[name].grammar)
+    return labelled_documents("test", n, seed=seed, grammar=WORLDS[name].grammar)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,7 +86,7 @@ def test_every_label_is_what_a_reader_would_say(name):
             assert words[at + 1] == target
             seen.add((kind, target))
     assert seen == {(kind, target) for kind in KINDS for target in grammar.targets}
-    fifty = planted.labelled_documents("train", 50, grammar=grammar)
+    fifty = labelled_documents("train", 50, grammar=grammar)
     written = json.dumps([list(document.ids) for document in fifty]).encode()
     assert hashlib.sha256(written).hexdigest()[:16] == DIGESTS[name]  # the same texts for ever
 

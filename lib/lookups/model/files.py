@@ -9,7 +9,7 @@ pickle, and never code that came with a model.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from torch import Tensor
 
 from lookups.errors import DownloadError, ModelError
 from lookups.model.gguf_files import folder_of, revision_of
+from lookups.model.packaged import PACKAGED, digest_of, packaged_file
 from lookups.paths import EMBEDDED, folder
 from lookups.run.run_lock import read_record
-from lookups.run.store import first_changed
 from lookups.settings import ModelSpec
 
 
@@ -29,22 +29,32 @@ from lookups.settings import ModelSpec
 class Checkpoint:
     """Where a model's files are, and what its configuration says."""
 
+    name: str
     location: str
     """A folder, or a Hugging Face id."""
     revision: str
     """The commit of what was downloaded, `gguf:` and the digest of a GGUF file; 'local' for a
     folder of one's own."""
-    config: Any
-    tokenizer: Any
+    config: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    """The model's Hugging Face tokenizer."""
     bos_id: int
+    """The tokenizer's beginning-of-sequence token, else its end-of-sequence token."""
     parallel: bool
+    """Whether attention and MLP of a layer read the same input (GPT-NeoX), so that a layer's heads
+    do not feed its own neurons."""
     gated: bool
+    """Whether a neuron is a gate times an input (Llama)."""
     adds_positions: bool
-    token_counts: Int[Tensor, " vocab"] | None
+    """Whether position embeddings are added to the residual stream (GPT-2), not rotated in."""
+    token_counts: Int[Tensor, " vocab"] | None = field(repr=False)
+    """How often each token occurred in training, where that is known."""
     permute_seed: int | None
 
-    def weights(self, dtype: torch.dtype, device: torch.device) -> Any:
+    def weights(self, dtype: torch.dtype, device: torch.device, *, exact: bool = False) -> Any:
         """Load the Hugging Face model, its weights permuted where the run asks for that control.
+
+        Weights are rounded to `dtype`; they compute in float32 at least, in float64 if `exact`.
 
         Raises:
             ModelError: the weight files are missing or damaged.
@@ -66,18 +76,18 @@ class Checkpoint:
                 **options,
             )
         except Exception as error:
-            raise self._incomplete(_short(error)) from error
+            raise self._incomplete(short(error)) from error
         # transformers fills what is missing with random numbers, which must never pass for a model.
-        absent = sorted(report["missing_keys"])
-        if absent:
+        if absent := sorted(report["missing_keys"]):
             raise self._incomplete(f"{len(absent)} are missing, the first {absent[0]}")
         if unequal := sorted(name for name, *_ in report["mismatched_keys"]):
             raise self._incomplete(f"{unequal[0]} has not the shape that config.json says")
         if self.permute_seed is not None:
             permute_weights(model, self.permute_seed)
-        if dtype == torch.float64:
+        computed = torch.float64 if exact else torch.promote_types(dtype, torch.float32)
+        if computed == torch.float64:
             _keep_float64(model)
-        return model.to(device).eval()
+        return model.to(device, computed).eval()
 
     def _incomplete(self, why: str) -> ModelError:
         return ModelError(
@@ -125,14 +135,16 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
             f"supported are {', '.join(supported)}"
         )
     tokenizer = _tokenizer(location, revision)
-    bos_id = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else None
-    bos_id = bos_id if bos_id is not None else tokenizer.eos_token_id
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    bos_id = next((token for token in special if token is not None), None)
     if bos_id is None:
         raise ModelError(
             f"the tokenizer of {spec.name!r} has neither a beginning- nor an end-of-sequence "
             "token; name one in its tokenizer_config.json"
         )
+    counts = Path(location) / "token_counts.json"
     return Checkpoint(
+        name=spec.name,
         location=location,
         revision=revision,
         config=config,
@@ -141,14 +153,31 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
         parallel=architecture == "GPTNeoXForCausalLM" and config.use_parallel_residual,
         gated=architecture == "LlamaForCausalLM",
         adds_positions=architecture == "GPT2LMHeadModel",
-        token_counts=_token_counts(location),
+        token_counts=torch.tensor(json.loads(counts.read_text())) if counts.is_file() else None,
         permute_seed=spec.permute_seed,
     )
 
 
+def place_of(spec: ModelSpec) -> Path | None:
+    """Return the folder or GGUF file of a model on this machine; None if it comes from the hub.
+
+    Raises:
+        ModelError: a packaged model is missing.
+    """
+    if spec.name in PACKAGED:
+        return packaged_file(spec.name, spec.folder)
+    places = [EMBEDDED / spec.name, Path(spec.name).expanduser()]
+    places += [] if spec.folder is None else [spec.folder / spec.name]
+    return next((p for p in places if p.is_dir() or (p.suffix == ".gguf" and p.is_file())), None)
+
+
+def _known() -> str:
+    return ", ".join(sorted(path.name for path in EMBEDDED.glob("*") if path.is_dir()))
+
+
 def _locate(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder and its commit, or 'local', or a hub id and its revision."""
-    found = spec.local
+    found = place_of(spec)
     if found is not None and found.is_file():
         made = folder_of(found, spec.folder or folder("models"))
         if spec.revision not in ("main", revision := revision_of(made)):
@@ -166,10 +195,9 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
                 "(pickled .bin files are never read)"
             )
         return str(found), _downloaded(found, spec)
-    known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
     if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
         kind = "file" if spec.name.endswith(".gguf") else "folder"
-        raise ModelError(f"there is no {kind} {spec.name}; embedded models are {known}")
+        raise ModelError(f"there is no {kind} {spec.name}; embedded models are {_known()}")
     return spec.name, spec.revision
 
 
@@ -196,10 +224,11 @@ def _downloaded(found: Path, spec: ModelSpec) -> str:
             f"{found} holds revision {record.commit[:12]}, and the run is bound to "
             f"{spec.revision[:12]}; move it away and give `lookups download`"
         )
-    if changed := first_changed(found, record):
-        raise ModelError(
-            f"{changed} is not the file that was downloaded; give `lookups download` again"
-        )
+    for name, about in sorted(record.files.items()):
+        if not (found / name).is_file() or digest_of(found / name) != about.sha256:
+            raise ModelError(
+                f"{found / name} is not the file that was downloaded; give `lookups download` again"
+            )
     return record.commit
 
 
@@ -215,12 +244,11 @@ def _config(location: str, revision: str) -> Any:
         return AutoConfig.from_pretrained(location, trust_remote_code=False, **options)
     except Exception as error:
         if not options:
-            raise ModelError(f"{location}/config.json cannot be read ({_short(error)})") from error
-        known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
+            raise ModelError(f"{location}/config.json cannot be read ({short(error)})") from error
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
         reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
         raise ModelError(
-            f"no model {location!r}: it is not embedded ({known}), no such folder exists, and "
+            f"no model {location!r}: it is not embedded ({_known()}), no such folder exists, and "
             f"{reach}; check the name, or download it elsewhere and give its folder"
         ) from error
 
@@ -233,15 +261,11 @@ def _tokenizer(location: str, revision: str) -> Any:
         return AutoTokenizer.from_pretrained(location, trust_remote_code=False, **options)
     except Exception as error:
         raise ModelError(
-            f"the tokenizer of {location!r} cannot be read ({_short(error)}); "
+            f"the tokenizer of {location!r} cannot be read ({short(error)}); "
             "its folder needs tokenizer.json and tokenizer_config.json"
         ) from error
 
 
-def _token_counts(location: str) -> Tensor | None:
-    path = Path(location) / "token_counts.json"
-    return torch.tensor(json.loads(path.read_text("utf-8"))) if path.is_file() else None
-
-
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
+    """Return the first line of what an error says, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

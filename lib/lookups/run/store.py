@@ -20,15 +20,14 @@ import pandas as pd
 from lookups.corpus.texts import local_path
 from lookups.errors import MissingStage, StaleStage
 from lookups.files import digest_of, replacing, sha256_of
+from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED
 from lookups.paths import PROJECT
-from lookups.run.run_lock import Locked
 from lookups.run.stages import Stage, settings_of, stage_named
 from lookups.settings import Run, is_made
 
 SCHEMA = 2
 PACKAGES = ("torch", "transformers", "transformer-lens", "tokenizers", "numpy", "pandas", "pyarrow")
-_PATTERNS = {"published": ("*.json", "*.jsonl")}
 BOS_RULE = "exactly one beginning-of-sequence token, then the document's ids"
 
 
@@ -145,16 +144,13 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
         content.get(section, {}).pop("folder", None)
     if "model" in content and settings.model.name in PACKAGED:
         content["model"]["files"] = PACKAGED[settings.model.name].sha256
-    elif "model" in content and settings.model.local is not None:
-        content["model"]["files"] = contents_digest(settings.model.local, "*.safetensors", "*.json")
+    elif "model" in content and (place := place_of(settings.model)) is not None:
+        content["model"]["files"] = contents_digest(place, "*.safetensors", "*.json")
     if "corpus" in content and (files := _corpus_files(settings)):
         content["corpus"]["files"] = files
-    for key, patterns in {
-        "prompts": (),
-        "verdicts": (),
-        "published": ("*.json", "*.jsonl"),
-    }.items():
+    for key in ("prompts", "verdicts", "published"):
         if content.get(key) is not None:
+            patterns = ("*.json", "*.jsonl") if key == "published" else ()
             content[key] = contents_digest(getattr(settings, key), *patterns)
     return content
 
@@ -175,14 +171,6 @@ def contents_digest(path: Path, *patterns: str) -> str:
     inside = {p for pattern in patterns or ("[!.]*",) for p in path.rglob(pattern) if p.is_file()}
     lines = [f"{p.relative_to(path).as_posix()} {digest_of(p)}" for p in sorted(inside)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def first_changed(folder: Path, about: Locked) -> Path | None:
-    """Return the first file that is missing or is not what was downloaded; None if all are."""
-    for path, file in sorted(about.files.items()):
-        if not (folder / path).is_file() or contents_digest(folder / path) != file.sha256:
-            return folder / path
-    return None
 
 
 class Stopwatch:
