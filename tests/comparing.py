@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lookups.run.execution import kernel_environment
+from lookups.run.kernel import kernel_environment
 
 TESTS = Path(__file__).resolve().parent
 
