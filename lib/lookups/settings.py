@@ -14,7 +14,6 @@ from lookups.llm_settings import LlmSettings
 from lookups.model.packaged import PACKAGED, packaged_file
 from lookups.names import Neuron
 from lookups.paths import EMBEDDED, PROJECT, Room, folder
-from lookups.run.run_lock import locked_revision
 from lookups.run_files import RUNS as RUNS
 from lookups.run_files import content_of, path_of
 
@@ -246,12 +245,10 @@ def read_run(run: str | Path) -> Run:
 
     Relative paths inside a run file are taken from the file's own folder. A file that says
     `extends:` another run takes over what it does not say itself, section by section; `null` takes
-    a key of that run away. The id is always the file's own. Where `lookups download` has left a
-    lock, the model's revision is the locked commit.
+    a key of that run away. The id is always the file's own.
 
     Raises:
-        RunError: there is no such file, it is not YAML, a key or value in it is wrong, or its lock
-            is for another revision.
+        RunError: there is no such file, it is not YAML, or a key or value in it is wrong.
     """
     path = path_of(run)
     content = content_of(path)
@@ -259,10 +256,7 @@ def read_run(run: str | Path) -> Run:
         settings = Run(**{"id": path.stem} | content)
     except (ValidationError, TypeError) as error:
         raise RunError(f"{path.name}: {_first_problem(error)}") from None
-    settings = _with_folders(settings, path.resolve().parent)
-    revision = locked_revision(path, settings.model.name, settings.model.revision)
-    model = settings.model.model_copy(update={"revision": revision})
-    return settings.model_copy(update={"model": model})
+    return _with_folders(settings, path.resolve().parent)
 
 
 def check_run(settings: Run, model: "Model") -> None:

@@ -21,10 +21,9 @@ import pandas as pd
 
 from lookups.corpus.texts import local_path
 from lookups.errors import MissingStage, StaleStage, StorageError
-from lookups.model.packaged import PACKAGED, digest_of
+from lookups.files import digest_of, sha256_of
+from lookups.model.packaged import PACKAGED
 from lookups.paths import PROJECT
-from lookups.run.fetching import sha256_of
-from lookups.run.run_lock import Locked
 from lookups.run.stages import Stage, settings_of, stage_named
 from lookups.settings import Run, is_made
 
@@ -184,14 +183,6 @@ def contents_digest(path: Path, *patterns: str) -> str:
     inside = {p for pattern in patterns or ("[!.]*",) for p in path.rglob(pattern) if p.is_file()}
     lines = [f"{p.relative_to(path).as_posix()} {contents_digest(p)}" for p in sorted(inside)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def first_changed(folder: Path, about: Locked) -> Path | None:
-    """Return the first file that is missing or is not what was downloaded; None if all are."""
-    for path, file in sorted(about.files.items()):
-        if not (folder / path).is_file() or contents_digest(folder / path) != file.sha256:
-            return folder / path
-    return None
 
 
 class Stopwatch:
