@@ -48,31 +48,28 @@ class Hub:
         self, name: str, files: dict[str, bytes], *, kind: str = "models", revision: str = "main"
     ) -> str:
         """Put a repository's files at a new commit, and return the commit."""
-        stated = [(path, len(data), blob(data), _lfs(path, data)) for path, data in files.items()]
-        commit = hashlib.sha1(f"{name}{sorted(stated, key=str)}".encode()).hexdigest()
+        hashes = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+        commit = hashlib.sha1(f"{name}{sorted(hashes.items(), key=str)}".encode()).hexdigest()
         api, place = f"/api/{kind}/{name}", f"/{'' if kind == 'models' else kind + '/'}{name}"
-        siblings = [
-            {"rfilename": path, "size": size, "blobId": digest}
-            | ({"lfs": {"sha256": lfs, "size": size, "pointerSize": 1}} if lfs else {})
-            for path, size, digest, lfs in stated
-        ]
-        tree = [
-            {"type": "file", "path": path, "size": size, "oid": digest}
-            | ({"lfs": {"oid": lfs, "size": size, "pointerSize": 1}} if lfs else {})
-            for path, size, digest, lfs in stated
-        ]
-        about = {"id": name, "sha": commit, "siblings": siblings}
+        siblings, tree = [], []
+        for path, data in files.items():
+            digest = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+            lfs = {"sha256": hashes[path], "size": len(data), "pointerSize": 1}
+            lfs = {"lfs": lfs | {"oid": hashes[path]}} if _is_large(path) else {}
+            size = {"size": len(data)} | lfs
+            siblings.append({"rfilename": path, "blobId": digest} | size)
+            tree.append({"type": "file", "path": path, "oid": digest} | size)
+            headers = {"X-Repo-Commit": commit, "ETag": hashes[path] if lfs else digest}
+            self.answers[f"{place}/resolve/{commit}/{path}"] = Answer(data, 200, headers)
+        about = json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode()
         for known in (revision, commit):
-            self.answers[f"{api}/revision/{known}"] = Answer(json.dumps(about).encode(), 200, {})
+            self.answers[f"{api}/revision/{known}"] = Answer(about, 200, {})
         self.answers[f"{api}/tree/{commit}"] = Answer(json.dumps(tree).encode(), 200, {})
-        for path, _, digest, lfs in stated:
-            headers = {"X-Repo-Commit": commit, "ETag": f'"{lfs or digest}"'}
-            self.answers[f"{place}/resolve/{commit}/{path}"] = Answer(files[path], 200, headers)
         return commit
 
     def refuse(self, place: str, code: int, error: str) -> None:
         """Answer every address with this in it by an error, as the hub calls it."""
-        self.refused[place] = Answer(b"", code, {"X-Error-Code": error} if error else {})
+        self.refused[place] = Answer(b"", code, {"X-Error-Code": error})
 
     def replace(self, ending: str, content: bytes) -> None:
         """Serve other content for the file whose address ends so, and say nothing of it."""
@@ -81,8 +78,8 @@ class Hub:
 
     def fetched(self) -> list[str]:
         """The files whose content was asked for."""
-        return [address for method, address, _ in self.asked if method == "GET" and
-                "/resolve/" in address]  # fmt: skip
+        gets = [address for method, address, _ in self.asked if method == "GET"]
+        return [address for address in gets if "/resolve/" in address]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -109,11 +106,6 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing is said on stderr."""
 
 
-def blob(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _lfs(path: str, content: bytes) -> str | None:
+def _is_large(path: str) -> bool:
     """Large files are stated by their sha256, others by git's own digest."""
-    large = path.endswith((".safetensors", ".parquet", ".bin"))
-    return hashlib.sha256(content).hexdigest() if large else None
+    return path.endswith((".safetensors", ".parquet", ".bin"))

@@ -1,9 +1,8 @@
 """Files that come from elsewhere and lie on this machine: in a package, or in a downloaded folder.
 
-The packages stand in `data.lock` and are installed without what they depend on, since only one file
-of each is read. None of them is ever imported. A file counts by its own digest, wherever it lies:
-in the installed package, or in the models or data folder, where it is put on a platform that no
-wheel of the package fits. Used by chapter 1 and `lookups download`.
+Packages stand in `data.lock` and are installed without what they depend on: one file of each is
+read, and none is ever imported. A file counts by its digest, in the installed package or in the
+models or data folder, where it is put on a platform that no wheel of the package fits.
 """
 
 import json

@@ -179,7 +179,7 @@ def download(
             parts = downloads.plan_run(run, note)
             typer.echo(downloads.table(parts))
             if (left := downloads.bytes_left(parts)) > 10**9 and not yes:
-                raise NotConfirmed(f"{downloads.as_size(left)} are more than 1 GB; give --yes")
+                raise NotConfirmed(f"{left / 1e9:,.1f} GB are to be fetched; give --yes")
             for part in parts:
                 downloads.fetch(part)
                 if part.kind == "model" and part.asked != part.commit:

