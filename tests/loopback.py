@@ -1,37 +1,38 @@
-"""A real server of files on this machine, a hub and a GitHub in small, that fails as it is told to.
+"""A hub in small: a real server on this machine that answers as the hub's own client expects.
 
-`files` maps an address to its content; `script` maps an address to acts, one a request in the order
-in which they come in; after its end the file is served as it should be, ranges included. What was
-asked is kept in `asked`. `Hub` and `Record` say what the real ones say about models and commits.
+`publish` puts a repository's files at a new commit, `refuse` answers by an error, and `replace`
+serves other content for a file than was stated. What was asked is kept in `asked`.
 """
 
 import hashlib
 import json
 import threading
-import time
-from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
-
-Act = Callable[["Handler", bytes], None]
-"""Handles one request for a file with that content."""
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 
-class Files:
+class Answer(NamedTuple):
+    content: bytes
+    code: int
+    headers: dict[str, str]
+
+
+NOT_FOUND = Answer(b"", 404, {"X-Error-Code": "RepoNotFound"})
+
+
+class Hub:
     """Serves while its `with` is open, on a port that the system chooses."""
 
     def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.script: dict[str, list[Act]] = {}
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        self.lock = threading.Lock()
+        self.answers: dict[str, Answer] = {}
+        self.refused: dict[str, Answer] = {}
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._http.served = self
-        self._http.handle_error = lambda *_: None  # a client that hangs up is no news
+        self._http.hub = self
         self.url = f"http://127.0.0.1:{self._http.server_port}"
 
-    def __enter__(self) -> "Files":
+    def __enter__(self) -> "Hub":
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -43,207 +44,68 @@ class Files:
         self._http.shutdown()
         self._http.server_close()
 
-    def requests_for(self, ending: str) -> list[dict[str, str]]:
-        """The headers of every request for an address that ends so."""
-        return [headers for address, headers in self.asked if address.endswith(ending)]
+    def publish(
+        self, name: str, files: dict[str, bytes], *, kind: str = "models", revision: str = "main"
+    ) -> str:
+        """Put a repository's files at a new commit, and return the commit."""
+        hashes = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+        commit = hashlib.sha1(f"{name}{sorted(hashes.items(), key=str)}".encode()).hexdigest()
+        api, place = f"/api/{kind}/{name}", f"/{'' if kind == 'models' else kind + '/'}{name}"
+        siblings, tree = [], []
+        for path, data in files.items():
+            digest = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+            lfs = {"sha256": hashes[path], "size": len(data), "pointerSize": 1}
+            lfs = {"lfs": lfs | {"oid": hashes[path]}} if _is_large(path) else {}
+            size = {"size": len(data)} | lfs
+            siblings.append({"rfilename": path, "blobId": digest} | size)
+            tree.append({"type": "file", "path": path, "oid": digest} | size)
+            headers = {"X-Repo-Commit": commit, "ETag": hashes[path] if lfs else digest}
+            self.answers[f"{place}/resolve/{commit}/{path}"] = Answer(data, 200, headers)
+        about = json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode()
+        for known in (revision, commit):
+            self.answers[f"{api}/revision/{known}"] = Answer(about, 200, {})
+        self.answers[f"{api}/tree/{commit}"] = Answer(json.dumps(tree).encode(), 200, {})
+        return commit
 
-    def will(self, ending: str, *acts: Act) -> None:
-        """Script what is done when the address that ends so is asked for."""
-        (address,) = [address for address in self.files if address.endswith(ending)]
-        self.script[address] = list(acts)
+    def refuse(self, place: str, code: int, error: str) -> None:
+        """Answer every address with this in it by an error, as the hub calls it."""
+        self.refused[place] = Answer(b"", code, {"X-Error-Code": error})
+
+    def replace(self, ending: str, content: bytes) -> None:
+        """Serve other content for the file whose address ends so, and say nothing of it."""
+        (address,) = [address for address in self.answers if address.endswith(ending)]
+        self.answers[address] = self.answers[address]._replace(content=content)
+
+    def fetched(self) -> list[str]:
+        """The files whose content was asked for."""
+        gets = [address for method, address, _ in self.asked if method == "GET"]
+        return [address for address in gets if "/resolve/" in address]
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        served: Files = self.server.served
-        address = unquote(self.path)
-        with served.lock:
-            served.asked.append((address, {k.lower(): v for k, v in self.headers.items()}))
-            content = served.files.get(address)
-            acts = served.script.get(address)
-            act = acts.pop(0) if acts else whole
-        try:
-            (status(404) if content is None else act)(self, content or b"")
-        except OSError:  # the client has hung up
-            self.close_connection = True
-
-    def begin(self, code: int, length: int, **headers: str) -> None:
-        self.send_response(code)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("content-length", str(length))
+        hub: Hub = self.server.hub
+        address = unquote(urlsplit(self.path).path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        hub.asked.append((self.command, address, headers))
+        refused = (answer for place, answer in hub.refused.items() if place in address)
+        answer = next(refused, hub.answers.get(address, NOT_FOUND))
+        self.send_response(answer.code)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.content)))
         self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(answer.content)
 
-    def first(self) -> int:
-        """The byte from which on the client asks."""
-        return int(self.headers.get("range", "bytes=0-")[6:].rstrip("-"))
+    do_HEAD = do_GET
 
     def log_message(self, *_: object) -> None:
         """Nothing is said on stderr."""
 
 
-def whole(handler: Handler, content: bytes) -> None:
-    """Serve what is asked for, as a server should."""
-    first = handler.first()
-    if "range" not in handler.headers:
-        handler.begin(200, len(content))
-    elif first >= len(content):
-        return handler.begin(416, 0)
-    else:
-        span = f"bytes {first}-{len(content) - 1}/{len(content)}"
-        handler.begin(206, len(content) - first, content_range=span)
-    handler.wfile.write(content[first:])
-
-
-def without_ranges(handler: Handler, content: bytes) -> None:
-    """Serve all of it, whatever part is asked for."""
-    handler.begin(200, len(content))
-    handler.wfile.write(content)
-
-
-def status(code: int, **headers: str) -> Act:
-    """Fail with an HTTP status; headers as keywords, with _ for -."""
-
-    def act(handler: Handler, _: bytes) -> None:
-        handler.begin(code, 0, **headers)
-
-    return act
-
-
-def cut_after(count: int, *, ranges: bool = True) -> Act:
-    """State the right length, send so many bytes, and hang up."""
-
-    def act(handler: Handler, content: bytes) -> None:
-        first = handler.first() if ranges else 0
-        if first:
-            span = f"bytes {first}-{len(content) - 1}/{len(content)}"
-            handler.begin(206, len(content) - first, content_range=span)
-        else:
-            handler.begin(200, len(content))
-        handler.wfile.write(content[first : first + count])
-        handler.wfile.flush()
-        handler.close_connection = True
-
-    return act
-
-
-def short(count: int) -> Act:
-    """Send so many bytes as if they were all, with a length that agrees."""
-
-    def act(handler: Handler, content: bytes) -> None:
-        handler.begin(200, count)
-        handler.wfile.write(content[:count])
-
-    return act
-
-
-def stalls(count: int, seconds: float) -> Act:
-    """Send so many bytes and then nothing for longer than the client waits."""
-
-    def act(handler: Handler, content: bytes) -> None:
-        handler.begin(200, len(content))
-        handler.wfile.write(content[:count])
-        handler.wfile.flush()
-        time.sleep(seconds)
-        handler.close_connection = True
-
-    return act
-
-
-def sends(other: bytes) -> Act:
-    """Send other content, or another part, than was asked for."""
-
-    def act(handler: Handler, content: bytes) -> None:
-        handler.begin(200, len(other))
-        handler.wfile.write(other)
-
-    return act
-
-
-def redirects(url: str) -> Act:
-    """Send the client elsewhere, as the hub does for large files."""
-
-    def act(handler: Handler, _: bytes) -> None:
-        handler.begin(302, 0, location=url)
-
-    return act
-
-
-def blob(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-class Hub(Files):
-    """Says about models and datasets what the hub says, and serves their files at a commit."""
-
-    def publish(
-        self, name: str, files: dict[str, bytes], *, kind: str = "models", revision: str = "main"
-    ) -> str:
-        """Put a repository's files at a new commit, and return the commit."""
-        content = json.dumps([[path, blob(data)] for path, data in sorted(files.items())])
-        commit = hashlib.sha1(f"{name}{content}".encode()).hexdigest()
-        siblings = [_sibling(path, data) for path, data in files.items()]
-        about = json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode()
-        for known in (revision, commit):
-            at = f"/api/{kind}/{name}/revision/{known.replace('/', '%2F')}?blobs=true"
-            self.files[unquote(at)] = about
-        place = name if kind == "models" else f"{kind}/{name}"
-        for path, data in files.items():
-            self.files[f"/{place}/resolve/{commit}/{path}"] = data
-        return commit
-
-
-def _sibling(path: str, data: bytes) -> dict:
-    """One file as the hub lists it: with sha256 if it is large, by git's digest if it is not."""
-    about = {"rfilename": path, "size": len(data), "blobId": blob(data)}
-    if path.endswith((".safetensors", ".parquet", ".bin")):
-        pointer = b"version https://git-lfs.github.com/spec/v1"
-        digest = hashlib.sha256(data).hexdigest()
-        about["blobId"] = blob(pointer)
-        about["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": len(pointer)}
-    return about
-
-
-class Record(Files):
-    """Says about one commit of a repository what GitHub's API says, and serves its raw files."""
-
-    def publish(self, repository: str, commit: str, files: dict[str, bytes]) -> None:
-        """Put files at a commit."""
-        api = f"/repos/{repository}"
-        self._answer(f"{api}/commits/{commit}", {"sha": commit})
-        for path, data in files.items():
-            self.files[f"/{repository}/{commit}/{path}"] = data
-        trees = {commit: ""} | {
-            hashlib.sha1(folder.encode()).hexdigest(): folder for folder in _folders(files)
-        }
-        for sha, folder in trees.items():
-            inside = {p.removeprefix(folder): d for p, d in files.items() if p.startswith(folder)}
-            below = [_entry(path, data) for path, data in inside.items()]
-            folders = [
-                {"path": f.removeprefix(folder).rstrip("/"), "type": "tree", "sha": s}
-                for s, f in trees.items()
-                if f.startswith(folder) and f != folder
-            ]
-            here = [entry for entry in below + folders if "/" not in entry["path"]]
-            self._answer(f"{api}/git/trees/{sha}", {"tree": here, "truncated": False})
-            self._answer(
-                f"{api}/git/trees/{sha}?recursive=1", {"tree": below + folders, "truncated": False}
-            )
-
-    def _answer(self, address: str, content: dict) -> None:
-        self.files[address] = json.dumps(content).encode()
-
-
-def _entry(path: str, data: bytes) -> dict:
-    return {"path": path, "type": "blob", "sha": blob(data), "size": len(data)}
-
-
-def _folders(paths: Iterable[str]) -> set[str]:
-    return {
-        "/".join(parts[:n]) + "/"
-        for parts in (path.split("/") for path in paths)
-        for n in range(1, len(parts))
-    }
+def _is_large(path: str) -> bool:
+    """Large files are stated by their sha256, others by git's own digest."""
+    return path.endswith((".safetensors", ".parquet", ".bin"))

@@ -15,7 +15,6 @@ from lookups.errors import RunError
 from lookups.llm_settings import LlmSettings
 from lookups.names import Neuron
 from lookups.paths import PROJECT, Room, folder
-from lookups.run.run_lock import locked_revision
 
 DEFAULT_RUN = "smollm2"
 RUNS = PROJECT / "notebooks" / "runs"
@@ -219,11 +218,10 @@ def read_run(run: str | Path) -> Run:
     """Read a run by its id (`notebooks/runs/<id>.yml`) or by a path to its file.
 
     Relative paths inside a run file are taken from the file's own folder. The id is always the
-    file's own. Where `lookups download` has left a lock, the model's revision is the locked commit.
+    file's own.
 
     Raises:
-        RunError: there is no such file, it is not YAML, a key or value in it is wrong, or its lock
-            is for another revision.
+        RunError: there is no such file, it is not YAML, or a key or value in it is wrong.
     """
     path = path_of(run)
     content = content_of(path)
@@ -231,10 +229,7 @@ def read_run(run: str | Path) -> Run:
         settings = Run(**{"id": path.stem} | content)
     except (ValidationError, TypeError) as error:
         raise RunError(f"{path.name}: {_first_problem(error)}") from None
-    settings = _with_files(settings)
-    revision = locked_revision(path, settings.model.name, settings.model.revision)
-    model = settings.model.model_copy(update={"revision": revision})
-    return settings.model_copy(update={"model": model})
+    return _with_files(settings)
 
 
 def check_run(settings: Run, model: Any) -> None:

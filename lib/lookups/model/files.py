@@ -19,9 +19,8 @@ from torch import Tensor
 
 from lookups.errors import DownloadError, ModelError
 from lookups.model.gguf_files import folder_of, revision_of
-from lookups.model.packaged import PACKAGED, digest_of, packaged_file
+from lookups.model.packaged import PACKAGED, downloaded, packaged_file
 from lookups.paths import EMBEDDED, folder
-from lookups.run.run_lock import read_record
 from lookups.settings import ModelSpec
 
 
@@ -202,34 +201,21 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
 
 
 def _downloaded(found: Path, spec: ModelSpec) -> str:
-    """Return the commit that `lookups download` put into a folder, or 'local' for one's own.
-
-    What lies there must be the revision that the run asks for, file by file as it was verified.
-    """
+    """Return the commit that `lookups download` put into a folder, or 'local' for one's own."""
     try:
-        record = read_record(found)
+        note = downloaded(found, spec.revision)
     except DownloadError as error:
         raise ModelError(str(error)) from error
-    if record is None:
-        in_room = spec.folder is not None and not Path(spec.name).is_absolute()
-        if spec.revision == "main" or not in_room or found != spec.folder / spec.name:
-            return "local"
+    if note is not None:
+        return note["commit"]
+    in_room = spec.folder is not None and not Path(spec.name).is_absolute()
+    if spec.revision != "main" and in_room and found == spec.folder / spec.name:
         raise ModelError(
             f"{found} does not say which revision it holds, and the run asks for "
             f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
-            "`revision:` and the run's lock"
+            "`revision:`"
         )
-    if spec.revision != "main" and not record.names(spec.revision):
-        raise ModelError(
-            f"{found} holds revision {record.commit[:12]}, and the run is bound to "
-            f"{spec.revision[:12]}; move it away and give `lookups download`"
-        )
-    for name, about in sorted(record.files.items()):
-        if not (found / name).is_file() or digest_of(found / name) != about.sha256:
-            raise ModelError(
-                f"{found / name} is not the file that was downloaded; give `lookups download` again"
-            )
-    return record.commit
+    return "local"
 
 
 def _of_hub(location: str, revision: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from lookups.errors import ModelError, StorageError
-from lookups.model.packaged import digest_of
+from lookups.files import digest_of
 
 RECORD = "gguf.json"
 """What a folder was made from; written last, so a folder that has it is whole."""

