@@ -38,11 +38,10 @@ from lookups.explain.candidates import candidates
 from lookups.explain.contrast import SIZES, tells_apart
 from lookups.explain.features import said
 from lookups.show.figures import COLOURS, house_style
-from lookups.explain.instructions import explaining, judging
+from lookups.explain.language_model import explaining, judging, run_explainers
 from lookups.explain.log_odds import log_odds
 from lookups.model.loaded import load_model
 from lookups.explain.prompts import PairPrompts, examples, first_that, follow_share, widest
-from lookups.explain.run_explainers import run_explainers
 from lookups.settings import check_run, read_run
 from lookups.show.views import escaped, prompt_table, quotes, readable
 
@@ -191,10 +190,10 @@ print(json.dumps(json.loads(by_hand.rule), ensure_ascii=False, indent=1)[:1500])
 # and, below it, what the model would be asked about each held-out prompt, given the sentence above:
 
 # %% tags=["hide-cell"]
-print(explaining(cases[hand])[0]["content"] if hand else "")
+print(explaining(cases[hand]) if hand else "")
 
 # %% tags=["hide-cell"]
-print(judging(by_hand.text, cases[hand].active[0])[0]["content"] if hand else "")
+print(judging(by_hand.text, cases[hand].active[0]) if hand else "")
 
 # %% [markdown]
 # ```{admonition} Differs from the paper

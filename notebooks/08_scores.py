@@ -43,7 +43,7 @@ from lookups.statistics.lots import lots_of
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, apart, examples, first_that, follow_share, widest
-from lookups.explain.run_explainers import run_explainers
+from lookups.explain.language_model import run_explainers
 from lookups.settings import check_run, read_run
 from lookups.statistics.scores_together import between_pairs, mean_over, paper_summary
 from lookups.statistics.scores import (

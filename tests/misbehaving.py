@@ -1,11 +1,9 @@
 """A real server of chat completions on this machine that misbehaves as it is told to.
 
 `script` holds one act for every request, in the order in which requests come in; after its end, or
-where an act is None, `answer` decides what the model says. Everything that is asked and answered is
-counted, by the digest of the request's body.
+where an act is None, `answer` decides what the model says. What is asked is counted by its body.
 """
 
-import hashlib
 import json
 import threading
 import time
@@ -15,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import log
 from typing import Any
 
-Act = Callable[["Handler", dict], bool]
-"""Handles one request; True if it was answered."""
+Act = Callable[["Handler", dict], None]
+"""Handles one request, of which it gets the body."""
 
 
 class Server:
@@ -27,20 +25,14 @@ class Server:
         script: Iterable[Act | None] = (),
         *,
         answer: Callable[[dict], Act] | None = None,
-        models: tuple[str, ...] = ("tiny",),
         key: str | None = None,
-        dies_after: int | None = None,
     ) -> None:
-        self.script, self.models, self.key, self.dies_after = iter(script), models, key, dies_after
+        self.script, self.key = iter(script), key
         self.answer = answer or (lambda _: says("Yes"))
         self.asked: Counter[str] = Counter()
-        self.answered: Counter[str] = Counter()
         self.bodies: list[dict] = []
         self.came: list[float] = []
-        self.headers: list[dict[str, str]] = []
-        self.most_at_once = 0
-        self.dead = False
-        self._at_once = 0
+        self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
@@ -52,40 +44,22 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    def kill(self) -> None:
-        """Stop at once: nothing that comes in from now on is answered."""
-        self.dead = True
         self._http.shutdown()
         self._http.server_close()
 
-    def begin(self, headers: dict[str, str], body: dict) -> Act | None:
-        """Note a request and say how it is to be handled; None: it is not."""
+    def begin(self, authorization: str | None, body: dict) -> Act:
+        """Note a request and say how it is to be handled."""
         with self.lock:
-            if self.dead or (
-                self.dies_after is not None and self.answered.total() >= self.dies_after
-            ):
-                if not self.dead:
-                    self.dead = True
-                    threading.Thread(target=self.kill, daemon=True).start()
-                return None
-            self.asked[digest(body)] += 1
+            self.asked[json.dumps(body, sort_keys=True)] += 1
             self.bodies.append(body)
             self.came.append(time.monotonic())
-            self.headers.append(headers)
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
-            if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
-                return status(401, f"wrong key: {headers.get('authorization')}")
-            if body["model"] not in self.models:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            if self.key is not None and authorization != f"Bearer {self.key}":
+                return status(401, f"wrong key: {authorization}")
+            if body["model"] not in ("tiny", "small"):
                 return status(404, f"The model `{body['model']}` does not exist")
             return next(self.script, None) or self.answer(body)
-
-    def end(self, body: dict, answered: bool) -> None:
-        with self.lock:
-            self._at_once -= 1
-            self.answered[digest(body)] += answered
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -95,24 +69,21 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         server: Server = self.server.script
-        act = server.begin({name.lower(): value for name, value in self.headers.items()}, body)
-        if act is None:
-            self.close_connection = True
-            return
-        answered = False
         try:
-            answered = act(self, body)
+            server.begin(self.headers["authorization"], body)(self, body)
         except OSError:  # the client has hung up
             self.close_connection = True
         finally:
-            server.end(body, answered)
+            with server.lock:
+                server.at_once -= 1
 
-    def send(self, code: int, content: Any, headers: dict[str, str] | None = None) -> None:
+    def send(self, code: int, content: Any, **headers: str) -> None:
+        """Answer; headers as keywords, with _ for -."""
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(code)
-        for name, value in {"content-type": "application/json", **(headers or {})}.items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(data)))
+        length = {"content_type": "application/json", "content_length": str(len(data))}
+        for name, value in (length | headers).items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(data)
 
@@ -129,78 +100,34 @@ def says(
 ) -> Act:
     """Answer; `first` gives the probabilities of the candidates for the first token."""
 
-    def act(handler: Handler, body: dict) -> bool:
+    def act(handler: Handler, body: dict) -> None:
         time.sleep(seconds)
-        choice: dict[str, Any] = {
-            "index": 0,
-            "message": {"role": "assistant", "content": text, "refusal": refusal},
-            "finish_reason": "stop",
-            "logprobs": None,
-        }
+        choice: dict[str, Any] = {"message": {"content": text, "refusal": refusal}}
         if first is not None and body.get("logprobs"):
             top = [{"token": token, "logprob": log(p)} for token, p in first.items()]
             choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
-        usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
-        handler.send(
-            200, {"id": "1", "object": "chat.completion", "choices": [choice]} | {"usage": usage}
-        )
-        return True
+        handler.send(200, {"choices": [choice]})
 
     return act
 
 
-def status(code: int, message: str = "no", *, code_word: str = "", **headers: str) -> Act:
-    """Fail with an HTTP status; headers as keywords, with _ for -."""
-
-    def act(handler: Handler, _: dict) -> bool:
-        error = {"message": message, "type": "error", "code": code_word}
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        handler.send(code, {"error": error}, named)
-        return False
-
-    return act
+def status(code: int, message: str = "no", **headers: str) -> Act:
+    """Fail with an HTTP status; by default the next attempt need not wait."""
+    headers = {"retry_after_ms": "5"} | headers
+    return lambda handler, _: handler.send(code, {"error": {"message": message}}, **headers)
 
 
 def sends(body: bytes) -> Act:
     """Succeed with exactly these bytes."""
-
-    def act(handler: Handler, _: dict) -> bool:
-        handler.send(200, body)
-        return False
-
-    return act
+    return lambda handler, _: handler.send(200, body)
 
 
-def cut_short(handler: Handler, _: dict) -> bool:
+def cut_short(handler: Handler, _: dict) -> None:
     """Promise a long body, send its beginning, and hang up."""
-    handler.send_response(200)
-    handler.send_header("content-type", "application/json")
-    handler.send_header("content-length", "5000")
-    handler.end_headers()
-    handler.wfile.write(b'{"choices": [{"index": 0, "mess')
-    handler.wfile.flush()
+    handler.send(200, b'{"choices": [{"index": 0, "mess', content_length="5000")
     handler.close_connection = True
-    return False
 
 
-def hangs(seconds: float, *, dripping: bool = False) -> Act:
-    """Say nothing, or a blank now and then, for longer than the client waits."""
-
-    def act(handler: Handler, _: dict) -> bool:
-        handler.close_connection = True
-        if dripping:
-            handler.send_response(200)
-            handler.send_header("content-length", "5000")
-            handler.end_headers()
-        for _step in range(20):
-            time.sleep(seconds / 20)
-            if dripping:
-                handler.wfile.write(b" ")
-                handler.wfile.flush()
-        return False
-
-    return act
-
-
-def digest(body: dict) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+def hangs(seconds: float) -> Act:
+    """Say nothing for longer than the client waits."""
+    return lambda *_: time.sleep(seconds)

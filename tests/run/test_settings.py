@@ -152,9 +152,13 @@ def test_a_longer_circle_is_told_with_its_way(written):
     )
 
 
-def test_a_key_written_where_its_variables_name_belongs_is_not_shown(written):
-    said = problem(written(GOOD + "llm: {model: small, key_variable: sk-not-to-be-shown}\n"))
-    assert "llm.key_variable" in said
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("key_variable", "sk-not-to-be-shown"), ("base_url", "http://me:sk-not-to-be-shown@host/v1")],
+)
+def test_a_key_written_where_it_does_not_belong_is_not_shown(key, value, written):
+    said = problem(written(GOOD + f"llm: {{model: small, {key}: '{value}'}}\n"))
+    assert f"llm.{key}" in said
     assert "sk-not-to-be-shown" not in said
 
 

@@ -2,7 +2,8 @@
 
 Used by `lookups.record.read`. A request is known by its text alone, and so is its reply: pairs that
 make the same request share one. Of several replies to a request the last one counts, as it did for
-the authors, whose questions quote it. Whether a reply says yes is `lookups.explain.answers`' rule.
+the authors, whose questions quote it. Whether a reply says yes is the rule of
+`lookups.explain.language_model`.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lookups.explain.answers import yes_or_no
+from lookups.explain.language_model import yes_or_no
 from lookups.record.files import RecordFile, pair_of, part, read_lines, read_object
 from lookups.record.rows import OTHER, Ledger, Texts
 

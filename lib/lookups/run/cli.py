@@ -77,7 +77,7 @@ def run(
         typer.echo("\n".join(outlook(chain)))
         return
     if yes:
-        from lookups.explain.run_explainers import CONSENT
+        from lookups.explain.language_model import CONSENT
 
         os.environ[CONSENT] = "yes"
     try:
