@@ -58,9 +58,6 @@ def run(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Execute what is up to date too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Send requests to the LLM.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Execute nothing; tell what would be, and why.")
-    ] = False,
 ) -> None:
     """Execute a run's chapters in order; what is up to date is left as it is.
 
@@ -70,16 +67,13 @@ def run(
     """
     import os
 
-    from lookups.run.execute import chain_of, outlook, run_chapters
+    from lookups.run.execute import chain_of, run_chapters
 
-    chain = chain_of(run)
-    if dry_run:
-        typer.echo("\n".join(outlook(chain)))
-        return
     if yes:
         from lookups.explain.language_model import CONSENT
 
         os.environ[CONSENT] = "yes"
+    chain = chain_of(run)
     try:
         executed = run_chapters(chain, only=only or (), again=again, say=note)
     except KeyboardInterrupt:
@@ -105,37 +99,32 @@ def runs() -> None:
     """List the runs that ship with the project."""
     from lookups.settings import RUNS, read_run
 
-    paths = sorted(RUNS.glob("*.yml"), key=lambda path: path.stem)
-    width = max(len(path.stem) for path in paths)
-    for path in paths:
+    for path in sorted(RUNS.glob("*.yml"), key=lambda path: path.stem):
         try:
-            typer.echo(f"{path.stem:{width}}  {read_run(path.stem).title}")
+            typer.echo(f"{path.stem:20}  {read_run(path.stem).title}")
         except RunError as error:
-            typer.echo(f"{path.stem:{width}}  cannot be used: {error}")
+            typer.echo(f"{path.stem:20}  cannot be used: {error}")
 
 
 @app.command()
 def status(run: RunArgument) -> None:
-    """Tell what is up to date, and why the rest is not."""
+    """Tell what a run would execute and why, and which tables it has."""
     from lookups.errors import MissingStage, StaleStage
-    from lookups.run.execute import chain_of, why_stale
+    from lookups.run.execute import chain_of, outlook
     from lookups.run.stages import STAGES
     from lookups.run.store import manifest
 
     chain = chain_of(run)
     typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
-    for chapter in chain.chapters:
-        reason = why_stale(chain.settings, chapter)
-        typer.echo(f"chapter  {chapter.name:30}  {reason or 'up to date'}")
+    typer.echo("\n".join(outlook(chain)))
     for stage in STAGES:
         try:
-            about = manifest(chain.settings, stage.name)
-            state = f"fresh, {about['rows']} rows"
+            state = f"{manifest(chain.settings, stage.name)['rows']} rows"
         except MissingStage:
             state = "missing"
         except StaleStage as error:
             state = f"stale: {str(error).split(';')[0]}"
-        typer.echo(f"stage    {stage.name:30}  {state}")
+        typer.echo(f"{stage.name:30}  {state}")
 
 
 @app.command()
