@@ -13,7 +13,7 @@ from inline import execute
 from lookups.measure.attribution import attribute
 from lookups.model.loaded import load_model
 from lookups.names import Neuron
-from lookups.run.stages import SCORED
+from lookups.run.stages import chapters_to
 from lookups.run.store import load
 from lookups.settings import check_run, read_run
 
@@ -31,7 +31,7 @@ NARROWER = {"gpt2-medium": 4, "gpt2-large": 2, "gpt2-xl": 2}
 @pytest.mark.parametrize("run", THROUGH_FOUR)
 def test_chapters_one_to_four(run: str, tmp_path: Path, artifacts: Path) -> None:
     path = narrow_models.run_file(tmp_path, run, **FEW)
-    for chapter in SCORED[:4]:
+    for chapter in chapters_to("pairs"):
         execute(chapter, path)
     settings, shape = read_run(path), narrow_models.SHAPES[run]
     neurons = load(settings, "neurons")

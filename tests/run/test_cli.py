@@ -19,7 +19,8 @@ def sample(tmp_path, artifacts, monkeypatch):
     sources = write_chapters(tmp_path / "notebooks")
     monkeypatch.setattr(chain, "chain_of", partial(chain.chain_of, sources=sources))
     monkeypatch.setattr(site, "site_folder", lambda run, default: tmp_path / "_build" / run)
-    monkeypatch.setattr(pairs, "chapter_sources", partial(pairs.chapter_sources, sources))
+    found = pairs.chapter_sources
+    monkeypatch.setattr(pairs, "chapter_sources", lambda folder=sources: found(folder))
     return sources
 
 

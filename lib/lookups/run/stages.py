@@ -6,7 +6,9 @@ settings the keys of the run file it depends on besides theirs.
 
 from typing import NamedTuple
 
+from lookups.corpus.grammar import SEEDS
 from lookups.errors import RunError
+from lookups.settings import Run
 
 CHAPTERS = (
     "01_corpus_and_model",
@@ -26,9 +28,6 @@ CHAPTERS = (
     "15_analysis",
 )
 """The notebooks in the order in which a run executes them; the analysis gathers what all found."""
-
-SCORED = tuple(name for name in CHAPTERS if name[:2] in ("02", "03", "04", "05", "07", "08"))
-"""The chapters that scores need: what another run, there for comparison, has to execute."""
 
 
 class Stage(NamedTuple):
@@ -161,3 +160,25 @@ def settings_of(stage: Stage) -> tuple[str, ...]:
     """Return the run-file keys that a stage depends on, its parents' included, each once."""
     keys = [key for parent in stage.parents for key in settings_of(stage_named(parent))]
     return tuple(dict.fromkeys([*keys, *stage.settings]))
+
+
+def chapters_to(stage: str) -> tuple[str, ...]:
+    """Return the chapters that have to be executed for a stage, in order."""
+    found, waiting = set(), [stage]
+    while waiting:
+        one = stage_named(waiting.pop())
+        found.add(one.chapter)
+        waiting += one.parents
+    return tuple(name for name in CHAPTERS if name in found)
+
+
+def other_runs(chapter: str, settings: Run) -> dict[str, tuple[str, ...]]:
+    """Return the other runs whose stages a chapter reads, and the chapters that make those.
+
+    `lookups run` executes them first.
+    """
+    if chapter == "08_scores" and settings.permuted is not None:
+        return {settings.permuted: chapters_to("scores")}
+    if chapter == "12_ground_truth":
+        return {f"planted-{seed}": chapters_to("pairs") for seed in SEEDS}
+    return {}
