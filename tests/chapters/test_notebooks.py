@@ -63,6 +63,8 @@ def test_stored_outputs_hold_no_error_and_nothing_of_a_machine(source):
             glued = [kind for kind in data if kind.startswith("application/papermill.record/")]
             assert not [kind for kind in glued if "/image/" in kind], cell.source
             assert '"cv-bundle\\">' not in json.dumps(texts), cell.source  # the book carries it
+            glued = [kind for kind in data if kind.startswith("application/papermill.record/")]
+            assert not [kind for kind in glued if "/image/" in kind], cell.source
 
 
 @each_source

@@ -8,7 +8,6 @@ import ast
 import hashlib
 from collections import Counter
 from copy import deepcopy
-from difflib import SequenceMatcher
 from pathlib import Path
 
 import jupytext
@@ -106,14 +105,14 @@ def with_outputs_of(notebook: NotebookNode, former: NotebookNode) -> NotebookNod
     taken over. (`jupytext --update` would leave a changed cell the output that it had.)
     """
     cells = [deepcopy(cell) for cell in notebook.cells]
-    added = [cell for cell in former.cells if "injected-parameters" in _tags(cell)]
     place = 1 + next(n for n, cell in enumerate(cells) if "parameters" in _tags(cell))
-    cells[place:place] = added
-    new, old = ([c for c in some if c.cell_type == "code"] for some in (cells, former.cells))
-    meant, was_meant = ([_meaning(cell.source) for cell in some] for some in (new, old))
-    matcher = SequenceMatcher(None, was_meant, meant, autojunk=False)
-    for start, place, size in matcher.get_matching_blocks():
-        for cell, kept in zip(new[place : place + size], old[start : start + size], strict=True):
+    cells[place:place] = [cell for cell in former.cells if "injected-parameters" in _tags(cell)]
+    left = [(_meaning(cell.source), cell) for cell in former.cells if cell.cell_type == "code"]
+    for cell in (cell for cell in cells if cell.cell_type == "code"):
+        meant = _meaning(cell.source)
+        same = next((number for number, (was, _) in enumerate(left) if was == meant), None)
+        if same is not None:
+            kept = left.pop(same)[1]
             cell.outputs, cell.execution_count = kept.outputs, kept.execution_count
     return cleaned(NotebookNode(cells=cells))
 
