@@ -50,4 +50,4 @@ class NotConfirmed(LookupsError):
 
 
 class DownloadError(LookupsError):
-    """A file cannot be fetched whole, is not the one stated, or has changed since it was locked."""
+    """A file cannot be fetched, is not the one stated, or a folder holds another revision of it."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from lookups.errors import CorpusError, DownloadError, LookupsError, ModelError
 from lookups.files import digest_of, write_whole
@@ -37,7 +37,7 @@ class Packaged(NamedTuple):
     """The package's name, as pip and `data.lock` know it."""
     version: str
     module: str
-    """The folder that the package installs, as Python finds it."""
+    """The folder that the package installs."""
     path: str
     """The file inside that folder."""
     sha256: str
@@ -141,8 +141,8 @@ def _pip(*arguments: str) -> str:
     return (lines or [f"pip ended with {made.returncode}"])[-1][:300] if made.returncode else ""
 
 
-def downloaded(place: Path, revision: str) -> dict[str, Any] | None:
-    """Return what `lookups download` noted in a folder: `asked`, `commit` and `files`.
+def downloaded(place: Path, revision: str) -> dict[str, str] | None:
+    """Return what `lookups download` noted in a folder: revision `asked` and `commit`.
 
     None for a folder of one's own. `revision` is what the run asks for: a branch, tag or commit.
 

@@ -162,7 +162,8 @@ def download(
         if run is not None:
             downloads.fetch_packages(run, note)
             parts = downloads.plan_run(run, note)
-            typer.echo(downloads.table(parts))
+            if parts:
+                typer.echo(downloads.table(parts))
             if (left := downloads.bytes_left(parts)) > 10**9 and not yes:
                 raise NotConfirmed(f"{left / 1e9:,.1f} GB are to be fetched; give --yes")
             for part in parts:

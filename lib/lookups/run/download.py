@@ -83,25 +83,23 @@ def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
         DownloadError: the hub cannot be asked or refuses, or a folder holds another revision.
     """
     settings = read_run(run)
-    parts: dict[Path, Part] = {}
+    parts: dict[Path, Part | None] = {}
     for one in [settings, *([read_run(settings.permuted)] if settings.permuted else [])]:
         for kind, name, wanted in _needs(one):
             folder = one.folder("models" if kind == "model" else "data") / name
+            if folder in parts:
+                continue
             asked = one.model.revision if kind == "model" else "main"
             note = downloaded(folder, asked)
-            if note is None and (own := _on_this_machine(kind, name, one)):
-                say(own)
-            elif folder not in parts:
-                at = note["commit"] if note else asked
-                part = Part(kind, name, asked, at, folder, {})
-                if constants.is_offline_mode() and note is None:
-                    raise DownloadError(
-                        f"{folder} is not there, and HF_HUB_OFFLINE is set; unset it"
-                    )
-                if not constants.is_offline_mode():
-                    part = _asked(part, wanted, 2 * one.corpus.documents, note)
-                parts[folder] = part
-    return list(parts.values())
+            parts[folder] = None
+            if note is None and _on_this_machine(kind, name, one):
+                say(f"the {kind} {name} is on this machine")
+            elif not constants.is_offline_mode():
+                part = Part(kind, name, asked, note["commit"] if note else asked, folder, {})
+                parts[folder] = _asked(part, wanted, 2 * one.corpus.documents)
+            elif note is None:
+                raise DownloadError(f"{folder} is not there, and HF_HUB_OFFLINE is set; unset it")
+    return [part for part in parts.values() if part is not None]
 
 
 def _needs(settings: Run) -> Iterator[tuple[str, str, set[str]]]:
@@ -119,19 +117,15 @@ def _needs(settings: Run) -> Iterator[tuple[str, str, set[str]]]:
     yield from (("dataset", name, wanted) for name, wanted in files.items())
 
 
-def _on_this_machine(kind: str, name: str, settings: Run) -> str | None:
-    """Say why something need not be fetched; None if it comes from the hub."""
-    if name in PACKAGED:
-        return f"{name} comes in the package {PACKAGED[name].distribution}"
-    if kind == "dataset" and is_made(name):
-        return f"the corpus {name} is made here"
+def _on_this_machine(kind: str, name: str, settings: Run) -> bool:
+    """Say whether something is made here, in a package or in a folder or file of one's own."""
+    if name in PACKAGED or (kind == "dataset" and is_made(name)):
+        return True
     place = place_of(settings.model) if kind == "model" else local_path(settings.corpus, name)
-    if place is not None or name.startswith((".", "/", "~")) or name.endswith(".gguf"):
-        return f"{name} is on this machine, in {place or name}"
-    return None
+    return place is not None or name.startswith((".", "/", "~")) or name.endswith(".gguf")
 
 
-def _asked(part: Part, wanted: set[str], documents: int, note: dict | None) -> Part:
+def _asked(part: Part, wanted: set[str], documents: int) -> Part:
     """Ask the hub for the commit of a part, and choose the files that are read."""
     what = f"the {part.kind} {part.name} at {part.commit}"
     with _in_words(what, part.folder):
@@ -158,7 +152,6 @@ def _asked(part: Part, wanted: set[str], documents: int, note: dict | None) -> P
             "and .safetensors weights, of a dataset .txt, .jsonl or .parquet files; convert it, "
             "and name a folder or file on this machine"
         )
-    chosen |= {*(note["files"] if note else ())} & listed.keys()  # what other runs have fetched
     files = {path: listed[path] for path in sorted(chosen)}
     return part._replace(commit=info.sha, files=files)
 
@@ -211,7 +204,7 @@ def fetch(part: Part) -> None:
                 f"{min(wrong)} of {what} is not what the hub states; give the same command again"
             )
         shutil.rmtree(staging / ".cache")
-        _finish(staging, part.folder, part.asked, part.commit, [*part.files])
+        _finish(staging, part.folder, part.asked, part.commit)
 
 
 def fetch_published(data: Path | None = None, origin: str = RECORD) -> Path:
@@ -242,7 +235,7 @@ def fetch_published(data: Path | None = None, origin: str = RECORD) -> Path:
             made = subprocess.run(git, capture_output=True, text=True, stdin=subprocess.DEVNULL)
             if made.returncode:
                 raise RuntimeError(made.stderr)
-        _finish(staging / RECORD_FOLDER, folder, RECORD_COMMIT, RECORD_COMMIT, [])
+        _finish(staging / RECORD_FOLDER, folder, RECORD_COMMIT, RECORD_COMMIT)
         shutil.rmtree(staging)
     return folder
 
@@ -252,10 +245,10 @@ def _aside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.partial")
 
 
-def _finish(made: Path, folder: Path, asked: str, commit: str, files: list[str]) -> None:
+def _finish(made: Path, folder: Path, asked: str, commit: str) -> None:
     """Note in a whole folder what lies in it, and give it its name."""
-    note = {"asked": asked, "commit": commit, "files": files}
-    write_whole(made / "download.json", json.dumps(note, indent=1) + "\n")
+    note = json.dumps({"asked": asked, "commit": commit}, indent=1)
+    write_whole(made / "download.json", note + "\n")
     os.replace(made, folder)
 
 
