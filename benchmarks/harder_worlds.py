@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from lookups.corpus.planted import labelled_documents
+from lookups.corpus.grammar import labelled_documents
 from lookups.measure.ground_truth import carried
 from lookups.model.loaded import load_model
 from lookups.names import Neuron

@@ -411,7 +411,7 @@ def close_to_an_edge(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_their_bands(rows: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
-    precise = load_model(settings.model.model_copy(update={"dtype": "float64"}))
+    precise = load_model(settings.model, exact=True)
     before, after = torch.tensor(near.activation.array), torch.tensor(on_the_prompt(near, precise))
     moved = pd.Series((level_of(after) - level_of(before)).long(), near.index)
     bands = rows.band - moved.reindex(rows.index, fill_value=0)
@@ -464,20 +464,14 @@ prompts.groupby(["split", "sample"], sort=False).size().rename("prompts").to_fra
 # %% [markdown]
 # ## Check and save
 #
-# Later chapters read a prompt by itself: the BOS and the document up to the position. In float32 the
-# scan, which reads whole documents in batches, measures the same up to the rounding of its last bits;
-# {glue:text}`measured-again` prompts, spread over all, are measured again to show it. In a lower
-# precision all are, and what was measured on the prompt itself counts. Prompts that do not fire their
-# neuron at all are counted and left out:
+# Later chapters read a prompt by itself: the BOS and the document up to the position. The scan, which
+# reads whole documents in batches, measures the same up to the rounding of its last bits;
+# {glue:text}`measured-again` prompts, spread over all, are measured again to show it. Prompts that do
+# not fire their neuron at all are counted and left out:
 
 # %%
-exact = model.dtype.itemsize >= 4
-some = prompts.index[:: max(1, len(prompts) // 1000)] if exact else prompts.index
-rows = prompts.loc[some]
-again = on_the_prompt(rows, model)
-assert not exact or np.allclose(again, rows.activation, rtol=1e-3, atol=1e-4)
-if not exact:
-    prompts["activation"] = again.astype("float32")
+rows = prompts.iloc[:: max(1, len(prompts) // 1000)]
+assert np.allclose(on_the_prompt(rows, model), rows.activation, rtol=1e-3, atol=1e-4)
 glue("measured-again", len(rows), display=False)
 
 # %%

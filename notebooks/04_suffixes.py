@@ -408,7 +408,7 @@ kept = suffixes.activation / suffixes.whole_activation
 if settings.protocol == "sound":
     parts = zip(suffixes.ids, suffixes.start, suffixes.token_ids, strict=True)
     assert all(list(ids[start:]) == cut for ids, start, cut in parts)
-    assert (kept > settings.keep - 1e-3).all() or model.dtype.itemsize < 4
+    assert (kept > settings.keep - 1e-3).all()
 
 # %%
 columns = [

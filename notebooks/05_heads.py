@@ -102,7 +102,7 @@ shares["b_in"] = float(bias[neuron.index])
 measured = float(seen[f"blocks.{neuron.layer}.mlp.hook_pre"][0, -1, neuron.index])
 size = sum(abs(share) for share in shares.values())
 residual = abs(sum(shares.values()) - measured) / size
-tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(model.dtype, 1.0)  # rounding only
+tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}[model.dtype]  # rounding only
 assert residual < tolerance
 glue("hand-sum", f"{sum(shares.values()):.3f}", display=False)
 glue("hand-measured", f"{measured:.3f}", display=False)
@@ -378,7 +378,7 @@ of_parts = parts.groupby([*KEYS, "input"], sort=False).agg(
     value=("value", "sum"), total=("total", "first")
 )
 sums = of_parts.value + of_heads.reindex(of_parts.index, fill_value=0)
-assert np.allclose(sums, of_parts.total, rtol=1e-3, atol=1e-3) or model.dtype.itemsize < 4
+assert np.allclose(sums, of_parts.total, rtol=1e-3, atol=1e-3)
 power = int(np.ceil(np.log10(max(*residuals, 1e-16))))
 Markdown(
     f"{len(in_train)} prompts, {len(heads)} rows for heads, {len(parts)} for other parts. The largest "

@@ -391,7 +391,7 @@ attention_view(
 # %%
 for kind, one in seen.items():
     summed, stored = float(one.attribution[0]), float(examples[kind].attribution)
-    assert model.dtype.itemsize < 4 or np.isclose(summed, stored, rtol=1e-3, atol=1e-4)
+    assert np.isclose(summed, stored, rtol=1e-3, atol=1e-4)
 {kind: round(float(one.attribution[0]), 3) for kind, one in seen.items()}
 
 # %% [markdown]
@@ -439,9 +439,7 @@ def positions_of(key: tuple[str, str], most: int) -> list[pd.DataFrame]:
     found = []
     rows = prompts.rows(*key, "train").groupby("active").head(most)
     for row, one in zip(rows.itertuples(), look_back(key[0], [key[1]], rows), strict=True):
-        assert model.dtype.itemsize < 4 or np.isclose(
-            float(one.attribution[0]), row.attribution, rtol=1e-3, atol=1e-4
-        )
+        assert np.isclose(float(one.attribution[0]), row.attribution, rtol=1e-3, atol=1e-4)
         table = pd.DataFrame({"token": in_tokens(row.token_ids)})
         table["attention"] = one.pattern[0, -1].float().numpy(force=True)
         table["brought"] = one.contribution[0].float().numpy(force=True)

@@ -162,7 +162,7 @@ if hand is not None:
     attributed = {name: float(look(model, neuron, [head], ids, into=to).attribution[0])
                   for name, to in into.items() if to}  # fmt: skip
     exact = [abs(before[n] - cut["frozen"][n] - attributed[n]) for n in attributed if n != "activation"]  # fmt: skip
-    assert model.dtype.itemsize < 4 or max(exact) < 1e-3 * max(1, *map(abs, before.values()))
+    assert max(exact) < 1e-3 * max(1, *map(abs, before.values()))
     everywhere = {"activation": hand.act_fall, next(iter(before)): hand.pre_fall}
     everywhere |= {"up": hand.up_before - hand.up_after} if model.gated else {}
     table = {"as it is": before, "attribution of the head": attributed}
@@ -204,7 +204,7 @@ if hand is not None:
     is_it = (both[by_row] == hand[by_row].tolist()).all(axis=1)
     falls = both[is_it].iloc[0][["act_fall_frozen", "act_fall_direct"]].to_numpy(float)
     expected = [before["activation"] - cut[how]["activation"] for how in ("frozen", "recomputed")]
-    assert model.dtype.itemsize < 4 or np.allclose(falls, expected, atol=1e-3 * max(1, abs(before["activation"])))  # fmt: skip
+    assert np.allclose(falls, expected, atol=1e-3 * max(1, abs(before["activation"])))  # fmt: skip
 
 # %% [markdown]
 # Falls under a frozen scale and attributions are two ways to the same number, one through a changed
@@ -227,7 +227,7 @@ for name, what in inputs.items() if len(frozen_rows) else ():
         (np.abs(fell - said) / whole)[np.isfinite(said)]
     )  # a run without test stores one input
 deviations = np.concatenate([[0.0], *deviations])
-assert deviations.max() < 1e-4 or model.dtype.itemsize < 4
+assert deviations.max() < 1e-4
 power = int(np.ceil(np.log10(max(deviations.max(), 1e-16))))
 Markdown(f"In {len(deviations) - 1} comparisons the largest deviation is below 10^{power}.")
 
@@ -238,7 +238,7 @@ Markdown(f"In {len(deviations) - 1} comparisons the largest deviation is below 1
 # %% tags=["hide-input"]
 inside, earlier = both[both.own_layer], both[~both.own_layer]
 differs = (inside.act_fall - inside.act_fall_direct).abs() / inside.act_before.abs().clip(lower=1)
-assert model.dtype.itemsize < 4 or differs.max() < 1e-3 or not len(inside)
+assert differs.max() < 1e-3 or not len(inside)
 Markdown(f"So it is in {len(inside)} rows with a head of the own layer.")
 
 # %% [markdown]
@@ -420,9 +420,9 @@ assert not one_neuron.duplicated([*by_row, "kind"]).any()
 assert len(one_neuron) == 3 * len(total)
 again = one_neuron.merge(total[[*by_row, "p_before", "act_after"]], on=by_row, suffixes=("", "_zero"))  # fmt: skip
 apart = (again.p_before - again.p_before_zero).abs()
-assert model.dtype.itemsize < 4 or (apart < 1e-3).all()
+assert (apart < 1e-3).all()
 same = again[again.kind == "through_neuron"]
-assert model.dtype.itemsize < 4 or np.allclose(same.act_after, same.act_after_zero, rtol=1e-4, atol=1e-4)  # fmt: skip
+assert np.allclose(same.act_after, same.act_after_zero, rtol=1e-4, atol=1e-4)  # fmt: skip
 Markdown(f"{len(one_neuron)} rows agree with those of {len(total)} silenced heads.")
 
 # %% [markdown]

@@ -346,7 +346,7 @@ pd.DataFrame(table)
 if hand is not None:
     key = [hand.neuron, hand.prompt, "zero", "none", "fires"]
     same = effects[(effects[["neuron", "prompt", "kind", "control", "context"]] == key).all(axis=1)].iloc[0]  # fmt: skip
-    assert model.dtype.itemsize < 4 or np.allclose([same.p_before, same.p_after], [*by_hand.values()], atol=1e-3)  # fmt: skip
+    assert np.allclose([same.p_before, same.p_after], [*by_hand.values()], atol=1e-3)  # fmt: skip
 assert (effects[effects.kind == "zero"].act_after == 0).all()
 Markdown(f"{len(effects)} rows of {effects.neuron.nunique()} neurons were measured.")
 

@@ -41,7 +41,7 @@ from lookups.measure.congruence import beyond_null
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Example, Question
 from lookups.show.figures import COLOURS, house_style
-from lookups.corpus.grammar import KINDS
+from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
 from lookups.measure.ground_truth import carried, contexts, cut_off
 from lookups.measure.attribution import attribute
 from lookups.run.inline import METHOD, execute_inline, found_by, run_like
@@ -50,7 +50,6 @@ from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, widest
 from lookups.measure.path_patching import mean_outputs, path_patch
 from lookups.paths import PROJECT
-from lookups.corpus.planted import GRAMMAR, SEEDS, labelled_documents
 from lookups.settings import ModelSpec, read_run
 from lookups.statistics.scores import Counts, count, score
 

@@ -54,6 +54,7 @@ class ModelSpec(Section):
     device: str = "auto"
     """'auto' (a GPU where there is one), 'cpu' or 'cuda'; the environment's LOOKUPS_DEVICE wins."""
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
+    """What weights are rounded to; they compute in float32, and only with 'float64' in that."""
     permute_seed: int | None = None
     """Permute the entries of every weight matrix with this seed: a control with the same norms."""
     folder: Path | None = None

@@ -34,6 +34,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "permuted weights": {"model": "gpt2", "permute": 0},
     "neurons by name": {"model": "neox", "neurons": ["L1.N3", "L2.N5"]},
     "own prompts": {"model": "gpt2", "own": True},
+    "half precision": {"model": "llama", "active_rule": "effect", "dtype": "bfloat16"},
 }
 
 
@@ -60,6 +61,7 @@ def run_file(folder: Path, variation: dict[str, Any]) -> Path:
         "active_rule": variation.get("active_rule", "2sd"),
         "protocol": variation.get("protocol", "sound"),
     }
+    settings["model"]["dtype"] = variation.get("dtype", "float32")
     if "permute" in variation:
         settings["model"]["permute_seed"] = variation["permute"]
     if "neurons" in variation:

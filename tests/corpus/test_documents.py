@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from lookups.corpus import passages
 from lookups.corpus.documents import Documents, load_documents, load_prompts, pack, text_digest
-from lookups.corpus.passages import encoded, pieces, sentences
+from lookups.corpus.passages import pieces, sentences
 from lookups.corpus.texts import Text, half_of, local_texts
 from lookups.corpus.wikipedia import article_of
 from lookups.errors import CorpusError, StorageError
@@ -86,6 +86,10 @@ def load(name: object, tokenizer, split: str = "train", *, context: int = 64, **
 )  # fmt: skip
 def test_sentences_end_where_a_reader_sees_an_end(text, found):
     assert [text[begin:end] for begin, end in sentences(text)] == (found or [text])
+
+
+def encoded(tokenizer, texts: list[str]) -> list[list[int]]:
+    return [one.ids for one in passages.encoded(tokenizer, texts)]
 
 
 def bare(text: str) -> str:
@@ -258,11 +262,11 @@ def test_the_second_chapter_tokenises_nothing_until_something_changes(
 ):
     path = jsonl(tmp_path / "mine.jsonl", [prose(20, n) for n in range(30)])
     first = load(path, tokenizer).digest
-    tokenise = passages._encodings
-    monkeypatch.setattr(passages, "_encodings", None)
+    tokenise = passages.encoded
+    monkeypatch.setattr(passages, "encoded", None)
     assert load(path, tokenizer).digest == first
     calls = []
-    monkeypatch.setattr(passages, "_encodings", lambda *a: calls.append(1) or tokenise(*a))
+    monkeypatch.setattr(passages, "encoded", lambda *a: calls.append(1) or tokenise(*a))
     lower = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     lower.normalizer = normalizers.Lowercase()
     lower = PreTrainedTokenizerFast(tokenizer_object=lower, bos_token=BOS)

@@ -10,14 +10,16 @@ import json
 
 import pytest
 import torch
-from lookups.corpus import planted
 from lookups.corpus.grammar import (
+    GRAMMAR,
     KINDS,
     OVERRIDING,
+    SEEDS,
     TARGETS,
     TITLES,
     TOPICS,
     Grammar,
+    labelled_documents,
     minimal_pairs,
 )
 from lookups.paths import EMBEDDED
@@ -25,7 +27,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tools.train.planted import planted_recipe, slot_accuracy, train_planted
 
-GRAMMAR = Grammar()
 MEANING = {word: i for words in (TITLES, OVERRIDING) for i, word in enumerate(words)}
 MEANING |= {word: i for i, words in enumerate(TOPICS) for word in words}
 TURNED = {
@@ -57,7 +58,7 @@ def read(text):
 
 @pytest.fixture(scope="module")
 def documents():
-    return planted.labelled_documents("test", 400)
+    return labelled_documents("test", 400)
 
 
 def test_every_label_is_what_a_reader_would_say(documents):
@@ -77,8 +78,8 @@ def test_every_kind_calls_for_every_target(documents):
 
 def test_distances_are_those_of_the_grammar(documents):
     slots = [slot for document in documents for slot in document.slots]
-    assert {slot.distance for slot in slots if slot.kind == "filler"} == {1}
-    assert {slot.distance for slot in slots if slot.kind == "topic"} == set(range(4, 15))
+    assert {slot.position - slot.cue for slot in slots if slot.kind == "filler"} == {1}
+    assert {slot.position - slot.cue for slot in slots if slot.kind == "topic"} == set(range(4, 15))
     assert {slot.cue for slot in slots if slot.kind == "title"} == {0}
 
 
@@ -91,13 +92,13 @@ def test_a_name_always_gives_the_same_text():
     assert GRAMMAR.document("test/0/7") == Grammar().document("test/0/7")
     short, long = (GRAMMAR.document("test/0/7", length) for length in (20, 60))
     assert long.ids[:20] == short.ids
-    written = json.dumps(planted.planted_documents("train", 50)).encode()
+    written = json.dumps([one.ids for one in labelled_documents("train", 50)]).encode()
     assert hashlib.sha256(written).hexdigest()[:16] == "88da47986bf438ce"
 
 
 def test_train_and_test_share_no_text():
     texts = {
-        (split, seed): {tuple(ids) for ids in planted.planted_documents(split, 500, seed)}
+        (split, seed): {one.ids for one in labelled_documents(split, 500, seed=seed)}
         for split, seed in (("train", 0), ("train", 1), ("test", 0))
     }
     assert all(len(found) == 500 for found in texts.values())
@@ -129,7 +130,7 @@ def test_minimal_pairs_differ_in_their_cue_alone(kind):
         assert pair.other_target != target
 
 
-@pytest.mark.parametrize("seed", planted.SEEDS)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_tokenizer_reads_what_it_writes(seed, documents):
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED / f"planted-{seed}")
     assert tokenizer.bos_token_id == 0
@@ -139,7 +140,7 @@ def test_the_tokenizer_reads_what_it_writes(seed, documents):
     assert [tokenizer.decode([i]) for i in range(1, 77)] == list(GRAMMAR.words[1:])
 
 
-@pytest.fixture(scope="module", params=planted.SEEDS)
+@pytest.fixture(scope="module", params=SEEDS)
 def shipped(request):
     folder = EMBEDDED / f"planted-{request.param}"
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), folder

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lookups.corpus.grammar import minimal_pairs
-from lookups.corpus.planted import GRAMMAR, labelled_documents
+from lookups.corpus.grammar import GRAMMAR, labelled_documents, minimal_pairs
 from lookups.measure.attribution import attribute
 from lookups.measure.ground_truth import carried, contexts, cut_off
 from lookups.measure.path_patching import mean_outputs, path_patch

@@ -10,8 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from lookups.corpus.grammar import KINDS, minimal_pairs
-from lookups.corpus.planted import GRAMMAR
+from lookups.corpus.grammar import GRAMMAR, KINDS, minimal_pairs
 from lookups.measure.attention import look
 from lookups.measure.attribution import attribute
 from lookups.measure.head_ablation import HEAD_KINDS, ablate_heads, other_rows

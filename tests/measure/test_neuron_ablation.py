@@ -7,8 +7,7 @@ known too.
 import numpy as np
 import pytest
 import torch
-from lookups.corpus.grammar import minimal_pairs
-from lookups.corpus.planted import GRAMMAR
+from lookups.corpus.grammar import GRAMMAR, minimal_pairs
 from lookups.measure.activation import activations
 from lookups.measure.means import measure_means
 from lookups.measure.neuron_ablation import ablate_neurons, nearest_in_size

@@ -11,8 +11,7 @@ from collections import defaultdict
 
 import pytest
 import torch
-from lookups.corpus import planted
-from lookups.corpus.grammar import KINDS, minimal_pairs
+from lookups.corpus.grammar import KINDS, labelled_documents, minimal_pairs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.worlds.train import recipe_of, train_world
@@ -77,7 +76,7 @@ def world(request):
 
 
 def documents_of(name, n=600, seed=0):
-    return planted.labelled_documents("test", n, seed=seed, grammar=WORLDS[name].grammar)
+    return labelled_documents("test", n, seed=seed, grammar=WORLDS[name].grammar)
 
 
 def test_every_label_is_what_a_reader_would_say(world):
@@ -100,7 +99,7 @@ def test_every_kind_calls_for_every_target(world):
 def test_a_name_always_gives_the_same_text(world):
     name, grammar, _, _ = world
     assert grammar.document("test/0/7", 60).ids[:20] == grammar.document("test/0/7", 20).ids
-    fifty = planted.labelled_documents("train", 50, grammar=grammar)
+    fifty = labelled_documents("train", 50, grammar=grammar)
     written = json.dumps([list(document.ids) for document in fifty]).encode()
     assert hashlib.sha256(written).hexdigest()[:16] == DIGESTS[name]
 

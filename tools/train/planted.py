@@ -14,8 +14,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from lookups.corpus.grammar import BOS_ID, BOS_TEXT, KINDS, Document, Grammar
-from lookups.corpus.planted import GRAMMAR, SEEDS, labelled_documents
+from lookups.corpus.grammar import (
+    BOS_ID,
+    BOS_TEXT,
+    GRAMMAR,
+    KINDS,
+    SEEDS,
+    Document,
+    Grammar,
+    labelled_documents,
+)
 from lookups.paths import EMBEDDED, folder
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor

@@ -20,6 +20,7 @@ import json
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
@@ -29,28 +30,23 @@ import pyarrow
 from jaxtyping import Int32
 
 from lookups import paths
-from lookups.corpus import texts, wikipedia
+from lookups.corpus import texts
+from lookups.corpus.grammar import labelled_documents
 from lookups.corpus.passages import Piece, Tokenizer, pieces
 from lookups.corpus.texts import Split, Text, corpus_texts, key_name, part_of
 from lookups.errors import CorpusError, LookupsError, StorageError
+from lookups.model.packaged import PACKAGED
 from lookups.settings import CorpusSpec, Run
 
 if TYPE_CHECKING:
     from lookups.model.loaded import Model
 
-FORM = 2
-"""Raised by hand when documents come out otherwise for the same texts: they are then made anew."""
+FORM = 3
+"""Raised by hand when documents come out otherwise for the same files: they are then made anew."""
 
 SCHEMA = pyarrow.schema(
-    {
-        "ids": pyarrow.list_(pyarrow.int32()),
-        "source": pyarrow.string(),
-        "line": pyarrow.int64(),
-        "text": pyarrow.int64(),
-        "number": pyarrow.int64(),
-        "lost": pyarrow.int64(),
-        "shared": pyarrow.bool_(),
-    }
+    {"ids": pyarrow.list_(pyarrow.int32()), "source": pyarrow.string(), "shared": pyarrow.bool_()}
+    | dict.fromkeys(("line", "text", "number", "lost"), pyarrow.int64())
 )
 """Of documents as a table; `text` is the number of the text that one comes from, `number` that of
 its key, or -1 for a row in which there was no text."""
@@ -67,7 +63,13 @@ class Document(NamedTuple):
 
 
 class Documents(Sequence[Document]):
-    """An unchanging sequence of documents of one split of one corpus."""
+    """An unchanging sequence of documents of one split of one corpus.
+
+    `n_texts` were read; `n_shared` were left out of the test split because the train split holds
+    them, and `n_missing` rows were passed over because they have no text in the run's field. The
+    texts gave `n_passages` documents, of which a run reads at most as many as it says; `n_cut` of
+    them were longer than a document may be, and no document holds the last `n_lost` tokens.
+    """
 
     def __init__(
         self,
@@ -83,30 +85,22 @@ class Documents(Sequence[Document]):
         self.split = split
         self._table = table
         self._decode = decode
-        self._numbers, text, lost, shared = (
-            table[name].to_numpy() for name in ("number", "text", "lost", "shared")
-        )
-        missing = self._numbers < 0
-        rows = np.flatnonzero(~missing & ~shared)
-        self.n_texts = len(np.unique(text[rows]))
-        """Texts that were read, beside those of the next two counts."""
-        self.n_shared = len(np.unique(text[shared]))
-        """Texts that were left out of the test split because the train split holds them."""
-        self.n_missing = int(missing.sum())
-        """Rows that were passed over because they have no text in the run's field."""
-        self.n_passages = len(rows)
-        """Documents that the texts gave, of which a run reads at most as many as it says."""
-        long = np.bincount(text[rows]) > 1
-        long[text[rows][lost[rows] > 0]] = True
-        self.n_cut = int(long.sum())
-        """Texts that were longer than a document may be."""
-        self.n_lost = int(lost[rows].sum())
-        """Tokens of texts that were read that no document holds."""
+        facts = table.select(["number", "text", "lost", "shared"]).to_pandas()
+        read = facts[(facts.number >= 0) & ~facts.shared]
+        by_text = read.groupby("text").lost.agg(["size", "sum"])
+        self.n_texts, self.n_passages = len(by_text), len(read)
+        self.n_shared = facts[facts.shared].text.nunique()
+        self.n_missing = int((facts.number < 0).sum())
+        self.n_cut = int(((by_text["size"] > 1) | (by_text["sum"] > 0)).sum())
+        self.n_lost = int(read.lost.sum())
+        self._keys = {
+            row: f"{corpus}/{split}/{number}" for row, number in read.number.to_dict().items()
+        }
+        rows = list(self._keys)
         if sampled:
-            rows = rows[np.argsort([_hashed(self._key(row)) for row in rows.tolist()])]
-        self._rows = rows[:at_most]
-        self._row_of = np.full(self._numbers.max(initial=-1) + 1, -1)
-        self._row_of[self._numbers[self._rows]] = self._rows
+            rows.sort(key=lambda row: hashlib.sha256(self._keys[row].encode()).digest()[:8])
+        self._rows = np.array(rows[:at_most], dtype=np.int64)
+        self._row_of = {self._keys[row]: row for row in self._rows.tolist()}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -117,12 +111,9 @@ class Documents(Sequence[Document]):
             raise IndexError(f"{self.corpus}/{self.split} has {len(self)} documents")
         return self._document(int(self._rows[index]))
 
-    def _key(self, row: int) -> str:
-        return f"{self.corpus}/{self.split}/{self._numbers[row]}"
-
     def _document(self, row: int) -> Document:
         ids, source, line = (self._table[name][row] for name in ("ids", "source", "line"))
-        return Document(self._key(row), ids.values.to_numpy(), source.as_py(), line.as_py())
+        return Document(self._keys[row], ids.values.to_numpy(), source.as_py(), line.as_py())
 
     def by_key(self, key: str) -> Document:
         """Return the document of that key.
@@ -130,13 +121,11 @@ class Documents(Sequence[Document]):
         Raises:
             CorpusError: the key belongs to another corpus or split, or to no document that is read.
         """
-        corpus, _, number = key.rpartition("/")
-        if corpus != f"{self.corpus}/{self.split}" or not number.isdigit():
-            raise CorpusError(
-                f"{key!r} is not a key of {self.corpus}/{self.split}; load the documents it names"
-            )
-        if int(number) < len(self._row_of) and (row := self._row_of[int(number)]) >= 0:
-            return self._document(int(row))
+        if key in self._row_of:
+            return self._document(self._row_of[key])
+        own = f"{self.corpus}/{self.split}"
+        if key.rpartition("/")[0] != own:
+            raise CorpusError(f"{key!r} is not a key of {own}; load the documents it names")
         raise CorpusError(
             f"{key!r} is none of the {len(self)} documents that are read; it lies beyond `corpus: "
             "documents:`, or the train split holds its text; run the chapter that named it again"
@@ -149,8 +138,7 @@ class Documents(Sequence[Document]):
     @property
     def lengths(self) -> np.ndarray:
         """Tokens a document."""
-        ends = pyarrow.compute.list_value_length(self._table["ids"]).to_numpy()
-        return ends[self._rows]
+        return pyarrow.compute.list_value_length(self._table["ids"]).to_numpy()[self._rows]
 
     @property
     def length(self) -> int:
@@ -162,13 +150,9 @@ class Documents(Sequence[Document]):
         """Sha256 over the keys and ids of all documents, in order."""
         content = hashlib.sha256(f"{self.corpus}/{self.split}/{len(self)}".encode())
         for row in self._rows.tolist():
-            content.update(self._key(row).encode())
+            content.update(self._keys[row].encode())
             content.update(self._table["ids"][row].values.to_numpy().astype("<i4").tobytes())
         return content.hexdigest()
-
-
-def _hashed(key: str) -> int:
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
 
 
 def run_documents(settings: Run, model: "Model", split: Split) -> Documents | None:
@@ -194,32 +178,24 @@ def load_documents(
     limit = min(corpus.length, context - 1)
     named, _ = part_of(corpus, split)
     if named == "planted":
-        from lookups.corpus.planted import planted_documents
-
-        made = enumerate(planted_documents(split, corpus.documents))
-        table = pack(((ids, f"planted/{split}/{number}", 0) for number, ids in made), limit)
+        made = enumerate(labelled_documents(split, corpus.documents))
+        table = pack(((one.ids, f"planted/{split}/{number}", 0) for number, one in made), limit)
         return Documents(named, split, table, tokenizer.decode)
     table = _tokens(corpus, split, tokenizer, limit)
     chosen = {"at_most": corpus.documents, "sampled": corpus.cut == "passages"}
     found = Documents(key_name(named), split, table, tokenizer.decode, **chosen)
     if not len(found):
+        why = f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
+        if (n := found.n_missing) > 0:
+            why = f" ({n} rows have no text in the field {corpus.field!r}: `corpus: field:`)"
         raise CorpusError(
-            f"corpus {named!r} has no text for its {split} split{_why(found, corpus.field)}; add "
-            "texts to it, or name another corpus in the run file"
+            f"corpus {named!r} has no text for its {split} split{why}; add texts to it, or name "
+            "another corpus in the run file"
         )
     return found
 
 
-def _why(found: Documents, field: str) -> str:
-    """Say why there is no document, where that is known."""
-    if found.n_missing:
-        return f" ({found.n_missing} rows have no text in the field {field!r}: `corpus: field:`)"
-    return f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
-
-
-def load_prompts(
-    path: Path, *, tokenizer: Tokenizer, context: int, split: Split = "train"
-) -> Documents:
+def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents:
     """Load a text file of one's own prompts, one a line; empty lines are left out.
 
     Raises:
@@ -229,11 +205,10 @@ def load_prompts(
         raise CorpusError(f"prompts: there is no file {path}; correct `prompts:` in the run file")
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
     found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
-    rows = _numbered(pieces(found, tokenizer, context - 1, "first"), frozenset())
-    table = pyarrow.Table.from_pylist(list(rows), SCHEMA)
+    table = _table(pieces(found, tokenizer, context - 1, "first"))
     if not len(table):
         raise CorpusError(f"prompts: {path.name} holds no prompt; write one on each line")
-    return Documents("own", split, table, tokenizer.decode)
+    return Documents("own", "train", table, tokenizer.decode)
 
 
 def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> pyarrow.Table:
@@ -243,6 +218,10 @@ def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> pya
         for ids, *place in documents
         if len(ids)
     )
+    return _table(found)
+
+
+def _table(found: Iterable[tuple[Text, list[Piece]]]) -> pyarrow.Table:
     return pyarrow.Table.from_pylist(list(_numbered(found, frozenset())), SCHEMA)
 
 
@@ -286,21 +265,20 @@ def _numbered(
     for place, (text, documents) in enumerate(found):
         shared = bool(train) and text.text is not None and text_digest(text.text) in train
         for one in documents:
-            row = {"source": one.source, "line": one.line, "lost": one.lost}
-            yield row | {"ids": one.ids, "text": place, "number": number, "shared": shared}
+            yield one._asdict() | {"text": place, "number": number, "shared": shared}
             number += 1
         if text.text is None:
-            row = {"source": text.source, "line": text.line, "lost": 0, "ids": []}
-            yield row | {"text": place, "number": -1, "shared": False}
+            missing = Piece([], text.source, text.line, 0)._asdict()
+            yield missing | {"text": place, "number": -1, "shared": False}
 
 
 def _wanted(found: Iterable[Text], corpus: CorpusSpec, train: frozenset[bytes]) -> Iterator[Text]:
     """Yield as many texts as a run reads, those aside that are left out; all of Wikipedia's."""
-    left = None if corpus.name == "wikipedia" else corpus.documents
+    left = corpus.documents
     for text in found:
         yield text
-        if left is not None and text.text is not None and text_digest(text.text) not in train:
-            left -= 1
+        if text.text is not None and text_digest(text.text) not in train:
+            left -= corpus.name != "wikipedia"
             if not left:
                 return
 
@@ -314,8 +292,8 @@ def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: 
     """Return a word that changes with all that documents depend on."""
     tokenizer.backend_tokenizer.no_truncation()  # else what it is depends on who came before
     tokenizer.backend_tokenizer.no_padding()
-    read = ("train",) if split == "train" else ("test", "train")
-    states = [(part_of(corpus, half), _state(corpus, part_of(corpus, half)[0])) for half in read]
+    parts = [part_of(corpus, half) for half in ("test", "train")[split == "train" :]]
+    states = [(part, _state(corpus, part[0])) for part in parts]
     settings = [FORM, split, limit, corpus.cut, corpus.documents, corpus.field, states]
     recipe = json.dumps(settings) + tokenizer.backend_tokenizer.to_str()
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
@@ -324,7 +302,7 @@ def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: 
 def _state(corpus: CorpusSpec, name: str) -> list[Any]:
     """Return what changes when a corpus changes: names, sizes and times of files, or a commit."""
     if name == "wikipedia":
-        return [wikipedia.load_wikipedia(corpus.folder).digest]
+        return [PACKAGED[name].sha256, version("mwparserfromhell")]
     path = texts.local_path(corpus, name)
     if path is None:  # an unknown commit is never taken for the same
         return [name, texts.hub_commit(name) or os.urandom(8).hex()]

@@ -9,20 +9,24 @@ and on the marker:
 - *title*: otherwise the document's title does.
 
 The three markers each permute the targets, so no context points straight at a word: something has
-to combine the two, and in a trained model that is left to the MLP neurons. No model is needed or
-loaded here. Documents hold ids without the BOS (id 0); positions count them from 0.
+to combine the two, and in a trained model that is left to the MLP neurons. Tiny transformers that
+`tools/train` trained on this language ship with the package, one a seed: what every neuron and head
+of theirs should be found to do can be checked against the grammar. Documents hold ids without the
+BOS (id 0); positions count them from 0.
 """
 
 import random
 from bisect import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 BOS_TEXT = "<|bos|>"
 BOS_ID = 0
-"""The id that opens every sequence of the models trained on this language."""
+SEEDS = (0, 1, 2)
+"""Of the models that ship: `planted-0` and so on."""
 
 Kind = Literal["topic", "filler", "title"]
 KINDS: tuple[Kind, ...] = ("topic", "filler", "title")
@@ -32,14 +36,9 @@ STOP = "."
 TARGETS = (" boats", " bread", " books", " horses", " stars", " coins", " roses", " drums")
 TITLES = (" Coast", " Kitchen", " School", " Meadow", " Heaven", " Trade", " Spring", " Feast")
 TOPICS = (
-    (" harbour", " sailor"),
-    (" bakery", " miller"),
-    (" library", " scholar"),
-    (" stable", " rider"),
-    (" observatory", " midnight"),
-    (" market", " banker"),
-    (" garden", " florist"),
-    (" parade", " soldier"),
+    *((" harbour", " sailor"), (" bakery", " miller"), (" library", " scholar")),
+    *((" stable", " rider"), (" observatory", " midnight"), (" market", " banker")),
+    *((" garden", " florist"), (" parade", " soldier")),
 )
 OVERRIDING = (" salty", " warm", " dusty", " swift", " bright", " golden", " fragrant", " loud")
 PLAIN = (
@@ -49,11 +48,7 @@ PLAIN = (
     *(" hill", " tree", " people", " children", " neighbour", " morning", " evening", " winter"),
 )
 MARKERS = (" sees", " wants", " fears")
-PERMUTATIONS = (
-    (0, 1, 2, 3, 4, 5, 6, 7),
-    (3, 6, 0, 5, 1, 7, 4, 2),
-    (5, 4, 7, 1, 6, 2, 0, 3),
-)
+PERMUTATIONS = ((0, 1, 2, 3, 4, 5, 6, 7), (3, 6, 0, 5, 1, 7, 4, 2), (5, 4, 7, 1, 6, 2, 0, 3))
 
 
 class Slot(NamedTuple):
@@ -68,11 +63,6 @@ class Slot(NamedTuple):
     """Position of the word that settles the target, or of the first of several."""
     marker: int
     """The marker's id."""
-
-    @property
-    def distance(self) -> int:
-        """How many tokens the cue stands before the marker."""
-        return self.position - self.cue
 
 
 class Document(NamedTuple):
@@ -129,9 +119,9 @@ class Grammar:
     @cached_property
     def words(self) -> tuple[str, ...]:
         """All words, by id."""
-        topics = tuple(word for pair in self.topics for word in pair)
-        parts = (self.markers, self.targets, topics, self.titles, self.overriding, self.plain)
-        return (BOS_TEXT, STOP, *(word for part in parts for word in part))
+        topics = (word for pair in self.topics for word in pair)
+        before = (BOS_TEXT, STOP, *self.markers, *self.targets)
+        return (*before, *topics, *self.titles, *self.overriding, *self.plain)
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -153,12 +143,9 @@ class Grammar:
 
     def cues(self, kind: Kind, meant: int) -> tuple[int, ...]:
         """Return the words of a kind of context that mean the target of that index."""
-        by_kind = {
-            "topic": self.topics[meant],
-            "filler": (self.overriding[meant],),
-            "title": (self.titles[meant],),
-        }
-        return tuple(self.ids[word] for word in by_kind[kind])
+        single = {"filler": self.overriding, "title": self.titles}
+        words = self.topics[meant] if kind == "topic" else (single[kind][meant],)
+        return tuple(self.ids[word] for word in words)
 
     def phrases(self, kind: Kind, meant: int) -> tuple[tuple[int, ...], ...]:
         """Return the whole cues of a kind that mean that target; here each is a single word."""
@@ -194,22 +181,20 @@ class Writer:
         self.slots: list[Slot] = []
 
     def below(self, size: int) -> int:
-        """Return a number from 0 up to, but not including, `size`."""
+        """Return a number below `size`, from 0."""
         return int(self.draw.random() * size)
 
     def wander(self, steps: int) -> None:
         """Write fillers, each drawn by the one before it."""
         last = len(self.grammar.fillers) - 1
         for _ in range(steps):
-            self.filler = min(
-                last, bisect(self.grammar.successors[self.filler], self.draw.random())
-            )
+            chances = self.grammar.successors[self.filler]
+            self.filler = min(last, bisect(chances, self.draw.random()))
             self.ids.append(self.grammar.fillers[self.filler])
 
     def cue(self, kind: Kind, meant: int) -> int:
         """Write a cue and return where it stands."""
-        phrases = self.grammar.phrases(kind, meant)
-        phrase = phrases[self.below(len(phrases))]
+        phrase = _one(self.grammar.phrases(kind, meant), self.draw)
         self.ids += phrase
         return len(self.ids) - len(phrase)
 
@@ -255,6 +240,16 @@ class Writer:
         return Document(tuple(self.ids[:length]), within)
 
 
+GRAMMAR = Grammar()
+
+
+def labelled_documents(
+    split: str, n: int, *, seed: int = 0, grammar: Grammar = GRAMMAR, length: int | None = None
+) -> list[Document]:
+    """Return documents with their slots; `train` is what the model of that seed was trained on."""
+    return [grammar.document(f"{split}/{seed}/{number}", length) for number in range(n)]
+
+
 def minimal_pairs(
     grammar: Grammar, kind: Kind, target: int, n: int, *, seed: int = 0
 ) -> list[MinimalPair]:
@@ -285,12 +280,14 @@ def _remembered(grammar: Grammar, name: str) -> Document:
 def _altered(grammar: Grammar, document: Document, slot: Slot, draw: random.Random) -> MinimalPair:
     """Return a document up to a slot, and the same with another target's cue."""
     marker = grammar.markers.index(grammar.words[slot.marker])
-    size = len(grammar.targets)
-    others = [m for m in range(size) if grammar.called_for(m, marker) != slot.target]
-    meant = others[int(draw.random() * len(others))]
-    phrases = grammar.phrases(slot.kind, meant)
-    phrase = phrases[int(draw.random() * len(phrases))]
+    every = range(len(grammar.targets))
+    meant = _one([m for m in every if grammar.called_for(m, marker) != slot.target], draw)
+    phrase = _one(grammar.phrases(slot.kind, meant), draw)
     cued = document.ids[: slot.position + 1]
     other = list(cued)
     other[slot.cue : slot.cue + len(phrase)] = phrase
     return MinimalPair(cued, tuple(other), slot, grammar.called_for(meant, marker))
+
+
+def _one(some: Sequence[Any], draw: random.Random) -> Any:
+    return some[int(draw.random() * len(some))]

@@ -6,10 +6,8 @@ remainder of less than a third of the length. A sentence ends at a full stop, qu
 exclamation mark, with what closes behind it, before white space and a capital or figure; not behind
 an initial or one of a few abbreviations; and always at an empty line. One that is longer than the
 length is cut. A passage's ids are those of the text, so no token changes where it is cut. With
-`cut: first`, the paper's way, only the beginning of a long text is read.
-
-What looks like a special token within a text (`<|endoftext|>`) is read as the characters it is
-written with.
+`cut: first`, the paper's way, only the beginning of a long text is read. What looks like a special
+token within a text (`<|endoftext|>`) is read as the characters it is written with.
 """
 
 import re
@@ -51,38 +49,16 @@ def sentences(text: str) -> list[tuple[int, int]]:
     begins = len(text) - len(text.lstrip())
     found = []
     for gap in _BREAK.finditer(text, begins):
-        space = "line" if gap["space"] is None else "space"
-        ends = gap.start(space)
-        if space == "space" and _ABBREVIATED.search(text, max(begins, ends - 8), ends):
+        ends = gap.start("line" if gap["space"] is None else "space")
+        if gap["line"] is None and _ABBREVIATED.search(text, max(begins, ends - 8), ends):
             continue
         found.append((begins, ends))
         begins = gap.end()
     return [*found, (begins, len(text.rstrip()))]
 
 
-def spans(begins: Sequence[int], ends: Sequence[int], limit: int) -> Iterator[tuple[int, int, int]]:
-    """Yield sentence, first and last token (exclusive) of passages of at most `limit` tokens.
-
-    `begins` and `ends` say for every sentence which tokens are its own.
-    """
-    sentence, start = 0, begins[0]
-    while sentence < len(ends):
-        beyond = int(np.searchsorted(ends, start + limit, side="right"))
-        if beyond <= sentence:  # it is longer than that
-            yield sentence, start, start + limit
-            start += limit
-            continue
-        yield sentence, start, ends[beyond - 1]
-        sentence = beyond
-        start = begins[min(beyond, len(begins) - 1)]
-
-
-def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Return the ids of texts, whole, without any special token."""
-    return [one.ids for one in _encodings(tokenizer, texts)]
-
-
-def _encodings(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Any]:
+def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Any]:
+    """Return texts as the tokenizer encodes them, whole, with no special token put in."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -97,19 +73,15 @@ def _encodings(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Any]:
 def pieces(
     texts: Iterable[Text], tokenizer: Tokenizer, limit: int, cut: Literal["passages", "first"]
 ) -> Iterator[tuple[Text, list[Piece]]]:
-    """Yield every text with its documents, of at most `limit` tokens; a lot of texts is held.
+    """Yield every text with its documents, of at most `limit` tokens.
 
     Raises:
         CorpusError: a text has a word that the tokenizer does not know, or gives a special token.
     """
     special = set(tokenizer.all_special_ids)
     for lot in _lots(texts):
-        found = iter(_encodings(tokenizer, [one.text for one in lot if one.text is not None]))
-        for text in lot:
-            if text.text is None:
-                yield text, []
-                continue
-            encoding = next(found)
+        found = encoded(tokenizer, [one.text or "" for one in lot])
+        for text, encoding in zip(lot, found, strict=True):
             if not special.isdisjoint(encoding.ids):
                 raise CorpusError(
                     f"{text.source}: a special token stands in the text, or a word that the "
@@ -129,7 +101,7 @@ def _passages(text: Text, encoding: Any, limit: int) -> list[Piece]:
     starts, stops = np.array(encoding.offsets).T
     begins = np.searchsorted(stops, [begin for begin, _ in places], side="right").tolist()
     ends = np.searchsorted(starts, [end for _, end in places], side="left").tolist()
-    found = list(spans(begins, ends, limit))
+    found = list(_spans(begins, ends, limit))
     *_, (_, start, stop) = found
     lost = stop - start if 3 * (stop - start) < limit else 0
     kept = found[:-1] if lost else found
@@ -138,6 +110,25 @@ def _passages(text: Text, encoding: Any, limit: int) -> list[Piece]:
         source, line = text.place(places[sentence][0], number, len(kept))
         made.append(Piece(encoding.ids[start:stop], source, line, 0))
     return [*made[:-1], made[-1]._replace(lost=lost)]
+
+
+def _spans(
+    begins: Sequence[int], ends: Sequence[int], limit: int
+) -> Iterator[tuple[int, int, int]]:
+    """Yield sentence, first and last token (exclusive) of passages of at most `limit` tokens.
+
+    `begins` and `ends` say for every sentence which tokens are its own.
+    """
+    sentence, start = 0, begins[0]
+    while sentence < len(ends):
+        beyond = int(np.searchsorted(ends, start + limit, side="right"))
+        if beyond <= sentence:  # it is longer than that
+            yield sentence, start, start + limit
+            start += limit
+            continue
+        yield sentence, start, ends[beyond - 1]
+        sentence = beyond
+        start = begins[min(beyond, len(begins) - 1)]
 
 
 def _lots(texts: Iterable[Text]) -> Iterator[list[Text]]:
@@ -149,5 +140,4 @@ def _lots(texts: Iterable[Text]) -> Iterator[list[Text]]:
         if len(some) == 1000 or characters >= LOT:
             yield some
             some, characters = [], 0
-    if some:
-        yield some
+    yield some

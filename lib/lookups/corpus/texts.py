@@ -14,10 +14,10 @@ rather than collections; Wikipedia's by article. A run may name another corpus a
 
 import gzip
 import hashlib
-import itertools
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -53,9 +53,8 @@ class Text(NamedTuple):
         """Return source and line of one of its passages, which begins at a character."""
         if self.of_article:
             return self.source, self.line + (self.text or "").count("\n\n", 0, start)
-        if passages <= PLACES:
-            return self.source, self.line
-        return f"{self.source}{wikipedia.BETWEEN}{number // PLACES + 1}", self.line
+        part = f"{wikipedia.BETWEEN}{number // PLACES + 1}" if passages > PLACES else ""
+        return self.source + part, self.line
 
 
 def half_of(name: str) -> Split:
@@ -81,7 +80,7 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
 def wikipedia_texts(split: Split, data: Path | None = None) -> Iterator[Text]:
     """Yield the sections of the articles of one split, paragraphs separated by an empty line."""
     found = wikipedia.split_of(wikipedia.load_wikipedia(data), split)
-    for _, section in itertools.groupby(found, lambda one: (one.page, one.place)):
+    for _, section in groupby(found, lambda one: (one.page, one.place)):
         first, *others = section
         text = "\n\n".join(one.text for one in (first, *others))
         yield Text(text, first.source, first.number, of_article=True)
@@ -103,12 +102,10 @@ def kind_of(name: str) -> str | None:
 
 def local_path(corpus: CorpusSpec, name: str) -> Path | None:
     """Return where a corpus lies, or should lie; None where only the hub can have it."""
-    path = Path(name).expanduser()
-    if path.is_absolute():
-        return path
-    path = paths.folder("data", corpus.folder) / path
-    of_hub = Path(name).parts[2:]  # a file of a dataset: org/dataset/file
-    return path if path.exists() or (kind_of(path.name) and not of_hub) else None
+    path = paths.folder("data", corpus.folder) / Path(name).expanduser()
+    of_hub = len(Path(name).parts) > 2  # a file of a dataset: org/dataset/file
+    there = Path(name).expanduser().is_absolute() or path.exists()
+    return path if there or (kind_of(path.name) and not of_hub) else None
 
 
 def key_name(name: str) -> str:
@@ -125,28 +122,23 @@ def files_of(path: Path) -> list[Path]:
     Raises:
         CorpusError: there is nothing at `path`, or nothing that can be read.
     """
+    endings = ", ".join(ENDINGS)
+    if path.is_dir():
+        found = (file for file in path.rglob("*") if kind_of(file.name) and file.is_file())
+        files = [f for f in found if not any(p[0] == "." for p in f.relative_to(path).parts)]
+        if files:
+            return sorted(files)
+        raise CorpusError(f"corpus: the folder {path} holds no {endings} file; put texts there")
     if not path.exists():
         raise CorpusError(
             f"corpus: there is no file or folder {path}; correct its name in the run file"
         )
-    endings = ", ".join(ENDINGS)
-    if not path.is_dir():
-        if kind_of(path.name) is None:
-            raise CorpusError(
-                f"corpus: {path.name} is not one of {endings} (the first two also with .gz "
-                "behind); convert it to one of them"
-            )
-        return [path]
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if kind_of(file.name) is not None
-        and file.is_file()
-        and not any(part[0] == "." for part in file.relative_to(path).parts)
-    )
-    if not files:
-        raise CorpusError(f"corpus: the folder {path} holds no {endings} file; put texts there")
-    return files
+    if kind_of(path.name) is None:
+        raise CorpusError(
+            f"corpus: {path.name} is not one of {endings} (the first two also with .gz behind); "
+            "convert it to one of them"
+        )
+    return [path]
 
 
 def local_texts(path: Path, split: Split | None, *, field: str = "text") -> Iterator[Text]:
@@ -159,20 +151,42 @@ def local_texts(path: Path, split: Split | None, *, field: str = "text") -> Iter
     by_file = sum(kind_of(file.name) == ".txt" for file in files) > 1
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        whole_file = by_file and kind_of(file.name) == ".txt"
-        if whole_file and split not in (None, half_of(name)):
-            continue
-        for number, (line, text) in enumerate(_readable(file, field), start=1):
-            if text is None or whole_file or split in (None, half_of(text)):
-                yield Text(text, name if whole_file else f"{name}#{number}", line)
+        if not (by_file and kind_of(file.name) == ".txt"):
+            yield from _numbered(_readable(file, field), name, split)
+        elif split in (None, half_of(name)):
+            yield from (Text(text, name, line) for line, text in _readable(file, field))
+
+
+def hub_texts(dataset: str, split: Split | None, *, field: str = "text") -> Iterator[Text]:
+    """Yield the texts of our half of a Hugging Face dataset, or all (None), read as a stream.
+
+    `dataset` is an id, or an id and one of its files (`org/name/file.jsonl`). Only the dataset's
+    own `train` split is read, or all of its splits where it has none of that name.
+
+    Raises:
+        CorpusError: the hub cannot be reached, or has no such dataset.
+    """
+    rows = enumerate(_hub_rows(dataset), start=1)
+    found = ((number, _text(row, field)) for number, row in rows)
+    for text in _numbered(found, key_name(dataset), split):
+        yield text._replace(source=f"{key_name(dataset)}#{text.line}")
+
+
+def _numbered(
+    found: Iterable[tuple[int, str | None]], name: str, split: Split | None
+) -> Iterator[Text]:
+    """Yield the texts of one half that are more than white space, each with its number."""
+    for number, (line, text) in enumerate(found, start=1):
+        if text is None or (text.strip() and split in (None, half_of(text))):
+            yield Text(text, f"{name}#{number}", line)
 
 
 def _readable(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
     """Yield the texts of a file, white space alone left out, with the line or row of each."""
-    rows = _paragraphs if kind_of(file.name) == ".txt" else _rows
+    read = {".txt": _paragraphs, ".jsonl": _json_rows, ".parquet": _parquet_rows}
     try:
-        for line, text in rows(file, field):
-            if text is None or (text and not text.isspace()):
+        for line, text in read[kind_of(file.name) or ""](file, field):
+            if text is None or text.strip():
                 yield line, text
     except UnicodeDecodeError as error:
         raise CorpusError(
@@ -193,55 +207,35 @@ def _lines(file: Path) -> Any:
 def _paragraphs(file: Path, field: str) -> Iterator[tuple[int, str]]:
     with _lines(file) as lines:
         numbered = enumerate((line.rstrip() for line in lines), start=1)
-        for filled, block in itertools.groupby(numbered, lambda one: bool(one[1])):
+        for filled, block in groupby(numbered, lambda one: bool(one[1])):
             if filled:
                 (begins, first), *others = block
                 yield begins, "\n".join([first, *(line for _, line in others)])
 
 
-def _rows(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
-    if kind_of(file.name) == ".parquet":
-        with parquet.ParquetFile(file) as table:
-            if field not in table.schema_arrow.names:
-                yield from ((row + 1, None) for row in range(table.metadata.num_rows))
-                return
-            batches = table.iter_batches(batch_size=256, columns=[field])
-            rows = (value for batch in batches for value in batch.column(0).to_pylist())
-            yield from ((number, _text(row)) for number, row in enumerate(rows, start=1))
-        return
+def _json_rows(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
     with _lines(file) as lines:
         for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
             if not line.isspace():
-                yield number, _text(_parsed(line), field)
+                yield number, _text(row, field)
 
 
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+def _parquet_rows(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
+    with parquet.ParquetFile(file) as table:
+        columns = [field] if field in table.schema_arrow.names else []
+        batches = table.iter_batches(batch_size=256, columns=columns)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        yield from ((number, _text(row, field)) for number, row in enumerate(rows, start=1))
 
 
-def _text(row: Any, field: str | None = None) -> str | None:
-    """Return the text of a row, or of its field; half a character, as JSON can spell it, as `?`."""
-    value = row.get(field) if field is not None and isinstance(row, dict) else row
+def _text(row: Any, field: str) -> str | None:
+    """Return the text in a row's field; half a character, as JSON can spell it, as `?`."""
+    value = row.get(field) if isinstance(row, dict) else None
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
-
-
-def hub_texts(dataset: str, split: Split | None, *, field: str = "text") -> Iterator[Text]:
-    """Yield the texts of our half of a Hugging Face dataset, or all (None), read as a stream.
-
-    `dataset` is an id, or an id and one of its files (`org/name/file.jsonl`). Only the dataset's
-    own `train` split is read, or all of its splits where it has none of that name.
-
-    Raises:
-        CorpusError: the hub cannot be reached, or has no such dataset.
-    """
-    short = key_name(dataset)
-    for number, row in enumerate(_hub_rows(dataset), start=1):
-        text = _text(row, field)
-        if text is None or (text and not text.isspace() and split in (None, half_of(text))):
-            yield Text(text, f"{short}#{number}", number)
 
 
 def hub_commit(dataset: str) -> str | None:

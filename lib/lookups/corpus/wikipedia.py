@@ -1,34 +1,24 @@
 """Articles of the English Wikipedia of 2016, out of a package (chapter 1).
 
 The package gensim carries part of a MediaWiki export among its test data. `corpus.wikitext` makes
-plain paragraphs of it; here they get the article, its page and revision, and the section that they
-stand in. Articles, never paragraphs, go to the train or the test split. The cleaned texts are kept
-in the data folder, since making them takes seconds; `EXPECTED_DIGEST` says what they are.
+plain paragraphs of it, which takes seconds; here they get the article, its page and revision, and
+the section that they stand in. Articles, never paragraphs, go to the train or the test split.
 """
 
 import bz2
 import hashlib
-import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 
 import pandas as pd
 
-from lookups import paths
 from lookups.corpus.wikitext import paragraphs
-from lookups.errors import CorpusError, StorageError
+from lookups.errors import CorpusError
 from lookups.model.packaged import packaged_file
-
-EXPECTED_DIGEST = "bbe6763d1cfd1cd869a8017adcb76ddbb3b150a0a46303845da4b8ca5f7b758d"
-"""Of the cleaned texts that the committed notebooks were made from."""
-
-RULES = 1
-"""Raised by hand when a rule here or in `corpus.wikitext` changes: the texts are made anew."""
 
 LEAD = "lead"
 """The section of what stands before an article's first heading."""
@@ -66,13 +56,6 @@ class Wikipedia(NamedTuple):
     """Pages of the export: articles, and how many were left out for which reason."""
     dropped: dict[str, int]
     """Paragraphs that were left out, by reason."""
-    digest: str
-    """Of all paragraphs with their places."""
-
-    @property
-    def as_expected(self) -> bool:
-        """Whether these are the texts that the committed notebooks were made from."""
-        return self.digest == EXPECTED_DIGEST
 
 
 def article_of(source: str) -> str:
@@ -85,11 +68,11 @@ def halves(sizes: dict[str, int]) -> dict[str, Half]:
 
     Each goes to the half that is the smaller so far.
     """
-    totals: dict[Half, int] = {"train": 0, "test": 0}
     chosen: dict[str, Half] = {}
+    ahead = 0  # of train
     for name in sorted(sizes, key=lambda name: hashlib.sha256(name.encode()).digest()):
-        chosen[name] = "train" if totals["train"] <= totals["test"] else "test"
-        totals[chosen[name]] += sizes[name]
+        chosen[name] = "train" if ahead <= 0 else "test"
+        ahead += sizes[name] if chosen[name] == "train" else -sizes[name]
     return chosen
 
 
@@ -102,18 +85,14 @@ def split_of(texts: Wikipedia, half: Half) -> list[Paragraph]:
     return [one for one in texts.paragraphs if chosen[one.article] == half]
 
 
+@lru_cache
 def load_wikipedia(data: Path | None = None) -> Wikipedia:
-    """Return the cleaned texts from the data folder, cleaning them first where they are missing.
+    """Return the cleaned texts; `data` is where the export may lie if its package is not installed.
 
     Raises:
         CorpusError: the package that holds the export is not installed, or its file is damaged.
-        StorageError: the disk is full, or the data folder cannot be written.
     """
-    kept = cache_file(data)
-    if (texts := _read(kept)) is None:
-        texts = clean(packaged_file("wikipedia", data))
-        _write(texts, kept)
-    return texts
+    return clean(packaged_file("wikipedia", data))
 
 
 def clean(export: Path) -> Wikipedia:
@@ -134,15 +113,7 @@ def clean(export: Path) -> Wikipedia:
             before = len(found)
             found += _article(page, namespaces, dropped)
             pages["articles" if len(found) > before else "articles without a paragraph kept"] += 1
-    return Wikipedia(found, dict(pages), dict(sorted(dropped.items())), digest_of(found))
-
-
-def digest_of(texts: Iterable[Paragraph]) -> str:
-    """Return sha256 over all paragraphs with their places, in order."""
-    content = hashlib.sha256()
-    for one in texts:
-        content.update(json.dumps(one).encode() + b"\n")
-    return content.hexdigest()
+    return Wikipedia(found, dict(pages), dict(sorted(dropped.items())))
 
 
 def _pages(export: Path) -> Iterator[tuple[ElementTree.Element, frozenset[str]]]:
@@ -167,9 +138,8 @@ def _pages(export: Path) -> Iterator[tuple[ElementTree.Element, frozenset[str]]]
 def _article(
     page: ElementTree.Element, namespaces: frozenset[str], dropped: Counter[str]
 ) -> Iterator[Paragraph]:
-    title = page.findtext("{*}title", "")
+    title, text = page.findtext("{*}title", ""), page.findtext("{*}revision/{*}text", "")
     ids = int(page.findtext("{*}id", "0")), int(page.findtext("{*}revision/{*}id", "0"))
-    text = page.findtext("{*}revision/{*}text", "")
     found = enumerate(paragraphs(text, namespaces, dropped), start=1)
     for number, (section, place, paragraph) in found:
         yield Paragraph(title, *ids, section or LEAD, place, number, paragraph)
@@ -191,36 +161,3 @@ def cleaning_report(texts: Wikipedia) -> pd.DataFrame:
     rows = [("pages", what, n) for what, n in texts.pages.items()]
     rows += [("paragraphs", what, n) for what, n in kept.items()]
     return pd.DataFrame(rows, columns=["of", "what", "number"])
-
-
-def cache_file(data: Path | None = None) -> Path:
-    """Return where the cleaned texts lie; other rules or another parser make another file."""
-    name = f"{RULES}-{version('mwparserfromhell')}.json"
-    return paths.folder("data", data) / "wikipedia" / name
-
-
-def _read(kept: Path) -> Wikipedia | None:
-    """Return what is cached; None where it is missing or not what its digest says."""
-    try:
-        content: dict[str, Any] = json.loads(kept.read_text("utf-8"))
-        content["paragraphs"] = [Paragraph(*row) for row in content["paragraphs"]]
-        texts = Wikipedia(**content)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return texts if digest_of(texts.paragraphs) == texts.digest else None
-
-
-def _write(texts: Wikipedia, kept: Path) -> None:
-    """Write beside the file, then rename: a file of that name is always a whole one."""
-    scratch = kept.with_name(f".{kept.name}.{os.getpid()}")
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(texts._asdict()) + "\n", "utf-8")
-        os.replace(scratch, kept)
-    except OSError as error:
-        raise StorageError(
-            f"the cleaned texts cannot be written to {kept.parent} ({error.strerror or error}); "
-            "free some space or set LOOKUPS_DATA to another folder"
-        ) from error
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -43,8 +43,10 @@ class Checkpoint:
     token_counts: Int[Tensor, " vocab"] | None
     permute_seed: int | None
 
-    def weights(self, dtype: torch.dtype, device: torch.device) -> Any:
+    def weights(self, dtype: torch.dtype, device: torch.device, *, exact: bool = False) -> Any:
         """Load the Hugging Face model, its weights permuted where the run asks for that control.
+
+        Weights are rounded to `dtype`; they compute in float32 at least, in float64 if `exact`.
 
         Raises:
             ModelError: the weight files are missing or damaged.
@@ -75,9 +77,10 @@ class Checkpoint:
             raise self._incomplete(f"{unequal[0]} has not the shape that config.json says")
         if self.permute_seed is not None:
             permute_weights(model, self.permute_seed)
-        if dtype == torch.float64:
+        computed = torch.float64 if exact else torch.promote_types(dtype, torch.float32)
+        if computed == torch.float64:
             _keep_float64(model)
-        return model.to(device).eval()
+        return model.to(device, computed).eval()
 
     def _incomplete(self, why: str) -> ModelError:
         return ModelError(

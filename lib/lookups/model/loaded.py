@@ -62,6 +62,7 @@ class Model:
     """How often each token occurred in training, where that is known."""
     device: torch.device
     dtype: torch.dtype
+    """What it computes in: float32 or float64."""
 
     def tokens(self, wanted: int | None = None) -> int:
         """Return how many padded tokens to read at once: `wanted`, else what suits the device.
@@ -228,8 +229,11 @@ class Model:
         return bias
 
 
-def load_model(spec: ModelSpec | str) -> Model:
+def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     """Load an embedded model by name, a Hugging Face id or a local folder, and process it.
+
+    Weights of half precision compute in float32, which is then the model's dtype; all weights
+    compute in float64 if the result is to be `exact`.
 
     Raises:
         ModelError: it is missing, unreachable, without weights, or not of a supported architecture.
@@ -237,7 +241,7 @@ def load_model(spec: ModelSpec | str) -> Model:
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
     device = _device(spec.device)
     checkpoint = find_checkpoint(spec, SUPPORTED)
-    weights = checkpoint.weights(getattr(torch, spec.dtype), device)
+    weights = checkpoint.weights(getattr(torch, spec.dtype), device, exact=exact)
     if checkpoint.gated:
         fold_llama(weights)
     bridge = _wrapped(checkpoint, weights)
@@ -300,7 +304,7 @@ def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torc
         act=_activation(act),
         token_counts=checkpoint.token_counts,
         device=device,
-        dtype=getattr(torch, spec.dtype),
+        dtype=bridge.W_U.dtype,
     )
 
 
