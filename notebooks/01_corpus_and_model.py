@@ -37,6 +37,7 @@ from myst_nb import glue
 
 from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
+from lookups.model.files import place_of
 from lookups.model.gguf_files import about, folder_of
 from lookups.model.loaded import Model, load_model
 from lookups.paths import EMBEDDED
@@ -54,7 +55,7 @@ texts = {split: run_documents(settings, model, split) for split in ("train", "te
 texts = {split: documents for split, documents in texts.items() if documents is not None}
 corpora = [settings.corpus.name, settings.corpus.held_out] if settings.prompts is None else []
 wikipedia = load_wikipedia(settings.folder("data")) if "wikipedia" in corpora else None
-file = settings.model.local  # of a packaged model, a GGUF file
+file = place_of(settings.model)  # of a packaged model, a GGUF file
 stored = about(folder_of(file, settings.folder("models"))) if file and file.is_file() else None
 
 # %% [markdown]

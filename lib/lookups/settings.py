@@ -5,21 +5,17 @@ same way. Chapters take the id or path as their only setting; thresholds are sho
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lookups.errors import RunError
 from lookups.llm_settings import LlmSettings
-from lookups.model.packaged import PACKAGED, packaged_file
 from lookups.names import Neuron
-from lookups.paths import EMBEDDED, PROJECT, Room, folder
+from lookups.paths import PROJECT, Room, folder
 from lookups.run.run_lock import locked_revision
 from lookups.run_files import RUNS as RUNS
 from lookups.run_files import content_of, path_of
-
-if TYPE_CHECKING:
-    from lookups.model.loaded import Model
 
 DEFAULT_RUN = "smollm2"
 RECORDS = PROJECT / "notebooks" / "records"
@@ -59,20 +55,6 @@ class ModelSpec(Section):
     """Permute the entries of every weight matrix with this seed: a control with the same norms."""
     folder: Path | None = None
     """Where relative model folders and downloads are looked for; filled in from `paths`."""
-
-    @property
-    def local(self) -> Path | None:
-        """The folder or GGUF file of a model on this machine; None if it comes from the hub.
-
-        Raises:
-            ModelError: a packaged model is missing.
-        """
-        if self.name in PACKAGED:
-            return packaged_file(self.name, self.folder)
-        places = [EMBEDDED / self.name, Path(self.name).expanduser()]
-        if self.folder is not None:
-            places.append(self.folder / self.name)
-        return next((place for place in places if place.is_dir() or _is_gguf(place)), None)
 
 
 def _is_gguf(path: Path) -> bool:
@@ -266,8 +248,8 @@ def read_run(run: str | Path) -> Run:
     return settings.model_copy(update={"model": model})
 
 
-def check_run(settings: Run, model: "Model") -> None:
-    """Check a run against its model: layers, neurons and lengths that the model does not have.
+def check_run(settings: Run, model: Any) -> None:
+    """Check a run against its `Model`: layers, neurons and lengths that the model does not have.
 
     Raises:
         RunError: naming the key, its value and what the model has.
@@ -300,7 +282,7 @@ def check_run(settings: Run, model: "Model") -> None:
         )
 
 
-def _check_layer(where: str, layer: int, model: "Model") -> None:
+def _check_layer(where: str, layer: int, model: Any) -> None:
     if layer >= model.n_layers:
         raise RunError(
             f"{where}layer {layer} does not exist; {model.name} has layers 0 to "

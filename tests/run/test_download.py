@@ -20,6 +20,7 @@ from lookups.errors import (
     RunError,
     StorageError,
 )
+from lookups.model.files import place_of
 from lookups.model.loaded import load_model
 from lookups.run import github, hub
 from lookups.run.download import carry_out, plan_published, plan_run
@@ -181,7 +182,7 @@ def test_a_half_download_is_not_found_and_goes_on(world):
     assert f"{size // 2:,} of {size:,} bytes are kept" in sentence
     assert not (world.models / MODEL).exists()
     assert not lock_path(world.run).exists()
-    assert read_run(world.run).model.local is None
+    assert place_of(read_run(world.run).model) is None
     (plan,) = plan_run(world.run, patience=QUICK)
     assert f"{(size - size // 2) / 1000:.1f} kB to fetch" in table(plan)
     world.download()
@@ -205,7 +206,7 @@ def test_a_killed_download_goes_on(world):
     process.wait()
     held = partial.stat().st_size
     assert 0 < held <= len(data) // 2
-    assert read_run(world.run).model.local is None
+    assert place_of(read_run(world.run).model) is None
     world.download()
     assert world.hub.requests_for("/model.safetensors")[-1]["range"] == f"bytes={held}-"
     assert (world.models / MODEL / "model.safetensors").read_bytes() == data

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from lookups.errors import DownloadError, ModelError
 from lookups.model.gguf_files import folder_of, revision_of
+from lookups.model.packaged import PACKAGED, digest_of, packaged_file
 from lookups.paths import EMBEDDED, folder
 from lookups.run.run_lock import read_record
-from lookups.run.store import first_changed
 from lookups.settings import ModelSpec
 
 
@@ -68,10 +68,9 @@ class Checkpoint:
                 **options,
             )
         except Exception as error:
-            raise self._incomplete(_short(error)) from error
+            raise self._incomplete(short(error)) from error
         # transformers fills what is missing with random numbers, which must never pass for a model.
-        absent = sorted(report["missing_keys"])
-        if absent:
+        if absent := sorted(report["missing_keys"]):
             raise self._incomplete(f"{len(absent)} are missing, the first {absent[0]}")
         if unequal := sorted(name for name, *_ in report["mismatched_keys"]):
             raise self._incomplete(f"{unequal[0]} has not the shape that config.json says")
@@ -128,13 +127,14 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
             f"supported are {', '.join(supported)}"
         )
     tokenizer = _tokenizer(location, revision)
-    bos_id = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else None
-    bos_id = bos_id if bos_id is not None else tokenizer.eos_token_id
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    bos_id = next((token for token in special if token is not None), None)
     if bos_id is None:
         raise ModelError(
             f"the tokenizer of {spec.name!r} has neither a beginning- nor an end-of-sequence "
             "token; name one in its tokenizer_config.json"
         )
+    counts = Path(location) / "token_counts.json"
     return Checkpoint(
         location=location,
         revision=revision,
@@ -144,14 +144,31 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
         parallel=architecture == "GPTNeoXForCausalLM" and config.use_parallel_residual,
         gated=architecture == "LlamaForCausalLM",
         adds_positions=architecture == "GPT2LMHeadModel",
-        token_counts=_token_counts(location),
+        token_counts=torch.tensor(json.loads(counts.read_text())) if counts.is_file() else None,
         permute_seed=spec.permute_seed,
     )
 
 
+def place_of(spec: ModelSpec) -> Path | None:
+    """Return the folder or GGUF file of a model on this machine; None if it comes from the hub.
+
+    Raises:
+        ModelError: a packaged model is missing.
+    """
+    if spec.name in PACKAGED:
+        return packaged_file(spec.name, spec.folder)
+    places = [EMBEDDED / spec.name, Path(spec.name).expanduser()]
+    places += [] if spec.folder is None else [spec.folder / spec.name]
+    return next((p for p in places if p.is_dir() or (p.suffix == ".gguf" and p.is_file())), None)
+
+
+def _known() -> str:
+    return ", ".join(sorted(path.name for path in EMBEDDED.glob("*") if path.is_dir()))
+
+
 def _locate(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder and its commit, or 'local', or a hub id and its revision."""
-    found = spec.local
+    found = place_of(spec)
     if found is not None and found.is_file():
         made = folder_of(found, spec.folder or folder("models"))
         if spec.revision not in ("main", revision := revision_of(made)):
@@ -169,10 +186,9 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
                 "(pickled .bin files are never read)"
             )
         return str(found), _downloaded(found, spec)
-    known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
     if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
         kind = "file" if spec.name.endswith(".gguf") else "folder"
-        raise ModelError(f"there is no {kind} {spec.name}; embedded models are {known}")
+        raise ModelError(f"there is no {kind} {spec.name}; embedded models are {_known()}")
     return spec.name, spec.revision
 
 
@@ -199,10 +215,11 @@ def _downloaded(found: Path, spec: ModelSpec) -> str:
             f"{found} holds revision {record.commit[:12]}, and the run is bound to "
             f"{spec.revision[:12]}; move it away and give `lookups download`"
         )
-    if changed := first_changed(found, record):
-        raise ModelError(
-            f"{changed} is not the file that was downloaded; give `lookups download` again"
-        )
+    for name, about in sorted(record.files.items()):
+        if not (found / name).is_file() or digest_of(found / name) != about.sha256:
+            raise ModelError(
+                f"{found / name} is not the file that was downloaded; give `lookups download` again"
+            )
     return record.commit
 
 
@@ -218,12 +235,11 @@ def _config(location: str, revision: str) -> Any:
         return AutoConfig.from_pretrained(location, trust_remote_code=False, **options)
     except Exception as error:
         if not options:
-            raise ModelError(f"{location}/config.json cannot be read ({_short(error)})") from error
-        known = ", ".join(sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir()))
+            raise ModelError(f"{location}/config.json cannot be read ({short(error)})") from error
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
         reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
         raise ModelError(
-            f"no model {location!r}: it is not embedded ({known}), no such folder exists, and "
+            f"no model {location!r}: it is not embedded ({_known()}), no such folder exists, and "
             f"{reach}; check the name, or download it elsewhere and give its folder"
         ) from error
 
@@ -236,15 +252,11 @@ def _tokenizer(location: str, revision: str) -> Any:
         return AutoTokenizer.from_pretrained(location, trust_remote_code=False, **options)
     except Exception as error:
         raise ModelError(
-            f"the tokenizer of {location!r} cannot be read ({_short(error)}); "
+            f"the tokenizer of {location!r} cannot be read ({short(error)}); "
             "its folder needs tokenizer.json and tokenizer_config.json"
         ) from error
 
 
-def _token_counts(location: str) -> Tensor | None:
-    path = Path(location) / "token_counts.json"
-    return torch.tensor(json.loads(path.read_text("utf-8"))) if path.is_file() else None
-
-
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
+    """Return the first line of what an error says, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

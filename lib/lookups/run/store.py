@@ -21,10 +21,10 @@ import pandas as pd
 
 from lookups.corpus.texts import local_path
 from lookups.errors import MissingStage, StaleStage, StorageError
+from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED, digest_of
 from lookups.paths import PROJECT
 from lookups.run.fetching import sha256_of
-from lookups.run.run_lock import Locked
 from lookups.run.stages import Stage, settings_of, stage_named
 from lookups.settings import Run, is_made
 
@@ -156,8 +156,8 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
         content.get(section, {}).pop("folder", None)
     if "model" in content and settings.model.name in PACKAGED:
         content["model"]["files"] = PACKAGED[settings.model.name].sha256
-    elif "model" in content and settings.model.local is not None:
-        content["model"]["files"] = contents_digest(settings.model.local, "*.safetensors", "*.json")
+    elif "model" in content and (place := place_of(settings.model)) is not None:
+        content["model"]["files"] = contents_digest(place, "*.safetensors", "*.json")
     if "corpus" in content and (files := _corpus_files(settings)):
         content["corpus"]["files"] = files
     for key in ("prompts", "verdicts"):
@@ -184,14 +184,6 @@ def contents_digest(path: Path, *patterns: str) -> str:
     inside = {p for pattern in patterns or ("[!.]*",) for p in path.rglob(pattern) if p.is_file()}
     lines = [f"{p.relative_to(path).as_posix()} {contents_digest(p)}" for p in sorted(inside)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def first_changed(folder: Path, about: Locked) -> Path | None:
-    """Return the first file that is missing or is not what was downloaded; None if all are."""
-    for path, file in sorted(about.files.items()):
-        if not (folder / path).is_file() or contents_digest(folder / path) != file.sha256:
-            return folder / path
-    return None
 
 
 class Stopwatch:
