@@ -9,7 +9,7 @@ pickle, and never code that came with a model.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,26 @@ from lookups.settings import ModelSpec
 class Checkpoint:
     """Where a model's files are, and what its configuration says."""
 
+    name: str
     location: str
     """A folder, or a Hugging Face id."""
     revision: str
     """The commit of what was downloaded, `gguf:` and the digest of a GGUF file; 'local' for a
     folder of one's own."""
-    config: Any
-    tokenizer: Any
+    config: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    """The model's Hugging Face tokenizer."""
     bos_id: int
+    """The tokenizer's beginning-of-sequence token, else its end-of-sequence token."""
     parallel: bool
+    """Whether attention and MLP of a layer read the same input (GPT-NeoX), so that a layer's heads
+    do not feed its own neurons."""
     gated: bool
+    """Whether a neuron is a gate times an input (Llama)."""
     adds_positions: bool
-    token_counts: Int[Tensor, " vocab"] | None
+    """Whether position embeddings are added to the residual stream (GPT-2), not rotated in."""
+    token_counts: Int[Tensor, " vocab"] | None = field(repr=False)
+    """How often each token occurred in training, where that is known."""
     permute_seed: int | None
 
     def weights(self, dtype: torch.dtype, device: torch.device, *, exact: bool = False) -> Any:
@@ -136,6 +144,7 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
         )
     counts = Path(location) / "token_counts.json"
     return Checkpoint(
+        name=spec.name,
         location=location,
         revision=revision,
         config=config,

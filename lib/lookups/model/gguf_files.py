@@ -6,7 +6,6 @@ most 2^b different ones in a block of b-bit weights. The folder is named after t
 digest, so it is made again when the file changes. Used in chapter 1.
 """
 
-import glob
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock
 from safetensors import SafetensorError
 
@@ -26,8 +26,8 @@ from lookups.model.packaged import digest_of
 RECORD = "gguf.json"
 """What a folder was made from; written last, so a folder that has it is whole."""
 
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}
-"""The kinds of model that are read, as GGUF and as Hugging Face call them."""
+ARCHITECTURES = ("llama", "gpt2")
+"""The kinds of model that are read."""
 
 SPLITTERS = ("default", "gpt-2", "smollm")
 """The rules by which a byte-level tokenizer splits texts into words that are known here."""
@@ -42,22 +42,21 @@ def folder_of(file: Path, models: Path) -> Path:
     """
     if not file.is_file():
         raise ModelError(f"there is no file {file}; correct the model's name")
-    pattern = f"{glob.escape(str(models / file.stem))}-*/{RECORD}"
-    # What cannot be read is refused before all of it is digested.
-    reader = None if glob.glob(pattern) else _read(file)
     sha256 = digest_of(file)
     folder = models / f"{file.stem}-{sha256[:12]}"
-    if not (folder / RECORD).is_file():
-        try:
-            models.mkdir(parents=True, exist_ok=True)
-            with FileLock(models / f".{folder.name}.lock"):
-                if not (folder / RECORD).is_file():
-                    _make(file, reader or _read(file), sha256, folder)
-        except (OSError, SafetensorError) as error:
-            raise StorageError(
-                f"{folder} cannot be written ({getattr(error, 'strerror', None) or error}); make "
-                "room, or choose another folder with LOOKUPS_MODELS"
-            ) from error
+    if (folder / RECORD).is_file():
+        return folder
+    reader = _read(file)
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with FileLock(models / f".{folder.name}.lock"):
+            if not (folder / RECORD).is_file():
+                _make(file, reader, sha256, folder)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(
+            f"{folder} cannot be written ({getattr(error, 'strerror', None) or error}); make "
+            "room, or choose another folder with LOOKUPS_MODELS"
+        ) from error
     return folder
 
 
@@ -79,11 +78,6 @@ def _read(file: Path) -> Any:
     """Read what a file says about itself; its tensors are mapped and not read."""
     from gguf import GGUFReader
 
-    if part := re.search(r"-(\d+)-of-(\d+)$", file.stem):
-        raise ModelError(
-            f"{file.name} is part {int(part[1])} of {int(part[2])}; join them with llama.cpp's "
-            "gguf-split --merge and name the one file"
-        )
     try:
         reader = GGUFReader(file)
         kind = _field(reader, "general.architecture")
@@ -95,32 +89,31 @@ def _read(file: Path) -> Any:
             if broken
             else f"{file} is not a GGUF file; name one that is, or a folder in Hugging Face format"
         ) from error
-    if (_field(reader, "split.count") or 1) > 1:
-        raise ModelError(
-            f"{file.name} is one of {_field(reader, 'split.count')} parts; join them with "
-            "llama.cpp's gguf-split --merge and name the one file"
-        )
-    if kind not in ARCHITECTURES:
-        raise _unsupported(file, f"a {kind or 'model of no named kind'}")
-    if (_field(reader, f"{kind}.expert_count") or 0) > 0:
-        raise _unsupported(file, "a mixture of experts")
-    scaling = _field(reader, f"{kind}.rope.scaling.type") or "none"
-    if scaling != "none" or any(tensor.name == "rope_freqs.weight" for tensor in reader.tensors):
-        raise _unsupported(file, f"a {kind} with scaled rotary positions")
-    words, splitter = (_field(reader, f"tokenizer.ggml.{key}") for key in ("model", "pre"))
-    known = words == "gpt2" and (splitter or "default") in SPLITTERS
-    if not known and words != "llama":
-        raise ModelError(
-            f"{file.name} has a tokenizer of a kind that is not read ({words}, {splitter}); give "
-            "the model's folder in Hugging Face format"
-        )
+    if wrong := _fault(file, reader, kind):
+        raise ModelError(f"{file.name} {wrong}")
     return reader
 
 
-def _unsupported(file: Path, what: str) -> ModelError:
-    return ModelError(
-        f"{file.name} is {what}; of GGUF files {' and '.join(ARCHITECTURES)} are read, and in "
-        "Hugging Face format some more"
+def _fault(file: Path, reader: Any, kind: str | None) -> str | None:
+    """Say what keeps a file from being read as it is meant, and what to do."""
+    if re.search(r"-\d+-of-\d+$", file.stem) or (_field(reader, "split.count") or 1) > 1:
+        return "is one of several parts; join them with gguf-split --merge and name the one file"
+    words, splitter = (_field(reader, f"tokenizer.ggml.{key}") for key in ("model", "pre"))
+    scaling = _field(reader, f"{kind}.rope.scaling.type") or "none"
+    scaled = scaling != "none" or any(one.name == "rope_freqs.weight" for one in reader.tensors)
+    known = words == "llama" or (words == "gpt2" and (splitter or "default") in SPLITTERS)
+    faults = {
+        f"is a {kind or 'model of no named kind'}": kind not in ARCHITECTURES,
+        "is a mixture of experts": (_field(reader, f"{kind}.expert_count") or 0) > 0,
+        f"is a {kind} with scaled rotary positions": scaled,
+        f"has a tokenizer of a kind that is not read ({words}, {splitter})": not known,
+    }
+    what = next((what for what, is_so in faults.items() if is_so), None)
+    if what is None:
+        return None
+    return (
+        f"{what}; of GGUF files {' and '.join(ARCHITECTURES)} are read, without any of this: give "
+        "the model's folder in Hugging Face format"
     )
 
 
@@ -201,14 +194,15 @@ def _unreadable(file: Path, why: str) -> ModelError:
 
 def _tensors(tensors: Iterable[Any]) -> list[dict[str, Any]]:
     """Count tensors by what they are, all layers together, and by how their values are stored."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for tensor in tensors:
-        kind = re.sub(r"^blk\.\d+\.", "", tensor.name).removesuffix(".weight")
-        stored = tensor.tensor_type.name
-        row = rows.setdefault(
-            (kind, stored), {"kind": kind, "stored": stored, "tensors": 0, "values": 0, "bytes": 0}
-        )
-        row["tensors"] += 1
-        row["values"] += int(tensor.n_elements)
-        row["bytes"] += int(tensor.n_bytes)
-    return list(rows.values())
+    rows = pd.DataFrame(
+        {
+            "kind": re.sub(r"^blk\.\d+\.", "", one.name).removesuffix(".weight"),
+            "stored": one.tensor_type.name,
+            "tensors": 1,
+            "values": int(one.n_elements),
+            "bytes": int(one.n_bytes),
+        }
+        for one in tensors
+    )
+    summed = rows.groupby(["kind", "stored"], sort=False, as_index=False).sum()
+    return json.loads(summed.to_json(orient="records"))

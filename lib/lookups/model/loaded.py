@@ -6,6 +6,7 @@ no mean to remove), value biases folded into the output bias. Nothing else in th
 model's device, dtype or beginning-of-sequence token.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lookups.errors import MeasurementError, ModelError
@@ -30,17 +31,13 @@ SUPPORTED = ("GPT2LMHeadModel", "GPTNeoXForCausalLM", "LlamaForCausalLM")
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Checkpoint):
     """A processed model with its tokenizer and the facts that decide how it is read."""
 
     bridge: Any = field(repr=False)
     """The TransformerLens bridge; its old hook names work."""
-    tokenizer: Any = field(repr=False)
-    """The model's Hugging Face tokenizer."""
-    name: str
-    revision: str
-    bos_id: int
-    """The tokenizer's beginning-of-sequence token, else its end-of-sequence token."""
+    device: torch.device
+
     n_layers: int
     n_heads: int
     d_model: int
@@ -49,18 +46,8 @@ class Model:
     d_vocab: int
     context: int
     """The longest sequence it reads, the beginning-of-sequence token included."""
-    parallel: bool
-    """Whether attention and MLP of a layer read the same input (GPT-NeoX), so that a layer's heads
-    do not feed its own neurons."""
-    gated: bool
-    """Whether a neuron is a gate times an input (Llama)."""
-    adds_positions: bool
-    """Whether position embeddings are added to the residual stream (GPT-2), not rotated in."""
     act: Callable[[Tensor], Tensor]
     """The MLP's activation function."""
-    token_counts: Int[Tensor, " vocab"] | None = field(repr=False)
-    """How often each token occurred in training, where that is known."""
-    device: torch.device
     dtype: torch.dtype
     """What it computes in: float32 or float64."""
 
@@ -92,8 +79,7 @@ class Model:
 
     def decode(self, ids: Ids) -> str:
         """Return the text of some ids, nothing tidied."""
-        plain = [int(token) for token in ids]
-        return self.tokenizer.decode(plain, clean_up_tokenization_spaces=False)
+        return self.tokenizer.decode(list(map(int, ids)), clean_up_tokenization_spaces=False)
 
     @cached_property
     def vocabulary(self) -> list[str]:
@@ -121,12 +107,10 @@ class Model:
         Keys: `in` for an ordinary MLP; `gate` and `up` for a gated one.
         """
         mlp = self.bridge.blocks[layer].mlp
+        read = (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp))
         if not self.gated:
-            return {"in": (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp))}
-        return {
-            "gate": (mlp.W_gate, self._bias(mlp, "b_gate", self.d_mlp)),
-            "up": (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp)),
-        }
+            return {"in": read}
+        return {"gate": (mlp.W_gate, self._bias(mlp, "b_gate", self.d_mlp)), "up": read}
 
     def w_out(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
         """Return what each neuron of a layer writes to the residual stream."""
@@ -147,12 +131,8 @@ class Model:
 
     def neurons(self, layers: Sequence[int]) -> list[Neuron]:
         """Return every neuron of some layers; both signs where the MLP is gated."""
-        return [
-            Neuron(layer, index, sign)
-            for layer in layers
-            for sign in self.signs
-            for index in range(self.d_mlp)
-        ]
+        every = itertools.product(layers, self.signs, range(self.d_mlp))
+        return [Neuron(layer, index, sign) for layer, sign, index in every]
 
     @property
     def signs(self) -> tuple[Literal[1, -1], ...]:
@@ -194,9 +174,9 @@ class Model:
         self, sequences: Sequence[Ids], layers: Sequence[int], *, bos: bool = True
     ) -> dict[int, Float[Tensor, "prompt d_mlp"]]:
         """Return the MLP activations (post-activations) at each sequence's last token."""
-        names = [f"blocks.{layer}.mlp.hook_post" for layer in layers]
-        found = self.read_last(sequences, names, bos=bos)
-        return {layer: found[name] for layer, name in zip(layers, names, strict=True)}
+        names = {layer: f"blocks.{layer}.mlp.hook_post" for layer in layers}
+        found = self.read_last(sequences, names.values(), bos=bos)
+        return {layer: found[name] for layer, name in names.items()}
 
     def read_last(
         self, sequences: Sequence[Ids], names: Collection[str], *, bos: bool = True
@@ -220,13 +200,8 @@ class Model:
             )
 
     def _bias(self, module: Any, name: str, size: int) -> Tensor:
-        try:
-            bias = getattr(module, name)
-        except AttributeError:
-            bias = None
-        if bias is None:
-            return torch.zeros(size, device=self.device, dtype=self.dtype)
-        return bias
+        bias = getattr(module, name, None)
+        return torch.zeros(size).to(self.w_u) if bias is None else bias
 
 
 def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
@@ -249,7 +224,7 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     bridge.requires_grad_(False)
     for block in bridge.blocks:
         block.attn.register_forward_hook(_forget_pattern)
-    return _describe(bridge, checkpoint, spec, device)
+    return _describe(bridge, checkpoint, device)
 
 
 def raw_bridge(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
@@ -274,23 +249,19 @@ def _wrapped(checkpoint: Checkpoint, weights: Any) -> Any:
 
 
 def _forget_pattern(attention: Any, inputs: Any, output: Any) -> None:
-    """Let go of a layer's attention pattern, which TransformerLens leaves behind on its component.
-
-    Hooks have seen it by then. Of long texts in a deep model all patterns together take many times
-    the memory of the weights.
-    """
+    """Let go of a layer's pattern: TransformerLens keeps them all, many times the weights' size."""
     attention._pattern = None
 
 
-def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torch.device) -> Model:
+def _describe(bridge: Any, checkpoint: Checkpoint, device: torch.device) -> Model:
+    from transformers.activations import ACT2FN
+
     config = checkpoint.config
-    act = getattr(config, "hidden_act", None) or getattr(config, "activation_function", None)
+    act = getattr(config, "hidden_act", None) or config.activation_function
     return Model(
+        **vars(checkpoint),
         bridge=bridge,
-        tokenizer=checkpoint.tokenizer,
-        name=spec.name,
-        revision=checkpoint.revision,
-        bos_id=checkpoint.bos_id,
+        device=device,
         n_layers=config.num_hidden_layers,
         n_heads=config.num_attention_heads,
         d_model=config.hidden_size,
@@ -298,20 +269,9 @@ def _describe(bridge: Any, checkpoint: Checkpoint, spec: ModelSpec, device: torc
         d_mlp=bridge.blocks[0].mlp.W_out.shape[0],
         d_vocab=bridge.W_U.shape[1],
         context=config.max_position_embeddings,
-        parallel=checkpoint.parallel,
-        gated=checkpoint.gated,
-        adds_positions=checkpoint.adds_positions,
-        act=_activation(act),
-        token_counts=checkpoint.token_counts,
-        device=device,
+        act=F.silu if act == "silu" else ACT2FN[act],
         dtype=bridge.W_U.dtype,
     )
-
-
-def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    from transformers.activations import ACT2FN
-
-    return F.silu if name == "silu" else ACT2FN[name]
 
 
 def _device(wanted: str) -> torch.device:
