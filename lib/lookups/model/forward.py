@@ -62,38 +62,30 @@ class Context(NamedTuple):
     """What each position may look at; None for all up to itself, with nothing in front."""
 
 
-class Touch:
-    """Is shown tensors while a pass runs, and may put others in their place; this one does not."""
-
-    def wants(self, name: str) -> bool:
-        """Whether a tensor is wanted that the pass itself has no need of."""
-        return False
+class Touch(dict[str, Callable[[Tensor], Tensor | None]]):
+    """By name, what is shown a tensor while a pass runs; what it returns takes its place."""
 
     def __call__(self, name: str, tensor: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return what to go on with: the tensor itself, or another."""
-        return tensor
+        changed = self[name](tensor) if name in self else None
+        return tensor if changed is None else changed
 
 
 class _Enough(Exception):
     """Raised behind the last tensor that is wanted, to spare the rest of the pass."""
 
 
-class _Reader(Touch):
-    """Hands tensors to functions, each once, and stops the pass behind the last of them."""
+def _reader(takes: Mapping[str, Callable[[Tensor], None]]) -> Touch:
+    """Hand tensors to functions, each once, and stop the pass behind the last of them."""
+    waiting = set(takes)
 
-    def __init__(self, takes: Mapping[str, Callable[[Tensor], None]]):
-        self._takes, self._waiting = takes, set(takes)
+    def take(name: str, tensor: Tensor) -> None:
+        takes[name](tensor)
+        waiting.discard(name)
+        if not waiting:
+            raise _Enough
 
-    def wants(self, name: str) -> bool:
-        return name in self._waiting
-
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
-        if name in self._waiting:
-            self._takes[name](tensor)
-            self._waiting.discard(name)
-            if not self._waiting:
-                raise _Enough
-        return tensor
+    return Touch({name: partial(take, name) for name in takes})
 
 
 _NOTHING = Touch()
@@ -133,7 +125,7 @@ class Forward:
     def read(self, ids: Int[Tensor, "prompt pos"], takes: Mapping[str, Callable]) -> None:
         """Hand each named tensor to its function, which must copy what it keeps, and stop."""
         with suppress(_Enough):
-            self.run(ids, _Reader(takes))
+            self.run(ids, _reader(takes))
 
     @torch.no_grad()
     def read_last(
@@ -154,14 +146,11 @@ class Forward:
             ids, last, past = ids[:, 1:], last - 1, self._after(bos)
         found: dict[str, Tensor] = {}
 
-        def keep(name: str) -> Callable[[Tensor], None]:
-            def take(tensor: Tensor) -> None:
-                here = last if tensor.shape[1] == ids.shape[1] else 0
-                found[name] = tensor[rows if len(tensor) == len(ids) else 0, here].clone()
+        def keep(name: str, tensor: Tensor) -> None:
+            here = last if tensor.shape[1] == ids.shape[1] else 0
+            found[name] = tensor[rows if len(tensor) == len(ids) else 0, here].clone()
 
-            return take
-
-        reader = _Reader({name: keep(name) for name in wanted})
+        reader = _reader({name: partial(keep, name) for name in wanted})
         deepest = max((int(n.split(".")[1]) for n in wanted if n.startswith("blocks.")), default=-1)
         with suppress(_Enough):
             self.run(ids, reader, past=past, last=last, last_in=deepest)
@@ -229,7 +218,7 @@ class Forward:
                 turn = tuple(part.expand(len(x), -1, -1, -1)[rows, last].unsqueeze(1)
                              for part in turn)  # fmt: skip
         queries = _turned(self._heads(own.queries(normed)), turn).transpose(1, 2)
-        if touch.wants(block + "attn.hook_pattern"):
+        if block + "attn.hook_pattern" in touch:
             touch(block + "attn.hook_pattern", _pattern(queries, keys, own.scaling, mask))
         group = queries.shape[1] // keys.shape[1]
         if group > 1 and x.is_cuda:  # fused kernels for float32 know no groups there
@@ -254,8 +243,7 @@ class Forward:
         """Return what a layer's MLP writes when it reads this, norm included."""
         own, block = self.layers[at], f"blocks.{at}."
         normed, scale = self._norm(touch(block + "ln2.hook_in", entering))
-        if touch.wants(block + "ln2.hook_scale"):
-            touch(block + "ln2.hook_scale", scale)
+        touch(block + "ln2.hook_scale", scale)
         normed = touch(block + "mlp.hook_in", normed)
         post = self._act(touch(block + "mlp.hook_pre", own.reads[0](normed)))
         if len(own.reads) == 2:

@@ -8,6 +8,7 @@ through the last layer it goes alone in any case. Nothing is measured here.
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -73,46 +74,6 @@ class Place:
         return tensor[:, 0].clone() if tensor.shape[1] == 1 else tensor[self.rows, self.last]
 
 
-class _Recorder(Touch):
-    """Keeps what stands at the last token, and what enters some layers at every one."""
-
-    def __init__(self, batch: Batch, whole: Collection[int], watch: Iterable[str], layers: int):
-        self.batch = batch
-        self.entering: dict[int, Tensor] = {}
-        self.at_last: dict[str, Tensor] = {}
-        self._rows = torch.arange(len(batch.ids), device=batch.ids.device)
-        self._whole = {f"blocks.{at}.hook_resid_pre": at for at in whole}
-        self._watch = {*watch, *(f"blocks.{at}.hook_resid_pre" for at in range(layers))}
-
-    def wants(self, name: str) -> bool:
-        return name in self._watch
-
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
-        if name in self._whole:
-            self.entering[self._whole[name]] = tensor.clone()
-        if name in self._watch:
-            self.at_last[name] = tensor[self._rows, self.batch.last]
-        return tensor
-
-
-class _Changer(Touch):
-    """Shows tensors to hooks, in their order, and goes on with what they return."""
-
-    def __init__(self, hooks: Sequence[tuple[str, Hook]]):
-        self._hooks: dict[str, list[Hook]] = {}
-        for name, hook in hooks:
-            self._hooks.setdefault(name, []).append(hook)
-
-    def wants(self, name: str) -> bool:
-        return name in self._hooks
-
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
-        for hook in self._hooks.get(name, ()):
-            changed = hook(tensor)
-            tensor = tensor if changed is None else changed
-        return tensor
-
-
 @torch.no_grad()
 def record(
     model: Model, sequences: Sequence[Ids], *, whole: Collection[int], watch: Iterable[str]
@@ -123,12 +84,28 @@ def record(
     tensors at the last token are kept.
     """
     batch = model.batch(sequences)
-    seen = _Recorder(batch, whole, watch, model.n_layers)
-    kept: list[KeysValues] = []
-    out = model.forward.run(batch.ids, seen, keep=kept.append)
     rows = torch.arange(len(sequences), device=model.device)
-    entering = [seen.at_last[f"blocks.{at}.hook_resid_pre"] for at in range(model.n_layers)]
-    return Trace(batch, seen.entering, entering, seen.at_last, out[rows, batch.last], kept)
+    entries = [f"blocks.{at}.hook_resid_pre" for at in range(model.n_layers)]
+    everywhere = {entries[at] for at in whole}
+    entering: dict[str, Tensor] = {}
+    at_last: dict[str, Tensor] = {}
+    kept: list[KeysValues] = []
+
+    def keep(name: str, tensor: Tensor) -> None:
+        at_last[name] = tensor[rows, batch.last]
+        if name in everywhere:
+            entering[name] = tensor.clone()
+
+    seen = Touch({name: partial(keep, name) for name in {*watch, *entries}})
+    out = model.forward.run(batch.ids, seen, keep=kept.append)
+    return Trace(
+        batch=batch,
+        entering={at: entering[entries[at]] for at in whole},
+        entering_at_last=[at_last[name] for name in entries],
+        at_last=at_last,
+        final=out[rows, batch.last],
+        kept=kept,
+    )
 
 
 @torch.no_grad()
@@ -139,7 +116,7 @@ def resume(
 
     The hooks of the last layer are shown the last token alone.
     """
-    trace, touch = place.trace, _Changer(hooks)
+    trace, touch = place.trace, _in_turn(hooks)
     if place.alone:
         x = rearrange(trace.entering_at_last[layer][place.prompts], "row d -> row 1 d")
     else:
@@ -150,6 +127,21 @@ def resume(
         only = place.last if at == model.n_layers - 1 and not place.alone else None
         x = model.forward.layer(at, x, context, touch, past=past, last=only)
     return place.at_last(x)
+
+
+def _in_turn(hooks: Sequence[tuple[str, Hook]]) -> Touch:
+    """Show a tensor to all hooks of its name, one after another."""
+    touch = Touch()
+    for name, hook in hooks:
+        touch[name] = partial(_after, touch.get(name), hook)
+    return touch
+
+
+def _after(before: Hook | None, hook: Hook, tensor: Tensor) -> Tensor:
+    changed = None if before is None else before(tensor)
+    tensor = tensor if changed is None else changed
+    changed = hook(tensor)
+    return tensor if changed is None else changed
 
 
 def _context(forward: Forward, place: Place, x: Float[Tensor, "row pos d_model"]) -> Context:
