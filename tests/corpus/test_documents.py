@@ -19,7 +19,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from tokenizers import decoders as to_text
 from transformers import PreTrainedTokenizerFast
 
-WORDS = ["the", "value", "of", "a", "table", "is", "kept", "for", "later", "naïve", "“so”", "4"]
+WORDS = ["the", "value", "of", "a", "table", "is", "kept", "for", "later", "and"]
+WORDS += ["naïve", "“so”", "4"]
 BOS = "<|bos|>"
 
 
@@ -267,6 +268,13 @@ def test_tokens_that_cannot_be_kept_say_so(tokenizer, tmp_path):
     (tmp_path / "other" / "tokens").write_text("a file")
     with pytest.raises(StorageError, match=r"cannot be kept in .*set LOOKUPS_DATA to another"):
         load(path, tokenizer, folder=tmp_path / "other")
+
+
+def test_a_split_without_a_text_says_so(tokenizer, tmp_path):
+    path = jsonl(tmp_path / "mine.jsonl", ["The value is kept."])
+    other = "test" if half_of("The value is kept.") == "train" else "train"
+    with pytest.raises(CorpusError, match=f"has no text for its {other} split; add texts to it"):
+        load(path, tokenizer, other)
 
 
 def test_planted_documents_and_packed_ids(tokenizer):

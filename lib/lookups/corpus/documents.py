@@ -244,6 +244,8 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
             f"the corpus's tokens cannot be kept in {folder} ({error.__cause__ or error}); free "
             "some space, delete that folder if it is damaged, or set LOOKUPS_DATA to another"
         ) from error
+    except ValueError:  # of `datasets`, where there is no row at all
+        return SCHEMA.empty_table()
 
 
 def _numbered(
