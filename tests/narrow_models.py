@@ -15,17 +15,8 @@ import numpy as np
 import tiny
 import torch
 import yaml
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig
 
 
 class Shape(NamedTuple):
@@ -66,34 +57,29 @@ VOCABULARY = 176
 CONTEXT = 64
 
 
-def config_of(run: str, *, d_head: int = 8, narrow: bool = True) -> Any:
-    """Return the configuration of a run's model, narrow or as it really is."""
+def config_of(run: str, d_head: int) -> Any:
+    """Return the configuration of a run's model, narrow."""
     shape = SHAPES[run]
-    width = shape.heads * d_head if narrow else shape.d_model
-    context = CONTEXT if narrow else shape.context
-    special = {"bos_token_id": 0, "eos_token_id": 0}
-    sizes = {"vocab_size": VOCABULARY if narrow else shape.vocabulary}
+    usual = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0}
     if shape.kind == "gpt2":
-        return GPT2Config(n_embd=width, n_layer=shape.layers, n_head=shape.heads,
-                          n_inner=shape.d_mlp, n_positions=context, **sizes, **special)  # fmt: skip
-    sizes |= {
-        "hidden_size": width,
+        return GPT2Config(n_embd=shape.heads * d_head, n_layer=shape.layers, n_head=shape.heads,
+                          n_inner=shape.d_mlp, n_positions=CONTEXT, **usual)  # fmt: skip
+    usual |= {
+        "hidden_size": shape.heads * d_head,
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
         "intermediate_size": shape.d_mlp,
-        "max_position_embeddings": context,
+        "max_position_embeddings": CONTEXT,
     }
     if shape.kind == "neox":
-        return GPTNeoXConfig(**sizes, **special, use_parallel_residual=True)
-    return LlamaConfig(**sizes, **special, num_key_value_heads=shape.key_value_heads,
-                       tie_word_embeddings=True)  # fmt: skip
+        return GPTNeoXConfig(**usual, use_parallel_residual=True)
+    return LlamaConfig(**usual, num_key_value_heads=shape.key_value_heads, tie_word_embeddings=True)
 
 
-def random_model(run: str, *, d_head: int = 8) -> nn.Module:
+def random_model(run: str, d_head: int) -> nn.Module:
     """Build the narrow model; the same every time."""
-    classes = {"gpt2": GPT2LMHeadModel, "neox": GPTNeoXForCausalLM, "llama": LlamaForCausalLM}
     torch.manual_seed(list(SHAPES).index(run))
-    model = classes[SHAPES[run].kind](config_of(run, d_head=d_head))
+    model = AutoModelForCausalLM.from_config(config_of(run, d_head))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:  # gains and biases away from 1 and 0
@@ -104,22 +90,13 @@ def random_model(run: str, *, d_head: int = 8) -> nn.Module:
     return model.eval()
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer of whole words `w1` …; token 0 begins a sequence."""
-    words = {"<|bos|>": 0} | {f"w{i}": i for i in range(1, WORDS)}
-    backend = Tokenizer(models.WordLevel(words, unk_token="<|bos|>"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<|bos|>", eos_token="<|bos|>"
-    )
-
-
 @functools.cache
 def narrow_model(run: str, d_head: int = 8) -> Path:
     """Return the Hugging Face folder of a run's narrow model."""
     path = tiny.scratch(run)
-    random_model(run, d_head=d_head).save_pretrained(path)
-    tokenizer().save_pretrained(path)
+    random_model(run, d_head).save_pretrained(path)
+    special = dict.fromkeys(("bos_token", "eos_token"), "<|bos|>")
+    tiny.random_tokenizer(WORDS, **special).save_pretrained(path)
     return path
 
 

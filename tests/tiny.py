@@ -22,11 +22,8 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
-    GPT2LMHeadModel,
     GPTNeoXConfig,
-    GPTNeoXForCausalLM,
     LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 from transformers.utils import logging
@@ -53,45 +50,41 @@ def scratch(name: str) -> Path:
     return Path(tempfile.mkdtemp(dir=_scratch.name, prefix=f"{name}-"))
 
 
-def _sizes(hidden: str, layers: str, heads: str, context: str) -> dict:
-    return {hidden: 32, layers: LAYERS, heads: HEADS, context: CONTEXT} | {
-        "vocab_size": VOCAB,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-    }
-
-
 def random_model(name: str) -> nn.Module:
     """Build the Hugging Face model of a variant; the same every time."""
     torch.manual_seed(VARIANTS.index(name))
-    usual = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+    special = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0}
+    usual = special | {
+        "hidden_size": 32,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "max_position_embeddings": CONTEXT,
+        "intermediate_size": 64,
+    }
     if name.startswith("gpt2"):
-        sizes = _sizes("n_embd", "n_layer", "n_head", "n_positions")
-        model = GPT2LMHeadModel(GPT2Config(**sizes, tie_word_embeddings=name == "gpt2"))
+        config = GPT2Config(
+            **special, n_embd=32, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT,
+            tie_word_embeddings=name == "gpt2",
+        )  # fmt: skip
     elif name.startswith("neox"):
-        config = GPTNeoXConfig(
-            **_sizes(*usual), intermediate_size=64, use_parallel_residual=name == "neox"
-        )
-        model = GPTNeoXForCausalLM(config)
+        config = GPTNeoXConfig(**usual, use_parallel_residual=name == "neox")
     else:
-        biased = name == "llama-biased"
-        config = LlamaConfig(
-            **_sizes(*usual),
-            num_key_value_heads=2,
-            intermediate_size=64,
-            attention_bias=biased,
-            mlp_bias=biased,
-        )
-        model = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * (0.2 if parameter.dim() == 1 else 0.1))
+        biased = dict.fromkeys(("attention_bias", "mlp_bias"), name == "llama-biased")
+        config = LlamaConfig(**usual, **biased, num_key_value_heads=2)
+    return moved(AutoModelForCausalLM.from_config(config))
+
+
+@torch.no_grad()
+def moved(model: nn.Module) -> nn.Module:
+    """Take gains and biases away from 1 and 0."""
+    for parameter in model.parameters():
+        parameter.add_(torch.randn_like(parameter) * (0.2 if parameter.dim() == 1 else 0.1))
     return model.eval()
 
 
-def random_tokenizer(**special: str) -> PreTrainedTokenizerFast:
+def random_tokenizer(size: int = VOCAB, **special: str) -> PreTrainedTokenizerFast:
     """Return a tokenizer of whole words `w1` … `w100`; token 0 is `<|bos|>`."""
-    words = {"<|bos|>": 0} | {f"w{i}": i for i in range(1, VOCAB)}
+    words = {"<|bos|>": 0} | {f"w{i}": i for i in range(1, size)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|bos|>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)

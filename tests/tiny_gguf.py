@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from gguf import GGMLQuantizationType, GGUFWriter, TokenType
 from gguf.quants import quantize
+from tiny import moved
 from tokenizers import pre_tokenizers
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 PIECES = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa", "Ġb", "ab", "Ġab"]
@@ -37,18 +38,13 @@ def original(kind: str) -> nn.Module:
     torch.manual_seed(5)
     if kind == "gpt2":
         config = GPT2Config(**SIZES, n_embd=32, n_layer=2, n_head=4, tie_word_embeddings=False)
-        model = GPT2LMHeadModel(config)
     else:
         config = LlamaConfig(
             **SIZES, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
             tie_word_embeddings=True,
         )  # fmt: skip
-        model = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * (0.2 if parameter.dim() == 1 else 0.1))
-    return model.eval()
+    return moved(AutoModelForCausalLM.from_config(config))
 
 
 def write_gguf(

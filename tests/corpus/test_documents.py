@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lookups.corpus import passages
-from lookups.corpus.documents import Documents, load_documents, load_prompts, pack, text_digest
+from lookups.corpus.documents import Documents, load_documents, load_prompts, pack
 from lookups.corpus.passages import pieces, sentences
 from lookups.corpus.texts import Text, half_of, local_texts
 from lookups.corpus.wikipedia import article_of
@@ -19,21 +19,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from tokenizers import decoders as to_text
 from transformers import PreTrainedTokenizerFast
 
-WORDS = [
-    "the",
-    "value",
-    "of",
-    "a",
-    "table",
-    "is",
-    "kept",
-    "for",
-    "later",
-    "and",
-    "naïve",
-    "“so”",
-    "4",
-]
+WORDS = ["the", "value", "of", "a", "table", "is", "kept", "for", "later", "and"]
+WORDS += ["naïve", "“so”", "4"]
 BOS = "<|bos|>"
 
 
@@ -125,15 +112,12 @@ def test_passages_are_as_many_whole_sentences_as_fit(tokenizer, limit):
 
 def test_a_sentence_that_is_too_long_is_cut_and_a_short_text_is_left_alone(tokenizer):
     long, short = " ".join(["later"] * 95), "A value. Kept."
-    (_, found), (_, alone) = pieces(
-        [Text(long, "a", 1), Text(short, "b", 2)], tokenizer, 30, "passages"
-    )
+    texts = [Text(long, "a", 1), Text(short, "b", 2)]
+    (_, found), (_, alone) = pieces(texts, tokenizer, 30, "passages")
     (whole,) = encoded(tokenizer, [long])
     assert [one.ids for one in found] == [whole[n : n + 30] for n in range(0, 90, 30)]
     assert found[-1].lost == len(whole) - 90
-    assert [(one.ids, one.source, one.line) for one in alone] == [
-        (encoded(tokenizer, [short])[0], "b", 2)
-    ]
+    assert alone == [(*encoded(tokenizer, [short]), "b", 2, 0)]
 
 
 def test_the_papers_way_reads_the_beginning_alone(tokenizer, tmp_path):
@@ -238,11 +222,6 @@ def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numb
         load(place, random_tokenizer(), "test", **read | {"held_out": both})
 
 
-def test_white_space_makes_no_difference_between_texts_and_anything_else_does():
-    assert text_digest("a b\nc") == text_digest("  a\t b c\n")
-    assert len({text_digest(text) for text in ["a b c", "a b", "ab c", "a b C", "a b c."]}) == 5
-
-
 def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
     path = tmp_path / "mine.jsonl"
     rows = ['{"text": 3}', "no", '["text"]', '{"other": "a"}', "", '{"text": null}', "[" * 99_999]
@@ -291,17 +270,20 @@ def test_tokens_that_cannot_be_kept_say_so(tokenizer, tmp_path):
         load(path, tokenizer, folder=tmp_path / "other")
 
 
+def test_a_split_without_a_text_says_so(tokenizer, tmp_path):
+    path = jsonl(tmp_path / "mine.jsonl", ["The value is kept."])
+    other = "test" if half_of("The value is kept.") == "train" else "train"
+    with pytest.raises(CorpusError, match=f"has no text for its {other} split; add texts to it"):
+        load(path, tokenizer, other)
+
+
 def test_planted_documents_and_packed_ids(tokenizer):
-    found = load_documents(
-        CorpusSpec(name="planted", documents=20), "test", tokenizer=tokenizer, context=64
-    )
+    found = load("planted", tokenizer, "test", documents=20)
     assert len(found) == len({one.source for one in found}) == 20
     packed = pack([([1, 2, 3], "a", 1), ([], "b", 2), ([4], "c", 3)], 2)
     made = Documents("own", "train", packed, str)
-    assert [(one.ids.tolist(), one.source, one.line) for one in made] == [
-        ([1, 2], "a", 1),
-        ([4], "c", 3),
-    ]
+    read = [(one.ids.tolist(), one.source, one.line) for one in made]
+    assert read == [([1, 2], "a", 1), ([4], "c", 3)]
     assert (made.n_cut, made.n_lost) == (1, 1)
 
 

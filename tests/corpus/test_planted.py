@@ -25,7 +25,7 @@ from lookups.corpus.grammar import (
 from lookups.paths import EMBEDDED
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tools.train.planted import planted_recipe, slot_accuracy, train_planted
+from tools.train.planted import slot_accuracy
 
 MEANING = {word: i for words in (TITLES, OVERRIDING) for i, word in enumerate(words)}
 MEANING |= {word: i for i, words in enumerate(TOPICS) for word in words}
@@ -71,19 +71,13 @@ def test_every_label_is_what_a_reader_would_say(documents):
             assert words[at + 1] == target
 
 
-def test_every_kind_calls_for_every_target(documents):
-    seen = {(slot.kind, slot.target) for document in documents for slot in document.slots}
-    assert seen == {(kind, GRAMMAR.ids[target]) for kind in KINDS for target in TARGETS}
-
-
-def test_distances_are_those_of_the_grammar(documents):
+def test_every_kind_calls_for_every_target_at_the_distances_of_the_grammar(documents):
     slots = [slot for document in documents for slot in document.slots]
-    assert {slot.position - slot.cue for slot in slots if slot.kind == "filler"} == {1}
-    assert {slot.position - slot.cue for slot in slots if slot.kind == "topic"} == set(range(4, 15))
+    every = {(kind, GRAMMAR.ids[target]) for kind in KINDS for target in TARGETS}
+    assert {(slot.kind, slot.target) for slot in slots} == every
+    far = {kind: {s.position - s.cue for s in slots if s.kind == kind} for kind in KINDS}
+    assert (far["filler"], far["topic"]) == ({1}, set(range(4, 15)))
     assert {slot.cue for slot in slots if slot.kind == "title"} == {0}
-
-
-def test_documents_have_one_length_and_no_bos(documents):
     assert {len(document.ids) for document in documents} == {48}
     assert 0 not in {i for document in documents for i in document.ids}
 
@@ -148,19 +142,15 @@ def shipped(request):
 
 def test_shipped_models_do_what_their_record_says(shipped, documents):
     model, folder = shipped
-    record = json.loads((folder / "training.json").read_text())
+    record, counts = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("training", "token_counts")
+    )
     accuracy = slot_accuracy(model, documents)
     assert set(accuracy) == set(KINDS)
     for kind, share in accuracy.items():
         assert share >= 0.97
         assert share == pytest.approx(record["accuracy"][kind], abs=0.01)
     assert sum(file.stat().st_size for file in folder.iterdir()) < 300_000
-
-
-def test_shipped_models_name_what_they_were_trained_on(shipped):
-    _, folder = shipped
-    record = json.loads((folder / "training.json").read_text())
-    counts = json.loads((folder / "token_counts.json").read_text())
     assert sum(counts) == record["data"]["train_tokens"]
     assert counts[0] == 0
     assert min(counts[1:]) >= 300
@@ -177,13 +167,3 @@ def test_shipped_models_change_their_word_with_the_cue(shipped):
                 guesses = model(rows).logits[:, -1].argmax(-1).tolist()
             flips.append(guesses == [pair.slot.target, pair.other_target])
     assert sum(flips) / len(flips) >= 0.9
-
-
-def test_a_planted_model_can_be_trained_and_shipped(tmp_path):
-    recipe = dataclasses.replace(planted_recipe(5), steps=4, batch=8)
-    settings = {"recipe": recipe, "held_out": 40, "say": lambda line: None}
-    record = train_planted(5, tmp_path / "out", **settings)
-    assert record["data"]["documents"] == 32
-    assert [point["step"] for point in record["curve"]] == [0, 4]
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    assert model.config.n_positions == 49

@@ -114,7 +114,9 @@ def test_a_stream_takes_the_train_split_or_else_all(hub):
     written(hub / "org" / "both" / "test.jsonl", TEXTS[5:])
     written(hub / "org" / "neither" / "val.jsonl", TEXTS[5:])
     written(hub / "org" / "neither" / "test.jsonl", TEXTS[:5])
-    assert [one.text for one in hub_texts("org/both", None)] == TEXTS[:5]
+    both = list(hub_texts("org/both", None))
+    assert [one.text for one in both] == TEXTS[:5]
+    assert [(one.source, one.line) for one in both][3:] == [("both#4", 4), ("both#5", 5)]
     assert [one.text for one in hub_texts("org/neither", None)] == TEXTS
     one = list(hub_texts("org/neither/val.jsonl", None))
     assert [text.text for text in one] == TEXTS[5:]

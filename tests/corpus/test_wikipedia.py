@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
-from lookups.corpus import wikipedia, wikitext
+from lookups.corpus import wikipedia
 from lookups.corpus.documents import load_documents
 from lookups.corpus.wikipedia import Wikipedia, article_of, clean, halves, load_wikipedia
 from lookups.errors import CorpusError
@@ -47,7 +47,7 @@ def export(folder: Path, *pages: str) -> Path:
 def shown(wikitext_: str) -> tuple[list[str], Counter]:
     """Return the paragraphs that a text keeps, each behind the long one, and what was dropped."""
     dropped: Counter[str] = Counter()
-    found = wikitext.paragraphs(LONG + wikitext_, frozenset({"file", "image"}), dropped)
+    found = wikipedia.paragraphs(LONG + wikitext_, frozenset({"file", "image"}), dropped)
     return [text.removeprefix(LONG.strip()).strip() for _, _, text in found], +dropped
 
 
@@ -115,7 +115,7 @@ Short.
 {LONG}
 """
     dropped: Counter[str] = Counter()
-    found = list(wikitext.paragraphs(text, frozenset({"file"}), dropped))
+    found = list(wikipedia.paragraphs(text, frozenset({"file"}), dropped))
     prose = LONG.strip()
     assert found == [
         ("", 0, f"{prose} It is deep."),
@@ -220,7 +220,7 @@ def test_the_real_texts_are_the_expected_ones(real):
         content.update(json.dumps(one).encode() + b"\n")
     assert content.hexdigest() == EXPECTED_DIGEST
     assert sum(real.pages.values()) == 206
-    assert not [one for one in real.paragraphs if wikitext.HOLE in one.text or "[[" in one.text]
+    assert not [one for one in real.paragraphs if wikipedia.HOLE in one.text or "[[" in one.text]
 
 
 def test_the_real_halves_share_no_article_and_are_of_one_size(real):

@@ -3,18 +3,23 @@
 import pytest
 import torch
 from lookups.model.files import find_checkpoint
-from lookups.model.loaded import SUPPORTED, load_model, raw_bridge
+from lookups.model.loaded import SUPPORTED, bridge_of, load_model
 from lookups.settings import ModelSpec
 from tiny import VARIANTS, folder, plain, random_ids
 
 CPU = torch.device("cpu")
 
 
+def raw(spec: ModelSpec, dtype: torch.dtype):
+    checkpoint = find_checkpoint(spec, SUPPORTED)
+    return bridge_of(checkpoint, checkpoint.weights(dtype, CPU))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_processed_weights_are_those_of_the_compatibility_mode(name: str, dtype: str) -> None:
     spec = ModelSpec(name=str(folder(name)), device="cpu", dtype=dtype)
-    theirs = raw_bridge(find_checkpoint(spec, SUPPORTED), getattr(torch, dtype), CPU)
+    theirs = raw(spec, getattr(torch, dtype))
     theirs.enable_compatibility_mode(disable_warnings=True)
     ours = load_model(spec).bridge
     wanted, found = theirs.state_dict(), ours.state_dict()
@@ -39,7 +44,7 @@ def test_processed_log_probabilities_are_exact_in_float64(name: str, apart: floa
 @pytest.mark.parametrize("name", ["llama", "llama-biased"])
 def test_old_hook_names_give_what_they_give_in_compatibility_mode(name: str) -> None:
     spec = ModelSpec(name=str(folder(name)), device="cpu")
-    theirs = raw_bridge(find_checkpoint(spec, SUPPORTED), torch.float32, CPU)
+    theirs = raw(spec, torch.float32)
     theirs.enable_compatibility_mode(disable_warnings=True)
     ids = torch.tensor([[0, 5, 6, 7, 8]])
     _, wanted = theirs.run_with_cache(ids)

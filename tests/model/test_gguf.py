@@ -7,7 +7,7 @@ import torch
 from lookups.errors import ModelError
 from lookups.model.files import find_checkpoint
 from lookups.model.gguf_files import about, folder_of
-from lookups.model.loaded import SUPPORTED, load_model, raw_bridge
+from lookups.model.loaded import SUPPORTED, bridge_of, load_model
 from lookups.settings import ModelSpec, read_run
 from tiny_gguf import original, write_gguf
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -21,7 +21,7 @@ def test_logits_are_those_of_the_model_that_was_written(tmp_path: Path, kind: st
     file = write_gguf(tmp_path / f"{kind}.gguf", kind)
     checkpoint = find_checkpoint(ModelSpec(name=str(file), folder=tmp_path / "models"), SUPPORTED)
     with torch.no_grad():
-        ours = raw_bridge(checkpoint, torch.float32, CPU)(IDS)
+        ours = bridge_of(checkpoint, checkpoint.weights(torch.float32, CPU))(IDS)
         assert (ours - original(kind)(IDS).logits).abs().max() < 1e-5
     assert checkpoint.bos_id == 1
 

@@ -1,7 +1,9 @@
 """One way to load a model: equal to plain Hugging Face, blind to padding, clear when it cannot."""
 
+import copy
 import json
 import shutil
+from pathlib import Path
 
 import huggingface_hub.constants
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from lookups.errors import MeasurementError, ModelError
 from lookups.model.files import find_checkpoint, permute_weights
-from lookups.model.loaded import SUPPORTED, load_model, raw_bridge
+from lookups.model.loaded import SUPPORTED, bridge_of, load_model
 from lookups.names import Neuron
 from lookups.settings import ModelSpec
 from tiny import (
@@ -37,7 +39,7 @@ def with_bos(ids) -> torch.Tensor:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_raw_logits_are_those_of_plain_hugging_face(name):
     checkpoint = find_checkpoint(ModelSpec(name=str(folder(name))), SUPPORTED)
-    bridge = raw_bridge(checkpoint, torch.float32, CPU)
+    bridge = bridge_of(checkpoint, checkpoint.weights(torch.float32, CPU))
     for ids in random_ids(5, seed=1):
         with torch.no_grad():
             ours, theirs = bridge(with_bos(ids)), plain(name)(with_bos(ids)).logits
@@ -54,13 +56,23 @@ def test_processed_log_probabilities_are_those_of_plain_hugging_face(name, dtype
         ours = one.logits(one.batch([ids]))
         assert ours.dtype == theirs.dtype == getattr(torch, dtype)
         assert (ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max() < 1e-4
+        assert ours.mean(-1).abs().max() < 1e-4, "centred"
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_processed_logits_are_centred(name):
-    one = model(name)
-    logits = one.logits(one.batch(random_ids(4, seed=3)))
-    assert logits.mean(-1).abs().max() < 1e-4
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+def test_half_precision_rounds_weights_and_computes_in_float32(name, dtype):
+    one, (ids,) = model(name, dtype), random_ids(1, seed=2)
+    rounded = copy.deepcopy(plain(name, dtype)).float()
+    with torch.no_grad():
+        theirs = rounded(with_bos(ids)).logits.log_softmax(-1)
+    ours = one.logits(one.batch([ids]))
+    assert one.dtype == ours.dtype == torch.float32
+    assert (ours.log_softmax(-1) - theirs).abs().max() < 1e-4
+    exact = load_model(ModelSpec(name=str(folder(name)), device="cpu", dtype=dtype), exact=True)
+    again = exact.logits(exact.batch([ids]))
+    assert again.dtype == torch.float64
+    assert (again.log_softmax(-1) - theirs).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -84,14 +96,6 @@ def test_padding_and_company_change_nothing(name):
             assert (together[layer][row] - alone[layer][0]).abs().max() < 1e-5
         own = one.logits(one.batch([ids]))[0]
         assert (logits[row, : len(ids) + 1] - own).abs().max() < 1e-5
-
-
-def test_every_sequence_begins_with_exactly_one_bos():
-    one = model("gpt2")
-    ids = one.tokenizer("w5 w6", add_special_tokens=False)["input_ids"]
-    batch = one.batch([ids, [7]])
-    assert batch.ids.tolist() == [[0, 5, 6], [0, 7, 0]]
-    assert one.batch([ids], bos=False).ids.tolist() == [[5, 6]]
 
 
 def test_the_end_of_sequence_token_stands_in_for_a_missing_bos():
@@ -168,7 +172,7 @@ def test_permuting_depends_on_the_seed_alone():
 # --- What cannot be loaded says what to do ---
 
 
-def altered(name: str, **config):
+def altered(name: str, **config) -> Path:
     """Return a copy of a model's folder, some settings of its config.json changed."""
     path = scratch("altered")
     shutil.copytree(folder(name), path, dirs_exist_ok=True)
@@ -177,103 +181,71 @@ def altered(name: str, **config):
     return path
 
 
-def refusal(spec, **options) -> str:
-    with pytest.raises(ModelError) as caught:
-        load_model(ModelSpec(name=str(spec), device="cpu") if not options else ModelSpec(**options))
-    return str(caught.value)
-
-
-def test_a_folder_without_configuration():
+def without(file: str, *, left: str | None = None) -> Path:
     path = altered("gpt2")
-    (path / "config.json").unlink()
-    assert "has no config.json; give a folder in Hugging Face format" in refusal(path)
+    (path / file).rename(path / left) if left else (path / file).unlink()
+    return path
 
 
-def test_a_configuration_that_is_not_json():
+def written(file: str, content: bytes) -> Path:
     path = altered("gpt2")
-    (path / "config.json").write_text("{", "utf-8")
-    assert "config.json cannot be read" in refusal(path)
+    (path / file).write_bytes(content)
+    return path
 
 
-@pytest.mark.parametrize("left", [None, "pytorch_model.bin"])
-def test_a_folder_without_safetensors_and_a_pickle_is_no_substitute(left):
-    path = altered("gpt2")
-    weights = path / "model.safetensors"
-    weights.rename(path / left) if left else weights.unlink()
-    message = refusal(path)
-    assert "has no weights; put the model's .safetensors files there" in message
-    assert "pickled .bin files are never read" in message
+def halved() -> Path:
+    whole = (folder("gpt2") / "model.safetensors").read_bytes()
+    return written("model.safetensors", whole[: len(whole) // 2])
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"x" * 99, lambda b: b""])
-def test_damaged_weights(damage):
-    path = altered("gpt2")
-    weights = path / "model.safetensors"
-    weights.write_bytes(damage(weights.read_bytes()))
-    message = refusal(path)
-    assert "the weights of" in message
-    assert "put a complete model.safetensors there, or download the model again" in message
-
-
-def test_weights_that_lack_a_layer_are_not_filled_with_random_numbers():
-    message = refusal(altered("gpt2", n_layer=LAYERS + 1))
-    assert "12 are missing, the first transformer.h.3.attn.c_attn.bias" in message
-
-
-def test_weights_of_another_shape_than_configured():
-    message = refusal(altered("llama", intermediate_size=128))
-    assert "mlp.down_proj.weight has not the shape that config.json says" in message
-
-
-@pytest.mark.parametrize(
-    ("architectures", "said"),
-    [(["OPTForCausalLM"], "is a OPTForCausalLM"), (None, "model of no named kind")],
-)
-def test_an_unsupported_architecture(architectures, said):
-    message = refusal(altered("gpt2", architectures=architectures))
-    assert said in message
-    assert "supported are GPT2LMHeadModel, GPTNeoXForCausalLM, LlamaForCausalLM" in message
-
-
-def test_a_tokenizer_without_beginning_and_end():
+def without_bos_and_eos() -> Path:
     path = altered("gpt2")
     random_tokenizer().save_pretrained(path)
-    message = refusal(path)
-    assert "neither a beginning- nor an end-of-sequence token" in message
-    assert "name one in its tokenizer_config.json" in message
+    return path
 
 
-def test_a_missing_tokenizer():
-    path = altered("gpt2")
-    (path / "tokenizer.json").unlink()
-    assert "its folder needs tokenizer.json and tokenizer_config.json" in refusal(path)
+NO_WEIGHTS = (
+    r"has no weights; put the model's .safetensors files there \(pickled .bin files are never"
+)
+DAMAGED = "the weights of .* put a complete model.safetensors there, or download"
+SUPPORTS = "supported are GPT2LMHeadModel, GPTNeoXForCausalLM, LlamaForCausalLM"
+REFUSED = [
+    (lambda: without("config.json"), "has no config.json; give a folder in Hugging Face format"),
+    (lambda: written("config.json", b"{"), "config.json cannot be read"),
+    (lambda: without("model.safetensors"), NO_WEIGHTS),
+    (lambda: without("model.safetensors", left="pytorch_model.bin"), NO_WEIGHTS),
+    (halved, DAMAGED),
+    (lambda: written("model.safetensors", b"x" * 99), DAMAGED),
+    (lambda: written("model.safetensors", b""), DAMAGED),
+    (lambda: altered("gpt2", n_layer=LAYERS + 1), "12 are missing, the first transformer.h.3"),
+    (lambda: altered("llama", intermediate_size=128), "down_proj.weight has not the shape that"),
+    (lambda: altered("gpt2", architectures=["OPTForCausalLM"]), f"a OPTForCausalLM .*{SUPPORTS}"),
+    (lambda: altered("gpt2", architectures=None), f"is a model of no named kind .*{SUPPORTS}"),
+    (without_bos_and_eos, "neither a beginning- nor an end-of-sequence token; name one"),
+    (lambda: without("tokenizer.json"), "its folder needs tokenizer.json and tokenizer_config"),
+    (lambda: "./nothing", "there is no folder ./nothing; embedded models are planted-0, "),
+    (lambda: "/nowhere/at/all", "there is no folder /nowhere/at/all; embedded models are "),
+    (lambda: "someone/nothing", "no model 'someone/nothing': it is not embedded .*HF_HUB_OFFLINE"),
+    (lambda: "nothing", "no model 'nothing': .* check the name, or download it"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["someone/nothing", "nothing"])
-def test_a_hub_that_cannot_be_reached(name, monkeypatch):
+@pytest.mark.parametrize(("make", "said"), REFUSED)
+def test_what_cannot_be_loaded_says_why(make, said, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    message = refusal(name)
-    assert f"no model {name!r}: it is not embedded (" in message
-    assert "HF_HUB_OFFLINE is set; check the name, or download it elsewhere and give its" in message
+    with pytest.raises(ModelError, match=said):
+        load_model(ModelSpec(name=str(make()), device="cpu"))
 
 
-@pytest.mark.parametrize("name", ["./nothing", "/nowhere/at/all"])
-def test_a_folder_that_is_not_there(name):
-    assert f"there is no folder {name}; embedded models are " in refusal(name)
-
-
-def test_a_device_that_is_not_there(monkeypatch):
+def test_a_device_that_is_not_there_whoever_asks_for_it(monkeypatch):
     monkeypatch.delenv("LOOKUPS_DEVICE", raising=False)
+    spec = ModelSpec(name=str(folder("gpt2")))
     for device in ("warp", "cuda:99", "meta"):
-        message = refusal(None, name=str(folder("gpt2")), device=device)
-        assert message == f"device {device!r} is not there; set 'device: auto' or 'device: cpu'"
-
-
-def test_the_environment_decides_the_device_of_every_run(monkeypatch):
-    spec = ModelSpec(name=str(folder("gpt2")), device="warp")
+        with pytest.raises(ModelError, match=f"device '{device}' is not there; set 'device: auto'"):
+            load_model(spec.model_copy(update={"device": device}))
     monkeypatch.setenv("LOOKUPS_DEVICE", "cpu")
-    assert load_model(spec).device.type == "cpu"
+    assert load_model(spec.model_copy(update={"device": "warp"})).device.type == "cpu"
     monkeypatch.setenv("LOOKUPS_DEVICE", "meta")
     with pytest.raises(ModelError, match="device 'meta' is not there; unset LOOKUPS_DEVICE"):
         load_model(spec)

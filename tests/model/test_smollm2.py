@@ -7,7 +7,7 @@ import torch
 from lookups.errors import ModelError
 from lookups.measure.attribution import attribute
 from lookups.model.files import Checkpoint, find_checkpoint
-from lookups.model.loaded import SUPPORTED, Model, load_model, raw_bridge
+from lookups.model.loaded import SUPPORTED, Model, bridge_of, load_model
 from lookups.model.packaged import packaged_file
 from lookups.names import Neuron
 from lookups.settings import ModelSpec
@@ -78,7 +78,7 @@ def test_its_numbers_are_those_of_transformers_direct_loading():
 
 @pytest.mark.parametrize(("dtype", "apart"), [("float32", 1e-4), ("float64", 1e-8)])
 def test_raw_logits_are_those_of_plain_hugging_face(dtype, apart):
-    bridge = raw_bridge(checkpoint(), getattr(torch, dtype), CPU)
+    bridge = bridge_of(checkpoint(), checkpoint().weights(getattr(torch, dtype), CPU))
     for text in TEXTS:
         with torch.no_grad():
             ours = bridge(torch.tensor([[1, *ids_of(text)]]))[0]

@@ -1,23 +1,20 @@
 """Documents: what a model is shown, as token ids with a key and a source (chapters 1 and 3).
 
-Ids never hold the beginning-of-sequence token: it is put in front in one place, when a model reads
-them. A document is a text, or a passage of a long one (`lookups.corpus.passages`). Its key is
+Ids never hold the beginning-of-sequence token: it is put in front where a model reads them. A
+document is a text, or a passage of a long one (`lookups.corpus.passages`). Its key is
 "<corpus>/<split>/<number>": numbers count from 0 in the order of reading, whatever is left out and
 however many are asked for. Passages are listed in an order that a hash of their keys decides, so
 that the first of them are a sample of all.
 
 No text of the test split stands in the train split: texts are compared by digests, white space
-aside, and those of the test split that stand in the other are left out and counted. Near-copies are
-not looked for. Articles of Wikipedia and planted texts are apart by how they are split or made.
+aside, and those of the test split that stand in the other are left out and counted.
 
-Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, read one
-document at a time, so a large corpus is never in memory. The files' name says what went in; they
-may be deleted at any time.
+Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, so a
+large corpus is never in memory. The files' name says what went in; they may be deleted.
 """
 
 import hashlib
 import json
-import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
@@ -81,10 +78,8 @@ class Documents(Sequence[Document]):
         at_most: int | None = None,
         sampled: bool = False,
     ) -> None:
-        self.corpus = corpus
-        self.split = split
-        self._table = table
-        self._decode = decode
+        self.corpus, self.split = corpus, split
+        self._name, self._table, self._decode = f"{corpus}/{split}", table, decode
         facts = table.select(["number", "text", "lost", "shared"]).to_pandas()
         read = facts[(facts.number >= 0) & ~facts.shared]
         by_text = read.groupby("text").lost.agg(["size", "sum"])
@@ -93,9 +88,7 @@ class Documents(Sequence[Document]):
         self.n_missing = int((facts.number < 0).sum())
         self.n_cut = int(((by_text["size"] > 1) | (by_text["sum"] > 0)).sum())
         self.n_lost = int(read.lost.sum())
-        self._keys = {
-            row: f"{corpus}/{split}/{number}" for row, number in read.number.to_dict().items()
-        }
+        self._keys = {row: f"{self._name}/{n}" for row, n in read.number.to_dict().items()}
         rows = list(self._keys)
         if sampled:
             rows.sort(key=lambda row: hashlib.sha256(self._keys[row].encode()).digest()[:8])
@@ -106,9 +99,6 @@ class Documents(Sequence[Document]):
         return len(self._rows)
 
     def __getitem__(self, index: SupportsIndex) -> Document:  # type: ignore[override]
-        index = operator.index(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.corpus}/{self.split} has {len(self)} documents")
         return self._document(int(self._rows[index]))
 
     def _document(self, row: int) -> Document:
@@ -123,9 +113,8 @@ class Documents(Sequence[Document]):
         """
         if key in self._row_of:
             return self._document(self._row_of[key])
-        own = f"{self.corpus}/{self.split}"
-        if key.rpartition("/")[0] != own:
-            raise CorpusError(f"{key!r} is not a key of {own}; load the documents it names")
+        if key.rpartition("/")[0] != self._name:
+            raise CorpusError(f"{key!r} is not a key of {self._name}; load the documents it names")
         raise CorpusError(
             f"{key!r} is none of the {len(self)} documents that are read; it lies beyond `corpus: "
             "documents:`, or the train split holds its text; run the chapter that named it again"
@@ -148,7 +137,7 @@ class Documents(Sequence[Document]):
     @property
     def digest(self) -> str:
         """Sha256 over the keys and ids of all documents, in order."""
-        content = hashlib.sha256(f"{self.corpus}/{self.split}/{len(self)}".encode())
+        content = hashlib.sha256(f"{self._name}/{len(self)}".encode())
         for row in self._rows.tolist():
             content.update(self._keys[row].encode())
             content.update(self._table["ids"][row].values.to_numpy().astype("<i4").tobytes())
@@ -255,6 +244,8 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
             f"the corpus's tokens cannot be kept in {folder} ({error.__cause__ or error}); free "
             "some space, delete that folder if it is damaged, or set LOOKUPS_DATA to another"
         ) from error
+    except ValueError:  # of `datasets`, where there is no row at all
+        return SCHEMA.empty_table()
 
 
 def _numbered(

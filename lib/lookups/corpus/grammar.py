@@ -78,7 +78,7 @@ class MinimalPair(NamedTuple):
     cued: tuple[int, ...]
     """Calls for `slot.target`."""
     other: tuple[int, ...]
-    """Calls for `other_target`, by another cue of the same kind at the same place."""
+    """Calls for `other_target`."""
     slot: Slot
     other_target: int
 

@@ -158,7 +158,7 @@ def local_texts(path: Path, split: Split | None, *, field: str = "text") -> Iter
 
 
 def hub_texts(dataset: str, split: Split | None, *, field: str = "text") -> Iterator[Text]:
-    """Yield the texts of our half of a Hugging Face dataset, or all (None), read as a stream.
+    """Return the texts of our half of a Hugging Face dataset, or all (None), read as a stream.
 
     `dataset` is an id, or an id and one of its files (`org/name/file.jsonl`). Only the dataset's
     own `train` split is read, or all of its splits where it has none of that name.
@@ -168,14 +168,13 @@ def hub_texts(dataset: str, split: Split | None, *, field: str = "text") -> Iter
     """
     rows = enumerate(_hub_rows(dataset), start=1)
     found = ((number, _text(row, field)) for number, row in rows)
-    for text in _numbered(found, key_name(dataset), split):
-        yield text._replace(source=f"{key_name(dataset)}#{text.line}")
+    return _numbered(found, key_name(dataset), split)
 
 
 def _numbered(
     found: Iterable[tuple[int, str | None]], name: str, split: Split | None
 ) -> Iterator[Text]:
-    """Yield the texts of one half that are more than white space, each with its number."""
+    """Yield the texts of one half that are more than white space, numbered among all."""
     for number, (line, text) in enumerate(found, start=1):
         if text is None or (text.strip() and split in (None, half_of(text))):
             yield Text(text, f"{name}#{number}", line)

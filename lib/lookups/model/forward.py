@@ -281,10 +281,9 @@ class Forward:
         if self._centred:
             normed, _, inverse = torch.native_layer_norm(x, x.shape[-1:], None, None, self._eps)
             return normed, inverse.reciprocal()
-        wide = x if x.dtype == torch.float64 else x.float()
-        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         scale = length.square_().div_(x.shape[-1]).add_(self._eps).sqrt_()
-        return (wide * scale.reciprocal()).to(x.dtype), scale
+        return x * scale.reciprocal(), scale
 
 
 def _layer_of(block: Any) -> _Layer:

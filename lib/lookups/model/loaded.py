@@ -16,12 +16,11 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lookups.errors import MeasurementError, ModelError
 from lookups.model.batches import Batch, Ids, batch_of
 from lookups.model.files import Checkpoint, find_checkpoint
-from lookups.model.folding import fold_llama
 from lookups.model.forward import Forward
 from lookups.names import Neuron
 from lookups.settings import ModelSpec
@@ -37,7 +36,6 @@ class Model(Checkpoint):
     bridge: Any = field(repr=False)
     """The TransformerLens bridge; its old hook names work."""
     device: torch.device
-
     n_layers: int
     n_heads: int
     d_model: int
@@ -52,10 +50,7 @@ class Model(Checkpoint):
     """What it computes in: float32 or float64."""
 
     def tokens(self, wanted: int | None = None) -> int:
-        """Return how many padded tokens to read at once: `wanted`, else what suits the device.
-
-        On a CPU the intermediate results of a batch should stay in its caches.
-        """
+        """Return how many padded tokens to read at once: `wanted`, else what suits the caches."""
         return wanted or (2048 if self.device.type == "cpu" else 2**15)
 
     def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
@@ -189,9 +184,8 @@ class Model(Checkpoint):
             ModelError: the model has no tensor of that name.
         """
         self._check(names)
-        batch = self.batch(sequences, bos=bos)
-        first = self.bos_id if bos else None
-        return self.forward.read_last(batch.ids, batch.last, names, bos=first)
+        ids, _, last = self.batch(sequences, bos=bos)
+        return self.forward.read_last(ids, last, names, bos=self.bos_id if bos else None)
 
     def _check(self, names: Collection[str]) -> None:
         if strange := [name for name in names if not self.forward.has(name)]:
@@ -219,7 +213,7 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     weights = checkpoint.weights(getattr(torch, spec.dtype), device, exact=exact)
     if checkpoint.gated:
         fold_llama(weights)
-    bridge = _wrapped(checkpoint, weights)
+    bridge = bridge_of(checkpoint, weights)
     bridge.enable_compatibility_mode(disable_warnings=True, no_processing=checkpoint.gated)
     bridge.requires_grad_(False)
     for block in bridge.blocks:
@@ -227,16 +221,8 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     return _describe(bridge, checkpoint, device)
 
 
-def raw_bridge(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
-    """Wrap the weights as they are, nothing folded; its logits are those of Hugging Face.
-
-    Of GPT-2 and GPT-NeoX, TransformerLens folds in float32 even where `dtype` is float64: processed
-    weights then differ from the exact ones by up to 1e-7 of their size.
-    """
-    return _wrapped(checkpoint, checkpoint.weights(dtype, device))
-
-
-def _wrapped(checkpoint: Checkpoint, weights: Any) -> Any:
+def bridge_of(checkpoint: Checkpoint, weights: Any) -> Any:
+    """Wrap a model as TransformerLens does: nothing is folded yet."""
     from transformer_lens.model_bridge import TransformerBridge  # seconds to import
 
     return TransformerBridge.boot_transformers(
@@ -287,3 +273,41 @@ def _device(wanted: str) -> torch.device:
             f"device {wanted!r} is not there; "
             + ("unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'")
         ) from None
+
+
+@torch.no_grad()
+def fold_llama(model: Any) -> None:
+    """Process a freshly loaded `LlamaForCausalLM` in place.
+
+    Each norm's gain goes into the matrices that read its output, the unembedding is centred over
+    the vocabulary, and value biases go into the output bias. The compatibility mode of
+    TransformerLens gives the same numbers (a test holds the two equal), but copies all weights
+    three times on the way, and computes in float32 what it then returns as float64: processed
+    weights of GPT-2 and GPT-NeoX differ from the exact ones by up to 1e-7 of their size.
+    """
+    for layer in model.model.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        _fold_gain(layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj)
+        _fold_gain(layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj)
+        if attention.v_proj.bias is not None:
+            _fold_value_bias(attention)
+    model.config.tie_word_embeddings = False  # the unembedding becomes a matrix of its own
+    unembedding = model.lm_head.weight * model.model.norm.weight
+    model.lm_head.weight = nn.Parameter(unembedding - unembedding.mean(0))
+    model.model.norm.weight.fill_(1)
+
+
+def _fold_gain(norm: Any, *readers: nn.Linear) -> None:
+    """Scale the columns of the matrices that read a norm's output; its gain becomes 1."""
+    for reader in readers:
+        reader.weight = nn.Parameter(reader.weight * norm.weight)
+    norm.weight.fill_(1)
+
+
+def _fold_value_bias(attention: Any) -> None:
+    """Add to the output bias what the value biases always write: attention sums to 1."""
+    value, output = attention.v_proj, attention.o_proj
+    by_head = value.bias.reshape(-1, attention.head_dim)
+    by_head = by_head.repeat_interleave(attention.num_key_value_groups, dim=0)
+    output.bias.add_(output.weight @ by_head.flatten())
+    value.bias.zero_()
