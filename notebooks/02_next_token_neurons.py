@@ -104,8 +104,6 @@ for document in run_documents(settings, model, "train"):
 occurrences = model.token_counts if counted else in_texts
 enough = settings.minimum_count if counted else settings.minimum_in_texts
 enough = 0 if settings.prompts is not None else enough  # a few prompts count no token well
-
-# %%
 learned = occurrences >= enough
 if not (words & learned).any():
     raise RunError(
@@ -184,8 +182,6 @@ nulls = {
     layer: {"isotropic": null_of(isotropic_null, layer), "rotation": null_of(rotation_null, layer)}
     for layer in sorted({*settings.layers, *settings.middle_layers})
 }
-
-# %%
 for name, column in {"rotation": "null_percentile", "isotropic": "isotropic_percentile"}.items():
     neurons[column] = np.nan
     for layer, null in nulls.items():

@@ -134,19 +134,14 @@ prompt_table({f"strongest documents of {example}, with what follows": quotes})
 
 
 # %%
-def counts_of(split: str) -> pd.DataFrame:
+def follow_rates(split: str) -> pd.DataFrame:
     rows = strongest[split].merge(neurons[["neuron", "token_id", "paper_token_id"]], on="neuron")
     rows = rows[rows.next_token_id >= 0]
     rows = rows.assign(follows=rows.next_token_id == rows.token_id)
     rows["paper_follows"] = rows.next_token_id == rows.paper_token_id
-    return rows.groupby("neuron").agg(
+    counts = rows.groupby("neuron").agg(
         positions=("follows", "size"), hits=("follows", "sum"), paper_hits=("paper_follows", "sum")
     )
-
-
-# %%
-def follow_rates(split: str) -> pd.DataFrame:
-    counts = counts_of(split)
     table = neurons[neurons.layer.isin(layers)].merge(counts, on="neuron", how="left")
     table[list(counts)] = table[list(counts)].fillna(0).astype(int)
     share = scans[split].successors.numpy() / max(1, int(scans[split].successors.sum()))
@@ -263,7 +258,6 @@ def traits_of(rows: pd.DataFrame) -> np.ndarray:
     return np.log(np.stack([rows.strongest.clip(1e-3), rows.frequency.clip(1e-4), base], axis=1))
 
 
-# %%
 def matched(layer: int, random: np.random.Generator) -> dict[str, str]:
     """Control neurons of a layer, each with the selected neuron that it is matched to."""
     here = rates[(rates.split == "train") & (rates.layer == layer)].reset_index(drop=True)
@@ -361,7 +355,6 @@ def ratio_of_means(one: np.ndarray, other: np.ndarray, draws: int = 5000) -> np.
     return np.array([middle, *np.quantile(ratios, [0.025, 0.975], method="nearest")])
 
 
-# %% tags=["hide-input"]
 both = [groups[name].follow_rate.to_numpy() for name in ("selected", "random") if name in groups]
 ratio, low, high = ratio_of_means(*both) if len(both) == 2 else (np.nan,) * 3
 glue("follow-ratio", f"{ratio:.0f}" if np.isfinite(ratio) else "not defined", display=False)
@@ -410,7 +403,6 @@ def on_the_prompt(rows: pd.DataFrame, reader: Model) -> np.ndarray:
     return activations(reader, [Neuron.parse(name) for name in rows.neuron], reads)
 
 
-# %%
 # Another processor rounds otherwise. What lies close to the edge of a band is measured in float64, so
 # that the same documents are drawn everywhere.
 def close_to_an_edge(rows: pd.DataFrame) -> pd.DataFrame:
@@ -427,7 +419,6 @@ def in_their_bands(rows: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(["band", "lot"], kind="stable").drop(columns="lot")
 
 
-# %%
 def spread_sample(split: str) -> pd.DataFrame:
     rows = candidates[split]
     taken = pd.MultiIndex.from_frame(top_sample(split)[["neuron", "prompt"]])
