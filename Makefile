@@ -1,5 +1,7 @@
 # make book [RUN=planted]   set up, execute what is not up to date, render the book
-# make test [WORKERS=2]     set up, check everything, with so many processes side by side
+# make check [WORKERS=2]    set up, check in five minutes what a change may break, in two processes
+# make test [WORKERS=2]     set up, check everything: committed outputs, book and browser, too
+# make style                format the code and check it
 # make bench                measure side by side
 # make pair                 bring notebooks/*.ipynb in step with notebooks/*.py
 # make clean                remove what was made, except .venv and downloads (data, models)
@@ -10,19 +12,30 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 READY := .venv/.ready
+CODE := lib tests tools benchmarks notebooks
+# A file of tests stays in one process, since its tests share what is costly to make.
+TEST := LOOKUPS_DEVICE=cpu $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
+	--no-loadscope-reorder --durations=10 --durations-min=20
 
 # Threads that wait for each other should sleep, not spin: the machine may have other work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: book test bench pair clean
+.PHONY: book check test style bench pair clean
 .DELETE_ON_ERROR:
 
 book: $(READY)
 	$(BIN)/lookups run $(RUN)
 	$(BIN)/lookups book $(RUN)
 
+check: $(READY)
+	$(TEST) -m "not slow"
+
 test: $(READY)
-	LOOKUPS_DEVICE=cpu $(BIN)/python -m pytest -n $(WORKERS) --durations=10 --durations-min=20
+	$(TEST)
+
+style: $(READY)
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check $(CODE)
 
 bench: $(READY)
 	@for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done

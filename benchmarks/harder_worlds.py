@@ -9,16 +9,18 @@ import json
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import yaml
 from lookups.corpus.grammar import labelled_documents
 from lookups.measure.ground_truth import carried
 from lookups.model.loaded import load_model
 from lookups.names import Neuron
 from lookups.paths import PROJECT
-from lookups.run.inline import METHOD, execute_inline, found_by, run_like
-from lookups.settings import Run, read_run
+from lookups.run.execute import chain_of, run_chapters
+from lookups.run.stages import chapters_to
+from lookups.run.store import load
+from lookups.settings import read_run
 
 sys.path.insert(0, str(PROJECT))  # the worlds' trainer, in another folder, imports them too
 from benchmarks.worlds.worlds import HERE, WORLDS
@@ -29,42 +31,50 @@ PAIRS, CARRIES, ALLOWED = 200, 0.5, 0.05
 DOCUMENTS = 3000
 
 
-def texts_of(name: str, settings: Run) -> dict[str, str | int]:
-    """Write the documents of a world as texts; return the `corpus:` of a run that reads them."""
+def run_of(name: str) -> Path:
+    """Write the documents of a world as texts, and a run that reads them; return its file."""
     grammar, files = WORLDS[name].grammar, {}
+    folder = read_run("planted").folder("artifacts") / f"harder-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "test"):
-        folder = settings.folder("artifacts") / f"harder-{name}"
-        folder.mkdir(parents=True, exist_ok=True)
         files[split] = folder / f"{split}.jsonl"
         documents = labelled_documents(split, DOCUMENTS, grammar=grammar)
         lines = (json.dumps({"text": grammar.text(document.ids)}) for document in documents)
         files[split].write_text("\n".join(lines) + "\n", "utf-8")
-    return {
-        "name": str(files["train"]), "held_out": str(files["test"]), "documents": DOCUMENTS,
-        "length": grammar.length,
+    content = {
+        "extends": "planted", "title": name, "model": {"name": str(HERE / name)},
+        "corpus": {
+            "name": str(files["train"]), "held_out": str(files["test"]), "documents": DOCUMENTS,
+            "length": grammar.length,
+        },
+        "longest": min(100, grammar.length),
     }  # fmt: skip
+    path = folder / f"harder-{name}.yml"
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    return path
 
 
 def judged(name: str) -> dict[str, object]:
     """Execute the method on a world and hold it against the truth."""
-    plain, run, grammar = read_run("planted"), f"harder-{name}", WORLDS[name].grammar
-    path = run_like(
-        plain, "planted", id=run, title=run, model={"name": str(HERE / name)},
-        corpus=texts_of(name, plain), longest=min(100, grammar.length),
-    )  # fmt: skip
-    execute_inline(path, METHOD)
+    path, grammar = run_of(name), WORLDS[name].grammar
+    run_chapters(chain_of(path), only=chapters_to("pairs"), say=print)
     settings = read_run(path)
-    found, model = found_by(settings), load_model(settings.model)
+    neurons, rates, heads, pairs = (
+        load(settings, stage) for stage in ("neurons", "follow_rates", "heads", "pairs")
+    )
+    rates = rates[(rates.split == "train") & rates.sound]
+    model = load_model(settings.model)
     targets = {grammar.ids[word] for word in grammar.targets}
-    sound = found.neurons[found.neurons.sound & found.neurons.token_id.isin(targets)]
+    sound = neurons[neurons.neuron.isin(rates.neuron) & neurons.token_id.isin(targets)]
     tokens = {Neuron.parse(row.neuron): int(row.token_id) for row in sound.itertuples()}
     truth = carried(model, grammar, tokens, n=PAIRS)
     carries = (truth.change > CARRIES).groupby([truth[key] for key in KEYS]).any()
-    train = found.heads[(found.heads.split == "train") & found.heads.neuron.isin(sound.neuron)]
+    heads = heads[heads.input.isin(("in", "post")) & heads.neuron.isin(sound.neuron)]
+    train = heads[heads.split == "train"]
     groups = train.groupby(KEYS)
     high = groups[["effect", "attribution"]].quantile(0.9)
     by_2sd = groups.active_2sd.mean().between(*settings.pair_share)
-    kept = found.pairs.set_index(KEYS).kept.reindex(high.index)
+    kept = pairs.set_index(KEYS).kept.reindex(high.index)
     true = carries.reindex(high.index)
     return {
         "sound neurons, tokens": f"{len(sound)}, {sound.token_id.nunique()}",
@@ -84,7 +94,6 @@ def recall(scores: pd.Series, true: pd.Series) -> str:
 
 def main() -> None:
     """Judge every world and write the table."""
-    mpl.use("agg")
     rows = {name: judged(name) for name in WORLDS}
     columns = list(next(iter(rows.values())))
     lines = [

@@ -38,7 +38,7 @@ def chapters() -> list[str]:
 def measure(run: str) -> dict[str, Any]:
     """Execute the chapters of one run in this process; return seconds a chapter and what came."""
     import narrow_models
-    from lookups.run.inline import execute_inline
+    from inline import execute
     from lookups.run.store import load
     from lookups.settings import read_run
 
@@ -52,7 +52,7 @@ def measure(run: str) -> dict[str, Any]:
         seconds = {}
         for chapter in chapters():
             start = time.process_time()
-            execute_inline(path, [chapter])
+            execute(chapter, path)
             seconds[chapter] = time.process_time() - start
         settings = read_run(path)
         pairs = load(settings, "pairs")

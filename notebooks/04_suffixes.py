@@ -339,6 +339,8 @@ found = shortest > 0
 relapse = np.array([ok.any() and not ok[ok.argmax() :].all() for ok in passes])
 halved = bisected(fire, ids, whole)
 missed = np.where(found, halved - shortest, 0)
+
+# %%
 both = [[None if one is None else tuple(one) for one in rules[name](some)] for name in rules]
 different = sum(sound != paper for sound, paper in zip(*both, strict=True))
 

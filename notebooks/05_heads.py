@@ -536,6 +536,8 @@ for name, rows in tqdm(list(in_test.groupby("neuron", sort=False)), desc="neuron
         heads.append(table[table["head"].isin(followed[name])])
         parts.append(parts_table(rows, part, one).rename(columns={"label": "part"}))
         residuals.append(float(one.residual().max()))
+
+# %%
 heads, parts = pd.concat(heads, ignore_index=True), pd.concat(parts, ignore_index=True)
 assert max(residuals) < tolerance
 on_test = heads[(heads.split == "test") & (heads.input == decides)]

@@ -14,19 +14,20 @@
 # misses a look-up or invents one. In the {term}`planted models <planted model>` we know which word
 # decides what comes next, and we can find out by experiment which head tells which neuron. So we hold every
 # step of the method against that knowledge. The run's own model has no part in it: chapters 2 to 5
-# are executed again, as they stand, on three planted models that differ in their random seed.
+# were executed, as they stand, on three planted models that differ in their random seed.
 #
 # | needs | leaves |
 # | --- | --- |
-# | the planted models that ship with the project | nothing: it judges the method |
+# | `neurons`, `follow_rates`, `prompts`, `suffixes`, `heads` and `pairs` of the runs `planted-0`, `planted-1` and `planted-2`, which `lookups run` executes before this chapter | nothing: it judges the method |
 
 # %% tags=["parameters"]
-# The run decides only where files lie.
+# Every run has this chapter, and it is the same in all of them.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
 import re
 from itertools import combinations
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,16 +45,16 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
 from lookups.measure.ground_truth import carried, contexts, cut_off
 from lookups.measure.attribution import attribute
-from lookups.run.inline import METHOD, execute_inline, found_by, run_like
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, widest
 from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.paths import PROJECT
+from lookups.run.store import load
 from lookups.settings import ModelSpec, read_run
 from lookups.statistics.scores import Counts, count, score
 
-settings = read_run(run)
+read_run(run)
 house_style()
 KEYS = ["neuron", "head"]
 KIND_COLOURS = dict(zip(KINDS, (COLOURS["blue"], COLOURS["orange"], "#3a7d44"), strict=True))
@@ -123,20 +124,38 @@ pd.DataFrame({f"seed {seed}": right_at_slots(model) for seed, model in models.it
 #
 # ## What the method finds
 #
-# Chapters 2 to 5 are executed as they stand ({func}`~lookups.run.inline.execute_inline`), with the settings
-# of the run `planted`, on fewer documents:
+# Chapters 2 to 5 have been executed as they stand, with the settings of the run `planted`, on fewer
+# documents: the runs `planted-0`, `planted-1` and `planted-2`, one a model. We load the tables that they left:
 
 # %%
-found, runs = {}, {}
-for seed in SEEDS:
-    name = f"ground-truth-{seed}"
-    changes = {"model": {"name": f"planted-{seed}"}, "corpus": {"documents": 2000}}
-    path = run_like(settings, "planted", id=name, title=f"Ground truth, seed {seed}", **changes)
-    execute_inline(path, METHOD)
-    runs[seed] = read_run(path)
-    found[seed] = found_by(runs[seed])
+STAGES = ("neurons", "follow_rates", "prompts", "suffixes", "heads", "pairs")
+runs = {seed: read_run(f"planted-{seed}") for seed in SEEDS}
+left = {seed: {stage: load(runs[seed], stage) for stage in STAGES} for seed in SEEDS}
+
 
 # %% tags=["hide-input"]
+class Found(NamedTuple):
+    """What the search left: tables joined, and of two inputs of a neuron the one that decides."""
+
+    neurons: pd.DataFrame
+    suffixes: pd.DataFrame
+    heads: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+def joined(neurons, follow_rates, prompts, suffixes, heads, pairs) -> Found:
+    rates = follow_rates[follow_rates.split == "train"]
+    new = [column for column in rates.columns if column not in neurons.columns]
+    key = ["neuron", "split", "prompt"]
+    return Found(
+        rates[["neuron", *new]].merge(neurons, on="neuron"),
+        suffixes.merge(prompts[[*key, "position"]], on=key),
+        heads[heads.input.isin(("in", "post"))],
+        pairs,
+    )
+
+
+found = {seed: joined(**tables) for seed, tables in left.items()}
 pd.DataFrame(
     {
         f"seed {seed}": {

@@ -1,4 +1,8 @@
-"""Compare executed notebooks with a new execution: nbval, strict, in a process of its own."""
+"""Compare executed notebooks with a new execution: nbval, strict, in a process of its own.
+
+In that process this is a plugin of pytest, too. Images are never compared (the numbers drawn stand
+in a table beside each figure), nor is stderr, which a chapter's record does not hold.
+"""
 
 import os
 import re
@@ -8,8 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lookups.run.execution import kernel_environment
+from lookups.run.kernel import kernel_environment
 
+IMAGES = ("image/png", "image/svg+xml")
+NEVER_COMPARED = ("stderr", *IMAGES, *(f"application/papermill.record/{one}" for one in IMAGES))
 TESTS = Path(__file__).resolve().parent
 
 
@@ -26,7 +32,7 @@ def compare(notebooks: Sequence[Path], *, artifacts: Path, record: bool = False)
     """Execute notebooks again, in order, their stages in a scratch folder, and compare outputs."""
     options = ["--nbval", "--nbval-kernel-name=python3", "--color=no", "-q", "-rN"]
     options += [f"--nbval-sanitize-with={TESTS / 'nbval_sanitize.cfg'}"]
-    options += ["-p", "nbval_rules", "-p", "no:cacheprovider", "-c", os.devnull, "--tb=short"]
+    options += ["-p", "comparing", "-p", "no:cacheprovider", "-c", os.devnull, "--tb=short"]
     command = [sys.executable, "-m", "pytest", *options, *map(str, notebooks)]
     with kernel_environment(record=record):
         environment = os.environ | {
@@ -36,3 +42,10 @@ def compare(notebooks: Sequence[Path], *, artifacts: Path, record: bool = False)
         made = subprocess.run(command, env=environment, capture_output=True, text=True)
     counts = {kind: int(n) for n, kind in re.findall(r"(\d+) (passed|failed|error)", made.stdout)}
     return Comparison(made.returncode == 0, sum(counts.values()), made.stdout + made.stderr)
+
+
+def pytest_itemcollected(item) -> None:
+    """Leave out what is never compared, in every notebook that nbval collects."""
+    skipped = getattr(item.parent, "skip_compare", None)
+    if skipped is not None and "stderr" not in skipped:
+        item.parent.skip_compare += NEVER_COMPARED

@@ -4,25 +4,27 @@ They hold what chapters hold that a book can get wrong: views, prompts, a captio
 glued numbers, folds, hostile text. Whatever the prose pages glue from a chapter is glued here.
 """
 
-import json
 import re
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from lookups.paths import PROJECT
 from lookups.run.book import build_book
+from lookups.run.notebooks import KERNEL
 from lookups.show.figures import house_style
 from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, token_view
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 HOSTILE = (
     "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
 )
-
-
+GLUED = "application/papermill.record/"
 SAMPLE = "sample"
 """The id of the run whose book these chapters make."""
 
@@ -38,7 +40,9 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the book of the sample chapters once in a test session."""
     folder = sample_folder(tmp_path_factory)
-    return build_book(SAMPLE, folder / "notebooks", folder / "html", default=False).parent
+    if not (folder / "html").exists():
+        build_book(SAMPLE, folder / "notebooks", folder / "html", default=False)
+    return folder / "html"
 
 
 def chapter_names() -> list[str]:
@@ -69,15 +73,8 @@ def _write(folder: Path) -> Path:
             cells += [_markdown("About the record.", "with-record")]
             cells += [_code("found", {"text/plain": "12"} if number == 4 else {}, "with-record")]
         cells += [_markdown("Only of the default run.", "default-run"), _markdown("The end.")]
-        notebook = {
-            "cells": cells,
-            "metadata": {
-                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-            },
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
-        (folder / f"{name}.ipynb").write_text(json.dumps(notebook), "utf-8")
+        notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
+        nbformat.write(notebook, folder / f"{name}.ipynb")
     return folder
 
 
@@ -96,43 +93,26 @@ def _missing_equations() -> set[str]:
     return set(re.findall(r"{eq}`([\w-]+)`", pages)) - set(re.findall(r":label: (\S+)", pages))
 
 
-def _shown(name: str) -> list[dict]:
+def _shown(name: str) -> list[NotebookNode]:
+    """Views, the text of prompts and a wide table, with hostile text in them."""
     rng = np.random.default_rng(0)
     tokens = [BOS, " the", " set\n", HOSTILE, *(f" word{i}" for i in range(LONGEST))]
     weights = np.tril(rng.gamma(0.3, size=(4, len(tokens), len(tokens)))) + np.eye(len(tokens))
     weights /= weights.sum(-1, keepdims=True)
     short = [*tokens[:4], " they", " are"]
     heads = ["L2.H1", "L2.H5", "L3.H0", "L3.H7"]
-    view = attention_view(
-        tokens, weights, heads, name=f"{name}-long", look_for="Look at the last row."
-    )
     signed = rng.normal(size=(3, len(short), len(short)))
+    active = PromptText("if not only\n $x$ " + HOSTILE, " they", "a/b.py", " we")
+    prompts = {"active": [active] * 2, "inactive": [PromptText("word " * 60, " they")]}
+    views = (
+        attention_view(tokens, weights, heads, name=f"{name}-long", look_for="Look at it."),
+        attention_view(short, signed, heads[:3], name=f"{name}-short"),
+        token_view(short, rng.normal(size=6), name=f"{name}-tokens"),
+        token_view(short, rng.normal(size=(6, 2)), series=heads[:2], name=f"{name}-series"),
+        prompt_table(prompts),
+    )
     return [
-        _code("attention_view(...)", view._repr_mimebundle_()),
-        _code(
-            "attention_view(...)",
-            attention_view(short, signed, heads[:3], name=f"{name}-short")._repr_mimebundle_(),
-        ),
-        _code(
-            "token_view(...)",
-            token_view(short, rng.normal(size=6), name=f"{name}-tokens")._repr_mimebundle_(),
-        ),
-        _code(
-            "token_view(...)",
-            token_view(
-                short, rng.normal(size=(6, 2)), series=heads[:2], name=f"{name}-series"
-            )._repr_mimebundle_(),
-        ),
-        _code(
-            "prompt_table(...)",
-            prompt_table(
-                {
-                    "active": [PromptText("if not only\n $x$ " + HOSTILE, " they", "a/b.py", " we")]
-                    * 2,
-                    "inactive": [PromptText("word " * 60, " they")],
-                }
-            )._repr_mimebundle_(),
-        ),
+        *(_code("view", view._repr_mimebundle_()) for view in views),
         _code("table", _table(14)),
     ]
 
@@ -142,7 +122,7 @@ def _table(columns: int) -> dict:
     return {"text/html": table.to_html(), "text/plain": repr(table)}
 
 
-def _figure() -> dict:
+def _figure() -> NotebookNode:
     import matplotlib.pyplot as plt
 
     with plt.rc_context():
@@ -156,41 +136,26 @@ def _figure() -> dict:
         plt.close(figure)
     cell = _code("draw()", _table(2), "hide-input")
     picture = {"image/png": b64encode(file.getvalue()).decode(), "text/plain": "a figure"}
-    cell["outputs"].append({"output_type": "display_data", "data": picture, "metadata": {}})
-    cell["metadata"]["mystnb"] = {
+    cell.outputs.append(new_output("display_data", picture))
+    cell.metadata["mystnb"] = {
         "figure": {"caption": "Read it upwards.", "name": "fig-sample"},
         "image": {"alt": "A line."},
     }
     return cell
 
 
-def _glue(key: str) -> dict:
-    cell = _code(f"glue({key!r}, 12)", {"text/plain": "12"}, "remove-cell")
-    (output,) = cell["outputs"]
-    output["metadata"] = {
-        "scrapbook": {"mime_prefix": "application/papermill.record/", "name": key}
-    }
-    output["data"] = {"application/papermill.record/text/plain": "12"}
-    output["output_type"] = "display_data"
-    del output["execution_count"]
-    return cell
+def _glue(key: str) -> NotebookNode:
+    about = {"scrapbook": {"mime_prefix": GLUED, "name": key}}
+    glued = new_output("display_data", {f"{GLUED}text/plain": "12"}, metadata=about)
+    cell = _code(f"glue({key!r}, 12)", {}, "remove-cell")
+    return NotebookNode(cell | {"outputs": [glued]})
 
 
-def _code(source: str, data: dict, *tags: str) -> dict:
-    return {
-        "cell_type": "code",
-        "execution_count": 1,
-        "id": "code",
-        "metadata": {"tags": list(tags)} if tags else {},
-        "source": source,
-        "outputs": [
-            {"output_type": "execute_result", "execution_count": 1, "data": data, "metadata": {}}
-        ]
-        if data
-        else [],
-    }
+def _code(source: str, data: dict, *tags: str) -> NotebookNode:
+    outputs = [new_output("execute_result", data, execution_count=1)] if data else []
+    metadata = {"tags": list(tags)}
+    return new_code_cell(source, execution_count=1, metadata=metadata, outputs=outputs)
 
 
-def _markdown(source: str, *tags: str) -> dict:
-    metadata = {"tags": list(tags)} if tags else {}
-    return {"cell_type": "markdown", "id": "text", "metadata": metadata, "source": source}
+def _markdown(source: str, *tags: str) -> NotebookNode:
+    return new_markdown_cell(source, metadata={"tags": list(tags)})

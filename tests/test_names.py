@@ -27,13 +27,16 @@ def test_as_they_stand_in_tables():
     assert Neuron.parse(" L9.N5 ") == Neuron(9, 5, 1)
 
 
-@pytest.mark.parametrize("name", ["", "L9", "N5", "L9.N", "L9.N5+", "L9N5", "L-1.N5", "(9, 5)"])
-def test_another_form_is_no_neuron(name):
-    with pytest.raises(RunError, match=r"names no neuron; write layer and index as in 'L9.N5'"):
-        Neuron.parse(name)
-
-
-@pytest.mark.parametrize("name", ["", "L7.N4", "L7.H", "L7.H4-", "88"])
-def test_another_form_is_no_head(name):
-    with pytest.raises(RunError, match=r"names no head; write layer and index as in 'L7.H4'"):
-        Head.parse(name)
+@pytest.mark.parametrize(
+    ("kind", "example", "names"),
+    [
+        (Neuron, "names no neuron; write layer and index as in 'L9.N5'",
+         ["", "L9", "N5", "L9.N", "L9.N5+", "L9N5", "L-1.N5", "(9, 5)"]),
+        (Head, "names no head; write layer and index as in 'L7.H4'",
+         ["", "L7.N4", "L7.H", "L7.H4-", "88"]),
+    ],
+)  # fmt: skip
+def test_another_form_is_no_name(kind, example, names):
+    for name in names:
+        with pytest.raises(RunError, match=example):
+            kind.parse(name)

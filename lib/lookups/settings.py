@@ -1,24 +1,24 @@
 """A run: one file that fixes everything an analysis depends on, checked when it is read.
 
 `read_run("smollm2")` finds `notebooks/runs/smollm2.yml`; a path to a file of one's own works the
-same way. Chapters take the id or path as their only setting; thresholds are shown where they act.
+same way. A file that says `extends: gpt2-xl` takes over what it does not say itself: sections key
+by key, lists and single values whole; `null` takes a key of the extended run away.
 """
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lookups.errors import RunError
 from lookups.llm_settings import LlmSettings
 from lookups.names import Neuron
 from lookups.paths import PROJECT, Room, folder
-from lookups.run_files import RUNS as RUNS
-from lookups.run_files import content_of, path_of
 
 DEFAULT_RUN = "smollm2"
-RECORDS = PROJECT / "notebooks" / "records"
-"""What people found out by reading, which no code can make again."""
+RUNS = PROJECT / "notebooks" / "runs"
+RECORDS = PROJECT / "notebooks" / "records"  # what people found out by reading
 
 Count = Annotated[int, Field(ge=1)]
 Layers = tuple[Annotated[int, Field(ge=0)], ...]
@@ -33,8 +33,7 @@ class Section(BaseModel):
     @classmethod
     def _no_truth_values(cls, value: Any) -> Any:
         """YAML reads yes, no, on and off as truth values, which would pass for 1 and 0."""
-        values = value if isinstance(value, list) else [value]
-        if any(isinstance(item, bool) for item in values):
+        if any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
             raise ValueError("no key takes true or false; put a word such as no or on in quotes")
         return value
 
@@ -54,10 +53,6 @@ class ModelSpec(Section):
     """Permute the entries of every weight matrix with this seed: a control with the same norms."""
     folder: Path | None = None
     """Where relative model folders and downloads are looked for; filled in from `paths`."""
-
-
-def _is_gguf(path: Path) -> bool:
-    return path.suffix == ".gguf" and path.is_file()
 
 
 def is_made(corpus: str) -> bool:
@@ -85,20 +80,20 @@ class CorpusSpec(Section):
 
     @model_validator(mode="after")
     def _held_out_is_texts(self):
-        if self.held_out is not None and (is_made(self.name) or is_made(self.held_out)):
+        if self.held_out is None:
+            return self
+        if is_made(self.name) or is_made(self.held_out):
             raise ValueError(
                 "held_out goes with texts of one's own or from the hub; 'wikipedia' and 'planted' "
                 "have a test split of their own, so leave the key out"
             )
-        if self.held_out is not None and self.held_out == self.name:
-            raise ValueError(
-                f"held_out is {self.name!r} as well; without the key half of it is held out"
-            )
+        if self.held_out == self.name:
+            raise ValueError(f"held_out is {self.name!r}, too; without the key half is held out")
         return self
 
 
 class Paths(Section):
-    """Folders; an environment variable LOOKUPS_DATA, _MODELS or _ARTIFACTS overrides each."""
+    """Folders; an environment variable, such as LOOKUPS_DATA, overrides each."""
 
     data: Path | None = None
     models: Path | None = None
@@ -143,8 +138,7 @@ class Run(Section):
     prompts: Path | None = None
     """A text file of one's own, one prompt a line, in place of the search for prompts."""
     verdicts: Path | None = None
-    """Readers' verdicts in the blind sort of chapter 6; notebooks/records/<id>.sort.yml if there
-    is one. Written by `tools/blind_sort.py`."""
+    """Readers' verdicts in the blind sort; by default notebooks/records/<id>.sort.yml, if any."""
     minimum_count: Annotated[int, Field(ge=0)] = 300
     """A token must occur this often in training to be a neuron's token, where counts are known."""
     minimum_in_texts: Annotated[int, Field(ge=0)] = 20
@@ -163,16 +157,14 @@ class Run(Section):
     active_rule: Literal["effect", "2sd", "top3"]
     """Which heads are called active; by default `2sd` under the paper's protocol, else `effect`."""
     effect_apart: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """For `effect`: how much more of its activation a neuron owes to the head on the active prompts
-    than on the others, for the pair to be kept."""
+    """For `effect`: a pair is kept if the head's share is so much larger on the active prompts."""
     pair_share: tuple[float, float] = (0.25, 0.75)
     llm: LlmSettings | None = None
     """A language model that explains heads too; without it only the rules of words do."""
     held_out: Count = 50
     """Held-out prompts of each kind on which an explanation is scored, where there are so many."""
     permuted: str | None = None
-    """The run, by id or file, on the same model with permuted weights that chapter 8 holds this one
-    against; `lookups run` executes it first."""
+    """The run on the same model with permuted weights that this one is held against."""
     published: Path | None = None
     """The folder of the record that the paper's authors released: chapters 13 and 14 read it."""
     published_model: str = ""
@@ -198,9 +190,8 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _shares_in_order(self):
-        low, high = self.pair_share
-        if not 0 <= low < high <= 1:
-            raise ValueError(f"pair_share must be two shares in order, not {low} and {high}")
+        if not 0 <= self.pair_share[0] < self.pair_share[1] <= 1:
+            raise ValueError(f"pair_share must be two shares in order, not {self.pair_share}")
         if not self.layers:
             raise ValueError("layers is empty; name at least one layer")
         for key in ("layers", "middle_layers"):
@@ -226,9 +217,8 @@ class Run(Section):
 def read_run(run: str | Path) -> Run:
     """Read a run by its id (`notebooks/runs/<id>.yml`) or by a path to its file.
 
-    Relative paths inside a run file are taken from the file's own folder. A file that says
-    `extends:` another run takes over what it does not say itself, section by section; `null` takes
-    a key of that run away. The id is always the file's own.
+    Relative paths inside a run file are taken from the file's own folder. The id is always the
+    file's own.
 
     Raises:
         RunError: there is no such file, it is not YAML, or a key or value in it is wrong.
@@ -239,7 +229,7 @@ def read_run(run: str | Path) -> Run:
         settings = Run(**{"id": path.stem} | content)
     except (ValidationError, TypeError) as error:
         raise RunError(f"{path.name}: {_first_problem(error)}") from None
-    return _with_folders(settings, path.resolve().parent)
+    return _with_files(settings)
 
 
 def check_run(settings: Run, model: Any) -> None:
@@ -248,27 +238,23 @@ def check_run(settings: Run, model: Any) -> None:
     Raises:
         RunError: naming the key, its value and what the model has.
     """
-    for key in ("layers", "middle_layers"):
-        for layer in getattr(settings, key):
-            _check_layer(f"{key}: ", layer, model)
-    for key in ("neurons", "rejected"):
-        for name in getattr(settings, key) or ():
-            neuron = Neuron.parse(name)
-            _check_layer(f"{key}: {name}: ", neuron.layer, model)
-            if neuron.index >= model.d_mlp:
-                raise RunError(
-                    f"{key}: {name} does not exist; a layer of {model.name} has neurons 0 to "
-                    f"{model.d_mlp - 1}"
-                )
-            if neuron.sign < 0 and not model.gated:
-                raise RunError(
-                    f"{key}: {name} does not exist; only gated neurons are read with both signs, "
-                    f"and those of {model.name} are not gated"
-                )
+    asked = [(key, n) for key in ("layers", "middle_layers") for n in getattr(settings, key)]
+    written = {key: getattr(settings, key) or () for key in ("neurons", "rejected")}
+    neurons = {f"{key}: {name}": Neuron.parse(name) for key in written for name in written[key]}
+    for where, layer in [*asked, *((where, neuron.layer) for where, neuron in neurons.items())]:
+        if layer >= model.n_layers:
+            has = f"{model.name} has layers 0 to {model.n_layers - 1}"
+            raise RunError(f"{where}: layer {layer} does not exist; {has}")
+    for where, neuron in neurons.items():
+        if neuron.index >= model.d_mlp:
+            has = f"a layer of {model.name} has neurons 0 to {model.d_mlp - 1}"
+            raise RunError(f"{where} does not exist; {has}")
+        if neuron.sign < 0 and not model.gated:
+            has = f"only gated neurons are read with both signs, and {model.name} has none"
+            raise RunError(f"{where} does not exist; {has}")
+    longest = settings.longest
     if settings.prompts is None:
-        longest = min(settings.longest, settings.corpus.length)
-    else:
-        longest = settings.longest
+        longest = min(longest, settings.corpus.length)
     if longest + 1 > model.context:
         raise RunError(
             f"longest: prompts of {longest} tokens do not fit; {model.name} reads {model.context} "
@@ -276,12 +262,106 @@ def check_run(settings: Run, model: Any) -> None:
         )
 
 
-def _check_layer(where: str, layer: int, model: Any) -> None:
-    if layer >= model.n_layers:
+def path_of(run: str | Path) -> Path:
+    """Return the file of a run that is given by id or path; a RunError if there is none."""
+    path = Path(run).expanduser()
+    if path.suffix not in (".yml", ".yaml"):
+        path = RUNS / f"{run}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RUNS.glob("*.yml"))) or "none"
+        raise RunError(f"no run {str(run)!r}: known ids are {known}; or give a path to a .yml file")
+    return path
+
+
+def content_of(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Any, Any]:
+    """Return a file's keys, paths made absolute, over those of the run that it extends.
+
+    `extended_by` are the files that led here. A RunError says what is wrong with one of them.
+    """
+    content = _anchored(_yaml_of(path), path.resolve().parent)
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise RunError(f"{path.name}: extends takes one run's id or file, not {base!r}")
+    try:
+        place = path.parent / Path(base).expanduser() if base.endswith((".yml", ".yaml")) else base
+        other = path_of(place)
+    except RunError as error:
+        raise RunError(f"{path.name}: extends: {error}") from None
+    chain = (*extended_by, path.resolve())
+    if other.resolve() in chain:
+        circle = " → ".join(one.stem for one in (*chain, other))
+        raise RunError(f"{path.name}: extends goes in a circle ({circle}); take one of them out")
+    inherited = content_of(other, chain)
+    inherited.pop("id", None)
+    return _merged(inherited, content)
+
+
+def _yaml_of(path: Path) -> dict[Any, Any]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read as text ({error}); check the file") from None
+    except yaml.YAMLError as error:
+        where = str(error).splitlines()[-1].strip()
+        raise RunError(f"{path.name} is not valid YAML ({where}); mend that line") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path.name} holds no settings; start from a copy of smollm2.yml")
+    return content
+
+
+def _merged(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
+    """Lay a file's keys over another's, nested sections key by key; None takes a key away."""
+    merged = dict(base)
+    for key, value in over.items():
+        if value is None and key in base:
+            del merged[key]
+        elif isinstance(value, dict) and isinstance(base.get(key), dict):
+            merged[key] = _merged(base[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _anchored(content: dict[Any, Any], folder: Path, section: str = "") -> dict[Any, Any]:
+    """Make the relative paths of a run file absolute: they are taken from its own folder."""
+    found = dict(content)
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found[key] = _anchored(value, folder, f"{section}{key}.")
+        elif isinstance(value, str) and _is_path(f"{section}{key}", value, folder):
+            found[key] = str(folder / Path(value).expanduser())
+    return found
+
+
+def _is_path(key: str, value: str, folder: Path) -> bool:
+    """Whether the value of a key, such as corpus.name, is a path rather than a name."""
+    if key in ("model.name", "corpus.name", "corpus.held_out"):
+        gguf = value.endswith(".gguf") and (folder / value).is_file()
+        return gguf or value.startswith((".", "~"))
+    if key == "permuted":
+        return value.endswith((".yml", ".yaml"))
+    return key in ("prompts", "verdicts", "published") or key.startswith("paths.")
+
+
+def _with_files(settings: Run) -> Run:
+    """Check that the files of a run are there, find its verdicts, hand folders to the sections."""
+    for key in ("prompts", "verdicts"):
+        file = getattr(settings, key)
+        if file is not None and not file.is_file():
+            raise RunError(f"{key}: there is no file {file}; correct its path")
+    if settings.published is not None and not settings.published.is_dir():
         raise RunError(
-            f"{where}layer {layer} does not exist; {model.name} has layers 0 to "
-            f"{model.n_layers - 1}"
+            f"published: there is no folder {settings.published}; fetch the record with: "
+            "lookups download --published"
         )
+    record = RECORDS / f"{settings.id}.sort.yml"
+    if settings.verdicts is None and record.is_file():
+        settings = settings.model_copy(update={"verdicts": record})
+    model = settings.model.model_copy(update={"folder": settings.folder("models")})
+    corpus = settings.corpus.model_copy(update={"folder": settings.folder("data")})
+    return settings.model_copy(update={"model": model, "corpus": corpus})
 
 
 def _first_problem(error: ValidationError | TypeError) -> str:
@@ -302,42 +382,3 @@ def _first_problem(error: ValidationError | TypeError) -> str:
             held = "" if secret else f" (it holds {item['input']!r})"
             problems.append(f"{where}: {message}{held}")
     return "; ".join(problems)
-
-
-def _with_folders(settings: Run, base: Path) -> Run:
-    """Resolve relative paths against the run file's folder and hand folders to the sections."""
-    paths = {
-        room: (base / path if path is not None else None)
-        for room, path in settings.paths.model_dump().items()
-    }
-    files = {key: getattr(settings, key) for key in ("prompts", "verdicts")}
-    files = {key: base / file for key, file in files.items() if file is not None}
-    for key, file in files.items():
-        if not file.is_file():
-            raise RunError(f"{key}: there is no file {file}; correct its path")
-    if settings.published is not None:
-        files["published"] = base / settings.published.expanduser()
-        if not files["published"].is_dir():
-            raise RunError(
-                f"published: there is no folder {files['published']}; fetch the record with: "
-                "lookups download --published"
-            )
-    if (record := RECORDS / f"{settings.id}.sort.yml").is_file():
-        files = {"verdicts": record} | files
-    if settings.permuted is not None and settings.permuted.endswith((".yml", ".yaml")):
-        files["permuted"] = str(base / Path(settings.permuted).expanduser())
-    settings = settings.model_copy(update={"paths": Paths(**paths)} | files)
-    model = settings.model
-    if model.name.startswith((".", "~")) or _is_gguf(base / model.name):
-        model = model.model_copy(update={"name": str(base / Path(model.name).expanduser())})
-    corpus = settings.corpus
-    for key in ("name", "held_out"):
-        if (getattr(corpus, key) or "").startswith((".", "~")):
-            file = str(base / Path(getattr(corpus, key)).expanduser())
-            corpus = corpus.model_copy(update={key: file})
-    return settings.model_copy(
-        update={
-            "model": model.model_copy(update={"folder": settings.folder("models")}),
-            "corpus": corpus.model_copy(update={"folder": settings.folder("data")}),
-        }
-    )

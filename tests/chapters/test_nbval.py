@@ -12,8 +12,8 @@ import nbformat
 import pytest
 import yaml
 from comparing import Comparison, compare
-from lookups.run.execute import Chain, chain_of, run_chapters, run_permuted
-from lookups.run.execution import RECORD_THREADS
+from lookups.run.execute import Chain, chain_of, run_chapters, run_others
+from lookups.run.kernel import RECORD_THREADS
 from lookups.run.notebooks import NOTEBOOKS, chapter_sources
 from lookups.run.store import load, save
 from lookups.settings import DEFAULT_RUN, RUNS
@@ -36,7 +36,8 @@ def test_the_committed_outputs_are_those_of_a_new_execution(tmp_path, monkeypatc
     notebooks = [source.with_suffix(".ipynb") for source in chapter_sources(NOTEBOOKS)]
     monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", RECORD_THREADS)  # conftest may have set another number
-    run_permuted(chain_of(DEFAULT_RUN))
+    chain = chain_of(DEFAULT_RUN)
+    run_others(chain, chain.chapters)
     made = compare(notebooks, artifacts=tmp_path, record=True)
     assert made.equal, made.report[-20_000:]
     cells = [cell for path in notebooks for cell in nbformat.read(path, as_version=4).cells]
@@ -79,43 +80,37 @@ def test_the_same_chapter_again_is_the_same(copy):
     assert made.cells == sum(cell.cell_type == "code" for cell in cells)
 
 
-def test_one_stored_digit_changed_is_found(copy):
-    notebook = nbformat.read(copy, as_version=4)
-    outputs = [o.data for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
-    with_digits = [
-        data
-        for data in outputs
-        if re.search(r"\d", data.get("text/plain", "")) and "image/png" not in data
-    ]
-    stored = with_digits[-1]["text/plain"]
-    place = max(match.start() for match in re.finditer(r"\d", stored))
-    other = str((int(stored[place]) + 1) % 10)
-    with_digits[-1]["text/plain"] = stored[:place] + other + stored[place + 1 :]
-    nbformat.write(notebook, copy)
-    made = compared(copy)
-    assert not made.equal
-    assert "mismatch 'text/plain'" in made.report
+def one_digit(notebook: Path, small: Chain) -> None:
+    """Change the last digit of the last stored output."""
+    stored = nbformat.read(notebook, as_version=4)
+    outputs = [o.data for cell in stored.cells for o in cell.get("outputs", []) if "data" in o]
+    texts = [data for data in outputs if "image/png" not in data and "text/plain" in data]
+    data = [data for data in texts if re.search(r"\d", data["text/plain"])][-1]
+    *_, last = re.finditer(r"\d", data["text/plain"])
+    before, after = data["text/plain"][: last.start()], data["text/plain"][last.end() :]
+    data["text/plain"] = f"{before}{(int(last[0]) + 1) % 10}{after}"
+    nbformat.write(stored, notebook)
 
 
-def test_another_share_to_keep_is_found(copy):
-    altered = write_run(copy.with_name("altered.yml"), keep=0.5)
-    stored = copy.read_text("utf-8")
-    line = r'run: str = \\".*?\\"'
-    text, found = re.subn(line, lambda _: f'run: str = \\"{altered}\\"', stored)
+def another_share_to_keep(notebook: Path, small: Chain) -> None:
+    altered = write_run(notebook.with_name("altered.yml"), keep=0.5)
+    stored, line = notebook.read_text("utf-8"), r'run = \\".*?\\"'
+    text, found = re.subn(line, lambda _: f'run = \\"{altered}\\"', stored)
     assert found == 1
-    copy.write_text(text, "utf-8")
-    made = compared(copy)
-    assert not made.equal
-    assert "mismatch" in made.report
+    notebook.write_text(text, "utf-8")
 
 
-def test_one_neuron_swapped_for_another_is_found(copy, small, monkeypatch):
-    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(copy.parent / "artifacts"))
-    settings = small.settings
-    prompts = load(settings, "prompts")
+def one_neuron_for_another(notebook: Path, small: Chain) -> None:
+    prompts = load(small.settings, "prompts")
     first, second = prompts.neuron.drop_duplicates()[:2]
     prompts["neuron"] = prompts.neuron.replace({first: second, second: first})
-    save(settings, "prompts", prompts)
+    save(small.settings, "prompts", prompts)
+
+
+@pytest.mark.parametrize("change", [one_digit, another_share_to_keep, one_neuron_for_another])
+def test_a_change_is_found(copy, small, monkeypatch, change):
+    monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(copy.parent / "artifacts"))
+    change(copy, small)
     made = compared(copy)
     assert not made.equal
     assert "mismatch" in made.report

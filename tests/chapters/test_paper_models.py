@@ -9,13 +9,15 @@ from pathlib import Path
 import narrow_models
 import numpy as np
 import pytest
+from inline import execute
 from lookups.measure.attribution import attribute
 from lookups.model.loaded import load_model
 from lookups.names import Neuron
-from lookups.run.inline import METHOD, execute_inline
+from lookups.run.stages import chapters_to
 from lookups.run.store import load
 from lookups.settings import check_run, read_run
 
+pytestmark = pytest.mark.slow
 FEW = {
     "documents": 12, "length": 6, "neurons_per_layer": 1, "random_per_layer": 1,
     "prompts_per_neuron": 10, "spread_per_neuron": {"train": 1, "test": 1}, "minimum_in_texts": 1,
@@ -29,7 +31,8 @@ NARROWER = {"gpt2-medium": 4, "gpt2-large": 2, "gpt2-xl": 2}
 @pytest.mark.parametrize("run", THROUGH_FOUR)
 def test_chapters_one_to_four(run: str, tmp_path: Path, artifacts: Path) -> None:
     path = narrow_models.run_file(tmp_path, run, **FEW)
-    execute_inline(path, METHOD)
+    for chapter in chapters_to("pairs"):
+        execute(chapter, path)
     settings, shape = read_run(path), narrow_models.SHAPES[run]
     neurons = load(settings, "neurons")
     assert len(neurons) == shape.layers * shape.d_mlp * (2 if shape.gated else 1)

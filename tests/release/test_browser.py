@@ -21,21 +21,12 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-SCREENS = [
-    pytest.param(size, scheme, id=f"{name}-{scheme}")
-    for name, size in (("wide", WIDE), ("phone", PHONE))
-    for scheme in ("light", "dark")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
 ]
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SCREENS = [pytest.param(WIDE, "light", id="wide-light"), pytest.param(PHONE, "dark", id="phone")]
 LOCAL = ("file:", "data:", "blob:")
 
 # The contrast of text with what is behind it, by the formula of the accessibility guidelines.
@@ -61,14 +52,10 @@ FAINT = """() => {
 }"""
 
 
-def chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-    return next(filter(None, map(shutil.which, names)), None)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    path = chromium()
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
         reason = "NOT RUN: no Chromium; install one with `apt-get install chromium`"
         if os.environ.get("REQUIRE_BROWSER") == "1":
@@ -93,10 +80,7 @@ def site(request, browser, tmp_path_factory) -> Path:
 
 
 class Screen:
-    """One kind of screen, in which one page after another is opened; what went wrong on the last.
-
-    A browser that has drawn one page draws the next in half the time.
-    """
+    """A kind of screen, in which one page after another is opened; what went wrong on the last."""
 
     def __init__(self, browser: Any, size: dict = WIDE, scheme: str = "light", **more):
         self.context = browser.new_context(viewport=size, color_scheme=scheme, **more)
@@ -154,10 +138,11 @@ def test_pages_fit_can_be_read_complain_of_nothing_and_ask_nothing_of_the_networ
     with Screen(browser, size, scheme) as screen:
         for path in pages_of(site):
             page = screen.draw(path)
-            if (size, scheme) == (WIDE, "light"):  # once is enough: it waits for half a second
+            if size == WIDE:  # once is enough: it waits for half a second
                 page.wait_for_load_state("networkidle")
             assert [url for url in screen.asked if not url.startswith(LOCAL)] == [], path.name
             assert screen.complaints == [], path.name
+            assert page.title() != "taken", path.name  # data is never run
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             width = page.evaluate("document.documentElement.scrollWidth")
             assert width <= size["width"], path.name
@@ -199,12 +184,6 @@ def test_hovering_a_token_tells_its_value(browser, site):
                 tip = view.locator('[style*="box-shadow"]')
                 tip.wait_for()
                 assert any(letter.isdigit() for letter in tip.inner_text())
-
-
-def test_data_is_never_run(browser, site):
-    with Screen(browser) as screen:
-        for path in pages_with_views(site):
-            assert screen.draw(path).title() != "taken"
 
 
 def test_views_are_words_without_javascript(browser, site):

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from lookups.paths import PROJECT
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 LOCK = (PROJECT / "requirements.lock").read_text("utf-8").splitlines()
@@ -31,20 +30,16 @@ def test_the_lock_holds_exact_public_versions_in_order():
     names = [canonicalize_name(line.split("==")[0]) for line in LOCK]
     assert names == sorted(names)
     assert len(set(names)) == len(names)
+    accelerator = ("nvidia", "triton", "cuda", "lookups")  # torch brings its own
+    assert not [name for name in PINS if name.startswith(accelerator)]
 
 
-def test_the_lock_leaves_accelerator_packages_to_torch():
-    assert not [name for name in PINS if name.startswith(("nvidia", "triton", "cuda", "lookups"))]
+def test_every_dependency_is_pinned_within_its_bounds():
+    for requirement in wanted():
+        assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)])
 
 
-@pytest.mark.parametrize("requirement", wanted(), ids=lambda requirement: requirement.name)
-def test_every_dependency_is_pinned_within_its_bounds(requirement):
-    pin = PINS[canonicalize_name(requirement.name)]
-    assert requirement.specifier.contains(pin)
-
-
-def imported() -> set[str]:
-    """Top-level modules that the package imports, its own and the standard library's left out."""
+def test_every_package_that_is_imported_is_named():
     found = set()
     for path in (PROJECT / "lib").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -52,23 +47,15 @@ def imported() -> set[str]:
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(node.module)
-    return {name.split(".")[0] for name in found} - {*sys.stdlib_module_names, "lookups"}
-
-
-def test_every_package_that_is_imported_is_named():
+    imported = {name.split(".")[0] for name in found} - {*sys.stdlib_module_names, "lookups"}
     named = {canonicalize_name(requirement.name) for requirement in wanted()}
     owners = packages_distributions()
     missing = {
         name
-        for name in imported()
+        for name in imported
         if not named & {canonicalize_name(owner) for owner in owners.get(name, [name])}
     }
     assert missing == set()
-
-
-def test_the_package_takes_newer_pythons_than_the_lock():
-    allowed = SpecifierSet(PYPROJECT["project"]["requires-python"])
-    assert all(allowed.contains(one) for one in ("3.11.7", "3.12.1", "3.13.0"))
 
 
 def test_conda_gets_the_same_pins():
@@ -93,20 +80,10 @@ def test_this_environment_is_the_locked_one():
     assert different == {}
 
 
-def test_the_package_runs_from_this_checkout():
-    import lookups
-
-    assert (PROJECT / "lib" / "lookups" / "__init__.py").samefile(lookups.__file__)
-
-
 @pytest.mark.parametrize("command", [("check", "--quiet"), ("format", "--check", "--quiet")])
 def test_ruff_finds_nothing(command):
-    made = subprocess.run(
-        [sys.executable, "-m", "ruff", *command, *STYLED],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-    )
+    words = [sys.executable, "-m", "ruff", *command, *STYLED]
+    made = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
 
 
@@ -132,3 +109,17 @@ def test_no_committed_text_holds_a_path_of_someones_machine():
         if path.name != "test_environment.py" and pattern.search(path.read_text("utf-8")):
             found.append(name)
     assert found == []
+
+
+def test_automation_calls_the_makefiles_targets_and_nothing_else():
+    targets = set(
+        re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    )
+    workflow = yaml.safe_load((PROJECT / ".github/workflows/check.yml").read_text("utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    hooks = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
+    called = [step["run"] for step in steps if "run" in step]
+    called += [hook["entry"] for repo in hooks for hook in repo["hooks"]]
+    words = [command.split() for command in called]
+    assert words
+    assert all(first == "make" and target in targets for first, target, *_ in words)

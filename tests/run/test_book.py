@@ -10,7 +10,7 @@ import pytest
 import yaml
 from lookups.errors import LookupsError
 from lookups.paths import PROJECT
-from lookups.run.book import STAMP, build_book, site_folder
+from lookups.run.book import build_book, site_folder
 from lookups.run.stages import CHAPTERS
 from sample_chapters import SAMPLE, chapter_names, sample_folder, sample_site, write_sample_chapters
 
@@ -31,22 +31,13 @@ def page(site: Path, name: str) -> str:
     return (site / f"{name}.html").read_text("utf-8")
 
 
-def pages(site: Path) -> list[Path]:
-    return sorted(site.rglob("*.html"))
-
-
 @pytest.mark.slow
-def test_every_chapter_and_page_is_there(site):
+def test_every_page_is_there_and_loads_nothing_from_elsewhere(site):
     contents = yaml.safe_load((PROJECT / "_toc.yml").read_text("utf-8"))
     files = [entry["file"] for part in contents["parts"] for entry in part["chapters"]]
-    for name in [contents["root"], *files]:
+    for name in [contents["root"], *files, "index"]:
         assert (site / f"{name}.html").is_file()
-    assert (site / "index.html").is_file()
-
-
-@pytest.mark.slow
-def test_no_page_loads_anything_from_elsewhere(site):
-    for path in pages(site):
+    for path in site.rglob("*.html"):
         text = path.read_text("utf-8")
         loaded = [found for found in ELSEWHERE.findall(text) if "href" not in found[:5]]
         assert loaded == [], path.name
@@ -64,17 +55,16 @@ def test_scripts_that_pages_share_are_copied_once(site):
 
 
 @pytest.mark.slow
-def test_words_that_are_true_of_the_default_run_only_are_dropped(site):
+def test_pages_hold_what_is_true_of_their_run_as_text(site):
     text = page(site, "notebooks/05_heads")
     assert "Only of the default run." not in text
     assert "The end." in text
     assert f"run {SAMPLE}" in text
-
-
-@pytest.mark.slow
-def test_what_is_about_the_record_is_dropped_where_it_shows_nothing(site):
     assert "About the record." not in page(site, f"notebooks/{chapter_names()[3]}")
     assert "About the record." in page(site, f"notebooks/{chapter_names()[4]}")
+    hostile = page(site, "notebooks/06_attention_specialization")
+    assert "<img src=x" not in hostile
+    assert "<script>document.title" not in hostile
 
 
 @pytest.mark.slow
@@ -83,20 +73,6 @@ def test_every_module_is_documented(site):
     for module in pkgutil.walk_packages(lookups.__path__, "lookups."):
         if not module.ispkg and module.name != "lookups.run.cli":
             assert f'id="module-{module.name}"' in text, module.name
-
-
-@pytest.mark.slow
-def test_hostile_text_stays_text(site):
-    text = page(site, "notebooks/06_attention_specialization")
-    assert "<img src=x" not in text
-    assert "<script>document.title" not in text
-
-
-@pytest.mark.slow
-def test_what_has_not_changed_is_not_built_again(site, chapters):
-    before = (site / STAMP).stat().st_mtime_ns
-    build_book(SAMPLE, chapters, site, default=False)
-    assert (site / STAMP).stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
@@ -109,28 +85,24 @@ def test_a_warning_fails_the_build_and_leaves_the_former_site(site, chapters, tm
     with pytest.raises(LookupsError, match=r"(?s)not built.*04_suffixes.*nowhere") as caught:
         build_book(SAMPLE, tmp_path, site, default=False)
     assert "/.book-" not in str(caught.value)
-    assert (site / STAMP).is_file()
+    assert (site / "index.html").is_file()
     assert [path for path in site.parent.iterdir() if path.name.startswith(".book-")] == []
 
 
-def test_a_missing_chapter_says_what_to_run(tmp_path):
-    write_sample_chapters(tmp_path)
-    (tmp_path / "03_prompts.ipynb").unlink()
-    with pytest.raises(LookupsError, match=r"03_prompts\.ipynb.*execute the run first"):
-        build_book("other", tmp_path, tmp_path / "html", default=False)
+def test_a_chapter_that_is_missing_unexecuted_or_damaged_says_what_to_run(tmp_path):
+    def refused(words):
+        with pytest.raises(LookupsError, match=words):
+            build_book("other", tmp_path, tmp_path / "html", default=False)
 
-
-def test_a_chapter_that_was_never_executed_is_not_rendered(tmp_path):
-    write_sample_chapters(tmp_path)
-    path = tmp_path / "06_attention_specialization.ipynb"
+    path = write_sample_chapters(tmp_path) / "06_attention_specialization.ipynb"
     notebook = json.loads(path.read_text("utf-8"))
     notebook["cells"][1]["execution_count"] = None
     path.write_text(json.dumps(notebook), "utf-8")
-    with pytest.raises(LookupsError, match=r"06_attention_specialization.*never executed"):
-        build_book("other", tmp_path, tmp_path / "html", default=False)
+    refused(r"06_attention_specialization.*never executed")
     path.write_text("{", "utf-8")
-    with pytest.raises(LookupsError, match="not a notebook"):
-        build_book("other", tmp_path, tmp_path / "html", default=False)
+    refused("not a notebook; execute the run: lookups run other")
+    path.unlink()
+    refused(r"06_attention_specialization\.ipynb.*execute the run first")
 
 
 def test_sites_of_runs_do_not_share_a_folder():
@@ -140,8 +112,3 @@ def test_sites_of_runs_do_not_share_a_folder():
 
 def test_the_contents_name_the_chapters_in_order():
     assert tuple(chapter_names()) == CHAPTERS
-
-
-def test_no_committed_notebook_carries_the_drawing_script():
-    for path in (PROJECT / "notebooks").glob("*.ipynb"):
-        assert '\\"cv-bundle\\">' not in path.read_text("utf-8"), path.name

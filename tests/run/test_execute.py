@@ -15,13 +15,12 @@ from chapters import NAMES, write_chapters
 from lookups.errors import ChapterError, LookupsError, RunError
 from lookups.paths import PROJECT
 from lookups.run import book as site
-from lookups.run import execution
-from lookups.run.execute import Chain, chain_of, clean, run_chapters, why_stale
-from lookups.run.execution import kernel_environment
-from lookups.run.inline import METHOD
-from lookups.run.notebooks import NOTEBOOKS, read_source
-from lookups.run.staleness import basis_of, needs_of
-from lookups.settings import RUNS, Run, read_run
+from lookups.run import execute, kernel
+from lookups.run.execute import Chain, chain_of, clean, run_chapters, stages_read, why_stale
+from lookups.run.kernel import kernel_environment
+from lookups.run.notebooks import read_source
+from lookups.run.stages import chapters_to, other_runs
+from lookups.settings import read_run
 
 
 @pytest.fixture
@@ -59,6 +58,11 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def write_run(path: Path, **changes) -> Path:
+    path.write_text(yaml.safe_dump({"extends": "planted", **changes}), "utf-8")
+    return path
+
+
 def test_nothing_is_executed_twice(done):
     chain = chain_of("planted", sources=done)
     before = [chapter.executed.read_bytes() for chapter in chain.chapters]
@@ -69,7 +73,7 @@ def test_nothing_is_executed_twice(done):
     assert [chapter.executed.read_bytes() for chapter in chain.chapters] == before
 
 
-def test_executed_copies_hold_only_what_source_and_outputs_decide(done):
+def test_executed_copies_hold_only_what_source_run_and_outputs_decide(done):
     chain = chain_of("planted", sources=done)
     for chapter in chain.chapters:
         text = chapter.executed.read_text()
@@ -81,20 +85,12 @@ def test_executed_copies_hold_only_what_source_and_outputs_decide(done):
         assert str(done.parent) not in text
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-
-
-def test_the_copy_of_another_run_names_it_and_drops_default_run_words(done):
-    chain = chain_of("planted", sources=done)
-    first = nbformat.read(chain.chapters[0].executed, as_version=4)
-    tags = [cell.metadata.get("tags", []) for cell in first.cells]
-    assert ["injected-parameters"] not in tags
-    assert ["default-run"] not in tags
-    parameters = first.cells[tags.index(["parameters"])]
-    assert parameters.source.splitlines()[1] == 'run: str = "planted"'
-
-
-def test_stdout_is_kept_and_stderr_dropped(done):
-    last = nbformat.read(chain_of("planted", sources=done).chapters[0].executed, 4).cells[-1]
+        tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+        injected = notebook.cells[tags.index(["parameters"]) + 1]
+        assert injected.metadata.tags == ["injected-parameters"]
+        assert injected.source.splitlines()[-1] == 'run = "planted"'
+        assert ["default-run"] not in tags
+    last = nbformat.read(chain.chapters[0].executed, 4).cells[-1]
     assert [output.get("name") for output in last.outputs] == ["stdout", None]
     assert "to stderr" not in json.dumps(last.outputs)
 
@@ -107,25 +103,17 @@ def test_two_executions_are_the_same_bytes(done):
     assert [chapter.executed.read_bytes() for chapter in chain.chapters] == before
 
 
-@pytest.mark.parametrize(
-    ("update", "expected"),
-    [
-        ({"keep": 0.5}, {"04_suffixes": "settings have changed: keep"}),
-        ({"title": "Another"}, {}),
-        ({"active_rule": "top3"}, {}),
-        ({"prompts_per_neuron": 5}, {"03_prompts": "settings have changed: prompts_per_neuron"}),
-        ({"seed": 4}, {"02_next_token_neurons": "settings have changed: seed"}),
-    ],
-)
-def test_a_setting_makes_only_the_chapters_stale_that_stand_on_it(done, update, expected):
+def test_a_setting_and_a_package_make_every_chapter_stale(done, monkeypatch):
     chain = chain_of("planted", sources=done)
-    chain = chain._replace(settings=chain.settings.model_copy(update=update))
-    found = stale(chain)
-    assert found.items() >= expected.items()
-    if "02_next_token_neurons" not in found:
-        assert found.keys() == expected.keys() | (found.keys() & {"04_suffixes"})
-    if not expected:
-        assert found == {}
+    changed = chain._replace(settings=chain.settings.model_copy(update={"keep": 0.5}))
+    assert stale(changed) == {
+        "02_next_token_neurons": "settings have changed: keep",
+        "03_prompts": "settings have changed: keep",
+        "04_suffixes": "suffixes was made with other settings (keep)",
+    }
+    monkeypatch.setattr(execute, "packages_digest", lambda: "others")
+    words = {"other versions of Python or packages are installed"}
+    assert set(stale(chain).values()) == words
 
 
 def test_changed_code_is_executed_again_and_what_stands_on_it_only_if_its_table_changed(done):
@@ -137,41 +125,35 @@ def test_changed_code_is_executed_again_and_what_stands_on_it_only_if_its_table_
     assert run_chapters(chain_of("planted", sources=done)) == list(NAMES[:2])
 
 
-def test_changed_words_are_taken_over_without_executing(done):
+def test_changed_words_and_layout_are_taken_over_without_executing(done):
     edit(done / "03_prompts.py", "# # Which texts fire it?", "# # Which texts fire a neuron?")
-    edit(done / "03_prompts.py", 'load(settings, "neurons")', 'load(settings, "neurons")  #')
+    edit(done / "03_prompts.py", 'load(settings, "neurons")', 'load(settings, "neurons")  # all')
+    edit(done / "04_suffixes.py", 'suffixes[["neuron"', 'suffixes[[  # shown\n    "neuron"')
     chain = chain_of("planted", sources=done)
     assert run_chapters(chain) == []
     text = chain.chapters[1].executed.read_text()
     assert "Which texts fire a neuron?" in text
-    assert "\"of a neuron': 20" not in text
-    assert stale(chain) == {}
-
-
-def test_layout_is_taken_over_and_another_division_into_cells_is_executed(done):
-    edit(done / "04_suffixes.py", 'suffixes[["neuron"', 'suffixes[[  # shown\n    "neuron"')
-    chain = chain_of("planted", sources=done)
-    assert run_chapters(chain) == []
+    assert "# all" in text
     cells = nbformat.read(chain.chapters[2].executed, as_version=4).cells
     assert "# shown" in cells[-2].source
     assert all(cell.outputs for cell in cells[-2:])
+    assert [cell.metadata.get("tags") for cell in cells].count(["injected-parameters"]) == 1
+    assert stale(chain) == {}
     edit(done / "04_suffixes.py", "suffixes = save(", "# %%\nsuffixes = save(")
-    assert stale(chain_of("planted", sources=done)) == {
-        "04_suffixes": "its cells are divided in another way"
-    }
+    assert stale(chain_of("planted", sources=done)) == {"04_suffixes": "its code has changed"}
 
 
 def test_a_changed_module_is_noticed_but_not_its_words(done, tmp_path, monkeypatch):
-    from lookups.run import staleness as basis
-
     package = tmp_path / "lookups"
-    subprocess.run(["cp", "-r", str(basis.PACKAGE), str(package)], check=True)
-    monkeypatch.setattr(basis, "PACKAGE", package)
+    subprocess.run(["cp", "-r", str(execute.PACKAGE), str(package)], check=True)
+    monkeypatch.setattr(execute, "PACKAGE", package)
     edit(package / "names.py", '"""Names for', '# A comment.\n"""Other names for')
-    assert stale(chain_of("planted", sources=done)) == {}
+    chain = chain_of("planted", sources=done)
+    assert stale(chain) == {}
     edit(package / "names.py", "(-?)", "([-+]?)")
-    found = stale(chain_of("planted", sources=done))
-    assert set(found.values()) == {"modules have changed: lookups.names"}
+    execute.library_digest.cache_clear()
+    assert set(stale(chain).values()) == {"the library's code has changed"}
+    execute.library_digest.cache_clear()
 
 
 def test_a_table_or_copy_changed_by_another_hand_is_noticed(done):
@@ -192,38 +174,35 @@ def test_only_one_chapter_by_name_or_number(done):
         run_chapters(chain, only=["09"])
 
 
-def test_a_chapter_whose_parents_are_missing_names_them(sources):
-    with pytest.raises(LookupsError, match="no stage neurons; run the chapter 02_next_token"):
-        run_chapters(chain_of("planted", sources=sources), only=["04"])
+OWN = 'from lookups.errors import CorpusError\nraise CorpusError("no texts; name one")\n'
+SILENT = 'if False:\n    save(settings, "suffixes", suffixes)'
 
 
-def test_an_error_of_ours_speaks_for_itself(done):
-    raising = 'from lookups.errors import CorpusError\nraise CorpusError("no texts; name one")\n'
-    edit(done / "03_prompts.py", "prompts = save(settings", f"{raising}prompts = save(settings")
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "1 + 1",
+            OWN,
+            r"04_suffixes: no texts; name one\n\(the notebook so far: .*\.unfinished\.ipynb",
+        ),
+        ("1 + 1", "1 / 0", r"cell \[5\] raised ZeroDivisionError: division by zero; the traceback"),
+        ("1 + 1", "import os; os._exit(1)", "04_suffixes: the Python that ran it ended abruptly"),
+        ('save(settings, "suffixes"', '(lambda *_: _[2])(0, "suffixes"', "did not leave its table"),
+    ],
+)
+def test_failure_is_one_sentence_and_leaves_the_former_copy(done, old, new, words):
     chain = chain_of("planted", sources=done)
-    former = chain.chapters[1].executed.read_bytes()
-    with pytest.raises(ChapterError) as caught:
-        run_chapters(chain)
-    first, second = str(caught.value).splitlines()
-    assert first == "03_prompts: no texts; name one"
-    assert second.startswith("(the notebook so far: ")
-    partial = Path(second.removeprefix("(the notebook so far: ").removesuffix(")"))
-    assert "no texts; name one" in partial.read_text()
-    assert chain.chapters[1].executed.read_bytes() == former
-    assert stale(chain) == {"03_prompts": "its code has changed"}
-
-
-def test_another_error_is_one_sentence_with_its_cell(done):
-    edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "1 / 0")
-    words = r"04_suffixes: cell \[4\] raised ZeroDivisionError: division by zero; the traceback"
+    former, table = chain.chapters[2].executed, chain.folder / "suffixes" / "manifest.json"
+    before = former.read_bytes()
+    edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "1 + 1")
+    edit(done / "04_suffixes.py", old, new)
+    if "lambda" in new:
+        table.unlink()
     with pytest.raises(ChapterError, match=words):
         run_chapters(chain_of("planted", sources=done))
-
-
-def test_a_dead_kernel_is_told(done):
-    edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "import os; os._exit(1)")
-    with pytest.raises(ChapterError, match="04_suffixes: the Python that ran it ended abruptly"):
-        run_chapters(chain_of("planted", sources=done))
+    assert former.read_bytes() == before
+    assert "04_suffixes" in stale(chain_of("planted", sources=done))
 
 
 @pytest.mark.parametrize("instead", ["import time; time.sleep(60)", "raise SystemExit(1)"])
@@ -231,29 +210,17 @@ def test_a_kernel_that_does_not_start_is_told(done, tmp_path, monkeypatch, inste
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "ipykernel_launcher.py").write_text(instead, "utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "first"))
-    monkeypatch.setattr(execution, "START_TIMEOUT", 2)
+    monkeypatch.setattr(kernel, "START_TIMEOUT", 2)
     edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "1 / 0")
     with pytest.raises(ChapterError, match=r"04_suffixes: no Python started to run it \(.*again"):
         run_chapters(chain_of("planted", sources=done))
 
 
-def test_a_chapter_that_leaves_no_table_is_told(sources):
-    text = "if False:\n    save(settings"
-    edit(sources / "02_next_token_neurons.py", "neurons = save(settings", f"neurons = 0\n{text}")
-    edit(sources / "02_next_token_neurons.py", 'neurons[["neuron", "layer"]]', "neurons")
-    with pytest.raises(ChapterError, match="did not leave its table"):
-        run_chapters(chain_of("planted", sources=sources))
-
-
-def test_a_chapter_that_is_no_python_is_told(sources):
+def test_a_chapter_that_cannot_be_read_or_lacks_its_parents_is_told(sources):
+    with pytest.raises(LookupsError, match="no stage neurons; run the chapter 02_next_token"):
+        run_chapters(chain_of("planted", sources=sources), only=["04"])
     edit(sources / "03_prompts.py", "len(prompts)", "len(prompts")
     with pytest.raises(ChapterError, match=r"03_prompts: .* in the line .*; correct it"):
-        chain_of("planted", sources=sources)
-
-
-def test_a_parameters_cell_of_one_line_is_refused(sources):
-    edit(sources / "03_prompts.py", "# A run's id, or a path to its .yml\n", "")
-    with pytest.raises(LookupsError, match=r"03_prompts: IPython takes .* own command %run"):
         chain_of("planted", sources=sources)
 
 
@@ -267,7 +234,7 @@ def test_a_killed_run_goes_on_where_it_was(sources, artifacts):
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)])
     first = artifacts / "planted" / "notebooks" / "02_next_token_neurons.json"
     waited = time.monotonic()
-    while not first.is_file() and time.monotonic() - waited < 60:
+    while not first.is_file() and time.monotonic() - waited < 120:
         time.sleep(0.1)
     with pytest.raises(LookupsError, match="another `lookups run` is at work"):
         run_chapters(chain_of("planted", sources=sources))
@@ -278,20 +245,13 @@ def test_a_killed_run_goes_on_where_it_was(sources, artifacts):
     assert executed == ["03_prompts", "04_suffixes"]
 
 
-def test_a_run_of_ones_own_by_path(sources, tmp_path):
-    path = tmp_path / "mine.yml"
-    path.write_text((RUNS / "planted.yml").read_text() + "keep: 0.5\n")
-    chain = chain_of(path, sources=sources)
+def test_a_run_of_ones_own_by_path_and_in_the_default_runs_place(sources, tmp_path):
+    chain = chain_of(write_run(tmp_path / "mine.yml", keep=0.5), sources=sources)
     run_chapters(chain, only=["02"])
     assert chain.folder.name == "mine"
     assert not list(sources.glob("*.ipynb"))
-
-
-def test_a_run_of_ones_own_cannot_take_the_default_runs_place(sources, tmp_path):
-    path = tmp_path / "smollm2.yml"
-    path.write_text((RUNS / "planted.yml").read_text())
     with pytest.raises(RunError, match=r"smollm2\.yml calls itself 'smollm2'"):
-        chain_of(path, sources=sources)
+        chain_of(write_run(tmp_path / "smollm2.yml"), sources=sources)
 
 
 def test_the_default_run_leaves_its_notebooks_beside_the_sources(sources):
@@ -300,6 +260,7 @@ def test_the_default_run_leaves_its_notebooks_beside_the_sources(sources):
     copy = sources / "02_next_token_neurons.ipynb"
     assert copy.read_bytes() == chain.chapters[0].executed.read_bytes()
     assert "The default run shows it." in copy.read_text()
+    assert "injected-parameters" not in copy.read_text()
     copy.write_text("damaged")
     assert run_chapters(chain, only=["02"]) == []
     assert copy.read_bytes() == chain.chapters[0].executed.read_bytes()
@@ -307,11 +268,14 @@ def test_the_default_run_leaves_its_notebooks_beside_the_sources(sources):
 
 def test_plain_papermill_takes_a_relative_path(sources, tmp_path):
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "mine.yml").write_text((RUNS / "planted.yml").read_text())
+    write_run(tmp_path / "runs" / "mine.yml")
     nbformat.write(read_source(sources / "02_next_token_neurons.py"), tmp_path / "one.ipynb")
     command = ["papermill", "one.ipynb", "out.ipynb", "-p", "run", "runs/mine.yml"]
-    with kernel_environment():
+    before = dict(os.environ)
+    with kernel_environment(record=True):
+        assert os.environ["PYTHONHASHSEED"] == "0"
         subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, check=True)
+    assert dict(os.environ) == before
     assert (tmp_path / "artifacts" / "mine" / "neurons" / "table.parquet").is_file()
 
 
@@ -323,100 +287,38 @@ def test_clean_removes_a_run_and_nothing_else(done, tmp_path, monkeypatch):
     assert [path.name for path in chain.folder.parent.iterdir()] == ["other"]
 
 
-def test_the_environment_is_given_back():
-    before = dict(os.environ)
-    with kernel_environment(record=True):
-        assert os.environ["PYTHONHASHSEED"] == "0"
-    assert dict(os.environ) == before
+def test_the_stages_that_a_chapter_reads_are_named_in_its_code(sources):
+    def read() -> list[str]:
+        return stages_read(chain_of("planted", sources=sources).chapters[2])
+
+    assert read() == ["prompts", "follow_rates"]
+    edit(sources / "04_suffixes.py", 'load(settings, "follow_rates")', '"heads"; load(other, "x")')
+    assert read() == ["prompts"]
 
 
-def test_what_a_chapter_needs_is_read_from_its_source(sources):
-    needs = needs_of("04_suffixes", read_source(sources / "04_suffixes.py"))
-    assert needs.reads == ("prompts", "follow_rates")
-    assert needs.makes == ("suffixes",)
-    assert {"keep", "longest", "corpus", "model", "seed"} <= set(needs.keys)
-    assert "active_rule" not in needs.keys
-    assert {"lookups.run.store", "lookups.settings", "lookups.errors"} <= set(needs.modules)
+def test_the_runs_that_chapters_read_are_run_as_far_as_they_are_read():
+    numbers = [[name[:2] for name in chapters_to(stage)] for stage in ("pairs", "scores")]
+    assert numbers == [["02", "03", "04", "05"], ["02", "03", "04", "05", "07", "08"]]
+    settings = read_run("smollm2")
+    assert other_runs("08_scores", settings) == {"smollm2-random": chapters_to("scores")}
+    assert other_runs("08_scores", read_run("planted")) == {}
+    for name in other_runs("12_ground_truth", settings):
+        assert (read_run(name).id, read_run(name).permuted) == (name, None)
 
 
-def test_a_stage_is_named_in_quotes_where_it_is_loaded(sources):
-    """A word that is also a stage's name stands for that stage only there."""
-    edit(sources / "04_suffixes.py", 'load(settings, "follow_rates")', '"heads"')
-    needs = needs_of("04_suffixes", read_source(sources / "04_suffixes.py"))
-    assert needs.reads == ("prompts",)
-    edit(sources / "04_suffixes.py", 'load(settings, "prompts")', "load(settings, name)")
-    with pytest.raises(ChapterError, match=r"04_suffixes: `load\(settings, name\)` does not say"):
-        needs_of("04_suffixes", read_source(sources / "04_suffixes.py"))
-
-
-WHOLE = ["dict(settings)", "settings.model_dump()", "(settings.id, settings)"]
-
-
-@pytest.mark.parametrize("whole", WHOLE)
-def test_settings_handed_to_something_unknown_count_whole(sources, whole):
-    edit(sources / "04_suffixes.py", 'load(settings, "follow_rates")', whole)
-    needs = needs_of("04_suffixes", read_source(sources / "04_suffixes.py"))
-    assert set(needs.keys) == set(Run.model_fields) - {"paths"}
-
-
-def test_settings_handed_to_documents_count_as_the_keys_they_read(sources):
-    """And not as all: a chapter that reads texts is not held against another run for it."""
-    edit(
-        sources / "04_suffixes.py",
-        'load(settings, "follow_rates")',
-        'run_documents(settings, 0, "x")',
-    )
-    needs = needs_of("04_suffixes", read_source(sources / "04_suffixes.py"))
-    assert {"corpus", "prompts"} <= set(needs.keys)
-    assert not {"permuted", "active_rule", "verdicts"} & set(needs.keys)
-
-
-def test_what_follows_from_a_key_counts_as_that_key(sources):
-    edit(sources / "04_suffixes.py", 'load(settings, "follow_rates")', "settings.measure")
-    needs = needs_of("04_suffixes", read_source(sources / "04_suffixes.py"))
-    assert "active_rule" in needs.keys
-    assert not {"permuted", "verdicts", "llm"} & set(needs.keys)
-
-
-def test_a_chapter_that_executes_others_stands_on_their_code(sources, artifacts):
-    edit(sources / "04_suffixes.py", "import sys", "import sys\nimport lookups.run.inline")
-    needs = needs_of("04_suffixes", read_source(sources / "04_suffixes.py"))
-    reads = basis_of(read_run("planted"), needs._replace(reads=()))["reads"]
-    assert set(reads) == {f"code of {name}" for name in METHOD}
-    code = needs_of("05_heads", read_source(NOTEBOOKS / "05_heads.py")).code
-    assert reads["code of 05_heads"] == code
-
-
-def test_a_run_cannot_be_held_against_one_that_is_held_against_another(tmp_path, artifacts):
-    folder = write_chapters(tmp_path / "notebooks")
-    third = folder / "04_suffixes.py"
-    third.write_text(third.read_text("utf-8") + "\n\n# %%\nsettings.permuted is None\n", "utf-8")
-    path = tmp_path / "own.yml"
-    content = yaml.safe_load((RUNS / "planted.yml").read_text("utf-8"))
-    path.write_text(yaml.safe_dump(content | {"id": "own", "permuted": "own.yml"}), "utf-8")
-    with pytest.raises(RunError, match="the run own is held against another run itself"):
-        run_chapters(chain_of(path, sources=folder))
-
-
-def test_what_a_run_is_held_against_is_executed_first(tmp_path, artifacts, monkeypatch):
-    """And a chapter that reads its scores is stale once they have changed."""
-    folder = write_chapters(tmp_path / "notebooks")
-    other, own = ({"id": name} for name in ("other", "own"))
-    content = yaml.safe_load((RUNS / "planted.yml").read_text("utf-8"))
-    paths = {name: tmp_path / f"{name}.yml" for name in ("other", "own")}
-    paths["other"].write_text(yaml.safe_dump(content | other), "utf-8")
-    against = {"permuted": str(paths["other"])}
-    paths["own"].write_text(yaml.safe_dump(content | own | against), "utf-8")
-    third = folder / "04_suffixes.py"
-    third.write_text(third.read_text("utf-8") + "\n\n# %%\nsettings.permuted is None\n", "utf-8")
-    chain = chain_of(paths["own"], sources=folder)
+def test_other_runs_are_executed_first_and_a_change_of_theirs_is_noticed(
+    sources, tmp_path, artifacts, monkeypatch
+):
+    paths = {name: write_run(tmp_path / f"{name}.yml", id=name) for name in ("other", "own")}
+    needed = {"04_suffixes": {str(paths["other"]): chapters_to("neurons")}}
+    monkeypatch.setattr(execute, "other_runs", lambda name, settings: needed.get(name, {}))
+    chain = chain_of(paths["own"], sources=sources)
     assert run_chapters(chain, only=["02"]) == ["02_next_token_neurons"]
-    executed = run_chapters(chain)
-    assert executed[0].endswith("other.yml/02_next_token_neurons")
-    assert executed[-1] == "04_suffixes"
-    assert (artifacts / "other" / "suffixes" / "manifest.json").is_file()
+    assert run_chapters(chain) == ["other/02_next_token_neurons", *NAMES[1:]]
+    assert (artifacts / "other" / "neurons" / "manifest.json").is_file()
     assert run_chapters(chain) == []
-    monkeypatch.setattr(
-        "lookups.run.staleness._of_permuted", lambda settings: {"scores of other": "x"}
-    )
-    assert list(stale(chain)) == ["04_suffixes"]
+    write_run(paths["other"], id="other", seed=4)
+    assert run_chapters(chain) == ["other/02_next_token_neurons", "04_suffixes"]
+    needed["02_next_token_neurons"] = {str(paths["other"]): chapters_to("neurons")}
+    with pytest.raises(RunError, match="the run other is held against itself"):
+        run_chapters(chain)

@@ -1,10 +1,12 @@
-"""Run files: what is accepted, and that a mistake is one sentence naming the key and the fix."""
+"""Run files: what is accepted, taken over and refused, and that a mistake is one sentence."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
+import narrow_models
 import pytest
 from lookups.errors import RunError
+from lookups.names import Neuron
 from lookups.settings import RUNS, check_run, read_run
 
 GOOD = """
@@ -14,13 +16,28 @@ corpus: {name: planted}
 layers: [0, 1]
 """
 
+BASE = """
+id: called-otherwise
+title: A base
+model: {name: planted-0, device: cpu}
+corpus: {name: planted, documents: 100, length: 48}
+layers: [0, 1]
+middle_layers: [0]
+rejected: {L0.N1: a glitch token}
+spread_per_neuron: {train: 5, test: 6}
+"""
+
+SHIPPED = sorted(path.stem for path in RUNS.glob("*.yml"))
+PAPER = [run for run in SHIPPED if run.removesuffix("-paper") in narrow_models.SHAPES]
+
 
 @pytest.fixture
 def written(tmp_path):
-    """Write a run file of one's own and return its path."""
+    """Write run files beside each other; return the path of one."""
 
     def write(text: str, name: str = "mine.yml") -> Path:
         path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
         return path
 
@@ -34,19 +51,14 @@ def problem(path: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("run", sorted(path.stem for path in RUNS.glob("*.yml")))
-def test_every_shipped_run_reads_and_is_called_like_its_file(run):
-    assert read_run(run).id == run
-
-
-@pytest.mark.parametrize("run", sorted(path.stem for path in RUNS.glob("*.yml")))
-def test_middle_layers_are_in_the_middle_and_apart_from_the_runs_own(run):
+@pytest.mark.parametrize("run", SHIPPED)
+def test_every_shipped_run_is_called_like_its_file_and_its_middle_is_in_the_middle(run):
     settings = read_run(run)
-    if len({*settings.layers, *settings.middle_layers}) == 2:
-        pytest.skip("a model of two layers has no middle")
-    for layer in settings.middle_layers:
-        assert 1 / 4 <= layer / (max(settings.layers) + 1) <= 2 / 3
-        assert layer < min(settings.layers) - 3
+    assert settings.id == run
+    if len({*settings.layers, *settings.middle_layers}) > 2:  # two layers have no middle
+        for layer in settings.middle_layers:
+            assert 1 / 4 <= layer / (max(settings.layers) + 1) <= 2 / 3
+            assert layer < min(settings.layers) - 3
 
 
 def test_a_path_works_like_an_id(written):
@@ -54,35 +66,28 @@ def test_a_path_works_like_an_id(written):
     assert (settings.id, settings.layers, settings.keep) == ("mine", (0, 1), 0.8)
 
 
-def test_relative_folders_are_taken_from_the_files_own_folder(written, tmp_path):
-    text = GOOD.replace("planted-0", "./model") + "paths: {artifacts: out}\nprompts: own.txt\n"
-    (tmp_path / "own.txt").write_text("one prompt\n")
-    settings = read_run(written(text))
-    assert settings.model.name == str(tmp_path / "model")
-    assert settings.folder("artifacts") == tmp_path / "out"
-    assert settings.prompts == tmp_path / "own.txt"
-
-
-def test_an_environment_variable_wins_over_the_run_files_folder(written, tmp_path, monkeypatch):
-    settings = read_run(written(GOOD + "paths: {artifacts: out}\n"))
+def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, monkeypatch):
+    written("one prompt\n", "there/prompts.txt")
+    text = GOOD.replace("planted-0", "./model").replace("{name: planted}", "{name: ./texts}")
+    text += "paths: {artifacts: out, data: kept}\nprompts: prompts.txt\npermuted: other.yml\n"
+    base, mine = written(text, "there/base.yml"), written("extends: there/base.yml\n")
+    there = tmp_path / "there"
+    for settings in (read_run(base), read_run(mine)):
+        assert settings.model.name == str(there / "model")
+        assert settings.corpus.name == str(there / "texts")
+        assert settings.prompts == there / "prompts.txt"
+        assert settings.permuted == str(there / "other.yml")
+        assert settings.folder("artifacts") == there / "out"
+        assert settings.folder("data") == there / "kept"
+    assert read_run("smollm2").permuted == "smollm2-random"  # an id is no path
     monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path / "elsewhere"))
-    assert settings.folder("artifacts") == tmp_path / "elsewhere"
-
-
-def test_unknown_run_lists_the_known_ones():
-    with pytest.raises(RunError, match=r"no run 'gpt9': known ids are .*planted.*path to a \.yml"):
-        read_run("gpt9")
-
-
-def test_missing_file_of_ones_own(tmp_path):
-    with pytest.raises(RunError, match=r"no run '.*nothing\.yml'"):
-        read_run(tmp_path / "nothing.yml")
+    assert read_run(mine).folder("artifacts") == tmp_path / "elsewhere"
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("kepe: 0.5", "unknown key 'kepe'; remove it or correct its spelling"),
+        ("kepe: 0.5\nlongst: 2", "unknown key 'kepe'; remove it or correct its spelling; unknown "),
         ("keep: 1.5", "keep: Input should be less than or equal to 1 (it holds 1.5)"),
         ("keep: most", "keep: Input should be a valid number"),
         ("keep: yes", "keep: no key takes true or false"),
@@ -98,7 +103,10 @@ def test_missing_file_of_ones_own(tmp_path):
         ("spread_per_neuron: {train: 0}", "spread_per_neuron.train: Input should be greater"),
         ("id: ../outside", "id: String should match pattern"),
         ("prompts: nowhere.txt", "prompts: there is no file"),
+        ("published: nowhere", "published: there is no folder"),
         ("seed: -1", "seed: Input should be greater than or equal to 0"),
+        ("3: 4", "keys must be words"),
+        ("title: [", "mine.yml is not valid YAML"),
     ],
 )
 def test_wrong_keys_and_values_say_where_and_what(written, change, words):
@@ -113,34 +121,72 @@ def test_wrong_keys_and_values_say_where_and_what(written, change, words):
         ("layers: [0, 1]", "layers: [-1]", "layers.0: Input should be greater than or equal to 0"),
         ("model: {name: planted-0}", "model: gpt2", "model is a section: put its keys below it"),
         ("{name: planted-0}", "{name: x, dtype: int8}", "model.dtype: Input should be 'float32'"),
-        ("layers: [0, 1]", "layers: [0, 1", "mine.yml is not valid YAML"),
-        ("layers: [0, 1]", "3: 4", "keys must be words"),
+        (GOOD, "", "holds no settings"),
+        (GOOD, "- a\n- b", "holds no settings"),
+        (GOOD, "extends: gpt9", "mine.yml: extends: no run 'gpt9': known ids are "),
+        (GOOD, "extends: none.yml", "none.yml': known ids are "),
+        (GOOD, "extends: [a, b]", "extends takes one run's id or file, not ['a', 'b']"),
+        (GOOD, "extends: mine.yml", "extends goes in a circle (mine → mine); take one of them out"),
+        (GOOD, "extends: planted\nkepe: 1", "mine.yml: unknown key 'kepe'"),
+        (GOOD, "extends: planted\nlayers: null", "key 'layers' is missing; add it"),
+        (GOOD, "extends: planted\nmodel: gpt2", "model is a section: put its keys below it"),
     ],
 )
 def test_wrong_sections_say_where_and_what(written, old, new, words):
     assert words in problem(written(GOOD.replace(old, new)))
 
 
-def test_several_mistakes_are_told_together(written):
-    text = problem(written(GOOD + "kepe: 1\nlongst: 2\n"))
-    assert "'kepe'" in text
-    assert "'longst'" in text
-
-
-@pytest.mark.parametrize("content", ["", "just words", "- a\n- b"])
-def test_a_file_without_settings(written, content):
-    assert "holds no settings" in problem(written(content))
-
-
-def test_a_file_that_is_no_text(tmp_path):
+def test_files_that_are_not_there_or_no_text(tmp_path):
+    with pytest.raises(RunError, match=r"no run 'gpt9': known ids are .*planted.*path to a \.yml"):
+        read_run("gpt9")
+    assert "no run '" in problem(tmp_path / "nothing.yml")
     (tmp_path / "mine.yml").write_bytes(b"\xff\xfe\x00\x81")
     assert "cannot be read as text" in problem(tmp_path / "mine.yml")
 
 
-@pytest.fixture
-def small():
-    """What `check_run` asks of a model."""
-    return SimpleNamespace(name="small", n_layers=2, d_mlp=16, gated=False, context=64)
+def test_a_longer_circle_is_told_with_its_way(written):
+    written("extends: two.yml\n", "one.yml")
+    written("extends: three.yml\n", "two.yml")
+    assert "circle (three → one → two → three)" in problem(
+        written("extends: one.yml\n", "three.yml")
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("key_variable", "sk-not-to-be-shown"), ("base_url", "http://me:sk-not-to-be-shown@host/v1")],
+)
+def test_a_key_written_where_it_does_not_belong_is_not_shown(key, value, written):
+    said = problem(written(GOOD + f"llm: {{model: small, {key}: '{value}'}}\n"))
+    assert f"llm.{key}" in said
+    assert "sk-not-to-be-shown" not in said
+
+
+def test_what_is_not_said_is_taken_over_section_by_section(written):
+    written(BASE, "base.yml")
+    written("extends: base.yml\nkeep: 0.5\nseed: 3\n", "between.yml")
+    settings = read_run(
+        written(
+            "extends: between.yml\nseed: 4\ncorpus: {documents: 7, length: null}\nlayers: [1]\n"
+            "rejected: {L1.N2: mine}\nspread_per_neuron: {test: 9}\nmiddle_layers: null\n"
+        )
+    )
+    assert (settings.id, settings.title, settings.keep, settings.seed) == ("mine", "A base", 0.5, 4)
+    assert (settings.model.name, settings.model.device) == ("planted-0", "cpu")
+    corpus = settings.corpus
+    assert (corpus.name, corpus.documents, corpus.length) == ("planted", 7, 127)
+    assert (settings.layers, settings.middle_layers) == ((1,), ())  # lists are taken whole
+    assert settings.rejected == {"L0.N1": "a glitch token", "L1.N2": "mine"}
+    assert tuple(settings.spread_per_neuron) == (("train", 5), ("test", 9))
+
+
+def test_a_shipped_run_is_extended_by_its_id(written):
+    mine = read_run(written("extends: planted\nid: other\n"))
+    assert mine == read_run("planted").model_copy(update={"id": "other"})
+
+
+SMALL = SimpleNamespace(name="small", n_layers=2, d_mlp=16, gated=False, context=64)
+"""What `check_run` asks of a model."""
 
 
 @pytest.mark.parametrize(
@@ -150,44 +196,62 @@ def small():
         ("middle_layers: [7]", "middle_layers: layer 7 does not exist"),
         ("neurons: [L0.N16]", "neurons: L0.N16 does not exist; a layer of small has neurons 0"),
         ("neurons: [L0.N3-]", "only gated neurons are read with both signs"),
-        (
-            "rejected: {L5.N1: glitch}",
-            "rejected: L5.N1: layer 5 does not exist; small has layers 0 to 1",
-        ),
+        ("rejected: {L5.N1: glitch}", "rejected: L5.N1: layer 5 does not exist; small has layers"),
         ("longest: 100", "longest: prompts of 100 tokens do not fit; small reads 64"),
+        ("longest: 63\nneurons: [L1.N15]", ""),
+        ("corpus: {name: planted, length: 48}\nlongest: 100", ""),  # no longer than documents
     ],
 )
-def test_a_run_that_asks_for_what_the_model_lacks(written, small, change, words):
+def test_a_run_that_asks_for_what_the_model_lacks(written, change, words):
     key = change.split(":")[0]
     base = "\n".join(line for line in GOOD.splitlines() if not line.startswith(f"{key}:"))
     settings = read_run(written(f"{base}\n{change}\n"))
+    if not words:
+        assert check_run(settings, SMALL) is None
+        return
     with pytest.raises(RunError) as caught:
-        check_run(settings, small)
+        check_run(settings, SMALL)
     assert words in str(caught.value)
 
 
-def test_a_run_that_fits_its_model_passes(written, small):
-    text = GOOD + "longest: 63\nneurons: [L1.N15]\n"
-    assert check_run(read_run(written(text)), small) is None
+def test_every_model_of_the_paper_has_a_run_under_both_protocols():
+    ours = {f"{run}{end}" for run in narrow_models.SHAPES for end in ("", "-paper")}
+    assert set(PAPER) == ours - {"smollm2-base-paper"}
+    for run in PAPER:
+        assert read_run(run).protocol == ("paper" if run.endswith("-paper") else "sound")
 
 
-def test_prompts_cannot_be_longer_than_their_documents(written, small):
-    text = GOOD.replace("{name: planted}", "{name: planted, length: 48}") + "longest: 100\n"
-    assert check_run(read_run(written(text)), small) is None
-
-
-def test_the_run_to_be_held_against_is_an_id_or_a_file_beside(written):
-    assert read_run("smollm2").permuted == "smollm2-random"
-    path = written(GOOD + "permuted: other.yml\n")
-    assert read_run(path).permuted == str(path.parent / "other.yml")
+@pytest.mark.parametrize("run", PAPER)
+def test_a_shipped_run_fits_the_model_it_names(run):
+    settings, shape = read_run(run), narrow_models.SHAPES[run.removesuffix("-paper")]
+    model = SimpleNamespace(
+        name=run, n_layers=shape.layers, d_mlp=shape.d_mlp, context=shape.context,
+        gated=shape.gated,
+    )  # fmt: skip
+    check_run(settings, model)
+    assert settings.corpus.length < shape.context
+    read = {*settings.layers, *settings.middle_layers}
+    for name, reason in settings.rejected.items():
+        assert Neuron.parse(name).layer in read
+        assert "reason" in reason
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("key_variable", "sk-not-to-be-shown"), ("base_url", "http://me:sk-not-to-be-shown@host/v1")],
+    ("run", "layers", "middle", "neurons", "rejected"),
+    [  # the paper's, as the authors released them
+        ("gpt2-small-paper", range(9, 12), (), 20, 3),
+        ("gpt2-medium", range(20, 24), (), 20, 2),
+        ("gpt2-large", range(31, 36), range(16, 21), 40, 16 + 11),
+        ("gpt2-xl", range(43, 48), (), 20, 15),
+        ("pythia-160m", range(9, 12), (), 20, 26),
+        ("pythia-410m", range(20, 24), (), 20, 0),
+        ("pythia-1.4b", range(20, 24), (), 20, 0),
+    ],
 )
-def test_a_key_written_where_it_does_not_belong_is_not_shown(key, value, written):
-    text = GOOD + f"llm: {{model: small, {key}: '{value}'}}\n"
-    with pytest.raises(RunError, match=rf"llm\.{key}") as caught:
-        read_run(written(text))
-    assert "sk-not-to-be-shown" not in str(caught.value)
+def test_the_papers_layers_and_counts(run, layers, middle, neurons, rejected):
+    settings = read_run(run)
+    assert settings.layers == tuple(layers)
+    assert settings.middle_layers == tuple(middle)
+    assert settings.neurons_per_layer == neurons
+    assert len(settings.rejected) == rejected
+    assert read_run(run.removesuffix("-paper") + "-paper").active_rule == "2sd"

@@ -38,6 +38,8 @@ app = typer.Typer(
     """,
 )
 
+STOPPED = "stopped; what is finished is kept, and the same command goes on from there"
+
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, or a path to its .yml file.")
 ]
@@ -52,49 +54,37 @@ def note(line: str) -> None:
 def run(
     run: RunArgument,
     only: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this chapter, by name or number; may be given several times."),
+        list[str] | None, typer.Option(help="Only this chapter, by name or number; repeatable.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Execute what is up to date too.")] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Send the requests to the run's language model.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Execute nothing; tell what would be, and why.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Send requests to the LLM.")] = False,
 ) -> None:
     """Execute a run's chapters in order; what is up to date is left as it is.
 
     Stops at the first chapter that fails and keeps all before it. The default run, smollm2, also
     renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
-    would send and what that may cost, and sends it only with --yes. With --dry-run nothing is
-    executed: each chapter is listed with the reason to execute it and its time when it last was.
+    would send and what that may cost, and sends it only with --yes.
     """
     import os
 
-    from lookups.run.execute import chain_of, outlook, run_chapters
+    from lookups.run.execute import chain_of, run_chapters
 
-    chain = chain_of(run)
-    if dry_run:
-        typer.echo("\n".join(outlook(chain)))
-        return
     if yes:
         from lookups.explain.language_model import CONSENT
 
         os.environ[CONSENT] = "yes"
+    chain = chain_of(run)
     try:
         executed = run_chapters(chain, only=only or (), again=again, say=note)
     except KeyboardInterrupt:
-        raise LookupsError(
-            "stopped; finished chapters are kept, and the same command goes on from there"
-        ) from None
+        raise LookupsError(STOPPED) from None
     what = ", ".join(executed) or "nothing, all was up to date"
     typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
 
 
-@app.command(short_help="Render the book of an executed run.")
+@app.command()
 def book(run: RunArgument) -> None:
-    """Render the book of a run that has been executed, and print where it is."""
+    """Render the book of an executed run."""
     from lookups.run.book import build_book
     from lookups.run.execute import chain_of
 
@@ -104,47 +94,42 @@ def book(run: RunArgument) -> None:
     typer.echo(f"open {page}")
 
 
-@app.command(short_help="List the runs that ship with the project.")
+@app.command()
 def runs() -> None:
     """List the runs that ship with the project."""
     from lookups.settings import RUNS, read_run
 
-    paths = sorted(RUNS.glob("*.yml"), key=lambda path: path.stem)
-    width = max(len(path.stem) for path in paths)
-    for path in paths:
+    for path in sorted(RUNS.glob("*.yml"), key=lambda path: path.stem):
         try:
-            typer.echo(f"{path.stem:{width}}  {read_run(path.stem).title}")
+            typer.echo(f"{path.stem:20}  {read_run(path.stem).title}")
         except RunError as error:
-            typer.echo(f"{path.stem:{width}}  cannot be used: {error}")
+            typer.echo(f"{path.stem:20}  cannot be used: {error}")
 
 
-@app.command(short_help="Tell what is up to date, and why the rest is not.")
+@app.command()
 def status(run: RunArgument) -> None:
-    """Tell which chapters and stages of a run are up to date, and why others are not."""
+    """Tell what a run would execute and why, and which tables it has."""
     from lookups.errors import MissingStage, StaleStage
-    from lookups.run.execute import chain_of, why_stale
+    from lookups.run.execute import chain_of, outlook
     from lookups.run.stages import STAGES
     from lookups.run.store import manifest
 
     chain = chain_of(run)
     typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
-    for chapter in chain.chapters:
-        reason = why_stale(chain.settings, chapter)
-        typer.echo(f"chapter  {chapter.name:30}  {reason or 'up to date'}")
+    typer.echo("\n".join(outlook(chain)))
     for stage in STAGES:
         try:
-            about = manifest(chain.settings, stage.name)
-            state = f"fresh, {about['rows']} rows"
+            state = f"{manifest(chain.settings, stage.name)['rows']} rows"
         except MissingStage:
             state = "missing"
         except StaleStage as error:
             state = f"stale: {str(error).split(';')[0]}"
-        typer.echo(f"stage    {stage.name:30}  {state}")
+        typer.echo(f"{stage.name:30}  {state}")
 
 
-@app.command(short_help="Bring every notebook in step with its .py.")
+@app.command()
 def pair() -> None:
-    """Bring every notebook in step with its .py; outputs of unchanged cells stay."""
+    """Bring every notebook in step with its .py; outputs stay."""
     from lookups.run.notebooks import chapter_sources
     from lookups.run.notebooks import pair as make_pair
 
@@ -190,36 +175,27 @@ def download(
         if published:
             typer.echo(f"the record is in {downloads.fetch_published()}")
     except KeyboardInterrupt:
-        raise LookupsError(
-            "stopped; files that came whole are kept, and the same command goes on from there"
-        ) from None
+        raise LookupsError(STOPPED) from None
     typer.echo("all of it is here")
 
 
-@app.command(short_help="Remove a run's tables, notebooks and book.")
+@app.command()
 def clean(run: RunArgument) -> None:
-    """Remove a run's tables, executed notebooks and book; committed files stay."""
+    """Remove a run's tables, executed notebooks and book."""
     from lookups.run.execute import clean as remove
     from lookups.settings import read_run
 
-    removed = remove(read_run(run))
-    typer.echo(
-        "\n".join(f"removed {folder}" for folder in removed) or "there was nothing to remove"
-    )
+    removed = [f"removed {folder}" for folder in remove(read_run(run))]
+    typer.echo("\n".join(removed) or "there was nothing to remove")
 
 
 def main(command: Callable[[], None] = app) -> None:
     """Run the command line; an error that is meant for the reader is one line and an exit code."""
     try:
         command()
-    except RunError as error:
-        _stop(str(error), 2)
     except LookupsError as error:
-        _stop(str(error), 1)
+        note(f"lookups: {error}")
+        sys.exit(2 if isinstance(error, RunError) else 1)
     except OSError as error:
-        _stop(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
-
-
-def _stop(line: str, code: int) -> None:
-    note(f"lookups: {line}")
-    sys.exit(code)
+        note(f"lookups: {error.filename or 'a file'}: {error.strerror or error}")
+        sys.exit(1)

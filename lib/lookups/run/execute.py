@@ -1,15 +1,22 @@
 """`lookups run`: a run's chapters in order, each executed only if what it stands on has changed.
 
-Beside each executed copy, `artifacts/<run>/notebooks/NN_name.ipynb`, lies NN_name.json: the basis
-it was made on (see `run.staleness`), the digests of the stages it left, and how long it took. The
-default run's copies are also the committed `notebooks/*.ipynb`.
+Beside each executed copy, `artifacts/<run>/notebooks/NN_name.ipynb`, lies NN_name.json: what it was
+made on, the digests of the stages it left, and how long it took. What a chapter stands on is taken
+widely: its code, the whole library (comments, docstrings and layout left out), the whole run file,
+the stages that it loads, and all packages. The default run's copies are the committed notebooks.
 """
 
+import ast
 import hashlib
 import json
+import platform
+import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,20 +24,26 @@ from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
 from lookups.errors import ChapterError, LookupsError, MissingStage, RunError, StaleStage
-from lookups.run.execution import execute, kernel_environment
-from lookups.run.notebooks import (
-    NOTEBOOKS,
-    as_text,
-    for_run,
-    read_notebook,
-    read_source,
-    with_outputs_of,
-    write_if_new,
-    write_whole,
-)
-from lookups.run.stages import CHAPTERS, SCORED
-from lookups.run.staleness import Needs, basis_of, difference, made_by, needs_of
+from lookups.files import write_whole
+from lookups.paths import PROJECT
+from lookups.run import notebooks
+from lookups.run.kernel import execute, kernel_environment
+from lookups.run.stages import STAGES, other_runs
+from lookups.run.store import manifest, parameters
 from lookups.settings import DEFAULT_RUN, RUNS, Run, read_run
+
+PACKAGE = Path(__file__).resolve().parents[1]
+REASONS = {
+    "code": "its code has changed",
+    "settings": "settings have changed",
+    "reads": "stages it reads have changed",
+    "library": "the library's code has changed",
+    "packages": "other versions of Python or packages are installed",
+    "makes": "its tables were made by another hand",
+}
+"""What a chapter's record holds of its basis, and what is said when that part has changed."""
+
+Say = Callable[[str], None]
 
 
 class Chapter(NamedTuple):
@@ -39,19 +52,24 @@ class Chapter(NamedTuple):
     name: str
     notebook: NotebookNode
     """Its source as this run sees it, without outputs."""
-    needs: Needs
+    code: ast.Module
+    """Its code, a block a cell."""
     executed: Path
     """Where its executed copy lies, or would lie."""
 
     @property
-    def record(self) -> Path:
-        """The file that says what the executed copy was made on."""
-        return self.executed.with_suffix(".json")
+    def record(self) -> dict[str, Any]:
+        """What its executed copy was made on; empty where there is none."""
+        try:
+            return json.loads(self.executed.with_suffix(".json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
 
     @property
-    def seconds(self) -> float | None:
-        """How long it took the last time."""
-        return (_read_record(self) or {}).get("seconds")
+    def last_time(self) -> str:
+        """How long it took the last time, in words."""
+        seconds = self.record.get("seconds")
+        return "" if seconds is None else f" (last time {seconds:.0f} s)"
 
 
 class Chain(NamedTuple):
@@ -62,6 +80,8 @@ class Chain(NamedTuple):
     chapters: tuple[Chapter, ...]
     sources: Path
     """The folder of the chapters' sources, which is also the kernels' working directory."""
+    parameters: dict[str, str]
+    """What papermill hands to every chapter; nothing in the default run."""
 
     @property
     def folder(self) -> Path:
@@ -74,59 +94,132 @@ class Chain(NamedTuple):
         return self.folder / "notebooks"
 
 
-def chain_of(run: str | Path, *, sources: Path = NOTEBOOKS) -> Chain:
+def chain_of(run: str | Path, *, sources: Path = notebooks.NOTEBOOKS) -> Chain:
     """Read a run and the chapters that exist, as that run sees them.
 
     Raises:
         RunError: the run is unknown or wrong, or calls itself like the default run.
-        LookupsError: a chapter cannot be read.
+        ChapterError: a chapter is no valid Python.
     """
-    settings = read_run(run)
-    path = Path(run).expanduser()
-    written = path.suffix in (".yml", ".yaml")
-    shipped = not written or path.resolve().parent == RUNS
+    settings, path = read_run(run), Path(run).expanduser()
+    shipped = path.suffix not in (".yml", ".yaml") or path.resolve().parent == RUNS
     if not shipped and settings.is_default:
         raise RunError(
             f"{path.name} calls itself {DEFAULT_RUN!r}, which is the run whose notebooks are "
             "committed; give the file another name, or an id"
         )
-    run_id = settings.id if shipped else path.resolve().as_posix()
-    chapters = [
-        _chapter(settings, run_id, sources / f"{name}.py")
-        for name in CHAPTERS
-        if (sources / f"{name}.py").is_file()
-    ]
-    if not chapters:
-        raise RunError(f"there are no chapters in {sources}; is this a complete checkout?")
-    return Chain(settings, settings.is_default, tuple(chapters), sources)
+    chapters = tuple(_chapter(settings, path) for path in notebooks.chapter_sources(sources))
+    given = {"run": settings.id if shipped else path.resolve().as_posix()}
+    default = settings.is_default
+    return Chain(settings, default, chapters, sources, {} if default else given)
 
 
-def _chapter(settings: Run, run_id: str, source: Path) -> Chapter:
-    executed = settings.folder("artifacts") / settings.id / "notebooks" / f"{source.stem}.ipynb"
-    notebook = read_source(source)
+def _chapter(settings: Run, source: Path) -> Chapter:
+    notebook = notebooks.read_source(source)
+    if not settings.is_default:
+        notebook = notebooks.without_default_words(notebook)
     try:
-        notebook = for_run(notebook, run_id, default=settings.is_default)
-    except LookupsError as error:
-        raise LookupsError(f"{source.stem}: {error}") from None
-    return Chapter(source.stem, notebook, needs_of(source.stem, notebook), executed)
+        cells = [ast.parse(c.source) for c in notebook.cells if c.cell_type == "code"]
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise ChapterError(f"{source.stem}: {error.msg} in the line {line!r}; correct it") from None
+    executed = settings.folder("artifacts") / settings.id / "notebooks" / f"{source.stem}.ipynb"
+    return Chapter(source.stem, notebook, ast.Module(cells, []), executed)
 
 
 def why_stale(settings: Run, chapter: Chapter) -> str | None:
     """Tell in words why a chapter must be executed (again); None if it is up to date."""
-    record = _read_record(chapter)
-    if record is None or not chapter.executed.is_file():
+    record = chapter.record
+    if not record or not chapter.executed.is_file():
         return "never executed"
-    if record.get("notebook") != _file_digest(chapter.executed):
+    if record.get("notebook") != _digest(chapter.executed.read_text("utf-8")):
         return "its executed copy was changed by another hand"
     try:
-        reason = difference(record, basis_of(settings, chapter.needs))
-        if reason is None and record.get("makes") != made_by(settings, chapter.needs):
-            reason = "its tables were made by another hand"
+        now = _basis(settings, chapter) | {"makes": _made(settings, chapter)}
     except (MissingStage, StaleStage) as error:
         return str(error).split(";")[0]
-    if reason is None and any(_unexecuted(cell) for cell in _with_new_words(chapter).cells):
-        reason = "its cells are divided in another way"
-    return reason
+    for part, words in REASONS.items():
+        then, new = record.get(part), now[part]
+        if isinstance(then, dict) and isinstance(new, dict):
+            changed = sorted(key for key in then | new if then.get(key) != new.get(key))
+            words = f"{words}: {', '.join(changed)}"
+        if then != new:
+            return words
+    return None
+
+
+def _basis(settings: Run, chapter: Chapter) -> dict[str, Any]:
+    """What a chapter stands on now, as JSON.
+
+    Raises:
+        MissingStage, StaleStage: a stage that it reads is not up to date.
+    """
+    reads = {stage: manifest(settings, stage)["digest"] for stage in stages_read(chapter)}
+    for run, chapters in other_runs(chapter.name, settings).items():
+        other = read_run(run)
+        for stage in (stage.name for stage in STAGES if stage.chapter in chapters):
+            reads[f"{stage} of {other.id}"] = manifest(other, stage)["digest"]
+    return {
+        "code": _digest(ast.dump(chapter.code)),
+        "settings": parameters(settings, set(Run.model_fields) - {"paths"}),
+        "reads": reads,
+        "library": library_digest(PACKAGE),
+        "packages": packages_digest(),
+    }
+
+
+def stages_read(chapter: Chapter) -> list[str]:
+    """Return the stages that a chapter loads from its own run and another chapter makes."""
+    named = set()
+    for node in ast.walk(chapter.code):
+        match node:
+            case ast.Call(
+                ast.Name("load" | "manifest"), [ast.Name("settings"), ast.Constant(stage)]
+            ):
+                named.add(stage)
+    return [one.name for one in STAGES if one.name in named and one.chapter != chapter.name]
+
+
+def _made(settings: Run, chapter: Chapter) -> dict[str, str]:
+    """The digests of the stages that a chapter has left."""
+    mine = [stage.name for stage in STAGES if stage.chapter == chapter.name]
+    return {stage: manifest(settings, stage)["digest"] for stage in mine}
+
+
+@lru_cache(maxsize=2)
+def library_digest(package: Path) -> str:
+    """Return a digest of what a package's modules do: comments, layout and docstrings left out."""
+    lines = []
+    for path in sorted(package.rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"), path)
+        for node in ast.walk(tree):
+            if isinstance(body := getattr(node, "body", None), list):
+                node.body = [one for one in body if not _is_constant(one)]
+        lines.append(f"{path.relative_to(package).as_posix()} {ast.dump(tree)}")
+    return _digest("\n".join(lines))
+
+
+def _is_constant(node: ast.AST) -> bool:
+    """Whether a statement is a string (or number) standing alone, which nothing reads."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+@lru_cache(maxsize=1)
+def packages_digest() -> str:
+    """Return a digest of Python's version and of those installed of all that the lock names."""
+    lock = (PROJECT / "requirements.lock").read_text("utf-8")
+    names = {_plain(name) for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
+    there = {_plain(one.name): one.version for one in distributions()}
+    lines = [f"{name} {there.get(name)}" for name in sorted(names)]
+    return _digest("\n".join([platform.python_version(), *lines]))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_chapters(
@@ -134,22 +227,24 @@ def run_chapters(
     *,
     only: Sequence[str] = (),
     again: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
+    within: tuple[str, ...] = (),
 ) -> list[str]:
     """Execute the chapters that are not up to date, in order; return the names of those executed.
 
     `only` names chapters to look at (their numbers do), `again` executes what is up to date as
-    well, `say` takes lines of progress.
+    well, `say` takes lines of progress, `within` are runs for the sake of which this is executed.
 
     Raises:
         ChapterError: a chapter stopped; those before it are kept.
         LookupsError: no such chapter, or another process is at work on this run.
     """
-    chosen = [chapter for chapter in chain.chapters if _chosen(chapter, only)]
+    wanted = {Path(name).stem for name in only}
+    chosen = [c for c in chain.chapters if not wanted or wanted & {c.name, c.name.split("_")[0]}]
     if not chosen:
         known = ", ".join(chapter.name for chapter in chain.chapters)
         raise LookupsError(f"no chapter {', '.join(only)}; there are {known}")
-    executed = run_permuted(chain, chosen, say=say)
+    executed = run_others(chain, chosen, say=say, within=within)
     with _alone(chain.folder), kernel_environment(record=chain.default):
         say(_forecast(chain, chosen, again))
         for number, chapter in enumerate(chosen, 1):
@@ -159,40 +254,44 @@ def run_chapters(
                 _refresh(chain, chapter)
                 say(f"{where}: up to date")
                 continue
-            say(f"{where}: {reason}; executing{_last_time(chapter)}")
+            say(f"{where}: {reason}; executing{chapter.last_time}")
             seconds = _execute(chain, chapter)
             executed.append(chapter.name)
             say(f"{where}: done in {seconds:.0f} s")
     return executed
 
 
-def run_permuted(
+def run_others(
     chain: Chain,
-    chosen: Sequence[Chapter] | None = None,
+    chapters: Sequence[Chapter],
     *,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
+    within: tuple[str, ...] = (),
 ) -> list[str]:
-    """Execute what is not up to date of the run that this one is held against (`permuted:`).
-
-    Only if one of the chosen chapters reads it, and only the chapters that its scores need. Returns
-    the names of those executed.
+    """Execute what is not up to date of the other runs that chapters read; return what was.
 
     Raises:
-        RunError: that run names a run of this kind, too.
+        RunError: a run needs itself executed first.
     """
-    other = chain.settings.permuted
-    chosen = chain.chapters if chosen is None else chosen
-    if other is None or not any("permuted" in chapter.needs.keys for chapter in chosen):
-        return []
-    against = chain_of(other, sources=chain.sources)
-    if against.settings.permuted is not None:
-        raise RunError(
-            f"permuted: the run {against.settings.id} is held against another run itself; "
-            "take `permuted:` out of its file"
-        )
-    names = [name for name in SCORED if name in {one.name for one in against.chapters}]
-    with kernel_environment(record=chain.default):
-        return [f"{other}/{name}" for name in run_chapters(against, only=names, say=say)]
+    executed = []
+    for other, names in _others(chain, chapters):
+        run = other.settings.id
+        if run in within:
+            raise RunError(
+                f"the run {run} is held against itself; take `permuted:` out of its file"
+            )
+        with kernel_environment(record=chain.default):
+            done = run_chapters(other, only=names, say=say, within=(*within, run))
+        executed += [f"{run}/{name}" for name in done]
+    return executed
+
+
+def _others(chain: Chain, chapters: Sequence[Chapter]) -> list[tuple[Chain, tuple[str, ...]]]:
+    """The other runs that chapters read, each with the chapters of it that come first."""
+    found = {}
+    for chapter in chapters:
+        found |= other_runs(chapter.name, chain.settings)
+    return [(chain_of(run, sources=chain.sources), names) for run, names in found.items()]
 
 
 def outlook(chain: Chain) -> list[str]:
@@ -201,14 +300,23 @@ def outlook(chain: Chain) -> list[str]:
     lines = [_forecast(chain, chain.chapters, again=False)]
     if chain.settings.prompts is None:
         lines[0] += f"; up to {corpus.documents:,} documents a split of {corpus.length} tokens"
-    if chain.settings.permuted is not None:
-        against = chain_of(chain.settings.permuted, sources=chain.sources)
-        scored = [one for one in against.chapters if one.name in SCORED]
-        lines.append(f"before it, where chapters need it: {_forecast(against, scored, False)}")
+    for other, names in _others(chain, chain.chapters):
+        first = [chapter for chapter in other.chapters if chapter.name in names]
+        lines.append(f"before it, where chapters need it: {_forecast(other, first, False)}")
     for chapter in chain.chapters:
         reason = why_stale(chain.settings, chapter) or "up to date"
-        lines.append(f"{chapter.name:30}  {reason}{_last_time(chapter)}")
+        lines.append(f"{chapter.name:30}  {reason}{chapter.last_time}")
     return lines
+
+
+def _forecast(chain: Chain, chosen: Sequence[Chapter], again: bool) -> str:
+    """How many chapters there are to execute, and what they cost the last time."""
+    stale = [c for c in chosen if again or why_stale(chain.settings, c) is not None]
+    if not stale:
+        return f"run {chain.settings.id}: {len(chosen)} chapters, all up to date"
+    known = [chapter.record.get("seconds") for chapter in stale]
+    cost = "" if None in known else f"; {sum(known):.0f} s the last time"
+    return f"run {chain.settings.id}: {len(stale)} of {len(chosen)} chapters to execute{cost}"
 
 
 def clean(settings: Run) -> list[Path]:
@@ -224,94 +332,49 @@ def clean(settings: Run) -> list[Path]:
 
 
 def _execute(chain: Chain, chapter: Chapter) -> float:
-    basis = basis_of(chain.settings, chapter.needs)
-    failed = chapter.executed.with_name(f"{chapter.name}.failed.ipynb")
-    done = execute(chapter.notebook, chapter.name, folder=chain.sources, keep_failed=failed)
+    """Execute a chapter and keep its copy with what it was made on; return its seconds."""
+    basis, start = _basis(chain.settings, chapter), time.perf_counter()
+    unfinished = chapter.executed.with_suffix(".unfinished.ipynb")
     try:
-        makes = made_by(chain.settings, chapter.needs)
+        done = execute(
+            chapter.notebook, chain.parameters, folder=chain.sources, unfinished=unfinished
+        )
+    except ChapterError as error:
+        raise ChapterError(f"{chapter.name}: {error}") from None
+    seconds = round(time.perf_counter() - start, 1)
+    try:
+        makes = _made(chain.settings, chapter)
     except (MissingStage, StaleStage) as error:
         raise ChapterError(
             f"{chapter.name} came to its end but did not leave its table ({error}); does it call "
             "save with the run's settings?"
         ) from None
-    text = as_text(done.notebook)
-    write_whole(chapter.executed, text)
-    record = basis | {
-        "makes": makes,
-        "notebook": hashlib.sha256(text.encode()).hexdigest(),
-        "seconds": round(done.seconds, 1),
-    }
-    write_whole(chapter.record, json.dumps(record, indent=1) + "\n")
-    _publish(chain, chapter, text)
-    return done.seconds
+    _keep(chain, chapter, done, basis | {"makes": makes, "seconds": seconds})
+    return seconds
 
 
 def _refresh(chain: Chain, chapter: Chapter) -> None:
     """Bring changed words into an executed copy whose outputs still hold."""
-    text = as_text(_with_new_words(chapter))
-    record = _read_record(chapter) | {"notebook": hashlib.sha256(text.encode()).hexdigest()}
-    if write_if_new(chapter.executed, text):
-        write_whole(chapter.record, json.dumps(record, indent=1) + "\n")
-    _publish(chain, chapter, text)
+    former = notebooks.read_notebook(chapter.executed)
+    _keep(chain, chapter, notebooks.with_outputs_of(chapter.notebook, former), chapter.record)
 
 
-def _with_new_words(chapter: Chapter) -> NotebookNode:
-    """The chapter as its source reads now, with the outputs of its executed copy."""
-    return with_outputs_of(chapter.notebook, read_notebook(chapter.executed))
-
-
-def _unexecuted(cell: NotebookNode) -> bool:
-    return cell.cell_type == "code" and cell.execution_count is None
-
-
-def _publish(chain: Chain, chapter: Chapter, text: str) -> None:
-    """Put the default run's copy where it is committed."""
+def _keep(chain: Chain, chapter: Chapter, notebook: NotebookNode, record: dict[str, Any]) -> None:
+    """Write an executed copy, then its record; put the default run's where it is committed."""
+    text = notebooks.as_text(notebook)
+    if notebooks.write_if_new(chapter.executed, text) or record != chapter.record:
+        record = record | {"notebook": _digest(text)}
+        write_whole(chapter.executed.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
     if chain.default:
-        write_if_new(chain.sources / chapter.executed.name, text)
+        notebooks.write_if_new(chain.sources / chapter.executed.name, text)
 
 
-def _chosen(chapter: Chapter, only: Sequence[str]) -> bool:
-    wanted = {Path(name).stem for name in only}
-    return not wanted or chapter.name in wanted or chapter.name.split("_")[0] in wanted
-
-
-def _forecast(chain: Chain, chosen: Sequence[Chapter], again: bool) -> str:
-    """How many chapters there are to execute, and what they cost the last time."""
-    stale = [c for c in chosen if again or why_stale(chain.settings, c) is not None]
-    if not stale:
-        return f"run {chain.settings.id}: {len(chosen)} chapters, all up to date"
-    known = [chapter.seconds for chapter in stale if chapter.seconds is not None]
-    cost = f"; {sum(known):.0f} s the last time" if len(known) == len(stale) else ""
-    return f"run {chain.settings.id}: {len(stale)} of {len(chosen)} chapters to execute{cost}"
-
-
-def _last_time(chapter: Chapter) -> str:
-    return "" if chapter.seconds is None else f" (last time {chapter.seconds:.0f} s)"
-
-
-def _read_record(chapter: Chapter) -> dict[str, Any] | None:
-    try:
-        return json.loads(chapter.record.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> AbstractContextManager:
     """Hold a run's folder for this process; the lock ends with the process, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise LookupsError(
             f"another `lookups run` is at work in {folder}; wait until it has ended"
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -6,18 +6,16 @@ papermill's and no random id, so that two executions of the same chapter are the
 
 import ast
 import hashlib
-import json
-import os
-import re
 from collections import Counter
-from difflib import SequenceMatcher
+from copy import deepcopy
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from lookups.errors import LookupsError, StorageError
+from lookups.errors import LookupsError
+from lookups.files import write_whole
 from lookups.paths import PROJECT
 from lookups.run.stages import CHAPTERS
 
@@ -31,57 +29,26 @@ KEPT_METADATA = ("tags", "mystnb")
 
 def chapter_sources(folder: Path = NOTEBOOKS) -> list[Path]:
     """Return the chapters' source files in the order in which they are executed."""
-    found = sorted(folder.glob("[0-9][0-9]_*.py"))
-    return sorted(found, key=lambda path: [*CHAPTERS, path.stem].index(path.stem))
+    return [path for name in CHAPTERS if (path := folder / f"{name}.py").is_file()]
 
 
 def read_source(source: Path) -> NotebookNode:
-    """Read a percent file as a notebook without outputs.
-
-    Raises:
-        LookupsError: the file is not there or is no percent script.
-    """
-    try:
-        text = source.read_text("utf-8")
-    except OSError:
-        raise LookupsError(f"there is no chapter {source.name} in {source.parent}") from None
-    return cleaned(jupytext.reads(text, fmt="py:percent"))
+    """Read a percent file as a notebook without outputs."""
+    return cleaned(jupytext.reads(source.read_text("utf-8"), fmt="py:percent"))
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """Read an executed notebook.
-
-    Raises:
-        LookupsError: it is not there, or damaged.
-    """
+    """Read an executed notebook."""
     try:
-        return nbformat.read(path, as_version=4)
-    except FileNotFoundError:
-        raise LookupsError(
-            f"{path.name} is missing; make it with: lookups run smollm2 (or: lookups pair)"
-        ) from None
-    except Exception as error:
+        return nbformat.reads(path.read_text("utf-8"), as_version=4)
+    except Exception as error:  # what nbformat raises on a damaged file depends on the damage
         raise LookupsError(f"{path} is not a notebook ({error}); delete it and run again") from None
 
 
-def for_run(notebook: NotebookNode, run: str, *, default: bool) -> NotebookNode:
-    """Return a chapter as a run sees it: its `run` line set; for others, default-run words dropped.
-
-    Raises:
-        LookupsError: the chapter has no `parameters` cell with a line `run: str = …` and another.
-    """
-    cells = [cell for cell in notebook.cells if default or not _default_only(cell)]
-    for cell in cells:
-        if _set_line(cell, "run", run):
-            if len(cell.source.splitlines()) == 1:
-                raise LookupsError(
-                    "IPython takes a cell of the one line `run: …` for its own command %run; put a "
-                    "comment line above it in the parameters cell"
-                )
-            break
-    else:
-        raise LookupsError('a chapter needs a cell tagged "parameters" with a line run: str = "…"')
-    return cleaned(nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata))
+def without_default_words(notebook: NotebookNode) -> NotebookNode:
+    """Return a chapter as runs other than the default one see it."""
+    cells = [c for c in notebook.cells if c.cell_type == "code" or DEFAULT_ONLY not in _tags(c)]
+    return NotebookNode(notebook | {"cells": cells})
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
@@ -103,124 +70,10 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
             made.execution_count = count if executed else None
             made.outputs = _cleaned_outputs(cell.get("outputs", []), made.execution_count)
         cells.append(made)
-    language = {"name": "python"}
-    return NotebookNode(
-        nbformat=4,
-        nbformat_minor=5,
-        metadata=NotebookNode(kernelspec=NotebookNode(KERNEL), language_info=language),
-        cells=cells,
+    metadata = {"kernelspec": dict(KERNEL), "language_info": {"name": "python"}}
+    return nbformat.from_dict(
+        {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
     )
-
-
-def as_text(notebook: NotebookNode) -> str:
-    """Return a notebook's file content, valid and always written the same way."""
-    nbformat.validate(notebook)
-    return nbformat.writes(notebook, version=4) + "\n"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is either the former one or the whole new one.
-
-    Raises:
-        StorageError: the disk is full, or the folder cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written ({error.strerror or error}); free some space, or check who "
-            "may write there; what was there before is untouched"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_if_new(path: Path, text: str) -> bool:
-    """Write a file whole unless it holds that text already; True if it was written."""
-    if path.is_file() and path.read_text("utf-8") == text:
-        return False
-    write_whole(path, text)
-    return True
-
-
-def with_outputs_of(notebook: NotebookNode, former: NotebookNode) -> NotebookNode:
-    """Return a notebook whose code cells carry the outputs of the same cells of a former one.
-
-    Cells that differ in layout or comments only are the same.
-    """
-    notebook = cleaned(notebook)
-    new, old = ([c for c in n.cells if c.cell_type == "code"] for n in (notebook, former))
-    meant, was_meant = ([_meaning(cell.source) for cell in cells] for cells in (new, old))
-    matcher = SequenceMatcher(None, was_meant, meant, autojunk=False)
-    for start, place, size in matcher.get_matching_blocks():
-        for cell, kept in zip(new[place : place + size], old[start : start + size], strict=True):
-            cell.outputs, cell.execution_count = kept.outputs, kept.execution_count
-    return cleaned(notebook)
-
-
-def pair(source: Path) -> bool:
-    """Make a chapter's notebook from its source, outputs of unchanged cells kept; True if changed.
-
-    A cell whose code changed loses its output until the chapter is run.
-    """
-    target = source.with_suffix(".ipynb")
-    notebook = read_source(source)
-    if target.is_file():
-        notebook = with_outputs_of(notebook, read_notebook(target))
-    return write_if_new(target, as_text(notebook))
-
-
-def drift(source: Path, notebook: Path) -> list[str]:
-    """Tell where a notebook is not in step with its source: cell types, sources, tags."""
-    ours, theirs = read_source(source).cells, read_notebook(notebook).cells
-    found = []
-    for number, (cell, other) in enumerate(zip(ours, theirs, strict=False)):
-        for what in ("cell_type", "source"):
-            if cell[what] != other[what]:
-                found.append(f"cell {number}: {what} differs ({_start(cell)} | {_start(other)})")
-        if cell.metadata.get("tags", []) != other.metadata.get("tags", []):
-            found.append(f"cell {number}: tags differ ({_start(cell)})")
-        elif cell.metadata.get("mystnb") != other.metadata.get("mystnb"):
-            found.append(f"cell {number}: mystnb metadata differ ({_start(cell)})")
-    if len(ours) != len(theirs):
-        found.append(f"{source.name} has {len(ours)} cells, {notebook.name} {len(theirs)}")
-    return found
-
-
-def _meaning(code: str) -> str:
-    """What Python reads in some code, whatever its layout."""
-    try:
-        return ast.dump(ast.parse(code))
-    except SyntaxError:
-        return code
-
-
-def _parameters(cell: NotebookNode) -> bool:
-    return "parameters" in cell.metadata.get("tags", [])
-
-
-def _parameter_line(name: str) -> re.Pattern[str]:
-    return re.compile(rf"^{re.escape(name)}(: str)? = [^#\n]*?(?=\s*(#|$))", re.MULTILINE)
-
-
-def _set_line(cell: NotebookNode, name: str, value: str) -> bool:
-    """Set one line of a parameters cell; False if it is no such cell or has no such line."""
-    pattern = _parameter_line(name)
-    if not _parameters(cell) or not pattern.search(cell.source):
-        return False
-    line = f"{name}: str = {json.dumps(value, ensure_ascii=False)}"
-    cell.source = pattern.sub(lambda _: line, cell.source, count=1)
-    return True
-
-
-def _default_only(cell: NotebookNode) -> bool:
-    return cell.cell_type == "markdown" and DEFAULT_ONLY in cell.metadata.get("tags", [])
 
 
 def _cleaned_outputs(outputs: list, execution_count: int | None) -> list[NotebookNode]:
@@ -239,5 +92,61 @@ def _cleaned_outputs(outputs: list, execution_count: int | None) -> list[Noteboo
     return kept
 
 
-def _start(cell: NotebookNode) -> str:
-    return repr(cell.source[:40])
+def as_text(notebook: NotebookNode) -> str:
+    """Return a notebook's file content, valid and always written the same way."""
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook, version=4) + "\n"
+
+
+def with_outputs_of(notebook: NotebookNode, former: NotebookNode) -> NotebookNode:
+    """Return a notebook whose code cells carry the outputs of the same cells of a former one.
+
+    Cells that differ in layout or comments only are the same; papermill's cell of parameters is
+    taken over. (`jupytext --update` would leave a changed cell the output that it had.)
+    """
+    cells = [deepcopy(cell) for cell in notebook.cells]
+    place = 1 + next(n for n, cell in enumerate(cells) if "parameters" in _tags(cell))
+    cells[place:place] = [cell for cell in former.cells if "injected-parameters" in _tags(cell)]
+    left = [(_meaning(cell.source), cell) for cell in former.cells if cell.cell_type == "code"]
+    for cell in (cell for cell in cells if cell.cell_type == "code"):
+        meant = _meaning(cell.source)
+        same = next((number for number, (was, _) in enumerate(left) if was == meant), None)
+        if same is not None:
+            kept = left.pop(same)[1]
+            cell.outputs, cell.execution_count = kept.outputs, kept.execution_count
+    return cleaned(NotebookNode(cells=cells))
+
+
+def _tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def _meaning(code: str) -> str:
+    try:
+        return ast.dump(ast.parse(code))
+    except SyntaxError:
+        return code
+
+
+def paired(source: Path) -> str:
+    """Return what a chapter's notebook should hold: its source, outputs of unchanged cells kept."""
+    notebook, target = read_source(source), source.with_suffix(".ipynb")
+    if target.is_file():
+        notebook = with_outputs_of(notebook, read_notebook(target))
+    return as_text(notebook)
+
+
+def pair(source: Path) -> bool:
+    """Bring a chapter's notebook in step with its source; True if it changed.
+
+    A cell whose code changed loses its output until the chapter is run.
+    """
+    return write_if_new(source.with_suffix(".ipynb"), paired(source))
+
+
+def write_if_new(path: Path, text: str) -> bool:
+    """Write a file whole unless it holds that text already; True if it was written."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    write_whole(path, text)
+    return True

@@ -1,15 +1,13 @@
-"""What a run leaves on disk: a table and a manifest a stage, whole or not there at all.
+"""What a run leaves on disk: a table and a manifest a stage, never half of one.
 
-`save` writes into a folder beside the final one and renames it when everything is on disk, so that
-a kill or a full disk leaves the former state. `load` hands out a table only if it is the one its
-manifest describes, was made with the run's settings, and from the parents that lie there now.
+`save` writes both aside and puts the table in its place, then the manifest with its digest. `load`
+hands out a table only if it is the one its manifest describes, was made with the run's settings,
+and from the parents that lie there now; it changes nothing on disk.
 """
 
 import hashlib
 import json
-import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -20,15 +18,15 @@ from typing import Any
 import pandas as pd
 
 from lookups.corpus.texts import local_path
-from lookups.errors import MissingStage, StaleStage, StorageError
-from lookups.files import digest_of, sha256_of
+from lookups.errors import MissingStage, StaleStage
+from lookups.files import digest_of, replacing, sha256_of
 from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED
 from lookups.paths import PROJECT
 from lookups.run.stages import Stage, settings_of, stage_named
 from lookups.settings import Run, is_made
 
-SCHEMA = 1
+SCHEMA = 2
 PACKAGES = ("torch", "transformers", "transformer-lens", "tokenizers", "numpy", "pandas", "pyarrow")
 BOS_RULE = "exactly one beginning-of-sequence token, then the document's ids"
 
@@ -47,7 +45,7 @@ def save(
     documents: Mapping[str, str] | None = None,
     seconds: float | None = None,
 ) -> pd.DataFrame:
-    """Write a stage's table and manifest, all or nothing, and return the table.
+    """Write a stage's table and manifest and return the table.
 
     `documents` maps a split to the digest of its documents; `model` is a `Model`.
 
@@ -60,7 +58,6 @@ def save(
     missing = [column for column in declared.columns if column not in table.columns]
     if missing:
         raise ValueError(f"{stage} must hold the columns {missing}; the chapter left them out")
-    parents = {parent: manifest(settings, parent)["digest"] for parent in declared.parents}
     about = {
         "stage": stage,
         "chapter": declared.chapter,
@@ -69,24 +66,21 @@ def save(
         "run": settings.id,
         "parameters": parameters(settings, settings_of(declared)),
         "seed": settings.seed,
-        "model": _about_model(model),
+        "model": None if model is None else _about_model(model),
         "documents": dict(documents or {}),
         "bos": BOS_RULE,
         "packages": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "commit": _commit(),
-        "parents": parents,
+        "parents": {parent: manifest(settings, parent)["digest"] for parent in declared.parents},
         "rows": len(table),
         "seconds": None if seconds is None else round(seconds, 1),
     }
-    final = stage_folder(settings, stage)
-    try:
-        _write(final, table, about)
-    except OSError as error:
-        raise StorageError(
-            f"{stage} cannot be written to {final.parent} ({error.strerror or error}); free some "
-            "space or set LOOKUPS_ARTIFACTS to another folder; what was there before is untouched"
-        ) from error
+    folder = stage_folder(settings, stage)
+    with replacing(folder / "manifest.json") as last, replacing(folder / "table.parquet") as first:
+        table.reset_index(drop=True).to_parquet(first, index=False, compression="zstd")
+        about["digest"] = sha256_of(first)
+        last.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     return table
 
 
@@ -113,40 +107,34 @@ def manifest(settings: Run, stage: str) -> dict[str, Any]:
 
 def _checked(settings: Run, declared: Stage, known: dict[str, dict]) -> dict[str, Any]:
     """Check a stage after its parents; `known` holds those checked already."""
-    if declared.name in known:
-        return known[declared.name]
+    name = declared.name
+    if name in known:
+        return known[name]
     parents = {
         parent: _checked(settings, stage_named(parent), known)["digest"]
         for parent in declared.parents
     }
     remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.id})"
-    about, found = _on_disk(stage_folder(settings, declared.name))
-    if about is None:
-        raise MissingStage(f"run {settings.id!r} has no stage {declared.name}; {remedy}")
-    if about.get("schema") != SCHEMA:
-        raise StaleStage(f"{declared.name} was written by another version of this code; {remedy}")
-    if about.get("digest") != found:
-        raise StaleStage(f"{declared.name} is not the table its manifest describes; {remedy}")
-    now, then = parameters(settings, settings_of(declared)), about.get("parameters", {})
-    if changed := sorted(key for key in now if now[key] != then.get(key)):
-        what = ", ".join(changed)
-        raise StaleStage(f"{declared.name} was made with other settings ({what}); {remedy}")
-    for parent, digest in parents.items():
-        if digest != about.get("parents", {}).get(parent):
-            raise StaleStage(f"{declared.name} was made from another {parent}; {remedy}")
-    known[declared.name] = about
-    return about
-
-
-def _on_disk(folder: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return a manifest as it stands and the digest of the table beside it; None if not whole."""
-    _recover(folder)
+    folder = stage_folder(settings, name)
     try:
         about = json.loads((folder / "manifest.json").read_text("utf-8"))
         found = sha256_of(folder / "table.parquet")
     except (OSError, ValueError):
-        return None, ""
-    return (about, found) if isinstance(about, dict) else (None, "")
+        former = next(folder.parent.glob(f"[0-9][0-9]_{name}"), None)
+        what = f", only {former.name} of a former version of this code" if former else ""
+        raise MissingStage(f"run {settings.id!r} has no stage {name}{what}; {remedy}") from None
+    if not isinstance(about, dict) or (about.get("schema"), about.get("stage")) != (SCHEMA, name):
+        raise StaleStage(f"{name} was written by another version of this code; {remedy}")
+    if about.get("digest") != found:
+        raise StaleStage(f"{name} is not the table its manifest describes; {remedy}")
+    now, then = parameters(settings, settings_of(declared)), about.get("parameters", {})
+    if changed := sorted(key for key in now if now[key] != then.get(key)):
+        raise StaleStage(f"{name} was made with other settings ({', '.join(changed)}); {remedy}")
+    for parent, digest in parents.items():
+        if digest != about.get("parents", {}).get(parent):
+            raise StaleStage(f"{name} was made from another {parent}; {remedy}")
+    known[name] = about
+    return about
 
 
 def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
@@ -160,11 +148,10 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
         content["model"]["files"] = contents_digest(place, "*.safetensors", "*.json")
     if "corpus" in content and (files := _corpus_files(settings)):
         content["corpus"]["files"] = files
-    for key in ("prompts", "verdicts"):
+    for key in ("prompts", "verdicts", "published"):
         if content.get(key) is not None:
-            content[key] = contents_digest(getattr(settings, key))
-    if content.get("published") is not None:
-        content["published"] = contents_digest(settings.published, "*.json", "*.jsonl")
+            patterns = ("*.json", "*.jsonl") if key == "published" else ()
+            content[key] = contents_digest(getattr(settings, key), *patterns)
     return content
 
 
@@ -182,7 +169,7 @@ def contents_digest(path: Path, *patterns: str) -> str:
     if path.is_file():
         return digest_of(path)
     inside = {p for pattern in patterns or ("[!.]*",) for p in path.rglob(pattern) if p.is_file()}
-    lines = [f"{p.relative_to(path).as_posix()} {contents_digest(p)}" for p in sorted(inside)]
+    lines = [f"{p.relative_to(path).as_posix()} {digest_of(p)}" for p in sorted(inside)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -198,60 +185,7 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
 
-def _write(final: Path, table: pd.DataFrame, about: dict[str, Any]) -> None:
-    """Put table and manifest on disk beside their place, then move them there together."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    _recover(final)
-    partial = final.with_name(f"{final.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
-        path = partial / "table.parquet"
-        table.reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
-        about = about | {"digest": sha256_of(path)}
-        (partial / "manifest.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
-        for file in partial.iterdir():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-        _replace(partial, final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _replace(partial: Path, final: Path) -> None:
-    """Put a finished folder in the place of the former one."""
-    former = final.with_name(f"{final.name}.former-{os.getpid()}")
-    if final.exists():
-        final.rename(former)
-    partial.rename(final)
-    shutil.rmtree(former, ignore_errors=True)
-
-
-def _recover(final: Path) -> None:
-    """Undo what a killed process left: bring a former state back, remove unfinished ones."""
-    for left in sorted(final.parent.glob(f"{final.name}.*-*")):
-        owner = left.name.rsplit("-", 1)[1]
-        if not owner.isdigit() or (int(owner) != os.getpid() and _alive(int(owner))):
-            continue
-        if ".former-" in left.name and not final.exists():
-            left.rename(final)
-        else:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _about_model(model: Any) -> dict[str, Any] | None:
-    if model is None:
-        return None
+def _about_model(model: Any) -> dict[str, Any]:
     from lookups.model.loaded import PROCESSING
 
     return {
