@@ -26,15 +26,16 @@ from tools.blind_sort import as_markdown, main, verdicts_of
 PAIRS = [("L1.N5", "L0.H1"), ("L1.N5", "L0.H2"), ("L1.N7", "L1.H0")]
 
 
-def prompts_of(pairs=PAIRS, train=9, test=7) -> pd.DataFrame:
+def prompts_of(pairs=PAIRS, train=LEARN + 2, test=7) -> pd.DataFrame:
     """As many prompts of each kind in each split; no text is another's."""
     rows = []
     for (neuron, head), split, active in product(pairs, ("train", "test"), (True, False)):
         for number in range(train if split == "train" else test):
             key = f"own/{split}/{2 * number + active}"
             text = f" {head} *of* <b>\n {'not' * active} {key}"
-            rows.append((neuron, head, split, key, text, " they", active))
-    columns = ["neuron", "head", "split", "prompt", "text", "token", "active"]
+            decides = number / 100 + active
+            rows.append((neuron, head, split, key, text, " they", active, decides))
+    columns = ["neuron", "head", "split", "prompt", "text", "token", "active", "decides"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -64,7 +65,9 @@ def test_every_item_teaches_with_train_and_asks_about_test(deck):
         learn, sort = item[item.role == "learn"], item[item.role == "sort"]
         assert learn.prompt.str.contains("/train/").all()
         assert sort.prompt.str.contains("/test/").all()
-        assert learn.active.value_counts().to_dict() == {True: LEARN, False: LEARN}
+        surest = [2 * n + 1 for n in range(LEARN + 1, 1, -1)] + [2 * n for n in range(LEARN)]
+        assert learn.prompt.tolist() == [f"own/train/{number}" for number in surest]
+        assert learn.active.tolist() == [True] * LEARN + [False] * LEARN
         assert sort.active.value_counts().to_dict() == {True: SORT // 2, False: SORT // 2}
         assert not item.prompt.duplicated().any()
         assert sort.place.tolist() == list(range(1, SORT + 1))
@@ -78,9 +81,9 @@ def test_what_is_missing_of_one_kind_is_filled_with_the_other():
     assert sort.active.value_counts().to_dict() == {False: 7, True: 3}
 
 
-@pytest.mark.parametrize(("train", "test"), [(5, 7), (6, 4), (6, 0)])
+@pytest.mark.parametrize(("train", "test"), [(3, 7), (4, 4), (4, 0)])
 def test_too_few_prompts_cannot_be_sorted(train, test):
-    assert is_sortable(prompts_of(PAIRS[:1], 6, 5))
+    assert is_sortable(prompts_of(PAIRS[:1], 4, 5))
     assert not is_sortable(prompts_of(PAIRS[:1], train, test))
 
 

@@ -18,12 +18,12 @@ from sklearn.metrics import cohen_kappa_score
 
 from lookups.statistics.lots import lots_of
 
-LEARN = 6
-"""Prompts of each kind to learn from."""
+LEARN = 10
+"""At most so many prompts of each kind to learn from."""
 SORT = 10
 """Held-out prompts to be sorted: half of each kind where there are so many."""
-FEWEST = 3
-"""Held-out prompts that must be there of each kind."""
+FEWEST = {"train": 4, "test": 3}
+"""Prompts of each split that must be there of each kind."""
 CLEAR = 9
 """So many right of `SORT` make a look-up clear; guessing gets there in 1.1 % of items."""
 LETTERS = {"A": True, "B": False}
@@ -34,17 +34,19 @@ COLUMNS = ["item", "digest", "kind", "neuron", "head", "role", "place", "prompt"
 
 def is_sortable(prompts: pd.DataFrame) -> bool:
     """Whether one pair has enough prompts of both kinds; columns `split` and `active`."""
-    counts = {key: len(rows) for key, rows in prompts.groupby(["split", "active"])}
-    learn = min(counts.get(("train", kind), 0) for kind in (True, False))
-    held_out = [counts.get(("test", kind), 0) for kind in (True, False)]
-    return learn >= LEARN and min(held_out) >= FEWEST and sum(held_out) >= SORT
+    counts = {(split, kind): 0 for split in FEWEST for kind in (True, False)}
+    counts |= prompts.groupby(["split", "active"]).size().to_dict()
+    enough = all(counts[split, kind] >= FEWEST[split] for split, kind in counts)
+    return enough and counts["test", True] + counts["test", False] >= SORT
 
 
 def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Draw an item for every pair (`neuron`, `head`, `kind`) and put the items in a blind order.
 
-    `prompts` has a row for each prompt of each pair: neuron, head, split, prompt, text, token and
-    active. Every pair must be sortable.
+    `prompts` has a row for each prompt of each pair: neuron, head, split, prompt, text, token,
+    active and `decides`, the number that active goes by. An item teaches with the active prompts
+    that have most of it, then with the others that have least; what is to be sorted is drawn at
+    random. Every pair must be sortable.
     """
     items = []
     for pair in pairs.itertuples():
@@ -123,12 +125,11 @@ def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
-    """Draw one pair's prompts to learn from and to sort."""
+    """Choose one pair's prompts to learn from, and draw those to sort."""
     rows = prompts.sort_values(["split", "prompt"]).iloc[random.permutation(len(prompts))]
     train, test = rows[rows.split == "train"], rows[rows.split == "test"]
-    learn = (
-        train.groupby("active").head(LEARN).sort_values("active", ascending=False, kind="stable")
-    )
+    train = train.sort_values(["decides", "prompt"])
+    learn = pd.concat([train[train.active][::-1].head(LEARN), train[~train.active].head(LEARN)])
     halves = test.groupby("active").head(SORT // 2)
     rest = test.drop(index=halves.index)
     sort = pd.concat([halves, rest.head(SORT - len(halves))])
