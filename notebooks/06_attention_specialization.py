@@ -48,7 +48,9 @@ from lookups.explain.blind_sort import (
     draw_deck,
     is_sortable,
     majority,
+    read_verdicts,
     scored,
+    who_read,
 )
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
@@ -57,7 +59,6 @@ from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, first_that, follow_share, widest
 from lookups.settings import check_run, read_run
 from lookups.statistics.scores import auroc
-from lookups.explain.sorting import read_verdicts, who_read
 from lookups.show.views import (
     BOS,
     LONGEST,

@@ -15,8 +15,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from lookups.errors import LookupsError
-from lookups.explain.blind_sort import SORT
-from lookups.explain.sorting import mapping_of
+from lookups.explain.blind_sort import SORT, mapping_of
 from lookups.run.store import load
 from lookups.settings import RECORDS, read_run
 from lookups.show.views import readable

@@ -10,13 +10,15 @@ from lookups.explain.blind_sort import (
     CLEAR,
     LEARN,
     SORT,
+    UNKNOWN,
     agreement,
     draw_deck,
     is_sortable,
     majority,
+    read_verdicts,
     scored,
+    who_read,
 )
-from lookups.explain.sorting import UNKNOWN, read_verdicts, who_read
 from lookups.run.store import save
 from lookups.settings import read_run
 from sklearn.metrics import cohen_kappa_score

@@ -9,12 +9,23 @@ from math import inf, log, sqrt
 import numpy as np
 import pytest
 from lookups.errors import MeasurementError
-from lookups.explain.candidates import candidates
-from lookups.explain.checklist import Checklist, Condition, chances_of, listed, needed
-from lookups.explain.contrast import SIZES, Contrast, CrossValidated, cross_validate, folds
+from lookups.explain.contrast import (
+    SIZES,
+    Checklist,
+    Condition,
+    Contrast,
+    CrossValidated,
+    Pick,
+    chances_of,
+    cross_validate,
+    folds,
+    log_odds,
+    needed,
+    strongest,
+    z_beyond,
+)
 from lookups.explain.explainer import Case, Example, Explanation, Question
-from lookups.explain.features import Feature, holds
-from lookups.explain.log_odds import Pick, log_odds, strongest, z_beyond
+from lookups.explain.features import Feature, candidates, holds
 from statsmodels.stats.proportion import proportion_confint
 
 VOCABULARY = [f"word{rank}" for rank in range(300)]
@@ -97,22 +108,16 @@ def right(explanation: Explanation, held_out: tuple[Example, ...]) -> tuple[int,
     return sum(called[:50]), 50 - sum(called[50:])
 
 
-@pytest.mark.parametrize("number", [40, 60])
+@pytest.mark.parametrize(
+    ("number", "share", "seeds"), [(40, 0.5, 15), (60, 0.5, 15), (60, 0.25, 5)]
+)
 @pytest.mark.parametrize("kind", PLANTS)
-def test_a_planted_clue_is_found_and_named(kind: str, number: int):
-    for seed in range(15):
-        case, held_out, clue = planted(kind, number, seed)
+def test_a_planted_clue_is_found_and_named(kind: str, number: int, share: float, seeds: int):
+    for seed in range(seeds):
+        case, held_out, clue = planted(kind, number, seed, share=share)
         explanation = Contrast().explain(case)
         assert sum(right(explanation, held_out)) / 100 >= 0.95, (seed, explanation.text)
         assert NAMED[kind].format(*clue) in explanation.text, (seed, explanation.text)
-
-
-def test_a_clue_of_a_quarter_of_the_prompts_is_found():
-    for kind in PLANTS:
-        for seed in range(5):
-            case, held_out, _ = planted(kind, 60, seed, share=0.25)
-            explanation = Contrast().explain(case)
-            assert sum(right(explanation, held_out)) / 100 >= 0.95, (kind, seed, explanation.text)
 
 
 def wilson(count: int, of: int) -> tuple[float, float, float]:
@@ -236,7 +241,6 @@ def test_a_sentence_of_one_condition():
         rule.sentence()
         == "The head is active when the prompt does not contain “if”, and only then."
     )
-    assert [listed(["a", "b", "c"][:n], "or") for n in (1, 2, 3)] == ["a", "a or b", "a, b or c"]
 
 
 def test_so_that_is_told_as_a_reader_would():
@@ -375,7 +379,6 @@ def test_the_simplest_within_one_standard_error_of_the_best():
     def scored(*accuracy: float) -> CrossValidated:
         return CrossValidated(np.array(accuracy), np.full(len(accuracy), 0.05))
 
-    assert scored(0.8, 0.86, 0.9, 0.9).best == 2
     assert scored(0.8, 0.86, 0.9, 0.9).simplest == 1
     assert scored(0.86, 0.8, 0.9, 0.9).simplest == 0
     assert scored(0.5, 0.5).simplest == 0

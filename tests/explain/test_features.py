@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lookups.errors import MeasurementError
-from lookups.explain.candidates import LENGTHS, PLACES, candidates
-from lookups.explain.features import KINDS, Feature, holds, said, words_of
+from lookups.explain.features import (
+    KINDS,
+    LENGTHS,
+    PLACES,
+    Feature,
+    candidates,
+    holds,
+    said,
+    words_of,
+)
 
 TEXT = "ion not only\n\n  Reverse, don't ... but the House"
 

@@ -4,6 +4,9 @@ A deck has an item for each of some (neuron, head) pairs: prompts of the train s
 labels, to learn from, and held-out prompts of the test split, to be sorted. Which pairs are sorted
 is chapter 6's decision. An item is drawn by a seed of its own and named by the digest of what is in
 it, so that a verdict stays true of its item when other items come or go.
+
+What readers said is kept in a YAML file that `tools/blind_sort.py` writes: `readers` says who they
+were, and `verdicts` has an entry a reader, with a letter for every prompt of each item, by digest.
 """
 
 import hashlib
@@ -11,11 +14,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from sklearn.metrics import cohen_kappa_score
 
+from lookups.errors import LookupsError
 from lookups.statistics.lots import lots_of
 
 LEARN = 10
@@ -28,6 +34,8 @@ CLEAR = 9
 """So many right of `SORT` make a look-up clear; guessing gets there in 1.1 % of items."""
 LETTERS = {"A": True, "B": False}
 """What a reader writes for active and inactive; `?` stands for an item that was not read."""
+UNKNOWN = "not recorded"
+"""Who the readers were where a record does not say it."""
 COLUMNS = ["item", "digest", "kind", "neuron", "head", "role", "place", "prompt", "text", "token",
            "active"]  # fmt: skip
 
@@ -52,7 +60,7 @@ def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.Da
     for pair in pairs.itertuples():
         own = prompts[(prompts.neuron == pair.neuron) & (prompts["head"] == pair.head)]
         item = _draw_item(own, lots_of(seed, pair.neuron, pair.head))
-        items.append(item.assign(kind=pair.kind, digest=digest_of(item)))
+        items.append(item.assign(kind=pair.kind, digest=_digest_of(item)))
     if not items:
         types = {"item": int, "place": int, "active": bool}
         return pd.DataFrame({name: pd.Series(dtype=types.get(name, str)) for name in COLUMNS})
@@ -61,46 +69,29 @@ def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.Da
     return deck[COLUMNS].reset_index(drop=True)
 
 
-def digest_of(item: pd.DataFrame) -> str:
-    """Return the digest of what one item shows and of its answers."""
-    rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
-    content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
 def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Return, for every item that was sorted, what more than half of its readers said of a prompt.
 
     `?` where no letter has more than half of them. One reader is the majority.
     """
-    digests = sorted({digest for verdicts in readers for digest in verdicts})
-    said = {d: [verdicts[d] for verdicts in readers if d in verdicts] for d in digests}
-    return {
-        digest: "".join(_most_said(letters) for letters in zip(*those, strict=True))
-        for digest, those in said.items()
-    }
-
-
-def _most_said(letters: Sequence[str]) -> str:
-    letter, times = Counter(letters).most_common(1)[0]
-    return letter if 2 * times > len(letters) else "?"
+    found = {}
+    for digest in sorted({digest for verdicts in readers for digest in verdicts}):
+        said = zip(*(one[digest] for one in readers if digest in one), strict=True)
+        most = ((*Counter(letters).most_common(1)[0], len(letters)) for letters in said)
+        found[digest] = "".join(letter if 2 * times > of else "?" for letter, times, of in most)
+    return found
 
 
 def agreement(readers: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     """Return, for every two readers, how often they gave the same letter, and Cohen's kappa.
 
-    Letters count where both read the prompt (neither wrote `?`). Kappa is 1 for full agreement and
-    0 for what two who write as many A's each, but independently, would have in common; it is
-    not-a-number where both wrote one and the same letter throughout.
+    Letters count where both read the prompt (neither wrote `?`). Kappa is not-a-number where both
+    wrote one and the same letter throughout.
     """
     rows = []
     for (one, a), (other, b) in combinations(enumerate(readers, 1), 2):
-        both = [
-            letters
-            for digest in sorted(set(a) & set(b))
-            for letters in zip(a[digest], b[digest], strict=True)
-            if "?" not in letters
-        ]
+        shared = [zip(a[digest], b[digest], strict=True) for digest in sorted(set(a) & set(b))]
+        both = [letters for said in shared for letters in said if "?" not in letters]
         same = float(np.mean([x == y for x, y in both])) if both else np.nan
         varied = len({letter for letters in both for letter in letters}) > 1
         kappa = cohen_kappa_score(*zip(*both, strict=True)) if varied else np.nan
@@ -122,6 +113,46 @@ def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
         rows.append((number, *pair, int(truth.sum()), right, (right or 0) >= CLEAR))
     names = ["item", "kind", "neuron", "head", "token", "active", "correct", "clear"]
     return pd.DataFrame(rows, columns=names).astype({"correct": "Int64", "clear": bool})
+
+
+def read_verdicts(path: Path | None) -> list[dict[str, str]]:
+    """Return each reader's recorded verdicts by item digest; none if there is no record.
+
+    Raises:
+        LookupsError: the record cannot be read.
+    """
+    return [] if path is None else [dict(one) for one in mapping_of(path).get("verdicts") or []]
+
+
+def who_read(path: Path | None) -> str:
+    """Return what kind of readers they were, such as `language models`.
+
+    Raises:
+        LookupsError: the record cannot be read.
+    """
+    return UNKNOWN if path is None else str(mapping_of(path).get("readers") or UNKNOWN)
+
+
+def mapping_of(path: Path) -> dict:
+    """Read a YAML file of keys and values; an empty file has none.
+
+    Raises:
+        LookupsError: it is something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = "nothing readable"
+    if not isinstance(content, dict | None):
+        raise LookupsError(f"{path} holds no verdicts; write lines such as '1: ABBABAABBA'")
+    return content or {}
+
+
+def _digest_of(item: pd.DataFrame) -> str:
+    """Return the digest of what one item shows and of its answers."""
+    rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
+    content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:

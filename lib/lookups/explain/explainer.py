@@ -39,8 +39,7 @@ class Explanation(NamedTuple):
     @property
     def digest(self) -> str:
         """Sixteen digits that stand for exactly this explanation."""
-        content = "\0".join(self)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return hashlib.sha256("\0".join(self).encode()).hexdigest()[:16]
 
 
 class Verdict(NamedTuple):
@@ -58,6 +57,21 @@ class Case(NamedTuple):
     active: tuple[Example, ...]
     inactive: tuple[Example, ...]
     token: str
+
+    def in_order(self) -> tuple[list[Example], list[bool]]:
+        """Return the prompts by key, however they were given, and whether the head is active.
+
+        Raises:
+            MeasurementError: there is no prompt of one of the two kinds.
+        """
+        for kind, prompts in (("active", self.active), ("inactive", self.inactive)):
+            if not prompts:
+                raise MeasurementError(
+                    f"there is no {kind} prompt to explain from: choose a pair whose head is "
+                    "active on some of the neuron's training prompts and not on others"
+                )
+        pairs = sorted([(p, True) for p in self.active] + [(p, False) for p in self.inactive])
+        return [prompt for prompt, _ in pairs], [kind for _, kind in pairs]
 
 
 class Question(NamedTuple):
