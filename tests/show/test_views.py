@@ -145,9 +145,9 @@ def test_every_view_reads_without_javascript():
 
 
 def test_wrong_shapes_say_what_is_needed():
-    with pytest.raises(LookupsError, match=r"need \(1, 2, 2\) \(head, query, key\)"):
+    with pytest.raises(LookupsError, match=r"needs \(1, 2, 2\) \(head, query, key\)"):
         attention_view(["a", "b"], uniform(2, 2), ["L0.H0"], name="v")
-    with pytest.raises(LookupsError, match=r"tokens need \(2,\)"):
+    with pytest.raises(LookupsError, match=r"needs \(2,\) \(token\)"):
         token_view(["a", "b"], [1.0], name="v")
     with pytest.raises(LookupsError, match="nothing to show"):
         attention_view([], np.zeros((0, 0, 0)), [], name="v")
