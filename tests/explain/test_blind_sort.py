@@ -75,18 +75,18 @@ def test_every_item_teaches_with_train_and_asks_about_test(deck):
         assert sort.place.tolist() == list(range(1, SORT + 1))
 
 
+@pytest.mark.parametrize(("train", "test"), [(3, 7), (4, 4), (4, 0)])
+def test_too_few_prompts_cannot_be_sorted(train, test):
+    assert is_sortable(prompts_of(PAIRS[:1], 4, 5))
+    assert not is_sortable(prompts_of(PAIRS[:1], train, test))
+
+
 def test_what_is_missing_of_one_kind_is_filled_with_the_other():
     prompts = prompts_of(PAIRS[:1])
     few = prompts.drop(index=prompts[(prompts.split == "test") & prompts.active].index[3:])
     assert is_sortable(few)
     sort = draw_deck(pairs_of(PAIRS[:1]), few, seed=0).query("role == 'sort'")
     assert sort.active.value_counts().to_dict() == {False: 7, True: 3}
-
-
-@pytest.mark.parametrize(("train", "test"), [(3, 7), (4, 4), (4, 0)])
-def test_too_few_prompts_cannot_be_sorted(train, test):
-    assert is_sortable(prompts_of(PAIRS[:1], 4, 5))
-    assert not is_sortable(prompts_of(PAIRS[:1], train, test))
 
 
 def test_an_item_is_the_same_whatever_else_is_in_the_deck(deck):
@@ -138,17 +138,18 @@ def test_an_item_is_clear_up_to_one_error(deck, wrong):
     assert table.clear.tolist() == [SORT - wrong >= CLEAR] * len(PAIRS)
 
 
-def test_what_was_not_read_is_not_right(deck):
-    verdicts = verdicts_of(deck, dict.fromkeys(deck["item"].unique(), "?" * SORT))
-    assert scored(deck, verdicts).correct.tolist() == [0, 0, 0]
-
-
 def test_items_without_a_verdict_are_told_apart_from_failures(deck):
     digest = deck.digest.iloc[0]
     said = verdicts_of(deck, right_letters(deck))[digest]
     table = scored(deck, {digest: said, "of another run": "A" * SORT})
     assert table.correct.isna().sum() == 2
     assert table.clear.sum() == 1
+    unread = verdicts_of(deck, dict.fromkeys(deck["item"].unique(), "?" * SORT))
+    assert scored(deck, unread).correct.tolist() == [0, 0, 0]
+    none = draw_deck(pairs_of([]), prompts_of(), seed=0)
+    assert none.empty
+    assert scored(none, {}).empty
+    assert as_markdown(none)
 
 
 @pytest.mark.parametrize("answer", [None, "ABAB", "A" * 9 + "C", "a" * 10])
@@ -174,21 +175,10 @@ def test_two_readers_agree_as_often_as_they_gave_the_same_letter():
     assert row.kappa == pytest.approx(cohen_kappa_score(list("ABABA"), list("ABBBA")))
     assert len(agreement([one, other, one])) == 3
     assert agreement([one]).empty
-
-
-def test_readers_who_always_say_the_same_letter_or_share_no_item_have_no_kappa():
-    alike, apart = ({"x": "AAAA"}, {"x": "AAAA"}), ({"x": "AB"}, {"y": "AB"})
-    for readers, same in ((alike, 1.0), (apart, None)):
+    for readers, same in (([{"x": "AA"}] * 2, [1.0]), ([{"x": "AB"}, {"y": "AB"}], [])):
         (row,) = agreement(readers).itertuples()
         assert pd.isna(row.kappa)
-        assert row.same == same if same else pd.isna(row.same)
-
-
-def test_a_deck_without_pairs_can_be_kept_and_scored():
-    none = draw_deck(pairs_of([]), prompts_of(), seed=0)
-    assert none.empty
-    assert scored(none, {}).empty
-    assert as_markdown(none)
+        assert [row.same][pd.isna(row.same) :] == same
 
 
 def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
@@ -232,8 +222,5 @@ def test_files_without_verdicts_say_what_to_write(text, tmp_path):
         path.write_text(text)
     with pytest.raises(LookupsError, match="holds no verdicts; write lines such as"):
         read_verdicts(path)
-
-
-def test_an_unknown_command_says_what_there_is():
     with pytest.raises(LookupsError, match=r"export RUN FOLDER \| record RUN READERS VERDICTS"):
         main(["sort"])

@@ -8,7 +8,6 @@ from math import inf, log, sqrt
 
 import numpy as np
 import pytest
-from lookups.errors import MeasurementError
 from lookups.explain.contrast import (
     SIZES,
     Checklist,
@@ -155,14 +154,6 @@ def test_where_nothing_differs_nothing_is_claimed():
     assert told <= 10
 
 
-def test_the_order_of_prompts_does_not_matter():
-    for seed in range(5):
-        case = [planted("gap", 40, seed)[0], no_difference(seed, 40)[0]][seed % 2]
-        random = np.random.default_rng(seed)
-        turned = [tuple(kind[i] for i in random.permutation(len(kind))) for kind in case[:2]]
-        assert Contrast().explain(Case(*turned, case.token)) == Contrast().explain(case)
-
-
 EXPLAIN = """
 import json
 from lookups.explain.contrast import Contrast
@@ -190,19 +181,6 @@ def test_another_process_says_the_same(tmp_path):
             check=True,
         )
         assert json.loads(done.stdout) == list(Contrast().explain(case))
-
-
-def test_judging_reads_the_rule_and_the_text_alone():
-    for case, held_out in (planted("gap", 60, 3)[:2], no_difference(3)):
-        explanation = Contrast().explain(case)
-        stored = json.loads(json.dumps(explanation._asdict()))
-        rebuilt = Explanation(**stored)
-        assert rebuilt == explanation
-        verdicts = Contrast().judge(Question(explanation, held_out))
-        assert Contrast().judge(Question(rebuilt._replace(text=""), held_out)) == verdicts
-        nameless = tuple(Example("", (), one.text, "") for one in held_out)
-        assert Contrast().judge(Question(rebuilt, nameless)) == verdicts
-        assert all(0 < one.probability < 1 for one in verdicts)
 
 
 def test_the_rule_is_what_the_sentence_says():
@@ -235,14 +213,6 @@ def test_the_rule_is_what_the_sentence_says():
         assert guess.endswith(f"certainty. The best guess is that the head is active {where}.")
 
 
-def test_a_sentence_of_one_condition():
-    rule = Checklist((Condition(Feature("has", ("if",)), False),), 1, (0.2, 0.9), None, True)
-    assert (
-        rule.sentence()
-        == "The head is active when the prompt does not contain “if”, and only then."
-    )
-
-
 def test_so_that_is_told_as_a_reader_would():
     active = [f"{word} so" for word in ("Reverse", "Shared", "Eager", "Flag", "Cache", "the store")]
     inactive = ["Make sure", "current mode\nAnd", "disk.\nNow", "When True,", "so, if", "as sure"]
@@ -263,17 +233,6 @@ def test_too_few_prompts_are_said_to_tell_nothing():
     assert verdict.active is True
     assert verdict.probability == pytest.approx((2 + 2 * 3 / 5) / 5)
     assert json.loads(explanation.rule)["balanced_accuracy"] is None
-
-
-def test_prompts_of_both_kinds_are_needed():
-    with pytest.raises(MeasurementError, match="no inactive prompt to explain from: choose a pair"):
-        Contrast().explain(case_of(["a"], []))
-
-
-@pytest.mark.parametrize("rule", ["", "{}", "[]", "3", '{"conditions": [], "chances": []}'])
-def test_an_explanation_by_another_is_refused(rule: str):
-    with pytest.raises(MeasurementError, match="is no checklist; explain the pair again"):
-        Contrast().judge(Question(Explanation("llm", "When it rains.", rule), ()))
 
 
 def naive_log_odds(

@@ -64,11 +64,7 @@ def test_phi_is_the_correlation():
     for _ in range(30):
         a, b = random.random((2, 25)) < [[0.4], [0.6]]
         assert phi(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
-
-
-def test_phi_of_same_opposite_and_independent_heads():
-    a, b = [True, True, False, False], [True, False, True, False]
-    assert (phi(a, a), phi(a, [not x for x in a]), phi(a, b)) == (1, -1, 0)
+        assert (phi(a, a), phi(a, ~a)) == (1, -1)
 
 
 def test_phi_of_a_head_that_is_always_active_is_undefined():
@@ -127,16 +123,6 @@ def test_every_head_lends_once_where_that_can_be():
         assert set(found.values()) == set(activity)
 
 
-def test_every_allowed_head_is_as_likely():
-    rows = np.eye(4, dtype=bool)
-    activity = {("n", str(i)): row for i, row in enumerate(rows)}
-    drawn = [shuffled_within(activity, seed=s) for s in range(600)]
-    seen = Counter((pair, lender[pair]) for lender in drawn for pair in activity)
-    assert len(seen) == 12
-    assert min(seen.values()) > 150
-    assert max(seen.values()) < 250
-
-
 def test_neurons_with_the_same_heads_are_not_shuffled_alike():
     activity = {(neuron, str(i)): np.eye(6, dtype=bool)[i] for neuron in "nm" for i in range(6)}
     lender = shuffled_within(activity, seed=0)
@@ -174,15 +160,12 @@ def test_the_seed_decides_and_the_order_does_not(pairs, seed):
     assert shuffled_among(sorted(pairs, reverse=True), seed=seed) == first
 
 
-def test_seeds_differ_and_every_other_neuron_is_as_likely():
+def test_seeds_differ_and_every_other_is_as_likely():
+    activity = {("n", str(i)): row for i, row in enumerate(np.eye(4, dtype=bool))}
     pairs = [(neuron, head) for neuron in "abc" for head in "12"]
-    drawn = [shuffled_among(pairs, seed=s) for s in range(600)]
-    seen = Counter((pair, lender[pair]) for lender in drawn for pair in pairs)
-    assert len(seen) == 24
-    assert min(seen.values()) > 100
-    assert max(seen.values()) < 200
-
-
-def test_a_few_hundred_pairs_are_drawn_at_once():
-    pairs = [(f"L{n % 3}.N{n}", f"L0.H{h}") for n in range(60) for h in range(1 + n % 9)]
-    assert set(shuffled_among(pairs, seed=0).values()) == set(pairs)
+    within = [shuffled_within(activity, seed=s) for s in range(600)]
+    among = [shuffled_among(pairs, seed=s) for s in range(600)]
+    for drawn, others in ((within, 3), (among, 4)):
+        seen = Counter(pair for lender in drawn for pair in lender.items())
+        assert len(seen) == others * len(drawn[0])
+        assert all(abs(count - 600 / others) < 50 for count in seen.values())

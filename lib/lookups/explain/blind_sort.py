@@ -33,7 +33,7 @@ FEWEST = {"train": 4, "test": 3}
 CLEAR = 9
 """So many right of `SORT` make a look-up clear; guessing gets there in 1.1 % of items."""
 LETTERS = {"A": True, "B": False}
-"""What a reader writes for active and inactive; `?` stands for an item that was not read."""
+"""What a reader writes for active and inactive; `?` stands for not read."""
 UNKNOWN = "not recorded"
 """Who the readers were where a record does not say it."""
 COLUMNS = ["item", "digest", "kind", "neuron", "head", "role", "place", "prompt", "text", "token",
@@ -125,11 +125,7 @@ def read_verdicts(path: Path | None) -> list[dict[str, str]]:
 
 
 def who_read(path: Path | None) -> str:
-    """Return what kind of readers they were, such as `language models`.
-
-    Raises:
-        LookupsError: the record cannot be read.
-    """
+    """Return what kind of readers they were, such as `language models`."""
     return UNKNOWN if path is None else str(mapping_of(path).get("readers") or UNKNOWN)
 
 
@@ -162,8 +158,7 @@ def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFra
     train = train.sort_values(["decides", "prompt"])
     learn = pd.concat([train[train.active][::-1].head(LEARN), train[~train.active].head(LEARN)])
     halves = test.groupby("active").head(SORT // 2)
-    rest = test.drop(index=halves.index)
-    sort = pd.concat([halves, rest.head(SORT - len(halves))])
+    sort = pd.concat([halves, test.drop(index=halves.index)]).head(SORT)
     sort = sort.iloc[random.permutation(len(sort))]
     both = pd.concat([learn.assign(role="learn"), sort.assign(role="sort")])
     return both.assign(place=both.groupby("role").cumcount() + 1)

@@ -169,21 +169,13 @@ class Contrast(Explainer):
         return Explanation(self.name, rule.sentence(), rule.as_json())
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Count, in every prompt, how many of the rule's conditions are true.
-
-        Raises:
-            MeasurementError: the explanation has no rule of this explainer's.
-        """
+        """Count, in every prompt, how many of the rule's conditions are true."""
         rule = Checklist.from_json(question.explanation.rule)
         return [rule.judge(prompt.text) for prompt in question.prompts]
 
 
 def tells_apart(explanation: Explanation) -> bool:
-    """Whether an explanation of `Contrast` claims to tell a pair's prompts apart.
-
-    Raises:
-        MeasurementError: the explanation has no rule of this explainer's.
-    """
+    """Whether an explanation of `Contrast` claims to tell a pair's prompts apart."""
     return Checklist.from_json(explanation.rule).told_apart
 
 
@@ -265,8 +257,8 @@ def folds(
 ) -> Bool[np.ndarray, "fold prompt"]:
     """Return which prompts each fold learns from; both kinds are spread evenly over the folds.
 
-    Prompts go to folds in the order of their texts' digests, which is as good as random and always
-    the same. There is no fold where a kind has one prompt only.
+    Prompts go to folds in the order of their texts' digests, as good as random and always the same.
+    There is no fold where a kind has one prompt only.
     """
     number = min(FOLDS, int(active.sum()), int((~active).sum()))
     if number < 2:

@@ -64,12 +64,12 @@ class Case(NamedTuple):
         Raises:
             MeasurementError: there is no prompt of one of the two kinds.
         """
-        for kind, prompts in (("active", self.active), ("inactive", self.inactive)):
-            if not prompts:
-                raise MeasurementError(
-                    f"there is no {kind} prompt to explain from: choose a pair whose head is "
-                    "active on some of the neuron's training prompts and not on others"
-                )
+        if not (self.active and self.inactive):
+            missing = "inactive" if self.active else "active"
+            raise MeasurementError(
+                f"there is no {missing} prompt to explain from: choose a pair whose head is active "
+                "on some of the neuron's training prompts and not on others"
+            )
         pairs = sorted([(p, True) for p in self.active] + [(p, False) for p in self.inactive])
         return [prompt for prompt, _ in pairs], [kind for _, kind in pairs]
 
@@ -85,7 +85,6 @@ class Explainer(ABC):
     """Says when a head is active, and judges prompts by what was said."""
 
     name: str
-    """The word for it in tables."""
 
     @abstractmethod
     def explain(self, case: Case) -> Explanation:

@@ -41,7 +41,7 @@ Run = tuple[str, ...]
 
 
 class Words(NamedTuple):
-    """The words of one text, in order."""
+    """The words of one text, in order, in lower case and as they stand."""
 
     lower: Run
     exact: Run
@@ -62,12 +62,9 @@ class Feature(NamedTuple):
 
     @property
     def rank(self) -> tuple:
-        """The feature's rank in the order of all: what says less comes first, ends before has.
-
-        What a feature says is counted in words, and one more for naming a place, case or order.
-        """
-        plain = self.kind in ("ends", "has")
-        size = max(1, len(self.words) + len(self.then)) + (not plain)
+        """The feature's rank in the order of all: what says less comes first, ends before has."""
+        # in words, and one more for naming a place, case or order
+        size = max(1, len(self.words) + len(self.then)) + (self.kind not in ("ends", "has"))
         return (size, KINDS.index(self.kind), self.words, self.then, self.number)
 
     def as_json(self) -> dict[str, Any]:
@@ -101,7 +98,7 @@ class Candidates(NamedTuple):
 
 
 def words_of(text: str) -> Words:
-    """Return the words of a text, in order, in lower case and as they stand."""
+    """Return the words of a text."""
     found = tuple(BREAK if match["line"] else match[0] for match in _WORD.finditer(text))
     return Words(tuple(word.lower() for word in found), found)
 
@@ -111,8 +108,6 @@ def holds(feature: Feature, text: str | Words) -> bool:
     lower, exact = words_of(text) if isinstance(text, str) else text
     words, number = feature.words, feature.number
     match feature.kind:
-        case "has":
-            return _first_end(lower, words) is not None
         case "ends":
             return lower[-len(words) :] == words
         case "place":
@@ -123,11 +118,9 @@ def holds(feature: Feature, text: str | Words) -> bool:
             return exact[-1:] == words
         case "shorter":
             return len(lower) < number
-        case "gap":
-            end = _first_end(lower, words)
-            return end is not None and _first_end(lower[end:], feature.then) is not None
-        case "both":
-            return all(_first_end(lower, some) is not None for some in (words, feature.then))
+    end = _first_end(lower, words)  # has, gap and both
+    rest = lower[end:] if feature.kind == "gap" else lower
+    return end is not None and _first_end(rest, feature.then) is not None
 
 
 def said(feature: Feature, *, present: bool = True) -> str:
