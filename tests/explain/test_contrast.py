@@ -119,19 +119,12 @@ def test_a_planted_clue_is_found_and_named(kind: str, number: int, share: float,
         assert NAMED[kind].format(*clue) in explanation.text, (seed, explanation.text)
 
 
-def wilson(count: int, of: int) -> tuple[float, float, float]:
-    low, high = proportion_confint(count, of, method="wilson")
-    return count / of, low, high
-
-
-def interval(of_active: int, of_inactive: int) -> tuple[float, float]:
+def interval(*right: int) -> tuple[float, float]:
     """Return Newcombe's interval for E, the mean of two shares of 50: squares of arms are added."""
-    (a, a_low, a_high), (b, b_low, b_high) = wilson(of_active, 50), wilson(of_inactive, 50)
-    low, high = (
-        sqrt((a - a_low) ** 2 + (b - b_low) ** 2),
-        sqrt((a_high - a) ** 2 + (b_high - b) ** 2),
-    )
-    return (a + b) / 2 - low / 2, (a + b) / 2 + high / 2
+    shares = np.array(right) / 50
+    low, high = proportion_confint(np.array(right), 50, method="wilson")
+    arms = [np.hypot(*(shares - low)), np.hypot(*(high - shares))]
+    return shares.mean() - arms[0] / 2, shares.mean() + arms[1] / 2
 
 
 def no_difference(seed: int, number: int = 60) -> tuple[Case, tuple[Example, ...]]:
@@ -172,15 +165,9 @@ def test_another_process_says_the_same(tmp_path):
     )
     for hash_seed in ("1", "2"):  # the order of Python's sets hangs on it
         environment = os.environ | {"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", EXPLAIN],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert json.loads(done.stdout) == list(Contrast().explain(case))
+        command = [sys.executable, "-c", EXPLAIN]
+        said = subprocess.check_output(command, cwd=tmp_path, env=environment, text=True)
+        assert json.loads(said) == list(Contrast().explain(case))
 
 
 def test_the_rule_is_what_the_sentence_says():

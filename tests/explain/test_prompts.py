@@ -86,7 +86,6 @@ def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
 def test_how_far_kinds_lie_apart_is_counted_in_sds_within_a_kind():
     rows = pd.DataFrame({"effect": [0.6, 0.8, 0.1, 0.3], "active": [True, True, False, False]})
     assert apart(rows, "effect") == pytest.approx(0.5 / 0.02**0.5)
-    assert pd.isna(apart(rows, "effect", fewest=3))
     assert pd.isna(apart(rows.assign(effect=1.0), "effect"))
     assert pd.isna(apart(rows[:3], "effect"))  # one inactive prompt has no spread
 

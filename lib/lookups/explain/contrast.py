@@ -38,6 +38,12 @@ differs, a fifth pass two standard errors, and about one in twenty passes these.
 NOT_TOLD = "No words tell the active prompts from the others with any certainty."
 
 
+Held = Bool[np.ndarray, "feature prompt"]
+Active = Bool[np.ndarray, " prompt"]
+Counts = Int[np.ndarray, " prompt"]
+Having = Int[np.ndarray, " feature"]
+
+
 class LogOdds(NamedTuple):
     """Of each feature the log-odds ratio; positive where it speaks for active."""
 
@@ -179,13 +185,7 @@ def tells_apart(explanation: Explanation) -> bool:
     return Checklist.from_json(explanation.rule).told_apart
 
 
-def log_odds(
-    active: Int[np.ndarray, " feature"],
-    inactive: Int[np.ndarray, " feature"],
-    *,
-    of_active: int,
-    of_inactive: int,
-) -> LogOdds:
+def log_odds(active: Having, inactive: Having, *, of_active: int, of_inactive: int) -> LogOdds:
     """Return the log-odds ratios of features that so many active and inactive prompts have.
 
     Raises:
@@ -205,11 +205,7 @@ def log_odds(
     return LogOdds(np.where(known, delta, 0.0), np.where(known, variance, np.inf))
 
 
-def z_beyond(
-    count: Int[np.ndarray, " prompt"],
-    held: Bool[np.ndarray, "feature prompt"],
-    active: Bool[np.ndarray, " prompt"],
-) -> Float[np.ndarray, " feature"]:
+def z_beyond(count: Counts, held: Held, active: Active) -> Float[np.ndarray, " feature"]:
     """Return z of each feature among prompts with the same count; 0 where nothing is known.
 
     Rounded, so that equal evidence is equal on every machine.
@@ -226,13 +222,7 @@ def z_beyond(
     return np.divide(total, np.sqrt(weight), out=np.zeros(len(held)), where=weight > 0).round(9)
 
 
-def strongest(
-    held: Bool[np.ndarray, "feature prompt"],
-    active: Bool[np.ndarray, " prompt"],
-    *,
-    most: int,
-    within: int = 500,
-) -> list[Pick]:
+def strongest(held: Held, active: Active, *, most: int, within: int = 500) -> list[Pick]:
     """Return features in the order in which each adds most to those before it, at most `most`.
 
     What is counted is how many speak for active in a prompt, by standing in it or by lacking. Of
@@ -252,9 +242,7 @@ def strongest(
     return picks
 
 
-def folds(
-    texts: Sequence[str], active: Bool[np.ndarray, " prompt"]
-) -> Bool[np.ndarray, "fold prompt"]:
+def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt"]:
     """Return which prompts each fold learns from; both kinds are spread evenly over the folds.
 
     Prompts go to folds in the order of their texts' digests, as good as random and always the same.
@@ -272,9 +260,7 @@ def folds(
 
 
 def cross_validate(
-    held: Bool[np.ndarray, "feature prompt"],
-    active: Bool[np.ndarray, " prompt"],
-    learn: Bool[np.ndarray, "fold prompt"],
+    held: Held, active: Active, learn: Bool[np.ndarray, "fold prompt"]
 ) -> CrossValidated | None:
     """Return how each of `SIZES` does when every fold's strongest features judge what it left out.
 
@@ -297,15 +283,13 @@ def cross_validate(
     return CrossValidated((right / sizes).mean(axis=1), error)
 
 
-def count_true(
-    held: Bool[np.ndarray, "feature prompt"], picks: Sequence[Pick]
-) -> Int[np.ndarray, " prompt"]:
+def count_true(held: Held, picks: Sequence[Pick]) -> Counts:
     """Return how many of some features speak for active in each prompt."""
     rows = [held[pick.feature] == pick.active for pick in picks]
     return np.sum(rows, axis=0, dtype=int) if rows else np.zeros(held.shape[1], int)
 
 
-def needed(true: Int[np.ndarray, " prompt"], active: Bool[np.ndarray, " prompt"]) -> int:
+def needed(true: Counts, active: Active) -> int:
     """Return how many true conditions make a prompt active: more than half-way from mean to mean.
 
     The two means are those of active and of inactive prompts, however many there are of each.
@@ -315,9 +299,7 @@ def needed(true: Int[np.ndarray, " prompt"], active: Bool[np.ndarray, " prompt"]
     return (a * of_b + b * of_a) // (2 * of_a * of_b) + 1
 
 
-def chances_of(
-    true: Int[np.ndarray, " prompt"], active: Bool[np.ndarray, " prompt"], *, need: int, most: int
-) -> tuple[float, ...]:
+def chances_of(true: Counts, active: Active, *, need: int, most: int) -> tuple[float, ...]:
     """Return the share of active prompts for each number of true conditions from 0 to `most`.
 
     Laplace's rule gives the share on either side of `need`; the share of one number counts that as

@@ -96,15 +96,14 @@ def first_that(holds: Callable[[Key], bool], keys: Iterable[Key]) -> Key | None:
     return next(filter(holds, keys), next(iter(keys), None))
 
 
-def apart(rows: pd.DataFrame, measure: str, *, fewest: int = 2) -> float:
-    """Return how far the two kinds of prompts of a pair lie apart, in standard deviations.
+def apart(rows: pd.DataFrame, measure: str) -> float:
+    """Return how far the two kinds of a pair's prompts lie apart, in standard deviations in a kind.
 
-    `measure` is the column that the run's active rule looks at; the standard deviation is that
-    within a kind. Not defined (nan) with fewer than `fewest` prompts of a kind, or without any
-    spread.
+    `measure` is the column that the run's active rule looks at. Not-a-number with fewer than two
+    prompts of a kind, or without any spread.
     """
     kinds = [rows[measure][rows.active == kind] for kind in (True, False)]
-    if min(map(len, kinds)) < max(2, fewest):
+    if min(map(len, kinds)) < 2:
         return float("nan")
     within = np.sqrt(np.mean([kind.var() for kind in kinds]))
     return float((kinds[0].mean() - kinds[1].mean()) / within) if within > 0 else float("nan")
