@@ -69,11 +69,8 @@ def test_the_nearest_prompt_is_that_of_brute_force():
     for prompt in HELD_OUT:
         ranked = []
         for one, kind in labelled:
-            end = 0
-            while tuple(prompt.ids[-end - 1 :]) == tuple(one.ids[-end - 1 :]):
-                end += 1
-                if end == min(len(prompt.ids), len(one.ids)):
-                    break
+            shorter = min(len(prompt.ids), len(one.ids))
+            end = max(n for n in range(shorter + 1) if n == 0 or prompt.ids[-n:] == one.ids[-n:])
             a, b = set(prompt.ids), set(one.ids)
             ranked.append((-end, -len(a & b) / len(a | b), one.prompt, kind))
         expected.append(min(ranked)[3])

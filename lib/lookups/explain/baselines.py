@@ -56,10 +56,8 @@ class BagOfWords(Explainer):
         """Add up the weights of each prompt's tokens; a token never seen has none."""
         intercept, weights = _rule_of(question.explanation, "intercept", "weights")
         weights = dict(weights)
-        sums = [
-            intercept + sum(weights.get(token, 0.0) for token in one.ids)
-            for one in question.prompts
-        ]
+        added = (sum(weights.get(token, 0.0) for token in one.ids) for one in question.prompts)
+        sums = [intercept + some for some in added]
         return [Verdict(total > 0, round(float(expit(total)), DIGITS)) for total in sums]
 
 

@@ -1,11 +1,8 @@
-"""Interactive views of attention and activation, and prompts side by side (chapters 6 and 15).
+"""Interactive views of attention and activation, and prompts side by side.
 
-The drawing is circuitsvis', put into the page by `lookups.show.html`.
-Every view also has a plain-text summary, for nbval and for readers without JavaScript. Nothing is
-measured here: patterns, activations and contributions come from the caller.
-
-Summaries number the tokens as drawings do, from 0 at the first one shown. Axis order: head, query,
-key.
+The drawing is circuitsvis', put into the page by `lookups.show.html`. Every view also has a summary
+in plain text, for nbval and for readers without JavaScript, which numbers the tokens as the drawing
+does, from 0 at the first one shown. Nothing is measured here.
 """
 
 import html
@@ -263,7 +260,7 @@ border:1px dashed #888}
 
 
 def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
-    depth = max((len(rows) for rows in columns.values()), default=0)
+    depth = max(map(len, columns.values()), default=0)
     told = {t: any(row.followed is not None for row in rows) for t, rows in columns.items()}
     following = '<th class="next" title="what really followed in the text">next</th>'
     head = "".join(
