@@ -13,7 +13,7 @@
 # A {term}`pair` was kept because its head drives the neuron on some prompts and not on others. If that
 # is a {term}`context look-up`, something in the text must tell the two kinds of prompt apart, the head
 # must look there, and whoever reads a few prompts of each kind should be able to sort new ones. We ask
-# all three: of a simple classifier of words, of the attention itself, and of readers who do not know the
+# all three: of a simple regression on words, of the attention itself, and of readers who do not know the
 # answer.
 #
 # | needs | leaves |
@@ -165,11 +165,11 @@ PLACES = ("last", "last but one")
 def clues(text: str) -> list[str]:
     words = text.lower().split()[::-1] or ["nothing"]
     near = [
-        f"“{part}” ({place})"
+        f"“{part}” {place}"
         for word, place in zip(words, PLACES, strict=False)
         for part in (word, f"{word[:5]}-", f"-{word[-2:]}")
     ]
-    return near + words + [f"{word[:5]}-" for word in words]
+    return near + [f"“{part}” anywhere" for word in words for part in (word, f"{word[:5]}-")]
 
 
 def by_words():
@@ -250,7 +250,8 @@ kept[["follows", "follows_inactive"]] = [
 ] if len(kept) else np.zeros((0, 2))  # fmt: skip
 
 # %% [markdown]
-# From now on the *clearest* pairs are the first {glue:text}`shown-pairs` in this order, at most
+# The penalty of the regression is the one of three (0.1, 0.3 and 1) under which words tell most, on average over all
+# kept pairs. From now on the *clearest* pairs are the first {glue:text}`shown-pairs` in this order, at most
 # {glue:text}`per-neuron` of one neuron. Nothing of the test split has a say in it.
 
 # %%
@@ -548,8 +549,8 @@ pd.DataFrame(shown, columns=columns).set_index("prompts").round(2)
 # ## Who specialises in what
 #
 # What do these heads fetch? For each of the clearest pairs: the tokens that brought most, over its active
-# prompts; the tokens most looked at, over its inactive ones; and the clue that speaks most for active in the
-# classifier of words. A token that is fetched is not yet the context that matters, so go back to the prompts
+# prompts; the tokens most looked at, over its inactive ones; and the clue of largest weight in the
+# regression on words. A token that is fetched is not yet the context that matters, so go back to the prompts
 # before you believe a row.
 
 
@@ -563,8 +564,8 @@ def commonest(rows: pd.DataFrame, pair) -> str:
 
 def strongest_clue(pair) -> str:
     rows = prompts_of(pair, "train")
-    words, bayes = (step for _, step in by_words().fit(rows.token_ids.tolist(), rows.active).steps)
-    votes = pd.Series(np.diff(bayes.feature_log_prob_, axis=0)[0], words.get_feature_names_out())
+    fitted = by_words().fit(rows.text.tolist(), rows[settings.measure])
+    votes = pd.Series(fitted[-1].coef_, fitted[0].get_feature_names_out())
     votes = votes.round(6).rename_axis("clue").reset_index(name="vote")
     return votes.sort_values(["vote", "clue"], ascending=[False, True]).clue.iloc[0]
 
@@ -749,6 +750,13 @@ material = pd.concat(material) if material else pd.DataFrame(columns=columns)
 deck = draw_deck(items, material[columns], seed=settings.seed)
 readers = read_verdicts(settings.verdicts)
 results = scored(deck, majority(readers))
+
+# %% [markdown] tags=["default-run"]
+# This is the second deck of this run. The first taught with six prompts of each kind, drawn at random, took only pairs
+# that had so many, and ranked pairs by the score of a naive Bayes classifier and by how far their two kinds lie apart. Of
+# its 15 clearest pairs readers found 5 clear, of its random ones none. Only 21 of 70 kept pairs could be in it, so that there was
+# hardly a choice. The rule above uses `train` alone, but it was written after that result was known, and after we had sorted
+# held-out prompts of some pairs ourselves.
 
 # %% [markdown]
 # Who were the readers, and do they agree? Two readers agree on a prompt if they give it the same letter.
