@@ -13,7 +13,7 @@
 # A {term}`pair` was kept because its head drives the neuron on some prompts and not on others. If that
 # is a {term}`context look-up`, something in the text must tell the two kinds of prompt apart, the head
 # must look there, and whoever reads a few prompts of each kind should be able to sort new ones. We ask
-# all three: of a simple classifier of words, of the attention itself, and of readers who do not know the
+# all three: of a simple regression on words, of the attention itself, and of readers who do not know the
 # answer.
 #
 # | needs | leaves |
@@ -31,9 +31,9 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 from scipy.stats import binomtest, fisher_exact
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.naive_bayes import BernoulliNB
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from lookups.run.store import Stopwatch, load, save
@@ -41,22 +41,24 @@ from lookups.measure.attention import looks
 from lookups.explain.contrast import Contrast, tells_apart
 from lookups.explain.blind_sort import (
     CLEAR,
+    FEWEST,
     LEARN,
     SORT,
     agreement,
     draw_deck,
     is_sortable,
     majority,
+    read_verdicts,
     scored,
+    who_read,
 )
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.explain.prompts import PairPrompts, apart, first_that, follow_share, widest
+from lookups.explain.prompts import PairPrompts, first_that, follow_share, widest
 from lookups.settings import check_run, read_run
 from lookups.statistics.scores import auroc
-from lookups.explain.sorting import read_verdicts, who_read
 from lookups.show.views import (
     BOS,
     LONGEST,
@@ -152,86 +154,104 @@ side_by_side(hand) if hand else NOTHING
 # %% [markdown]
 # ## Do words tell?
 #
-# Before we ask a reader we ask a simpler judge, a naive Bayes classifier. It sees which tokens stand
-# anywhere in a prompt, and which token stands at each of its last four places, and nothing else:
+# Before we ask a reader we ask a simpler judge, a linear regression of what the head does on the words of
+# the prompt. It sees which words and which beginnings of words stand in a prompt and which words, beginnings
+# and endings stand at its last two places, each weighted by how rare it is, and nothing else:
 
 # %%
-PLACES = ("as the last token", "one before the last", "two before it", "three before it")
+PLACES = ("last", "last but one")
 
 
-def clues(ids) -> list[str]:
-    tokens = [f"“{readable(model.vocabulary[token])}”" for token in ids]
-    near = [f"{token} {place}" for token, place in zip(tokens[::-1], PLACES, strict=False)]
-    return near + [f"{token} anywhere" for token in tokens]
+def clues(text: str) -> list[str]:
+    words = text.lower().split()[::-1] or ["nothing"]
+    near = [
+        f"“{part}” {place}"
+        for word, place in zip(words, PLACES, strict=False)
+        for part in (word, f"{word[:5]}-", f"-{word[-2:]}")
+    ]
+    return near + [f"“{part}” anywhere" for word in words for part in (word, f"{word[:5]}-")]
 
 
 def by_words():
-    return make_pipeline(CountVectorizer(analyzer=clues, binary=True), BernoulliNB(fit_prior=False))
+    return make_pipeline(TfidfVectorizer(analyzer=clues), Ridge(alpha=0.3))
 
 
 # %% [markdown]
-# The score is the chance that of two prompts, one of each kind, the active one is thought likelier to be
-# active: one half says nothing, one is perfect. On `train` a fifth of the prompts is left out in turn and
-# judged by what the others teach; `test` is judged by what all of `train` teaches. A pair needs
-# {glue:text}`learn` training prompts of each kind. The same is done with the labels of each split shuffled,
-# which shows what chance reaches. (On `train` that is a little below one half: a prompt that is left out takes
-# its clues with it, so they speak less for its own kind.)
+# It does not learn which prompts are active, but the number that decides it. A prompt close to the bound is active or
+# not by half a chance, and whoever learns from labels takes all of them for equally sure. On `train` every
+# prompt is left out in turn and predicted by what the others teach. The score says what share of the differences among
+# the prompts is *told* by their words, the R² of these predictions: one is perfect, and zero or less means that the mean of
+# the other prompts would have done as well. On `test`, where all of `train` has taught, the score is the chance
+# that of two prompts, one of each kind, the active one is given more: one half says nothing. A pair needs
+# {glue:text}`fewest-to-learn` training prompts of each kind. The same is done with the prompts of each split shuffled,
+# which shows what chance reaches.
 
 
 # %%
-def judged(train: pd.DataFrame, test: pd.DataFrame) -> tuple[float, float]:
-    """How well words tell active from inactive prompts, on train (left out) and on test."""
-    if min(train.active.sum(), (~train.active).sum()) < LEARN:
-        return np.nan, np.nan
-    seen, truth = train.token_ids.tolist(), train.active.to_numpy(bool)
-    fifths = StratifiedKFold(5, shuffle=True, random_state=settings.seed)
-    left_out = cross_val_predict(by_words(), seen, truth, cv=fifths, method="predict_log_proba")
-    held_out = test.token_ids.tolist()
-    said = by_words().fit(seen, truth).predict_log_proba(held_out) if held_out else np.zeros((0, 2))
-    odds = [np.diff(one, axis=1)[:, 0].round(6) for one in (left_out, said)]
-    return auroc(odds[0], truth), auroc(odds[1], test.active)
+def told(rows: pd.DataFrame) -> float:
+    """What share of what decides is told by the words of prompts that were left out (R²)."""
+    if min(rows.active.sum(), (~rows.active).sum()) < FEWEST["train"]:
+        return np.nan
+    truth = rows[settings.measure].to_numpy(float)
+    said = cross_val_predict(by_words(), rows.text.tolist(), truth, cv=LeaveOneOut())
+    others = (truth.sum() - truth) / (len(truth) - 1)
+    return 1 - ((truth - said) ** 2).sum() / ((truth - others) ** 2).sum()
+
+
+def said_by_words(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """What the words of `test` let one expect, from all of `train`."""
+    fitted = by_words().fit(train.text.tolist(), train[settings.measure])
+    return fitted.predict(test.text.tolist()).round(9) if len(test) else np.zeros(0)
 
 
 # %% tags=["hide-input"]
-glue("learn", LEARN, display=False)
+def judged(train: pd.DataFrame, test: pd.DataFrame) -> tuple[float, float]:
+    score = told(train)
+    known = np.isfinite(score)
+    return score, auroc(said_by_words(train, test), test.active) if known else np.nan
+
+
+def shuffle(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(text=random.permutation(rows.text.tolist()))
+
+
+glue("fewest-to-learn", FEWEST["train"], display=False)
 random = np.random.default_rng(settings.seed)
 scores = []
 for pair in kept.itertuples():
     both = [prompts_of(pair, split) for split in ("train", "test")]
-    shuffled = [rows.assign(active=random.permutation(rows.active.tolist())) for rows in both]
-    scores.append((*judged(*both), *judged(*shuffled)))
+    scores.append((*judged(*both), *judged(*map(shuffle, both))))
 names = ["words", "words_test", "shuffled", "shuffled_test"]
 kept[names] = np.array(scores, dtype=float).reshape(len(kept), len(names))
 
 # %% [markdown]
 # ## The clearest pairs
 #
-# Which pairs should a reader be able to sort? Two things can be measured on `train`. The contexts must
-# differ in something that can be read, which is the score of the words. And the two kinds of prompt must
-# be two kinds indeed: the numbers that decide whether the head is active must lie far *apart*, in standard
-# deviations within a kind ({func}`~lookups.explain.prompts.apart`), since labels close to the bound are half
-# chance. A reader needs both, so a pair is as good as the worse of its two ranks. A pair whose token rarely
-# follows where the head is active is no look-up of that token, so it comes after all others:
+# Which pairs should a reader be able to sort? Those of which words tell most. The share told asks two things at once: the
+# contexts must differ in something that can be read, and what the head does must differ far more between the kinds than
+# within them. All of it is measured on `train`. A pair whose token rarely follows where the head is active is no look-up of
+# that token, so it comes after all others:
 
 
 # %%
 def clearest_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Order pairs by the worse of their ranks in `words` and `apart`; what is not known comes last."""
-    measured = table[["words", "apart"]]
-    place = measured.rank(ascending=False, na_option="bottom").max(axis=1)
-    speaks = (table.follows >= settings.follow_share) & measured.notna().all(axis=1)
-    order = table.assign(place=place.where(speaks, len(table) + place))
-    return order.sort_values(["place", "neuron", "head"], kind="stable").drop(columns="place")
+    """Order pairs by what words tell; silent tokens and what is not known come last."""
+    speaks = (table.follows >= settings.follow_share) & table.words.notna()
+    order = table.assign(speaks=speaks).sort_values(
+        ["speaks", "words", "neuron", "head"], ascending=[False, False, True, True], kind="stable"
+    )
+    return order.drop(columns="speaks")
 
 
 # %% tags=["hide-input"]
-kept[["apart", "follows", "follows_inactive"]] = [
-    (apart(rows, settings.measure, fewest=LEARN), follow_share(rows[rows.active]), follow_share(rows[~rows.active]))
+kept[["follows", "follows_inactive"]] = [
+    (follow_share(rows[rows.active]), follow_share(rows[~rows.active]))
     for rows in (prompts_of(pair, "train") for pair in kept.itertuples())
-] if len(kept) else np.zeros((0, 3))  # fmt: skip
+] if len(kept) else np.zeros((0, 2))  # fmt: skip
 
 # %% [markdown]
-# From now on the *clearest* pairs are the first {glue:text}`shown-pairs` in this order, at most
+# The penalty of the regression is the one of three (0.1, 0.3 and 1) under which words tell most, on average over all
+# kept pairs. From now on the *clearest* pairs are the first {glue:text}`shown-pairs` in this order, at most
 # {glue:text}`per-neuron` of one neuron. Nothing of the test split has a say in it.
 
 # %%
@@ -244,32 +264,28 @@ best = list(clearest.itertuples())
 glue("shown-pairs", MOST, display=False)
 glue("per-neuron", PER_NEURON, display=False)
 clearest.assign(token=clearest.neuron.map(neurons.token).map(readable))[
-    ["token", "neuron", "head", "n_active", "n_prompts", "follows", "follows_inactive", "apart", "words", "words_test"]
+    ["token", "neuron", "head", "n_active", "n_prompts", "follows", "follows_inactive", "words", "words_test"]
 ].rename(
     columns={"n_active": "active", "n_prompts": "of", "follows": "token follows, active", "follows_inactive": "inactive",
-             "words": "words, train", "words_test": "words, test"}
+             "words": "told by words, train", "words_test": "score of words, test"}
 ).head(12).round(2)  # fmt: skip
 
 # %% [markdown]
-# A pair that is chosen for a high score has been lucky as well, so its score on `test` is lower than the
-# one that chose it. Pairs with shuffled labels, chosen in the same way, show what luck alone reaches:
+# A pair that is chosen for a high score has been lucky as well. Pairs with shuffled prompts, chosen in the same
+# way, show what luck alone reaches:
 
 # %% tags=["hide-input"]
-random = np.random.default_rng(settings.seed)
-mixed = [prompts_of(pair, "train") for pair in kept.itertuples()]
-mixed = [rows.assign(active=random.permutation(rows.active.tolist())) for rows in mixed]
 lucky = kept[["neuron", "head", "follows"]].assign(
     words=kept.shuffled, words_test=kept.shuffled_test
 )
-lucky["apart"] = np.array([apart(r, settings.measure, fewest=LEARN) for r in mixed], dtype=float)
 lucky = clearest_first(lucky).groupby("neuron", sort=False).head(PER_NEURON).head(len(clearest))
 means = {
     name: table[["words", "words_test"]].mean()
     for name, table in {"own": clearest, "shuffled": lucky}.items()
 }
 Markdown(
-    f"The clearest pairs score {means['own'].words:.2f} on `train`, which chose them, and "
-    f"{means['own'].words_test:.2f} on `test` (means). With shuffled labels these numbers are "
+    f"Of the clearest pairs words tell {means['own'].words:.2f} on `train`, which chose them, and score "
+    f"{means['own'].words_test:.2f} on `test` (means). With shuffled prompts these numbers are "
     f"{means['shuffled'].words:.2f} and {means['shuffled'].words_test:.2f}."
 ) if best else NOTHING  # fmt: skip
 
@@ -277,21 +293,21 @@ Markdown(
 # In {numref}`fig-words`, a point to the upper right is a pair whose contexts can be told by their words, on
 # texts that had no say in the choice.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Words tell many pairs' active prompts from their inactive ones, on training prompts left out (across) and on held-out prompts (up). Crosses have shuffled labels and scatter around one half. Filled dots are the clearest pairs.", "name": "fig-words"}, "image": {"alt": "Scatter of word scores on train and test, for pairs and for shuffled labels"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How much of what the head does is told by the words of training prompts left out (across), and how well words tell active from inactive held-out prompts (up). Crosses have shuffled prompts: they scatter around one half, and left of zero. Filled dots are the clearest pairs.", "name": "fig-words"}, "image": {"alt": "Scatter of what words tell on train and their score on test, for pairs and for shuffled prompts"}}
 is_clearest = pd.Series(keys_of(kept), dtype=object).isin(keys_of(clearest)).to_numpy(bool)
 groups = {
-    "shuffled labels": kept[["shuffled", "shuffled_test"]],
+    "shuffled prompts": kept[["shuffled", "shuffled_test"]],
     "other kept pairs": kept.loc[~is_clearest, ["words", "words_test"]],
     "clearest pairs": kept.loc[is_clearest, ["words", "words_test"]],
 }
 figure, axis = plt.subplots(figsize=(4.6, 4.2))
 axis.axhline(0.5, color="black", linewidth=0.8)
-axis.axvline(0.5, color="black", linewidth=0.8)
+axis.axvline(0, color="black", linewidth=0.8)
 styles = [("x", "grey", "full"), ("o", "blue", "none"), ("o", "blue", "full")]
 for (name, table), (marker, colour, fill) in zip(groups.items(), styles, strict=True):
     axis.plot(*table.T.to_numpy(), marker, color=COLOURS[colour], fillstyle=fill, label=name)
-axis.set(xlabel="score on train, left out", ylabel="score on test", xlim=(0, 1.03), ylim=(0, 1.03))
-axis.legend(loc="lower left")
+axis.set(xlabel="told by words, train", ylabel="score on test", xlim=(-1.03, 1.03), ylim=(0, 1.03))
+axis.legend(loc="lower right")
 plt.show()
 pd.DataFrame(
     {
@@ -533,8 +549,8 @@ pd.DataFrame(shown, columns=columns).set_index("prompts").round(2)
 # ## Who specialises in what
 #
 # What do these heads fetch? For each of the clearest pairs: the tokens that brought most, over its active
-# prompts; the tokens most looked at, over its inactive ones; and the clue that speaks most for active in the
-# classifier of words. A token that is fetched is not yet the context that matters, so go back to the prompts
+# prompts; the tokens most looked at, over its inactive ones; and the clue of largest weight in the
+# regression on words. A token that is fetched is not yet the context that matters, so go back to the prompts
 # before you believe a row.
 
 
@@ -548,8 +564,8 @@ def commonest(rows: pd.DataFrame, pair) -> str:
 
 def strongest_clue(pair) -> str:
     rows = prompts_of(pair, "train")
-    words, bayes = (step for _, step in by_words().fit(rows.token_ids.tolist(), rows.active).steps)
-    votes = pd.Series(np.diff(bayes.feature_log_prob_, axis=0)[0], words.get_feature_names_out())
+    fitted = by_words().fit(rows.text.tolist(), rows[settings.measure])
+    votes = pd.Series(fitted[-1].coef_, fitted[0].get_feature_names_out())
     votes = votes.round(6).rename_axis("clue").reset_index(name="vote")
     return votes.sort_values(["vote", "clue"], ascending=[False, True]).clue.iloc[0]
 
@@ -688,9 +704,10 @@ pd.concat([overlap.head(5), overlap[5:].tail(5)]).round(2)
 # (blind-sort)=
 # ## Does a reader see it?
 #
-# A reader who knows neither neuron nor head reads {glue:text}`learn-each` active and {glue:text}`learn-each`
-# inactive training prompts of a pair, each with the neuron's token appended, and sorts {glue:text}`to-sort`
-# held-out prompts, half of each kind where there are so many. We call a look-up *clear* if at least
+# A reader who knows neither neuron nor head reads up to {glue:text}`learn-each` active and {glue:text}`learn-each`
+# inactive training prompts of a pair, each with the neuron's token appended: those on which the head does most and
+# those on which it does least, in this order. Then the reader sorts {glue:text}`to-sort` held-out prompts, drawn at
+# random, half of each kind where there are so many. We call a look-up *clear* if at least
 # {glue:text}`to-be-clear` of them are sorted right. Among the clearest pairs, in random order, stand random
 # ones: pairs of selected neurons whose head is active on as large a share of the prompts, but whose two
 # kinds of prompt were too close together for the pair to be kept. The reader is not told which is which. Where several readers sort
@@ -714,8 +731,8 @@ items = pd.concat([clear.assign(kind="clearest"), drawn.assign(kind="random")])
 # :class: note
 # The paper lets a language model put the contexts of a pair into words, and then sort held-out prompts by these
 # words {cite}`neo2024`. Here readers sort, no sentence stands in between, and random pairs stand among the
-# others. Pairs with fewer than three held-out prompts of a kind are left out, as they are there when one
-# kind is missing.
+# others. Pairs with fewer than {glue:text}`fewest-to-learn` training prompts or {glue:text}`fewest-to-sort` held-out
+# prompts of a kind are left out, as they are there when one kind is missing.
 # ```
 #
 # `python tools/blind_sort.py` writes the deck for readers and keeps their verdicts with the project. A verdict
@@ -726,12 +743,20 @@ items = pd.concat([clear.assign(kind="clearest"), drawn.assign(kind="random")])
 glue("learn-each", LEARN, display=False)
 glue("to-sort", SORT, display=False)
 glue("to-be-clear", CLEAR, display=False)
-columns = ["neuron", "head", "split", "prompt", "text", "token", "active"]
-material = [prompts.rows(*key) for key in keys_of(items)]
+glue("fewest-to-sort", FEWEST["test"], display=False)
+columns = ["neuron", "head", "split", "prompt", "text", "token", "active", "decides"]
+material = [prompts.rows(*key).rename(columns={settings.measure: "decides"}) for key in keys_of(items)]  # fmt: skip
 material = pd.concat(material) if material else pd.DataFrame(columns=columns)
 deck = draw_deck(items, material[columns], seed=settings.seed)
 readers = read_verdicts(settings.verdicts)
 results = scored(deck, majority(readers))
+
+# %% [markdown] tags=["default-run"]
+# This is the second deck of this run. The first taught with six prompts of each kind, drawn at random, took only pairs
+# that had so many, and ranked pairs by the score of a naive Bayes classifier and by how far their two kinds lie apart. Of
+# its 15 clearest pairs readers found 5 clear, of its random ones none. Only 21 of 70 kept pairs could be in it, so that there was
+# hardly a choice. The rule above uses `train` alone, but it was written after that result was known, and after we had sorted
+# held-out prompts of some pairs ourselves.
 
 # %% [markdown]
 # Who were the readers, and do they agree? Two readers agree on a prompt if they give it the same letter.
@@ -755,8 +780,9 @@ else:
 Markdown(told)
 
 # %% [markdown]
-# Beside the readers the classifier of words judges the same held-out prompts. It has learned from all
-# training prompts of the pair, which are more than a reader saw. The intervals are Clopper and Pearson's, which
+# Beside the readers the regression on words judges the same held-out prompts. It has learned from all
+# training prompts of the pair, and calls a prompt active that is given more than the middle between the means of the
+# two kinds. The intervals are Clopper and Pearson's, which
 # hold their level for small numbers; a reader who guesses gets nine or ten of ten right once in a hundred items.
 
 
@@ -765,8 +791,8 @@ def right_by_words(row) -> int:
     train, test = (prompts_of(row, split) for split in ("train", "test"))
     item = deck[(deck.item == row.item) & (deck.role == "sort")]
     chosen = test[test.prompt.isin(item.prompt)]
-    fitted = by_words().fit(train.token_ids.tolist(), train.active.to_numpy(bool))
-    return int((fitted.predict(chosen.token_ids.tolist()) == chosen.active.to_numpy(bool)).sum())
+    middle = train.groupby("active")[settings.measure].mean().mean()
+    return int(((said_by_words(train, chosen) > middle) == chosen.active).sum())
 
 
 def clear_among(kind: str, counts: pd.Series) -> tuple[int, int]:
@@ -850,7 +876,9 @@ assert deck[held_out].prompt.str.contains("/test/").all()
 assert deck[~held_out].prompt.str.contains("/train/").all()
 assert not deck.duplicated(["item", "role", "text"]).any() or settings.protocol == "paper"
 assert deck.groupby(["neuron", "head"])["item"].nunique().le(1).all()
-assert (deck.groupby("item").size() == 2 * LEARN + SORT).all()
+taught = deck[~held_out].groupby(["item", "active"]).size()
+assert taught.between(FEWEST["train"], LEARN).all()
+assert (deck[held_out].groupby("item").size() == SORT).all()
 is_kept = pd.Series(keys_of(deck), deck.index, dtype=object).isin(keys_of(kept))
 assert (is_kept == (deck.kind == "clearest")).all()
 
@@ -873,7 +901,7 @@ readable_pairs = int((kept.words_test >= 0.75).sum())
 glue("pairs-told-by-words", readable_pairs, display=False)
 known = [
     f"Words alone tell active from inactive held-out prompts, with a score of at least 0.75, for "
-    f"{readable_pairs} of {len(kept)} kept pairs; with shuffled labels for {int((kept.shuffled_test >= 0.75).sum())}."
+    f"{readable_pairs} of {len(kept)} kept pairs; with shuffled prompts for {int((kept.shuffled_test >= 0.75).sum())}."
     if len(kept) else "There was no kept pair.",
     f"On {share:.0%} of the active prompts looked at, the most attended position is the one that "
     "brings most." if best else "There was no attention to look at.",

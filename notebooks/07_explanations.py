@@ -34,12 +34,10 @@ from myst_nb import glue
 from tqdm import tqdm
 
 from lookups.run.store import Stopwatch, load, save
-from lookups.explain.candidates import candidates
-from lookups.explain.contrast import SIZES, tells_apart
-from lookups.explain.features import said
+from lookups.explain.contrast import SIZES, log_odds, tells_apart
+from lookups.explain.features import candidates, said
 from lookups.show.figures import COLOURS, house_style
 from lookups.explain.language_model import explaining, judging, run_explainers
-from lookups.explain.log_odds import log_odds
 from lookups.model.loaded import load_model
 from lookups.explain.prompts import PairPrompts, examples, first_that, follow_share, widest
 from lookups.settings import check_run, read_run

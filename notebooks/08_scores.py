@@ -238,7 +238,7 @@ borrowed = {
     "other head": shuffled_within(activity, seed=settings.seed),
     "other neuron": shuffled_among(keys, seed=settings.seed),
 }
-lenders = {"none": {key: key for key in keys}} | {c: b.lender for c, b in borrowed.items()}
+lenders = {"none": {key: key for key in keys}} | borrowed
 
 # %% tags=["hide-input"]
 Markdown(

@@ -362,7 +362,7 @@ if answered:
     said_of = {pair: rows.set_index("prompt") for pair, rows in verdicts.groupby(KEYS)}
     shown = record.shown.sort_values("text", kind="stable").groupby(KEYS)
     activity = {pair: rows.active.to_numpy() for pair, rows in shown if pair in said_of}
-    lender = shuffled_within(activity, seed=settings.seed).lender
+    lender = shuffled_within(activity, seed=settings.seed)
     table = pd.DataFrame([dict(zip(KEYS, pair, strict=True)) | controls(pair) for pair in said_of])
     compared = scores.merge(table, on=KEYS)
 

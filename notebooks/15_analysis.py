@@ -36,7 +36,7 @@ from myst_nb import glue
 
 from lookups.run.store import load
 from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
-from lookups.explain.blind_sort import majority, scored
+from lookups.explain.blind_sort import majority, read_verdicts, scored
 from lookups.statistics.differences import Values, group_difference, ks, pair_means, points, written
 from lookups.show.figures import COLOURS, house_style
 from lookups.statistics.funnel import KEPT, fate, funnel
@@ -46,7 +46,6 @@ from lookups.names import Head
 from lookups.explain.prompts import PairPrompts
 from lookups.settings import check_run, read_run
 from lookups.statistics.slopes import share_of_mean
-from lookups.explain.sorting import read_verdicts
 from lookups.show.views import readable
 
 settings = read_run(run)

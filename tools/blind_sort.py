@@ -15,8 +15,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from lookups.errors import LookupsError
-from lookups.explain.blind_sort import SORT
-from lookups.explain.sorting import mapping_of
+from lookups.explain.blind_sort import SORT, mapping_of
 from lookups.run.store import load
 from lookups.settings import RECORDS, read_run
 from lookups.show.views import readable
@@ -38,9 +37,10 @@ INSTRUCTIONS = f"""\
 Each item has two groups of prompts, A and B, and {SORT} more. The word in «marks» is the same
 throughout an item: it was put at the end of every prompt, whatever came next in the text. Something
 was active on the prompts of A, before that word, and not on those of B. Read them, think of what
-sets A apart, and say for each of the {SORT}, in order, whether it belongs to A or B. There may be
-more of the one than of the other, and there may be nothing to be found. Prompts are cut on the
-left, and may begin in the middle of a word; ⏎ stands for a line break.
+sets A apart, and say for each of the {SORT}, in order, whether it belongs to A or B. Both groups
+begin with the prompts that are surest to be of their kind. There may be more of the one than of the
+other, and there may be nothing to be found. Prompts are cut on the left, and may begin in the
+middle of a word; ⏎ stands for a line break.
 
 Write a file with one line an item, its number and {SORT} letters, such as `1: ABBABAABBA`."""
 

@@ -10,13 +10,15 @@ from lookups.explain.blind_sort import (
     CLEAR,
     LEARN,
     SORT,
+    UNKNOWN,
     agreement,
     draw_deck,
     is_sortable,
     majority,
+    read_verdicts,
     scored,
+    who_read,
 )
-from lookups.explain.sorting import UNKNOWN, read_verdicts, who_read
 from lookups.run.store import save
 from lookups.settings import read_run
 from sklearn.metrics import cohen_kappa_score
@@ -26,15 +28,16 @@ from tools.blind_sort import as_markdown, main, verdicts_of
 PAIRS = [("L1.N5", "L0.H1"), ("L1.N5", "L0.H2"), ("L1.N7", "L1.H0")]
 
 
-def prompts_of(pairs=PAIRS, train=9, test=7) -> pd.DataFrame:
+def prompts_of(pairs=PAIRS, train=LEARN + 2, test=7) -> pd.DataFrame:
     """As many prompts of each kind in each split; no text is another's."""
     rows = []
     for (neuron, head), split, active in product(pairs, ("train", "test"), (True, False)):
         for number in range(train if split == "train" else test):
             key = f"own/{split}/{2 * number + active}"
             text = f" {head} *of* <b>\n {'not' * active} {key}"
-            rows.append((neuron, head, split, key, text, " they", active))
-    columns = ["neuron", "head", "split", "prompt", "text", "token", "active"]
+            decides = number / 100 + active
+            rows.append((neuron, head, split, key, text, " they", active, decides))
+    columns = ["neuron", "head", "split", "prompt", "text", "token", "active", "decides"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -64,10 +67,18 @@ def test_every_item_teaches_with_train_and_asks_about_test(deck):
         learn, sort = item[item.role == "learn"], item[item.role == "sort"]
         assert learn.prompt.str.contains("/train/").all()
         assert sort.prompt.str.contains("/test/").all()
-        assert learn.active.value_counts().to_dict() == {True: LEARN, False: LEARN}
+        surest = [2 * n + 1 for n in range(LEARN + 1, 1, -1)] + [2 * n for n in range(LEARN)]
+        assert learn.prompt.tolist() == [f"own/train/{number}" for number in surest]
+        assert learn.active.tolist() == [True] * LEARN + [False] * LEARN
         assert sort.active.value_counts().to_dict() == {True: SORT // 2, False: SORT // 2}
         assert not item.prompt.duplicated().any()
         assert sort.place.tolist() == list(range(1, SORT + 1))
+
+
+@pytest.mark.parametrize(("train", "test"), [(3, 7), (4, 4), (4, 0)])
+def test_too_few_prompts_cannot_be_sorted(train, test):
+    assert is_sortable(prompts_of(PAIRS[:1], 4, 5))
+    assert not is_sortable(prompts_of(PAIRS[:1], train, test))
 
 
 def test_what_is_missing_of_one_kind_is_filled_with_the_other():
@@ -76,12 +87,6 @@ def test_what_is_missing_of_one_kind_is_filled_with_the_other():
     assert is_sortable(few)
     sort = draw_deck(pairs_of(PAIRS[:1]), few, seed=0).query("role == 'sort'")
     assert sort.active.value_counts().to_dict() == {False: 7, True: 3}
-
-
-@pytest.mark.parametrize(("train", "test"), [(5, 7), (6, 4), (6, 0)])
-def test_too_few_prompts_cannot_be_sorted(train, test):
-    assert is_sortable(prompts_of(PAIRS[:1], 6, 5))
-    assert not is_sortable(prompts_of(PAIRS[:1], train, test))
 
 
 def test_an_item_is_the_same_whatever_else_is_in_the_deck(deck):
@@ -133,17 +138,18 @@ def test_an_item_is_clear_up_to_one_error(deck, wrong):
     assert table.clear.tolist() == [SORT - wrong >= CLEAR] * len(PAIRS)
 
 
-def test_what_was_not_read_is_not_right(deck):
-    verdicts = verdicts_of(deck, dict.fromkeys(deck["item"].unique(), "?" * SORT))
-    assert scored(deck, verdicts).correct.tolist() == [0, 0, 0]
-
-
 def test_items_without_a_verdict_are_told_apart_from_failures(deck):
     digest = deck.digest.iloc[0]
     said = verdicts_of(deck, right_letters(deck))[digest]
     table = scored(deck, {digest: said, "of another run": "A" * SORT})
     assert table.correct.isna().sum() == 2
     assert table.clear.sum() == 1
+    unread = verdicts_of(deck, dict.fromkeys(deck["item"].unique(), "?" * SORT))
+    assert scored(deck, unread).correct.tolist() == [0, 0, 0]
+    none = draw_deck(pairs_of([]), prompts_of(), seed=0)
+    assert none.empty
+    assert scored(none, {}).empty
+    assert as_markdown(none)
 
 
 @pytest.mark.parametrize("answer", [None, "ABAB", "A" * 9 + "C", "a" * 10])
@@ -169,21 +175,10 @@ def test_two_readers_agree_as_often_as_they_gave_the_same_letter():
     assert row.kappa == pytest.approx(cohen_kappa_score(list("ABABA"), list("ABBBA")))
     assert len(agreement([one, other, one])) == 3
     assert agreement([one]).empty
-
-
-def test_readers_who_always_say_the_same_letter_or_share_no_item_have_no_kappa():
-    alike, apart = ({"x": "AAAA"}, {"x": "AAAA"}), ({"x": "AB"}, {"y": "AB"})
-    for readers, same in ((alike, 1.0), (apart, None)):
+    for readers, same in (([{"x": "AA"}] * 2, [1.0]), ([{"x": "AB"}, {"y": "AB"}], [])):
         (row,) = agreement(readers).itertuples()
         assert pd.isna(row.kappa)
-        assert row.same == same if same else pd.isna(row.same)
-
-
-def test_a_deck_without_pairs_can_be_kept_and_scored():
-    none = draw_deck(pairs_of([]), prompts_of(), seed=0)
-    assert none.empty
-    assert scored(none, {}).empty
-    assert as_markdown(none)
+        assert [row.same][pd.isna(row.same) :] == same
 
 
 def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
@@ -227,8 +222,5 @@ def test_files_without_verdicts_say_what_to_write(text, tmp_path):
         path.write_text(text)
     with pytest.raises(LookupsError, match="holds no verdicts; write lines such as"):
         read_verdicts(path)
-
-
-def test_an_unknown_command_says_what_there_is():
     with pytest.raises(LookupsError, match=r"export RUN FOLDER \| record RUN READERS VERDICTS"):
         main(["sort"])

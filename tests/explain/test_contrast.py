@@ -8,13 +8,23 @@ from math import inf, log, sqrt
 
 import numpy as np
 import pytest
-from lookups.errors import MeasurementError
-from lookups.explain.candidates import candidates
-from lookups.explain.checklist import Checklist, Condition, chances_of, listed, needed
-from lookups.explain.contrast import SIZES, Contrast, CrossValidated, cross_validate, folds
+from lookups.explain.contrast import (
+    SIZES,
+    Checklist,
+    Condition,
+    Contrast,
+    CrossValidated,
+    Pick,
+    chances_of,
+    cross_validate,
+    folds,
+    log_odds,
+    needed,
+    strongest,
+    z_beyond,
+)
 from lookups.explain.explainer import Case, Example, Explanation, Question
-from lookups.explain.features import Feature, holds
-from lookups.explain.log_odds import Pick, log_odds, strongest, z_beyond
+from lookups.explain.features import Feature, candidates, holds
 from statsmodels.stats.proportion import proportion_confint
 
 VOCABULARY = [f"word{rank}" for rank in range(300)]
@@ -97,37 +107,24 @@ def right(explanation: Explanation, held_out: tuple[Example, ...]) -> tuple[int,
     return sum(called[:50]), 50 - sum(called[50:])
 
 
-@pytest.mark.parametrize("number", [40, 60])
+@pytest.mark.parametrize(
+    ("number", "share", "seeds"), [(40, 0.5, 15), (60, 0.5, 15), (60, 0.25, 5)]
+)
 @pytest.mark.parametrize("kind", PLANTS)
-def test_a_planted_clue_is_found_and_named(kind: str, number: int):
-    for seed in range(15):
-        case, held_out, clue = planted(kind, number, seed)
+def test_a_planted_clue_is_found_and_named(kind: str, number: int, share: float, seeds: int):
+    for seed in range(seeds):
+        case, held_out, clue = planted(kind, number, seed, share=share)
         explanation = Contrast().explain(case)
         assert sum(right(explanation, held_out)) / 100 >= 0.95, (seed, explanation.text)
         assert NAMED[kind].format(*clue) in explanation.text, (seed, explanation.text)
 
 
-def test_a_clue_of_a_quarter_of_the_prompts_is_found():
-    for kind in PLANTS:
-        for seed in range(5):
-            case, held_out, _ = planted(kind, 60, seed, share=0.25)
-            explanation = Contrast().explain(case)
-            assert sum(right(explanation, held_out)) / 100 >= 0.95, (kind, seed, explanation.text)
-
-
-def wilson(count: int, of: int) -> tuple[float, float, float]:
-    low, high = proportion_confint(count, of, method="wilson")
-    return count / of, low, high
-
-
-def interval(of_active: int, of_inactive: int) -> tuple[float, float]:
+def interval(*right: int) -> tuple[float, float]:
     """Return Newcombe's interval for E, the mean of two shares of 50: squares of arms are added."""
-    (a, a_low, a_high), (b, b_low, b_high) = wilson(of_active, 50), wilson(of_inactive, 50)
-    low, high = (
-        sqrt((a - a_low) ** 2 + (b - b_low) ** 2),
-        sqrt((a_high - a) ** 2 + (b_high - b) ** 2),
-    )
-    return (a + b) / 2 - low / 2, (a + b) / 2 + high / 2
+    shares = np.array(right) / 50
+    low, high = proportion_confint(np.array(right), 50, method="wilson")
+    arms = [np.hypot(*(shares - low)), np.hypot(*(high - shares))]
+    return shares.mean() - arms[0] / 2, shares.mean() + arms[1] / 2
 
 
 def no_difference(seed: int, number: int = 60) -> tuple[Case, tuple[Example, ...]]:
@@ -150,14 +147,6 @@ def test_where_nothing_differs_nothing_is_claimed():
     assert told <= 10
 
 
-def test_the_order_of_prompts_does_not_matter():
-    for seed in range(5):
-        case = [planted("gap", 40, seed)[0], no_difference(seed, 40)[0]][seed % 2]
-        random = np.random.default_rng(seed)
-        turned = [tuple(kind[i] for i in random.permutation(len(kind))) for kind in case[:2]]
-        assert Contrast().explain(Case(*turned, case.token)) == Contrast().explain(case)
-
-
 EXPLAIN = """
 import json
 from lookups.explain.contrast import Contrast
@@ -176,28 +165,9 @@ def test_another_process_says_the_same(tmp_path):
     )
     for hash_seed in ("1", "2"):  # the order of Python's sets hangs on it
         environment = os.environ | {"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", EXPLAIN],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert json.loads(done.stdout) == list(Contrast().explain(case))
-
-
-def test_judging_reads_the_rule_and_the_text_alone():
-    for case, held_out in (planted("gap", 60, 3)[:2], no_difference(3)):
-        explanation = Contrast().explain(case)
-        stored = json.loads(json.dumps(explanation._asdict()))
-        rebuilt = Explanation(**stored)
-        assert rebuilt == explanation
-        verdicts = Contrast().judge(Question(explanation, held_out))
-        assert Contrast().judge(Question(rebuilt._replace(text=""), held_out)) == verdicts
-        nameless = tuple(Example("", (), one.text, "") for one in held_out)
-        assert Contrast().judge(Question(rebuilt, nameless)) == verdicts
-        assert all(0 < one.probability < 1 for one in verdicts)
+        command = [sys.executable, "-c", EXPLAIN]
+        said = subprocess.check_output(command, cwd=tmp_path, env=environment, text=True)
+        assert json.loads(said) == list(Contrast().explain(case))
 
 
 def test_the_rule_is_what_the_sentence_says():
@@ -230,15 +200,6 @@ def test_the_rule_is_what_the_sentence_says():
         assert guess.endswith(f"certainty. The best guess is that the head is active {where}.")
 
 
-def test_a_sentence_of_one_condition():
-    rule = Checklist((Condition(Feature("has", ("if",)), False),), 1, (0.2, 0.9), None, True)
-    assert (
-        rule.sentence()
-        == "The head is active when the prompt does not contain “if”, and only then."
-    )
-    assert [listed(["a", "b", "c"][:n], "or") for n in (1, 2, 3)] == ["a", "a or b", "a, b or c"]
-
-
 def test_so_that_is_told_as_a_reader_would():
     active = [f"{word} so" for word in ("Reverse", "Shared", "Eager", "Flag", "Cache", "the store")]
     inactive = ["Make sure", "current mode\nAnd", "disk.\nNow", "When True,", "so, if", "as sure"]
@@ -259,17 +220,6 @@ def test_too_few_prompts_are_said_to_tell_nothing():
     assert verdict.active is True
     assert verdict.probability == pytest.approx((2 + 2 * 3 / 5) / 5)
     assert json.loads(explanation.rule)["balanced_accuracy"] is None
-
-
-def test_prompts_of_both_kinds_are_needed():
-    with pytest.raises(MeasurementError, match="no inactive prompt to explain from: choose a pair"):
-        Contrast().explain(case_of(["a"], []))
-
-
-@pytest.mark.parametrize("rule", ["", "{}", "[]", "3", '{"conditions": [], "chances": []}'])
-def test_an_explanation_by_another_is_refused(rule: str):
-    with pytest.raises(MeasurementError, match="is no checklist; explain the pair again"):
-        Contrast().judge(Question(Explanation("llm", "When it rains.", rule), ()))
 
 
 def naive_log_odds(
@@ -375,7 +325,6 @@ def test_the_simplest_within_one_standard_error_of_the_best():
     def scored(*accuracy: float) -> CrossValidated:
         return CrossValidated(np.array(accuracy), np.full(len(accuracy), 0.05))
 
-    assert scored(0.8, 0.86, 0.9, 0.9).best == 2
     assert scored(0.8, 0.86, 0.9, 0.9).simplest == 1
     assert scored(0.86, 0.8, 0.9, 0.9).simplest == 0
     assert scored(0.5, 0.5).simplest == 0

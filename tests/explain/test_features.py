@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lookups.errors import MeasurementError
-from lookups.explain.candidates import LENGTHS, PLACES, candidates
-from lookups.explain.features import KINDS, Feature, holds, said, words_of
+from lookups.explain.features import (
+    KINDS,
+    LENGTHS,
+    PLACES,
+    Feature,
+    candidates,
+    holds,
+    said,
+    words_of,
+)
 
 TEXT = "ion not only\n\n  Reverse, don't ... but the House"
 
@@ -57,7 +65,8 @@ def test_what_holds_of_a_text(feature: Feature, expected: bool):
     assert holds(feature, words_of(TEXT)) == expected
 
 
-def test_nothing_is_seen_in_an_empty_text_but_its_length():
+def test_nothing_is_seen_in_an_empty_text_but_its_length_nor_offered_by_unlike_ones():
+    assert candidates(["a", "b", "c"]).held.shape == (0, 3)
     for kind in KINDS:
         feature = Feature(kind, ("a",), ("b",), number=2)
         assert holds(feature, "") == (kind == "shorter")
@@ -172,9 +181,3 @@ def test_the_table_does_not_hang_on_the_order_of_prompts(texts: list[str]):
     assert found.features == candidates(sorted(texts)).features
     for feature, held in zip(found.features, found.held, strict=True):
         assert [holds(feature, text) for text in texts] == held.tolist()
-
-
-def test_prompts_without_common_words_offer_nothing():
-    found = candidates(["a", "b", "c"])
-    assert found.features == ()
-    assert found.held.shape == (0, 3)

@@ -86,19 +86,14 @@ def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
 def test_how_far_kinds_lie_apart_is_counted_in_sds_within_a_kind():
     rows = pd.DataFrame({"effect": [0.6, 0.8, 0.1, 0.3], "active": [True, True, False, False]})
     assert apart(rows, "effect") == pytest.approx(0.5 / 0.02**0.5)
-    assert pd.isna(apart(rows, "effect", fewest=3))
     assert pd.isna(apart(rows.assign(effect=1.0), "effect"))
     assert pd.isna(apart(rows[:3], "effect"))  # one inactive prompt has no spread
 
 
-def test_the_first_that_does_is_taken_else_the_first_else_none():
-    assert first_that(lambda n: n > 1, [1, 2, 3]) == 2
-    assert first_that(lambda n: n > 9, iter([1, 2])) == 1
-    assert first_that(bool, []) is None
-
-
-def test_the_widest_pair_comes_first_and_equals_by_name():
+def test_pairs_go_by_gap_then_name_and_the_first_that_does_is_taken():
     pairs = pd.DataFrame(
         {"neuron": ["L1.N2", "L1.N1", "L1.N0"], "head": "L0.H0", "gap": [0.5, 0.5, None]}
     )
     assert widest(pairs).neuron.tolist() == ["L1.N1", "L1.N2", "L1.N0"]
+    assert [first_that(lambda n, m=most: n > m, [1, 2, 3]) for most in (1, 9)] == [2, 1]
+    assert first_that(bool, []) is None

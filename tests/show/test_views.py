@@ -144,17 +144,23 @@ def test_every_view_reads_without_javascript():
     assert "Look at a." in page
 
 
-def test_wrong_shapes_say_what_is_needed():
-    with pytest.raises(LookupsError, match=r"need \(1, 2, 2\) \(head, query, key\)"):
-        attention_view(["a", "b"], uniform(2, 2), ["L0.H0"], name="v")
-    with pytest.raises(LookupsError, match=r"tokens need \(2,\)"):
-        token_view(["a", "b"], [1.0], name="v")
-    with pytest.raises(LookupsError, match="nothing to show"):
-        attention_view([], np.zeros((0, 0, 0)), [], name="v")
-    with pytest.raises(LookupsError, match="nothing to show"):
-        token_view([], [], name="v")
-    with pytest.raises(LookupsError, match="not finite"):
-        token_view(["a"], [float("nan")], name="v")
+@pytest.mark.parametrize(
+    ("view", "arguments", "wanted"),
+    [
+        (
+            attention_view,
+            (["a", "b"], uniform(2, 2), ["L0.H0"]),
+            r"needs \(1, 2, 2\) \(head, query",
+        ),
+        (token_view, (["a", "b"], [1.0]), r"needs \(2,\) \(token\)"),
+        (attention_view, ([], np.zeros((0, 0, 0)), []), "nothing to show"),
+        (token_view, ([], []), "nothing to show"),
+        (token_view, (["a"], [float("nan")]), "not finite"),
+    ],
+)
+def test_what_cannot_be_shown_says_what_is_needed(view, arguments, wanted):
+    with pytest.raises(LookupsError, match=wanted):
+        view(*arguments, name="v")
     with pytest.raises(LookupsError, match="letters or digits"):
         token_view(["a"], [1.0], name="——")
 
@@ -217,18 +223,9 @@ def test_a_pair_s_rows_are_quoted_from_their_end_with_source_and_successor():
     assert [row.note for row in quotes(rows, ["right", "wrong"])] == ["right", "wrong"]
 
 
-def test_tokens_are_readable():
-    assert [readable(token) for token in ("\n", " a", "\t", " ", "", "\r\n")] == [
-        "⏎",
-        " a",
-        "⇥",
-        "␣",
-        "∅",
-        "⏎",
-    ]
-
-
-def test_text_from_data_is_shown_by_markdown_as_it_stands():
+def test_tokens_are_readable_and_shown_by_markdown_as_they_stand():
+    tokens = {"\n": "⏎", " a": " a", "\t": "⇥", " ": "␣", "": "∅", "\r\n": "⏎"}
+    assert {token: readable(token) for token in tokens} == tokens
     text = "ends in “*a*_b_ `c` <b>#d</b> $e$ [f](g) 1. h - i\\n”"
     shown = MarkdownIt().render(f"> {escaped(text)}")
     inside = re.sub(r"</?(blockquote|p)>|\n", "", shown)

@@ -1,9 +1,7 @@
 """Two explainers for others to beat: a bag of words, and the nearest prompt (chapter 7).
 
 Both look at token ids alone and explain next to nothing: they tell how much can be had without
-saying when a head is active. `BagOfWords` is a logistic regression on how often each token occurs,
-so it knows nothing of order. `Nearest` looks up the training prompt that is most like the new one.
-No model is loaded, and nothing is random.
+saying when a head is active. No model is loaded, and nothing is random.
 """
 
 import json
@@ -17,7 +15,6 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from lookups.errors import MeasurementError
-from lookups.explain.cases import in_order
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 
 DIGITS = 6
@@ -27,28 +24,28 @@ DIGITS = 6
 class BagOfWords(Explainer):
     """Judges by weights of tokens, wherever they stand; both kinds of prompt weigh the same.
 
-    The penalty on the weights is scikit-learn's own (L2 with C = 1).
+    The weights are a logistic regression's on how often each token occurs, with scikit-learn's own
+    penalty (L2 with C = 1).
     """
 
     name = "bag-of-words"
 
     def explain(self, case: Case) -> Explanation:
         """Fit a weight for every token of the training prompts."""
-        prompts, active = in_order(case)
+        prompts, active = case.in_order()
         tokens = sorted({token for one in prompts for token in one.ids})
         occurring = [Counter(one.ids) for one in prompts]
         counts = np.array([[found[token] for token in tokens] for found in occurring], float)
         fitted = LogisticRegression(class_weight="balanced", max_iter=1000).fit(counts, active)
         weights = fitted.coef_[0].round(DIGITS).tolist()
-        rule = {
-            "intercept": round(float(fitted.intercept_[0]), DIGITS),
-            "weights": list(zip(tokens, weights, strict=True)),
-        }
+        intercept = round(float(fitted.intercept_[0]), DIGITS)
         text = (
             f"The head is active when a weighted count of {len(tokens)} tokens is above 0, "
             "wherever they stand. The weights are those of a logistic regression."
         )
-        return Explanation(self.name, text, _written(rule))
+        return _explanation(
+            self, text, intercept=intercept, weights=[*zip(tokens, weights, strict=True)]
+        )
 
     def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
         """Fit pair after pair on one thread: a few prompts are no work for two, which only wait."""
@@ -56,17 +53,11 @@ class BagOfWords(Explainer):
             return super().explain_all(cases)
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Add up the weights of each prompt's tokens; a token never seen has none.
-
-        Raises:
-            MeasurementError: the explanation has no rule of this explainer's.
-        """
-        rule = _read(question.explanation, "intercept", "weights")
-        weights = dict(rule["weights"])
-        sums = [
-            rule["intercept"] + sum(weights.get(token, 0.0) for token in one.ids)
-            for one in question.prompts
-        ]
+        """Add up the weights of each prompt's tokens; a token never seen has none."""
+        intercept, weights = _rule_of(question.explanation, "intercept", "weights")
+        weights = dict(weights)
+        added = (sum(weights.get(token, 0.0) for token in one.ids) for one in question.prompts)
+        sums = [intercept + some for some in added]
         return [Verdict(total > 0, round(float(expit(total)), DIGITS)) for total in sums]
 
 
@@ -77,27 +68,20 @@ class Nearest(Explainer):
 
     def explain(self, case: Case) -> Explanation:
         """Keep the training prompts' ids and whether the head is active on each."""
-        prompts, active = in_order(case)
+        prompts, active = case.in_order()
         kept = [[list(one.ids), kind] for one, kind in zip(prompts, active, strict=True)]
         text = (
             f"The head is active when the most similar of {len(prompts)} training prompts is an "
             "active one: the one with the longest common end, and of these the one with most "
             "tokens in common."
         )
-        return Explanation(self.name, text, _written({"prompts": kept}))
+        return _explanation(self, text, prompts=kept)
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Find each prompt's most similar training prompt; the first of equals, by its key.
-
-        Raises:
-            MeasurementError: the explanation has no rule of this explainer's.
-        """
-        kept = _read(question.explanation, "prompts")["prompts"]
-        verdicts = []
-        for one in question.prompts:
-            alike = [likeness(one.ids, ids) for ids, _ in kept]
-            verdicts.append(Verdict(bool(kept[alike.index(max(alike))][1])))
-        return verdicts
+        """Find each prompt's most similar training prompt; the first of equals, by its key."""
+        (kept,) = _rule_of(question.explanation, "prompts")
+        nearest = [max(kept, key=lambda one: likeness(new.ids, one[0])) for new in question.prompts]
+        return [Verdict(bool(active)) for _, active in nearest]
 
 
 def likeness(ids: Sequence[int], others: Sequence[int]) -> tuple[int, float]:
@@ -112,19 +96,16 @@ def likeness(ids: Sequence[int], others: Sequence[int]) -> tuple[int, float]:
     return end, len(set(ids) & set(others)) / len(either) if either else 0.0
 
 
-def _written(rule: dict[str, Any]) -> str:
-    """A rule as JSON, always the same for the same rule."""
-    return json.dumps(rule, sort_keys=True, separators=(",", ":"))
+def _explanation(by: Explainer, text: str, **rule: Any) -> Explanation:
+    return Explanation(by.name, text, json.dumps(rule, sort_keys=True, separators=(",", ":")))
 
 
-def _read(explanation: Explanation, *parts: str) -> dict[str, Any]:
+def _rule_of(explanation: Explanation, *parts: str) -> list[Any]:
     try:
         rule = json.loads(explanation.rule)
-    except ValueError:
-        rule = None
-    if not isinstance(rule, dict) or not set(parts) <= set(rule):
+        return [rule[part] for part in parts]
+    except (ValueError, KeyError, TypeError):
         raise MeasurementError(
             f"an explanation by {explanation.explainer!r} has no {' and '.join(parts)} to judge "
             "by: judge it with the explainer that made it"
-        )
-    return rule
+        ) from None

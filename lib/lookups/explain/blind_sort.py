@@ -4,6 +4,9 @@ A deck has an item for each of some (neuron, head) pairs: prompts of the train s
 labels, to learn from, and held-out prompts of the test split, to be sorted. Which pairs are sorted
 is chapter 6's decision. An item is drawn by a seed of its own and named by the digest of what is in
 it, so that a verdict stays true of its item when other items come or go.
+
+What readers said is kept in a YAML file that `tools/blind_sort.py` writes: `readers` says who they
+were, and `verdicts` has an entry a reader, with a letter for every prompt of each item, by digest.
 """
 
 import hashlib
@@ -11,46 +14,53 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from sklearn.metrics import cohen_kappa_score
 
+from lookups.errors import LookupsError
 from lookups.statistics.lots import lots_of
 
-LEARN = 6
-"""Prompts of each kind to learn from."""
+LEARN = 10
+"""At most so many prompts of each kind to learn from."""
 SORT = 10
 """Held-out prompts to be sorted: half of each kind where there are so many."""
-FEWEST = 3
-"""Held-out prompts that must be there of each kind."""
+FEWEST = {"train": 4, "test": 3}
+"""Prompts of each split that must be there of each kind."""
 CLEAR = 9
 """So many right of `SORT` make a look-up clear; guessing gets there in 1.1 % of items."""
 LETTERS = {"A": True, "B": False}
-"""What a reader writes for active and inactive; `?` stands for an item that was not read."""
+"""What a reader writes for active and inactive; `?` stands for not read."""
+UNKNOWN = "not recorded"
+"""Who the readers were where a record does not say it."""
 COLUMNS = ["item", "digest", "kind", "neuron", "head", "role", "place", "prompt", "text", "token",
            "active"]  # fmt: skip
 
 
 def is_sortable(prompts: pd.DataFrame) -> bool:
     """Whether one pair has enough prompts of both kinds; columns `split` and `active`."""
-    counts = {key: len(rows) for key, rows in prompts.groupby(["split", "active"])}
-    learn = min(counts.get(("train", kind), 0) for kind in (True, False))
-    held_out = [counts.get(("test", kind), 0) for kind in (True, False)]
-    return learn >= LEARN and min(held_out) >= FEWEST and sum(held_out) >= SORT
+    counts = {(split, kind): 0 for split in FEWEST for kind in (True, False)}
+    counts |= prompts.groupby(["split", "active"]).size().to_dict()
+    enough = all(counts[split, kind] >= FEWEST[split] for split, kind in counts)
+    return enough and counts["test", True] + counts["test", False] >= SORT
 
 
 def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Draw an item for every pair (`neuron`, `head`, `kind`) and put the items in a blind order.
 
-    `prompts` has a row for each prompt of each pair: neuron, head, split, prompt, text, token and
-    active. Every pair must be sortable.
+    `prompts` has a row for each prompt of each pair: neuron, head, split, prompt, text, token,
+    active and `decides`, the number that active goes by. An item teaches with the active prompts
+    that have most of it, then with the others that have least; what is to be sorted is drawn at
+    random. Every pair must be sortable.
     """
     items = []
     for pair in pairs.itertuples():
         own = prompts[(prompts.neuron == pair.neuron) & (prompts["head"] == pair.head)]
         item = _draw_item(own, lots_of(seed, pair.neuron, pair.head))
-        items.append(item.assign(kind=pair.kind, digest=digest_of(item)))
+        items.append(item.assign(kind=pair.kind, digest=_digest_of(item)))
     if not items:
         types = {"item": int, "place": int, "active": bool}
         return pd.DataFrame({name: pd.Series(dtype=types.get(name, str)) for name in COLUMNS})
@@ -59,46 +69,29 @@ def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.Da
     return deck[COLUMNS].reset_index(drop=True)
 
 
-def digest_of(item: pd.DataFrame) -> str:
-    """Return the digest of what one item shows and of its answers."""
-    rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
-    content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
 def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Return, for every item that was sorted, what more than half of its readers said of a prompt.
 
     `?` where no letter has more than half of them. One reader is the majority.
     """
-    digests = sorted({digest for verdicts in readers for digest in verdicts})
-    said = {d: [verdicts[d] for verdicts in readers if d in verdicts] for d in digests}
-    return {
-        digest: "".join(_most_said(letters) for letters in zip(*those, strict=True))
-        for digest, those in said.items()
-    }
-
-
-def _most_said(letters: Sequence[str]) -> str:
-    letter, times = Counter(letters).most_common(1)[0]
-    return letter if 2 * times > len(letters) else "?"
+    found = {}
+    for digest in sorted({digest for verdicts in readers for digest in verdicts}):
+        said = zip(*(one[digest] for one in readers if digest in one), strict=True)
+        most = ((*Counter(letters).most_common(1)[0], len(letters)) for letters in said)
+        found[digest] = "".join(letter if 2 * times > of else "?" for letter, times, of in most)
+    return found
 
 
 def agreement(readers: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     """Return, for every two readers, how often they gave the same letter, and Cohen's kappa.
 
-    Letters count where both read the prompt (neither wrote `?`). Kappa is 1 for full agreement and
-    0 for what two who write as many A's each, but independently, would have in common; it is
-    not-a-number where both wrote one and the same letter throughout.
+    Letters count where both read the prompt (neither wrote `?`). Kappa is not-a-number where both
+    wrote one and the same letter throughout.
     """
     rows = []
     for (one, a), (other, b) in combinations(enumerate(readers, 1), 2):
-        both = [
-            letters
-            for digest in sorted(set(a) & set(b))
-            for letters in zip(a[digest], b[digest], strict=True)
-            if "?" not in letters
-        ]
+        shared = [zip(a[digest], b[digest], strict=True) for digest in sorted(set(a) & set(b))]
+        both = [letters for said in shared for letters in said if "?" not in letters]
         same = float(np.mean([x == y for x, y in both])) if both else np.nan
         varied = len({letter for letters in both for letter in letters}) > 1
         kappa = cohen_kappa_score(*zip(*both, strict=True)) if varied else np.nan
@@ -122,16 +115,50 @@ def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).astype({"correct": "Int64", "clear": bool})
 
 
+def read_verdicts(path: Path | None) -> list[dict[str, str]]:
+    """Return each reader's recorded verdicts by item digest; none if there is no record.
+
+    Raises:
+        LookupsError: the record cannot be read.
+    """
+    return [] if path is None else [dict(one) for one in mapping_of(path).get("verdicts") or []]
+
+
+def who_read(path: Path | None) -> str:
+    """Return what kind of readers they were, such as `language models`."""
+    return UNKNOWN if path is None else str(mapping_of(path).get("readers") or UNKNOWN)
+
+
+def mapping_of(path: Path) -> dict:
+    """Read a YAML file of keys and values; an empty file has none.
+
+    Raises:
+        LookupsError: it is something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = "nothing readable"
+    if not isinstance(content, dict | None):
+        raise LookupsError(f"{path} holds no verdicts; write lines such as '1: ABBABAABBA'")
+    return content or {}
+
+
+def _digest_of(item: pd.DataFrame) -> str:
+    """Return the digest of what one item shows and of its answers."""
+    rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
+    content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
 def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
-    """Draw one pair's prompts to learn from and to sort."""
+    """Choose one pair's prompts to learn from, and draw those to sort."""
     rows = prompts.sort_values(["split", "prompt"]).iloc[random.permutation(len(prompts))]
     train, test = rows[rows.split == "train"], rows[rows.split == "test"]
-    learn = (
-        train.groupby("active").head(LEARN).sort_values("active", ascending=False, kind="stable")
-    )
+    train = train.sort_values(["decides", "prompt"])
+    learn = pd.concat([train[train.active][::-1].head(LEARN), train[~train.active].head(LEARN)])
     halves = test.groupby("active").head(SORT // 2)
-    rest = test.drop(index=halves.index)
-    sort = pd.concat([halves, rest.head(SORT - len(halves))])
+    sort = pd.concat([halves, test.drop(index=halves.index)]).head(SORT)
     sort = sort.iloc[random.permutation(len(sort))]
     both = pd.concat([learn.assign(role="learn"), sort.assign(role="sort")])
     return both.assign(place=both.groupby("role").cumcount() + 1)

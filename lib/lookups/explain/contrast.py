@@ -1,26 +1,32 @@
 """The contrast explainer: which words set the active prompts apart? (chapter 7)
 
-Features of the training prompts (`explain.candidates`) are ranked by how surely they are more
-common among one kind, beyond what those before them tell (`explain.log_odds`), and the first few
-become a checklist (`explain.checklist`). How many is settled by cross-validation on the training
+Features of the training prompts (`explain.features`) are ranked by how surely they are more common
+among one kind, beyond what those before them tell, and the first few become a checklist: the head
+is active where enough of them are true. How many is settled by cross-validation on the training
 prompts alone: the fewest that come within one standard error of the best. Where even the best does
 no more than chance would, the explanation says that no words tell, and the rule is the weak vote of
 as many as there can be; any other verdict would be a guess too. No model, no server and no random
 number is needed: the same prompts in any order give the same explanation.
+
+How surely is the log-odds ratio with an informative Dirichlet prior of Monroe, Colaresi and Quinn
+("Fightin' Words", Political Analysis 16, 2008), and its z-score. There a word is drawn again and
+again from a text; here a prompt has a feature or not, so that the prior of a feature is a beta
+distribution, that of all prompts: on either side as many are added as there are in all. Features
+that say the same are not evidence twice, so among prompts for which the count so far is the same
+the ratios are averaged, each with the inverse of its variance as its weight.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from lookups.explain.candidates import Candidates, candidates
-from lookups.explain.cases import in_order
-from lookups.explain.checklist import Checklist, Condition, chances_of, needed
+from lookups.errors import MeasurementError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
-from lookups.explain.log_odds import Pick, strongest
+from lookups.explain.features import Feature, candidates, holds, said, words_of
 
 SIZES = (1, 2, 3, 4, 6, 8)
 """Numbers of conditions tried."""
@@ -29,6 +35,33 @@ SURE = 3.5
 """Standard errors above one half at which the best size does more than chance would. It is the best
 of several, and verdicts on prompts left out in turn are not independent: of pairs in which nothing
 differs, a fifth pass two standard errors, and about one in twenty passes these."""
+NOT_TOLD = "No words tell the active prompts from the others with any certainty."
+
+
+Held = Bool[np.ndarray, "feature prompt"]
+Active = Bool[np.ndarray, " prompt"]
+Counts = Int[np.ndarray, " prompt"]
+Having = Int[np.ndarray, " feature"]
+
+
+class LogOdds(NamedTuple):
+    """Of each feature the log-odds ratio; positive where it speaks for active."""
+
+    delta: Float[np.ndarray, " feature"]
+    variance: Float[np.ndarray, " feature"]
+    """Infinite where all prompts have the feature or none has, so that nothing is known."""
+
+    @property
+    def z(self) -> Float[np.ndarray, " feature"]:
+        """The log-odds ratio in its own standard deviations."""
+        return self.delta / np.sqrt(self.variance)
+
+
+class Pick(NamedTuple):
+    """A feature, by its row, and whether it speaks for active or against."""
+
+    feature: int
+    active: bool
 
 
 class CrossValidated(NamedTuple):
@@ -38,21 +71,82 @@ class CrossValidated(NamedTuple):
     standard_error: Float[np.ndarray, " size"]
 
     @property
-    def best(self) -> int:
-        """The place of the most accurate size, the smaller of equals."""
-        return int(np.argmax(self.balanced_accuracy))
-
-    @property
     def simplest(self) -> int:
-        """The place of the smallest size within one standard error of the best."""
-        bar = self.balanced_accuracy[self.best] - self.standard_error[self.best]
+        """The place of the smallest size within one standard error of the most accurate."""
+        best = np.argmax(self.balanced_accuracy)
+        bar = self.balanced_accuracy[best] - self.standard_error[best]
         return int(np.argmax(self.balanced_accuracy >= bar))
 
     @property
     def told_apart(self) -> bool:
-        """Whether the best size does more than chance would."""
-        above = self.balanced_accuracy[self.best] - 0.5
-        return bool(above > SURE * self.standard_error[self.best])
+        """Whether the most accurate size does more than chance would."""
+        best = np.argmax(self.balanced_accuracy)
+        return bool(self.balanced_accuracy[best] - 0.5 > SURE * self.standard_error[best])
+
+
+class Condition(NamedTuple):
+    """A feature that a prompt must have, or lack where it must not be `present`."""
+
+    feature: Feature
+    present: bool
+
+
+class Checklist(NamedTuple):
+    """Active where at least `need` of the conditions are true."""
+
+    conditions: tuple[Condition, ...]
+    need: int
+    chances: tuple[float, ...]
+    """Of being active, where none of the conditions is true, where one is, …"""
+    balanced_accuracy: float | None
+    """Of such a rule on training prompts that it was not made from; None: they were too few."""
+    told_apart: bool
+    """Whether that is more than chance would do."""
+
+    def judge(self, text: str) -> Verdict:
+        """Say whether the head is active on a prompt."""
+        words = words_of(text)
+        true = sum(holds(one.feature, words) == one.present for one in self.conditions)
+        return Verdict(true >= self.need, self.chances[true])
+
+    def sentence(self) -> str:
+        """Return the rule in one sentence, or in two where it is no more than a guess."""
+        parts = [said(one.feature, present=one.present) for one in self.conditions]
+        where, only = "everywhere", "and only then"
+        if parts and self.need in (1, len(parts)):
+            last = "or" if self.need == 1 else "and"
+            listed = f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+            where = f"when the prompt {listed}, {only}"
+        elif parts:
+            where = f"when at least {self.need} of these {len(parts)} are true of the prompt, "
+            where += f"{only}: it {'; it '.join(parts)}"
+        guess = f"{NOT_TOLD} The best guess is that the"
+        return f"{'The' if self.told_apart else guess} head is active {where}."
+
+    def as_json(self) -> str:
+        """Return the rule as JSON, always the same for the same rule."""
+        conditions = [one.feature.as_json() | {"present": one.present} for one in self.conditions]
+        rule = self._asdict() | {"conditions": conditions}
+        return json.dumps(rule, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, rule: str) -> "Checklist":
+        """Read what `as_json` wrote.
+
+        Raises:
+            MeasurementError: it is something else.
+        """
+        try:
+            parts = json.loads(rule)
+            found = [Condition(Feature.from_json(c), c["present"]) for c in parts["conditions"]]
+            chances = tuple(float(chance) for chance in parts["chances"])
+            known = parts["balanced_accuracy"], parts["told_apart"]
+            made = cls(tuple(found), parts["need"], chances, *known)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            made = None
+        if made is None or len(made.chances) != len(made.conditions) + 1:
+            raise MeasurementError(f"{rule[:60]!r} is no checklist; explain the pair again")
+        return made
 
 
 class Contrast(Explainer):
@@ -62,43 +156,97 @@ class Contrast(Explainer):
 
     def explain(self, case: Case) -> Explanation:
         """Say which words make the head active, and the rule that the sentence is."""
-        prompts, labels = in_order(case)
+        prompts, labels = case.in_order()
         texts, active = [one.text for one in prompts], np.array(labels)
-        found = candidates(texts)
-        scored = cross_validate(found.held, active, folds(texts, active))
+        features, held = candidates(texts)
+        scored = cross_validate(held, active, folds(texts, active))
         told = scored is not None and scored.told_apart
         size = scored.simplest if told else len(SIZES) - 1
-        picks = strongest(found.held, active, most=SIZES[size])
-        accuracy = None if scored is None else float(scored.balanced_accuracy[size])
-        rule = checklist_of(found, active, picks, balanced_accuracy=accuracy, told_apart=told)
+        picks = strongest(held, active, most=SIZES[size])
+        true = count_true(held, picks)
+        need = needed(true, active) if picks else 0
+        rule = Checklist(
+            tuple(Condition(features[pick.feature], pick.active) for pick in picks),
+            need,
+            chances_of(true, active, need=need, most=len(picks)),
+            None if scored is None else round(float(scored.balanced_accuracy[size]), 4),
+            told,
+        )
         return Explanation(self.name, rule.sentence(), rule.as_json())
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Count, in every prompt, how many of the rule's conditions are true.
-
-        Raises:
-            MeasurementError: the explanation has no rule of this explainer's.
-        """
+        """Count, in every prompt, how many of the rule's conditions are true."""
         rule = Checklist.from_json(question.explanation.rule)
         return [rule.judge(prompt.text) for prompt in question.prompts]
 
 
 def tells_apart(explanation: Explanation) -> bool:
-    """Whether an explanation of `Contrast` claims to tell a pair's prompts apart.
-
-    Raises:
-        MeasurementError: the explanation has no rule of this explainer's.
-    """
+    """Whether an explanation of `Contrast` claims to tell a pair's prompts apart."""
     return Checklist.from_json(explanation.rule).told_apart
 
 
-def folds(
-    texts: Sequence[str], active: Bool[np.ndarray, " prompt"]
-) -> Bool[np.ndarray, "fold prompt"]:
+def log_odds(active: Having, inactive: Having, *, of_active: int, of_inactive: int) -> LogOdds:
+    """Return the log-odds ratios of features that so many active and inactive prompts have.
+
+    Raises:
+        ValueError: there is no prompt of one of the two kinds.
+    """
+    if min(of_active, of_inactive) < 1:
+        raise ValueError("log-odds need 1 or more of both active and inactive prompts")
+    have, size = active + inactive, of_active + of_inactive
+    known = (have > 0) & (have < size)
+    have = np.where(known, have, 1)  # any number: nothing is known of these
+    delta, variance = np.zeros(have.shape), np.zeros(have.shape)
+    for sign, count, of_kind in ((1, active, of_active), (-1, inactive, of_inactive)):
+        has, lacks = count + have, of_kind - count + size - have
+        delta += sign * np.log(has / lacks)
+        # the second term may be dropped for rare words, but half of the prompts can have a feature
+        variance += 1 / has + 1 / lacks
+    return LogOdds(np.where(known, delta, 0.0), np.where(known, variance, np.inf))
+
+
+def z_beyond(count: Counts, held: Held, active: Active) -> Float[np.ndarray, " feature"]:
+    """Return z of each feature among prompts with the same count; 0 where nothing is known.
+
+    Rounded, so that equal evidence is equal on every machine.
+    """
+    total, weight = np.zeros(len(held)), np.zeros(len(held))
+    for number in np.unique(count):
+        kinds = [(count == number) & active, (count == number) & ~active]
+        sizes = [int(kind.sum()) for kind in kinds]
+        if min(sizes) > 0:
+            have = [held[:, kind].sum(axis=1) for kind in kinds]
+            found = log_odds(*have, of_active=sizes[0], of_inactive=sizes[1])
+            total += found.delta / found.variance
+            weight += 1 / found.variance
+    return np.divide(total, np.sqrt(weight), out=np.zeros(len(held)), where=weight > 0).round(9)
+
+
+def strongest(held: Held, active: Active, *, most: int, within: int = 500) -> list[Pick]:
+    """Return features in the order in which each adds most to those before it, at most `most`.
+
+    What is counted is how many speak for active in a prompt, by standing in it or by lacking. Of
+    equals the first is taken. Only the `within` features of largest |z| are looked at.
+    """
+    count = np.zeros(len(active), int)
+    order = np.argsort(-np.abs(z_beyond(count, held, active)), kind="stable")
+    left, picks = np.sort(order[:within]), []
+    while len(picks) < most and len(left):
+        z = z_beyond(count, held[left], active)
+        best = int(np.argmax(np.abs(z)))
+        if z[best] == 0:
+            break
+        picks.append(Pick(int(left[best]), bool(z[best] > 0)))
+        count = count + (held[left[best]] == picks[-1].active)
+        left = np.delete(left, best)
+    return picks
+
+
+def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt"]:
     """Return which prompts each fold learns from; both kinds are spread evenly over the folds.
 
-    Prompts go to folds in the order of their texts' digests, which is as good as random and always
-    the same. There is no fold where a kind has one prompt only.
+    Prompts go to folds in the order of their texts' digests, as good as random and always the same.
+    There is no fold where a kind has one prompt only.
     """
     number = min(FOLDS, int(active.sum()), int((~active).sum()))
     if number < 2:
@@ -112,9 +260,7 @@ def folds(
 
 
 def cross_validate(
-    held: Bool[np.ndarray, "feature prompt"],
-    active: Bool[np.ndarray, " prompt"],
-    learn: Bool[np.ndarray, "fold prompt"],
+    held: Held, active: Active, learn: Bool[np.ndarray, "fold prompt"]
 ) -> CrossValidated | None:
     """Return how each of `SIZES` does when every fold's strongest features judge what it left out.
 
@@ -137,29 +283,31 @@ def cross_validate(
     return CrossValidated((right / sizes).mean(axis=1), error)
 
 
-def count_true(
-    held: Bool[np.ndarray, "feature prompt"], picks: Sequence[Pick]
-) -> Int[np.ndarray, " prompt"]:
+def count_true(held: Held, picks: Sequence[Pick]) -> Counts:
     """Return how many of some features speak for active in each prompt."""
     rows = [held[pick.feature] == pick.active for pick in picks]
     return np.sum(rows, axis=0, dtype=int) if rows else np.zeros(held.shape[1], int)
 
 
-def checklist_of(
-    found: Candidates,
-    active: Bool[np.ndarray, " prompt"],
-    picks: Sequence[Pick],
-    *,
-    balanced_accuracy: float | None,
-    told_apart: bool,
-) -> Checklist:
-    """Return the rule of some features, with everything in it counted on all training prompts."""
-    true = count_true(found.held, picks)
-    need = needed(true, active) if picks else 0
-    return Checklist(
-        tuple(Condition(found.features[pick.feature], pick.active) for pick in picks),
-        need,
-        chances_of(true, active, need=need, most=len(picks)),
-        None if balanced_accuracy is None else round(balanced_accuracy, 4),
-        told_apart,
-    )
+def needed(true: Counts, active: Active) -> int:
+    """Return how many true conditions make a prompt active: more than half-way from mean to mean.
+
+    The two means are those of active and of inactive prompts, however many there are of each.
+    """
+    (a, of_a), (b, of_b) = ((int(true[k].sum()), int(k.sum())) for k in (active, ~active))
+    # whole numbers, because half-way is often a whole number itself
+    return (a * of_b + b * of_a) // (2 * of_a * of_b) + 1
+
+
+def chances_of(true: Counts, active: Active, *, need: int, most: int) -> tuple[float, ...]:
+    """Return the share of active prompts for each number of true conditions from 0 to `most`.
+
+    Laplace's rule gives the share on either side of `need`; the share of one number counts that as
+    two prompts, so that a number never seen has the chance of its side.
+    """
+    found = []
+    for number in range(most + 1):
+        side, same = (true >= need) == (number >= need), true == number
+        of_side = ((side & active).sum() + 1) / (side.sum() + 2)
+        found.append(round(float(((same & active).sum() + 2 * of_side) / (same.sum() + 2)), 4))
+    return tuple(found)

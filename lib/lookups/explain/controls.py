@@ -3,17 +3,13 @@
 Three controls, each a little harder to tell from the real thing. Permuted verdicts keep how often
 *active* is said and nothing else. An explanation of another neuron's head keeps the style of an
 explanation. One of another head of the same neuron keeps the neuron's token and contexts too: it
-says what an explanation owes to the head. Here it is only drawn who borrows from whom; judging the
-prompts by the borrowed explanation is an explainer's task, and scoring it `statistics.scores`'s.
-
-A pair is (neuron, head), by name. What is drawn depends on the seed and the names, never on the
-order in which pairs are given.
+says what an explanation owes to the head. Here it is only drawn who borrows from whom, which
+depends on the seed and the names of pairs, never on the order in which they are given.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import nan, sqrt
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -25,21 +21,8 @@ Pair = tuple[str, str]
 """A neuron's name and a head's."""
 
 
-class Borrowed(NamedTuple):
-    """Whose explanation each pair is judged by."""
-
-    lender: dict[Pair, Pair]
-    """For each pair that borrows, the pair whose explanation it gets."""
-    left_out: tuple[Pair, ...]
-    """Pairs for which there is no other, in the order of their names."""
-
-
 def permuted_verdicts(verdicts: Collection, *, seed: int, of: Sequence[str] = ()) -> list:
-    """Return one pair's verdicts, the unread ones (None) among them, in another order.
-
-    `of` names the pair, or whatever they belong to: without it, pairs with equally many prompts are
-    all permuted alike by one seed.
-    """
+    """Return verdicts in another order, which is one of their own for the pair that `of` names."""
     given = list(verdicts)
     return [given[i] for i in lots_of(seed, "verdicts", *of).permutation(len(given))]
 
@@ -47,8 +30,7 @@ def permuted_verdicts(verdicts: Collection, *, seed: int, of: Sequence[str] = ()
 def phi(first: Collection, second: Collection) -> float:
     """Return how far two heads are active on the same prompts: the correlation of two yes/no lists.
 
-    1 for the same prompts, 0 for independent ones, -1 for opposite ones; not-a-number when a head
-    is active on all prompts or on none.
+    Not-a-number when a head is active on all prompts or on none.
 
     Raises:
         ValueError: the lengths differ.
@@ -64,15 +46,14 @@ def phi(first: Collection, second: Collection) -> float:
 
 def shuffled_within(
     activity: Mapping[Pair, Collection], *, seed: int, alike: float = 0.5
-) -> Borrowed:
+) -> dict[Pair, Pair]:
     """Draw for each pair another head of the same neuron whose explanation it borrows.
 
     `activity` says for each pair on which of its neuron's training prompts the head is active; the
-    pairs of a neuron have the same prompts in the same order. Heads with a phi above `alike` are
-    active on much the same prompts, so that one's explanation is nearly the other's: they do not
-    borrow from each other, nor do heads whose phi is undefined. Under a rule that lets few heads be
-    active at a time, heads of a neuron exclude each other, and a borrowed explanation may score
-    below one half. What one neuron's heads borrow does not depend on the other neurons.
+    pairs of a neuron have the same prompts in the same order. Heads with a phi above `alike`, or
+    without one, do not borrow from each other: one's explanation is nearly the other's. A pair
+    without any other is left out. Where a rule lets few heads be active at a time, heads of a
+    neuron exclude each other, and a borrowed explanation may score below one half.
 
     Raises:
         ValueError: the pairs of a neuron have different numbers of prompts.
@@ -82,25 +63,23 @@ def shuffled_within(
         of_neuron[pair[0]].append(pair)
     lender: dict[Pair, Pair] = {}
     for neuron, pairs in of_neuron.items():
-        allowed = np.array(
-            [[a != b and phi(activity[a], activity[b]) <= alike for b in pairs] for a in pairs]
-        )
-        lender |= _drawn(pairs, allowed, lots_of(seed, "within", neuron))
-    return Borrowed(lender, tuple(pair for pair in sorted(activity) if pair not in lender))
+        allowed = [
+            [a != b and phi(activity[a], activity[b]) <= alike for b in pairs] for a in pairs
+        ]
+        lender |= _drawn(pairs, np.array(allowed), lots_of(seed, "within", neuron))
+    return lender
 
 
-def shuffled_among(pairs: Iterable[Pair], *, seed: int) -> Borrowed:
+def shuffled_among(pairs: Iterable[Pair], *, seed: int) -> dict[Pair, Pair]:
     """Draw for each pair one of another neuron whose explanation it borrows.
 
     Every explanation is lent exactly once unless one neuron has more than half of the pairs; then
-    those of the others are lent again. All are left out where there is only one neuron. Takes
-    memory in the square of the number of pairs.
+    those of the others are lent again. All are left out where there is only one neuron.
     """
     pairs = sorted(set(pairs))
     neurons = np.array([neuron for neuron, _ in pairs], dtype=object)
     allowed = np.not_equal.outer(neurons, neurons).astype(bool)
-    lender = _drawn(pairs, allowed, lots_of(seed, "among"))
-    return Borrowed(lender, tuple(pair for pair in pairs if pair not in lender))
+    return _drawn(pairs, allowed, lots_of(seed, "among"))
 
 
 def _drawn(

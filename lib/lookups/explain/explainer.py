@@ -39,8 +39,7 @@ class Explanation(NamedTuple):
     @property
     def digest(self) -> str:
         """Sixteen digits that stand for exactly this explanation."""
-        content = "\0".join(self)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return hashlib.sha256("\0".join(self).encode()).hexdigest()[:16]
 
 
 class Verdict(NamedTuple):
@@ -59,6 +58,21 @@ class Case(NamedTuple):
     inactive: tuple[Example, ...]
     token: str
 
+    def in_order(self) -> tuple[list[Example], list[bool]]:
+        """Return the prompts by key, however they were given, and whether the head is active.
+
+        Raises:
+            MeasurementError: there is no prompt of one of the two kinds.
+        """
+        if not (self.active and self.inactive):
+            missing = "inactive" if self.active else "active"
+            raise MeasurementError(
+                f"there is no {missing} prompt to explain from: choose a pair whose head is active "
+                "on some of the neuron's training prompts and not on others"
+            )
+        pairs = sorted([(p, True) for p in self.active] + [(p, False) for p in self.inactive])
+        return [prompt for prompt, _ in pairs], [kind for _, kind in pairs]
+
 
 class Question(NamedTuple):
     """One explanation, and the prompts to be judged by it, in order."""
@@ -71,7 +85,6 @@ class Explainer(ABC):
     """Says when a head is active, and judges prompts by what was said."""
 
     name: str
-    """The word for it in tables."""
 
     @abstractmethod
     def explain(self, case: Case) -> Explanation:

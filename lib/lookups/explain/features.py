@@ -4,30 +4,47 @@ A feature is seen in a text, not in token ids, so that it can be told to a reade
 model's prompts. A *word* is a run of letters and digits (an apostrophe inside belongs to it), a run
 of one and the same mark, or a line break; case is ignored except by the two `exact` kinds. A cut
 prompt may begin in the middle of a word: what is left of it is a word like any other. Which
-features a set of prompts has to offer is `explain.candidates`' matter; no model is needed here.
+features prompts offer (`candidates`) does not depend on which of them are active.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Bool
 
 from lookups.errors import MeasurementError
 
 Kind = Literal["ends", "has", "place", "exact end", "exact", "shorter", "gap", "both"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+LONGEST = 3
+"""Words of the longest run; a side of a gap has at most one fewer."""
+PLACES = (2, 3, 4)
+"""Places from the end at which a word is a feature of its own; the last one is `ends`."""
+LENGTHS = (3, 5, 8, 13, 21, 34)
+"""Numbers of words that a prompt can be shorter than."""
+FEWEST = 3
+"""Prompts that must have a feature, and that must lack it: of two, chance would find many."""
+MOST_SIDES = 200
+"""Runs of words that can be sides of a pair: those which divide the prompts most evenly."""
+
 BREAK = "\n"
 """The word that stands for one line break, or several."""
 
 _WORD = re.compile(r"(?P<line>\s*\n\s*)|\w+(?:['’]\w+)*|(?P<mark>[^\w\s])(?P=mark)*")
-_BACK = ("one", "two", "three")
+
+Run = tuple[str, ...]
+"""Words side by side."""
 
 
 class Words(NamedTuple):
-    """The words of one text, in order."""
+    """The words of one text, in order, in lower case and as they stand."""
 
-    lower: tuple[str, ...]
-    exact: tuple[str, ...]
+    lower: Run
+    exact: Run
 
 
 class Feature(NamedTuple):
@@ -37,29 +54,23 @@ class Feature(NamedTuple):
     """`has` words side by side; `ends` in them; a word at a `place` counted from the end; the words
     of a `gap` in order with anything, or nothing, between; `both` in any order; `exact`: in this
     case of letters; `shorter`: fewer words than a number."""
-    words: tuple[str, ...] = ()
-    then: tuple[str, ...] = ()
+    words: Run = ()
+    then: Run = ()
     """The later words of a gap, the other ones of both."""
     number: int = 0
     """Of a place: 2 is the last word but one. Of `shorter`: the number of words."""
 
     @property
-    def size(self) -> int:
-        """How much the feature says, in words, and one more for naming a place, case or order."""
-        plain = self.kind in ("ends", "has")
-        return max(1, len(self.words) + len(self.then)) + (not plain)
-
-    @property
     def rank(self) -> tuple:
         """The feature's rank in the order of all: what says less comes first, ends before has."""
-        return (self.size, KINDS.index(self.kind), self.words, self.then, self.number)
+        # in words, and one more for naming a place, case or order
+        size = max(1, len(self.words) + len(self.then)) + (self.kind not in ("ends", "has"))
+        return (size, KINDS.index(self.kind), self.words, self.then, self.number)
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can hold; always the same for the same feature."""
         parts = {"kind": self.kind, "words": list(self.words), "then": list(self.then)}
-        if self.number:
-            parts["number"] = self.number
-        return {name: value for name, value in parts.items() if value}
+        return {name: value for name, value in (parts | {"number": self.number}).items() if value}
 
     @classmethod
     def from_json(cls, parts: Mapping[str, Any]) -> "Feature":
@@ -79,8 +90,15 @@ class Feature(NamedTuple):
         return cls(kind, tuple(words), tuple(then), number)
 
 
+class Candidates(NamedTuple):
+    """Features in their own order, and the prompts that have them."""
+
+    features: tuple[Feature, ...]
+    held: Bool[np.ndarray, "feature prompt"]
+
+
 def words_of(text: str) -> Words:
-    """Return the words of a text, in order, in lower case and as they stand."""
+    """Return the words of a text."""
     found = tuple(BREAK if match["line"] else match[0] for match in _WORD.finditer(text))
     return Words(tuple(word.lower() for word in found), found)
 
@@ -90,8 +108,6 @@ def holds(feature: Feature, text: str | Words) -> bool:
     lower, exact = words_of(text) if isinstance(text, str) else text
     words, number = feature.words, feature.number
     match feature.kind:
-        case "has":
-            return first_end(lower, words) is not None
         case "ends":
             return lower[-len(words) :] == words
         case "place":
@@ -102,54 +118,123 @@ def holds(feature: Feature, text: str | Words) -> bool:
             return exact[-1:] == words
         case "shorter":
             return len(lower) < number
-        case "gap":
-            end = first_end(lower, words)
-            return end is not None and first_end(lower[end:], feature.then) is not None
-        case "both":
-            return all(first_end(lower, some) is not None for some in (words, feature.then))
-    raise MeasurementError(f"{feature.kind!r} is no kind of feature; the kinds are {KINDS}")
-
-
-def first_end(words: Sequence[str], some: Sequence[str]) -> int | None:
-    """Return where the first occurrence of some words, side by side, ends; None without one."""
-    size = len(some)
-    starts = (i for i in range(len(words) - size + 1) if tuple(words[i : i + size]) == tuple(some))
-    return next((start + size for start in starts), None)
+    end = _first_end(lower, words)  # has, gap and both
+    rest = lower[end:] if feature.kind == "gap" else lower
+    return end is not None and _first_end(rest, feature.then) is not None
 
 
 def said(feature: Feature, *, present: bool = True) -> str:
     """Return what is true of a prompt with the feature (or without), to follow "the prompt"."""
-    has, ends = "contains", "ends in"
-    if not present:
-        has, ends = "does not contain", "does not end in"
-    words, number = quoted(feature.words), feature.number
+    has, ends = ("contains", "ends in") if present else ("does not contain", "does not end in")
+    verb = ends if feature.kind in ("ends", "exact end") else has
+    words, number = _quoted(feature.words), feature.number
     match feature.kind:
-        case "has":
-            return f"{has} {words}"
-        case "ends":
-            return f"{ends} {words}"
         case "place":
-            back = _BACK[number - 2] if number < len(_BACK) + 2 else str(number - 1)
+            back = {2: "one", 3: "two", 4: "three"}.get(number, number - 1)
             return f"{'has' if present else 'does not have'} {words} as its last word but {back}"
-        case "exact":
-            return f"{has} {words} in exactly these letters"
-        case "exact end":
-            return f"{ends} {words} in exactly these letters"
         case "shorter":
             return f"has {'fewer than' if present else 'at least'} {number} words"
+        case "exact" | "exact end":
+            return f"{verb} {words} in exactly these letters"
         case "gap":
-            return f"{has} “{spelled(feature.words)} … {spelled(feature.then)}”"
+            return f"{verb} “{_spelled(feature.words)} … {_spelled(feature.then)}”"
         case "both":
-            both = f"{words} and {quoted(feature.then)}"
-            return f"{has} both {both}"
-    raise MeasurementError(f"{feature.kind!r} is no kind of feature; the kinds are {KINDS}")
+            return f"{verb} both {words} and {_quoted(feature.then)}"
+    return f"{verb} {words}"
 
 
-def quoted(words: Sequence[str]) -> str:
-    """Return words in quotation marks; a line break alone is called by its name."""
-    return "a line break" if tuple(words) == (BREAK,) else f"“{spelled(words)}”"
+def candidates(texts: Sequence[str], *, fewest: int = FEWEST) -> Candidates:
+    """Return the features that `fewest` texts or more have, and as many have not.
+
+    Of features that the same texts have only the first is kept, which is the one that says least.
+    Everything is counted at once; of one feature and one text `holds` says the same, slowly.
+    """
+    prompts = [words_of(text) for text in texts]
+    where: dict[Feature, list[int]] = defaultdict(list)
+    for number, prompt in enumerate(prompts):
+        for feature in set(_seen(prompt)):
+            where[feature].append(number)
+    held = _paired(prompts, fewest)
+    for feature, numbers in where.items():
+        if fewest <= len(numbers) <= len(texts) - fewest:
+            held[feature] = np.zeros(len(texts), bool)
+            held[feature][numbers] = True
+    first: dict[bytes, Feature] = {}
+    for feature in sorted(held, key=lambda feature: feature.rank):
+        first.setdefault(held[feature].tobytes(), feature)
+    rows = [held[feature] for feature in first.values()]
+    return Candidates(tuple(first.values()), np.array(rows, bool).reshape(len(rows), len(texts)))
 
 
-def spelled(words: Sequence[str]) -> str:
-    """Return words with a space between, line breaks made visible."""
+def _seen(prompt: Words) -> Iterable[Feature]:
+    """Yield all features of one prompt that have one run of words; some more than once."""
+    lower, exact = prompt
+    for start, run in _runs(lower, LONGEST):
+        yield Feature("has", run)
+        if start + len(run) == len(lower):
+            yield Feature("ends", run)
+    yield from (Feature("place", (lower[-n],), number=n) for n in PLACES if n <= len(lower))
+    yield from (Feature("exact", (word,)) for word in exact if word != word.lower())
+    yield from (Feature("exact end", (word,)) for word in exact[-1:] if word != word.lower())
+    yield from (Feature("shorter", number=n) for n in LENGTHS if len(lower) < n)
+
+
+def _runs(words: Run, longest: int) -> Iterable[tuple[int, Run]]:
+    """Yield where each run of words starts, and the run."""
+    for start in range(len(words)):
+        for stop in range(start + 1, min(start + longest, len(words)) + 1):
+            yield start, words[start:stop]
+
+
+def _paired(prompts: Sequence[Words], fewest: int) -> dict[Feature, np.ndarray]:
+    """Return the gaps, and the pairs of words in any order, with the prompts that have them."""
+    sides, first_end, last_start = _sides(prompts, fewest)
+    found = {}
+    for row, run in enumerate(sides):
+        in_order = first_end[row] <= last_start
+        together = (last_start[row] >= 0) & (last_start >= 0)
+        for kind, held in (("gap", in_order), ("both", together)):
+            count = held.sum(axis=1)
+            for other in np.flatnonzero((count >= fewest) & (len(prompts) - count >= fewest)):
+                later = other > row and len(run) == len(sides[other]) == 1
+                if kind == "gap" or later:
+                    found[Feature(kind, run, sides[other])] = held[other]
+    return found
+
+
+def _sides(prompts: Sequence[Words], fewest: int) -> tuple[list[Run], np.ndarray, np.ndarray]:
+    """Return the runs that can be sides of a pair, and by run and prompt where each stands.
+
+    The two arrays hold where its first occurrence ends, beyond any prompt if there is none, and
+    where its last one starts, then -1.
+    """
+    ends: dict[Run, dict[int, int]] = defaultdict(dict)
+    starts: dict[Run, dict[int, int]] = defaultdict(dict)
+    for number, (lower, _) in enumerate(prompts):
+        for start, run in _runs(lower, LONGEST - 1):
+            ends[run].setdefault(number, start + len(run))
+            starts[run][number] = start
+    often = [run for run in starts if len(starts[run]) >= fewest]
+    often.sort(key=lambda run: (abs(2 * len(starts[run]) - len(prompts)), run))
+    sides = sorted(often[:MOST_SIDES])
+    beyond = max((len(lower) for lower, _ in prompts), default=0) + 1
+    first_end = np.full((len(sides), len(prompts)), beyond)
+    last_start = np.full((len(sides), len(prompts)), -1)
+    for row, run in enumerate(sides):
+        first_end[row, list(ends[run])] = list(ends[run].values())
+        last_start[row, list(starts[run])] = list(starts[run].values())
+    return sides, first_end, last_start
+
+
+def _first_end(words: Sequence[str], some: Run) -> int | None:
+    """Return where the first occurrence of some words, side by side, ends; None without one."""
+    stops = range(len(some), len(words) + 1)
+    return next((stop for stop in stops if tuple(words[stop - len(some) : stop]) == some), None)
+
+
+def _quoted(words: Run) -> str:
+    return "a line break" if words == (BREAK,) else f"“{_spelled(words)}”"
+
+
+def _spelled(words: Run) -> str:
     return " ".join("⏎" if word == BREAK else word for word in words)

@@ -6,6 +6,7 @@ prompts is known for pairs that are followed only (`pairs`); for others there ar
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -42,7 +43,7 @@ class PairPrompts:
         # a deep model has hundreds of heads: grouping by neuron and head would make 50,000 groups
         self._heads = dict(list(decisive.groupby("neuron", sort=False)))
         self._tokens, self._decode, self._vocabulary = tokens, decode, vocabulary
-        self._found: dict[tuple[str, str], pd.DataFrame] = {}
+        self._joined = cache(self._join)
 
     def rows(self, neuron: str, head: str, split: str | None = None) -> pd.DataFrame:
         """Return a row a prompt, the strongest first: those of `suffixes`, and `text`, `token`,
@@ -51,9 +52,7 @@ class PairPrompts:
         With a vocabulary also `next_token`, the text of what followed (None where nothing is known
         to have followed).
         """
-        if (neuron, head) not in self._found:
-            self._found[neuron, head] = self._joined(neuron, head)
-        rows = self._found[neuron, head]
+        rows = self._joined(neuron, head)
         return rows if split is None else rows[rows.split == split].reset_index(drop=True)
 
     def case(self, neuron: str, head: str) -> Case:
@@ -62,7 +61,7 @@ class PairPrompts:
         kinds = [tuple(examples(rows[rows.active == kind])) for kind in (True, False)]
         return Case(*kinds, token=self._tokens[neuron])
 
-    def _joined(self, neuron: str, head: str) -> pd.DataFrame:
+    def _join(self, neuron: str, head: str) -> pd.DataFrame:
         own = self._heads[neuron]
         own = own[own["head"] == head].drop(columns="neuron")
         rows = self._prompts[neuron].merge(own, on=["split", "prompt"])
@@ -75,12 +74,8 @@ class PairPrompts:
 
 def examples(rows: pd.DataFrame) -> list[Example]:
     """Return rows of one pair as an explainer sees them."""
-    return [
-        Example(prompt, tuple(int(i) for i in ids), text, token)
-        for prompt, ids, text, token in zip(
-            rows.prompt, rows.token_ids, rows.text, rows.token, strict=True
-        )
-    ]
+    columns = rows[["prompt", "token_ids", "text", "token"]].itertuples(index=False)
+    return [Example(row.prompt, tuple(map(int, row.token_ids)), *row[2:]) for row in columns]
 
 
 def follow_share(rows: pd.DataFrame) -> float:
@@ -91,9 +86,8 @@ def follow_share(rows: pd.DataFrame) -> float:
 
 def widest(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return pairs (`pairs`), the head that brings most on active over other prompts first."""
-    return pairs.sort_values(
-        ["gap", "neuron", "head"], ascending=[False, True, True], kind="stable"
-    )
+    order = {"gap": False, "neuron": True, "head": True}
+    return pairs.sort_values(list(order), ascending=list(order.values()), kind="stable")
 
 
 def first_that(holds: Callable[[Key], bool], keys: Iterable[Key]) -> Key | None:
@@ -102,15 +96,14 @@ def first_that(holds: Callable[[Key], bool], keys: Iterable[Key]) -> Key | None:
     return next(filter(holds, keys), next(iter(keys), None))
 
 
-def apart(rows: pd.DataFrame, measure: str, *, fewest: int = 2) -> float:
-    """Return how far the two kinds of prompts of a pair lie apart, in standard deviations.
+def apart(rows: pd.DataFrame, measure: str) -> float:
+    """Return how far the two kinds of a pair's prompts lie apart, in standard deviations in a kind.
 
-    `measure` is the column that the run's active rule looks at; the standard deviation is that
-    within a kind. Not defined (nan) with fewer than `fewest` prompts of a kind, or without any
-    spread.
+    `measure` is the column that the run's active rule looks at. Not-a-number with fewer than two
+    prompts of a kind, or without any spread.
     """
     kinds = [rows[measure][rows.active == kind] for kind in (True, False)]
-    if min(map(len, kinds)) < max(2, fewest):
+    if min(map(len, kinds)) < 2:
         return float("nan")
     within = np.sqrt(np.mean([kind.var() for kind in kinds]))
     return float((kinds[0].mean() - kinds[1].mean()) / within) if within > 0 else float("nan")

@@ -58,7 +58,5 @@ def house_style() -> None:
     rcParams.update(_STYLE)
     rcParams["axes.prop_cycle"] = cycler(color=list(COLOURS.values()))
     if InlineBackend.initialized():
-        InlineBackend.instance().print_figure_kwargs = {
-            "bbox_inches": "tight",
-            "metadata": {"Software": None},
-        }
+        stored = {"bbox_inches": "tight", "metadata": {"Software": None}}
+        InlineBackend.instance().print_figure_kwargs = stored

@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -85,12 +84,11 @@ def view_html(
 ) -> str:
     """Return the HTML of a view: style, text summary, data, and the script that draws it.
 
-    In a page of the book the drawing script is loaded once from `_static`. In a live notebook the
-    first view of the session carries it, unless LOOKUPS_VIEWS is `linked`, which is how notebooks
-    are executed for the record and for the book.
+    A page of the book loads the drawing script once from `_static`. In a live notebook the first
+    view of the session carries it, unless LOOKUPS_VIEWS is `linked`, as it is for the book.
     """
     kind = "heads" if component == "AttentionHeads" else "tokens"
-    data = script_json({"component": component, "props": dict(props)})
+    data = _script_json({"component": component, "props": dict(props)})
     look = f'<p class="cv-look">{html.escape(look_for)}</p>' if look_for else ""
     mount = _MOUNT.strip().replace("BUNDLE", BUNDLE).replace("NAME", name)
     return (
@@ -129,22 +127,14 @@ _carriers: list[str] = []
 
 
 def _carried(name: str) -> str:
-    if os.environ.get("LOOKUPS_VIEWS") == "linked":
+    if os.environ.get("LOOKUPS_VIEWS") == "linked" or name not in (_carriers or [name]):
         return ""
-    if not _carriers:
-        _carriers.append(name)
-    if name not in _carriers:
-        return ""
-    return f'<script type="application/json" class="cv-bundle">{_bundle()}</script>\n'
+    _carriers[:] = [name]
+    source = bundle_path().read_text("utf-8").split("//# sourceMappingURL")[0]
+    return f'<script type="application/json" class="cv-bundle">{_script_json(source)}</script>\n'
 
 
-@cache
-def _bundle() -> str:
-    source = bundle_path().read_text(encoding="utf-8")
-    return script_json(source.split("//# sourceMappingURL")[0])
-
-
-def script_json(value: object) -> str:
+def _script_json(value: object) -> str:
     """Return JSON that can stand in a script element: no `<`, so no `</script>` and no `<!--`."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")

@@ -1,11 +1,8 @@
-"""Interactive views of attention and activation, and prompts side by side (chapters 6 and 15).
+"""Interactive views of attention and activation, and prompts side by side.
 
-The drawing is circuitsvis', put into the page by `lookups.show.html`.
-Every view also has a plain-text summary, for nbval and for readers without JavaScript. Nothing is
-measured here: patterns, activations and contributions come from the caller.
-
-Summaries number the tokens as drawings do, from 0 at the first one shown. Axis order: head, query,
-key.
+The drawing is circuitsvis', put into the page by `lookups.show.html`. Every view also has a summary
+in plain text, for nbval and for readers without JavaScript, which numbers the tokens as the drawing
+does, from 0 at the first one shown. Nothing is measured here.
 """
 
 import html
@@ -77,16 +74,14 @@ class PromptTable:
     """
 
     def __init__(self, columns: Mapping[str, Sequence[tuple[str | None, ...]]]):
-        self.columns = {
-            title: [PromptText(*row) for row in rows] for title, rows in columns.items()
-        }
+        """Take a column's rows by its title; they are `PromptText` or tuples like it."""
+        self.columns = {t: [PromptText(*row) for row in rows] for t, rows in columns.items()}
 
     def __repr__(self) -> str:
-        return "\n".join(
-            line
-            for title, rows in self.columns.items()
-            for line in [f"{title} ({len(rows)})", *(_prompt_line(row) for row in rows)]
-        )
+        lines = []
+        for title, rows in self.columns.items():
+            lines += [f"{title} ({len(rows)})", *map(_prompt_line, rows)]
+        return "\n".join(lines)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/html": _prompt_html(self.columns), "text/plain": repr(self)}
@@ -106,36 +101,19 @@ def attention_view(
     quantity of the key (then negative values are drawn in orange). The summary reads the last
     query, the position at which neurons are measured.
     """
-    values = _numbers(patterns)
-    if not tokens or not head_names:
-        raise LookupsError(
-            f"view {name!r} has nothing to show: give it a token and a head at least"
-        )
-    expected = (len(head_names), len(tokens), len(tokens))
-    if values.shape != expected:
-        raise LookupsError(
-            f"view {name!r}: patterns have shape {values.shape}, but {len(head_names)} heads over "
-            f"{len(tokens)} tokens need {expected} (head, query, key)"
-        )
+    axes = {"head": len(head_names), "query": len(tokens), "key": len(tokens)}
+    values = _numbers(patterns, axes, name)
     kept = _kept(tokens)
     shown = [readable(tokens[i]) for i in kept]
     values = values[:, kept][:, :, kept]
-    top = _scale(values)
-    return View(
-        "AttentionHeads",
-        {
-            "attention": _rounded(values),
-            "attentionHeadNames": list(head_names),
-            "tokens": shown,
-            "maxValue": top,
-            "minValue": -top,
-            "positiveColor": _POSITIVE,
-            "negativeColor": _NEGATIVE,
-        },
-        name=name,
-        look_for=look_for,
-        text=_pattern_text(_labels(shown), values[:, -1], head_names, len(tokens)),
-    )
+    props = {
+        "attention": _rounded(values),
+        "attentionHeadNames": list(head_names),
+        "tokens": shown,
+    } | _coloured(values)
+    start = f"From the last token, {_label(shown, -1)}, strongest among"
+    text = _summary(f"{start} {_count(kept, tokens)}:", shown, values[:, -1], head_names, most=2)
+    return View("AttentionHeads", props, name=name, look_for=look_for, text=text)
 
 
 def token_view(
@@ -151,51 +129,26 @@ def token_view(
     `values` has one axis, the tokens. Two axes (token, series) give one choice a series, named in
     `series`, such as what each head's attention to every token contributes to the neuron.
     """
-    numbers = _numbers(values)
-    if not tokens:
-        raise LookupsError(f"view {name!r} has nothing to show: give it a token at least")
-    wanted = (len(tokens), len(series)) if series else (len(tokens),)
-    if numbers.shape != wanted:
-        raise LookupsError(
-            f"view {name!r}: values have shape {numbers.shape}, but the tokens "
-            f"{'and series ' if series else ''}need {wanted}"
-        )
+    axes = {"token": len(tokens)} | ({"series": len(series)} if series else {})
     kept = _kept(tokens)
     shown = [readable(tokens[i]) for i in kept]
-    numbers = numbers[kept]
-    props: dict[str, Any] = {"tokens": [inert(token) for token in shown]}
+    numbers = _numbers(values, axes, name)[kept]
+    props = {"tokens": [inert(token) for token in shown], "values": _rounded(numbers)}
     if series:
         top = [_scale(column) for column in numbers.T]
-        props |= {
-            "values": _rounded(numbers),
-            "labels": list(series),
-            "positiveBounds": top,
-            "negativeBounds": [-bound for bound in top],
-        }
+        bounds = {"positiveBounds": top, "negativeBounds": [-bound for bound in top]}
+        props |= {"labels": list(series)} | bounds
     else:
-        top = _scale(numbers)
-        props |= {
-            "values": _rounded(numbers),
-            "maxValue": top,
-            "minValue": -top,
-            "positiveColor": _POSITIVE,
-            "negativeColor": _NEGATIVE,
-        }
+        props |= _coloured(numbers)
+    start = f"Strongest among {_count(kept, tokens)}, ending in {_label(shown, -1)}:"
     rows = numbers.T if series else numbers[None]
-    return View(
-        "ColoredTokensMulti" if series else "ColoredTokens",
-        props,
-        name=name,
-        look_for=look_for,
-        text=_token_text(_labels(shown), rows, series or ("value",), len(tokens)),
-    )
+    text = _summary(start, shown, rows, series or ("value",), most=3)
+    component = "ColoredTokensMulti" if series else "ColoredTokens"
+    return View(component, props, name=name, look_for=look_for, text=text)
 
 
-def prompt_table(
-    columns: Mapping[str, Sequence[PromptText | tuple[str | None, ...]]],
-) -> PromptTable:
-    """Set prompts side by side, one column a title; rows are `PromptText` or tuples like it."""
-    return PromptTable(columns)
+prompt_table = PromptTable
+"""How chapters call it."""
 
 
 def quotes(
@@ -207,18 +160,12 @@ def quotes(
     `notes` has one for every row.
     """
     notes = list(rows.source) if notes is None else notes
-    return [
-        PromptText(_end_of(row.text, longest), row.token, note, _known(row.next_token))
-        for row, note in zip(rows.itertuples(), notes, strict=True)
-    ]
-
-
-def _known(token: str | float | None) -> str | None:
-    return token if isinstance(token, str) else None
-
-
-def _end_of(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"…{text[-longest:]}"
+    quoted = []
+    for row, note in zip(rows.itertuples(), notes, strict=True):
+        text = row.text if len(row.text) <= longest else f"…{row.text[-longest:]}"
+        followed = row.next_token if isinstance(row.next_token, str) else None
+        quoted.append(PromptText(text, row.token, note, followed))
+    return quoted
 
 
 def readable(token: str) -> str:
@@ -232,10 +179,17 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#+.!|$~&-])", r"\\\1", readable(text))
 
 
-def _numbers(values: Any) -> np.ndarray:
+def _numbers(values: Any, axes: Mapping[str, int], view: str) -> np.ndarray:
     if hasattr(values, "detach"):  # a tensor, on any device and of any precision
         values = values.detach().float().cpu().numpy()
     numbers = np.asarray(values, dtype=float)
+    if not all(axes.values()):
+        raise LookupsError(f"view {view!r} has nothing to show: it needs 1 {' and 1 '.join(axes)}")
+    if numbers.shape != (wanted := tuple(axes.values())):
+        raise LookupsError(
+            f"view {view!r}: values have shape {numbers.shape}, but what they are shown for needs "
+            f"{wanted} ({', '.join(axes)})"
+        )
     if not np.isfinite(numbers).all():
         raise LookupsError("a view cannot show values that are not finite; look where they arise")
     return numbers
@@ -255,40 +209,30 @@ def _scale(values: np.ndarray) -> float:
     return max(float(np.round(np.abs(values).max(initial=0.0), 3)), 1e-3)
 
 
-def _number(value: float) -> str:
-    return f"{value + 0.0:.2g}"
+def _coloured(values: np.ndarray) -> dict[str, Any]:
+    top = _scale(values)
+    colours = {"positiveColor": _POSITIVE, "negativeColor": _NEGATIVE}
+    return {"maxValue": top, "minValue": -top} | colours
 
 
-def _labels(shown: Sequence[str]) -> list[str]:
-    return [f'"{token}" ({i})' for i, token in enumerate(shown)]  # numbered as in the drawing
+def _label(shown: Sequence[str], place: int) -> str:
+    return f'"{shown[place]}" ({place % len(shown)})'  # numbered as in the drawing
 
 
-def _strongest(labels: Sequence[str], row: np.ndarray, count: int) -> str:
-    order = sorted(range(len(row)), key=lambda i: (-abs(round(float(row[i]), 3)), i))[:count]
-    return ", ".join(f"{_number(row[i])} {labels[i]}" for i in order)
-
-
-def _pattern_text(
-    labels: Sequence[str], last: np.ndarray, head_names: Sequence[str], whole: int
+def _summary(
+    start: str, shown: Sequence[str], rows: np.ndarray, names: Sequence[str], *, most: int
 ) -> str:
-    lines = [f"From the last token, {labels[-1]}, strongest among {_count(labels, whole)}:"]
-    width = max(map(len, head_names))
-    for name, row in zip(head_names, last, strict=True):
-        lines.append(f"{name:<{width}}  {_strongest(labels, row, 2)}")
-    return "\n".join(lines)
-
-
-def _token_text(labels: Sequence[str], rows: np.ndarray, names: Sequence[str], whole: int) -> str:
-    lines = [f"Strongest among {_count(labels, whole)}, ending in {labels[-1]}:"]
-    width = max(map(len, names))
+    lines, width = [start], max(map(len, names))
     for name, row in zip(names, rows, strict=True):
-        lines.append(f"{name:<{width}}  {_strongest(labels, row, 3)}")
+        order = sorted(range(len(row)), key=lambda i: (-abs(round(float(row[i]), 3)), i))[:most]
+        told = ", ".join(f"{row[i] + 0.0:.2g} {_label(shown, i)}" for i in order)
+        lines.append(f"{name:<{width}}  {told}")
     return "\n".join(lines)
 
 
-def _count(labels: Sequence[str], whole: int) -> str:
-    cut = f" (the last of {whole})" if whole > len(labels) else ""
-    return f"{len(labels)} tokens{cut}"
+def _count(kept: Sequence[int], tokens: Sequence[str]) -> str:
+    cut = f" (the last of {len(tokens)})" if len(tokens) > len(kept) else ""
+    return f"{len(kept)} tokens{cut}"
 
 
 def _prompt_line(row: PromptText) -> str:
@@ -315,14 +259,12 @@ border:1px dashed #888}
 """
 
 
-_NEXT = '<th class="next" title="what really followed in the text">next</th>'
-
-
 def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
-    depth = max((len(rows) for rows in columns.values()), default=0)
+    depth = max(map(len, columns.values()), default=0)
     told = {t: any(row.followed is not None for row in rows) for t, rows in columns.items()}
+    following = '<th class="next" title="what really followed in the text">next</th>'
     head = "".join(
-        f"<th>{html.escape(title)} ({len(rows)})</th>{_NEXT * told[title]}"
+        f"<th>{html.escape(title)} ({len(rows)})</th>{following * told[title]}"
         for title, rows in columns.items()
     )
     body = "\n".join(
