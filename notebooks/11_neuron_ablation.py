@@ -37,10 +37,9 @@ from myst_nb import glue
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.before_after import GROUPS, before_after, of_group, with_falls
 from lookups.corpus.documents import run_documents
-from lookups.statistics.differences import Values, group_difference, points, written
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, points, written
+from lookups.statistics.differences import Values, group_difference
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean
-from lookups.statistics.lots import lots_of
 from lookups.measure.means import measure_means
 from lookups.model.loaded import load_model
 from lookups.names import Neuron

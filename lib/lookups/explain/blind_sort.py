@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score
 
-from lookups.statistics.lots import lots_of
+from lookups.statistics.bootstrap import lots_of
 
 LEARN = 6
 """Prompts of each kind to learn from."""
