@@ -254,16 +254,6 @@ Markdown(
 ) if given_texts else None
 
 # %% [markdown] tags=["with-record"]
-# Of those that differ, a few:
-
-# %% tags=["hide-input", "with-record"]
-few = other.head(6)[["neuron", "split", "ours", "theirs", "reason"]].reset_index(drop=True)
-few.assign(
-    ours=[readable(text[-60:]) for text in few.ours],
-    theirs=[readable(text[-60:]) for text in few.theirs],
-) if given_texts else None
-
-# %% [markdown] tags=["with-record"]
 # ## Active heads on the prompts in both
 #
 # The record holds no attributions, only which heads were active. The camera-ready paper calls a head

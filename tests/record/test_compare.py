@@ -4,7 +4,6 @@ The record is written from the stages of a tiny GPT-2 with the layers and heads 
 the authors' format, so whatever the chapter says of it is known beforehand.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from lookups.record.compare import (
 from lookups.record.paper import MODELS, recorded_as
 from lookups.run.store import load, parameters
 from lookups.settings import RUNS, read_run
-from record import RecordNeuron, Text, executed, write_record
+from record import RecordNeuron, Text, executed, planted_neurons, write_record
 from transformers import GPT2Config, GPT2LMHeadModel
 
 LAYERS, HEADS = 12, 12
@@ -129,11 +128,11 @@ def active_everywhere(run: Path, rule: str) -> dict[tuple, frozenset[str]]:
     return found
 
 
-def as_record(run: Path) -> list[RecordNeuron]:
-    """What a run found, as the authors would have written it."""
+def as_record(run: Path, rule: str = "top3") -> list[RecordNeuron]:
+    """What a run found, as the authors would have written it under that rule."""
     settings = read_run(run)
     neurons, suffixes = load(settings, "neurons"), load(settings, "suffixes")
-    model, sets = load_model(settings.model), active_everywhere(run, "top3")
+    model, sets = load_model(settings.model), active_everywhere(run, rule)
     listed = neurons[neurons.group == "top"]
     listed = listed.sort_values(["layer", "paper_congruence"], ascending=[True, False])
 
@@ -142,7 +141,7 @@ def as_record(run: Path) -> list[RecordNeuron]:
         return tuple(
             Text(
                 model.decode(row.token_ids),
-                tuple(_flat(head) for head in sorted(sets[neuron, split, row.prompt])),
+                tuple(map(_flat, sorted(sets[neuron, split, row.prompt]))),
                 activation=float(row.whole_activation), whole=float(row.whole_activation),
             )
             for row in rows.itertuples()
@@ -158,11 +157,6 @@ def as_record(run: Path) -> list[RecordNeuron]:
 def _flat(name: str) -> int:
     head = Head.parse(name)
     return head.layer * HEADS + head.index
-
-
-def disagreements(names: dict[str, Any]) -> set[tuple]:
-    rows = names["whole"][~names["whole"].agrees]
-    return {(r.what, r.neuron, r.reason) for r in rows.itertuples()}
 
 
 # The chapter, held against a record that is known.
@@ -218,7 +212,10 @@ def test_planted_disagreements_are_found_and_no_others(run, tmp_path):
     neurons, where = planted(as_record(run))
     folder = write_record(tmp_path / "gpt2-small", neurons, rejected=())
     names = executed("14_agreement", held_against(run, folder))
-    found = disagreements(names)
+    whole = names["whole"]
+    found = set(
+        whole[~whole.agrees][["what", "neuron", "reason"]].itertuples(index=False, name=None)
+    )
     expected = {
         ("neuron on the list", where["swapped"], "not explained"),
         ("neuron on the list", where["swapped in"], "not explained"),
@@ -234,7 +231,6 @@ def test_planted_disagreements_are_found_and_no_others(run, tmp_path):
                for kind in ("swapped in", "shortened")}  # fmt: skip
     assert found >= expected
     assert found - expected <= allowed
-    whole = names["whole"]
     for what in ("token", "text kept", "active heads, top3"):
         assert (~whole[whole.what == what].agrees).sum() == 1
     assert sum("without a reason" in line for line in names["lines"]) == 6
@@ -242,25 +238,7 @@ def test_planted_disagreements_are_found_and_no_others(run, tmp_path):
 
 def test_a_run_that_goes_by_another_rule_is_told_apart_from_one_that_disagrees(run, tmp_path):
     """The record under mean + 2 sd: compared under both rules, and explained by the rule."""
-    settings = read_run(run)
-    two_sd = active_everywhere(run, "2sd")
-    suffixes, model = load(settings, "suffixes"), load_model(settings.model)
-    flat = {
-        (neuron, split, model.decode(ids)): tuple(map(_flat, sorted(two_sd[neuron, split, prompt])))
-        for neuron, split, prompt, ids in
-        suffixes[["neuron", "split", "prompt", "token_ids"]].itertuples(index=False)
-    }  # fmt: skip
-    neurons = []
-    for one in as_record(run):
-        name = str(Neuron(one.layer, one.index))
-        splits = {
-            split: tuple(
-                text._replace(heads=flat[name, split, text.text]) for text in getattr(one, split)
-            )
-            for split in ("train", "test")
-        }
-        neurons.append(one._replace(**splits))
-    folder = write_record(tmp_path / "gpt2-small", neurons, rejected=())
+    folder = write_record(tmp_path / "gpt2-small", as_record(run, "2sd"), rejected=())
     names = executed("14_agreement", held_against(run, folder))
     assert names["record_rule"] == "2sd"
     assert names["agreement"]["share"]["active heads, 2sd"] == 1
@@ -273,9 +251,8 @@ def test_a_run_that_goes_by_another_rule_is_told_apart_from_one_that_disagrees(r
 
 def test_a_record_of_neurons_alone_is_compared_as_far_as_it_goes(run, tmp_path):
     folder = write_record(tmp_path / "gpt2-small", as_record(run), rejected=())
-    for step in folder.iterdir():
-        if not step.name.startswith("1_"):
-            shutil.rmtree(step)
+    for path in folder.glob("[3-7]_*/*"):
+        path.unlink()
     names = executed("14_agreement", held_against(run, folder))
     assert "only neurons and tokens are compared" in names["found"]
     agreement = names["agreement"]
@@ -296,18 +273,17 @@ def test_without_a_folder_the_chapter_says_what_it_would_compare(name, tmp_path)
     assert "model" not in names  # no weights are read
 
 
-def test_what_lies_in_the_record_counts_and_a_missing_folder_is_told(run, tmp_path):
-    folder = write_record(tmp_path / "gpt2-small", as_record(run), rejected=())
-    settings = read_run(held_against(run, folder))
-    before = parameters(settings, ["published"])
+def test_what_lies_in_the_record_counts_and_a_missing_folder_is_told(tmp_path):
+    folder = write_record(tmp_path / "gpt2-small", planted_neurons(neurons=1, texts=4))
+    path = tmp_path / "held.yml"
+    path.write_text(yaml.safe_dump({"extends": "planted", "published": str(folder)}), "utf-8")
+    before = parameters(read_run(path), ["published"])
     file = next((folder / "3_trimmed_texts").glob("*_test.json"))
     file.write_text(file.read_text() + " ")
-    assert parameters(settings, ["published"]) != before
+    assert parameters(read_run(path), ["published"]) != before
     folder.rename(folder.with_name("elsewhere"))
-    with pytest.raises(
-        RunError, match=r"no folder .*gpt2-small; fetch the record with: lookups do"
-    ):
-        read_run(held_against(run, folder))
+    with pytest.raises(RunError, match=r"no folder .*gpt2-small; fetch the record with: lookups"):
+        read_run(path)
 
 
 def test_models_are_known_by_id_by_short_id_and_by_what_is_asked():

@@ -173,7 +173,7 @@ def _opened(path: Path, kind: str, split: str) -> RecordFile:
         raise PublishedError(f"{name} cannot be read ({error.strerror}): {AGAIN}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = "".join(f", {key}" for key in first["loc"])
+        place = "".join(f", {str(key)[:40]}" for key in first["loc"])
         raise PublishedError(f"{where}{place}: {first['msg']}; {AGAIN}") from None
     return RecordFile(name, path.stem, split, content)
 
