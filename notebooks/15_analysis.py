@@ -374,7 +374,8 @@ REASONS = {
 if settings.measure == "effect":
     apart = f"effect differs by less than {settings.effect_apart:.0%}"
     REASONS[apart] = ~(pairs.gap >= settings.effect_apart)
-fates = np.select(list(REASONS.values()), list(REASONS), "kept")
+holds = [condition.to_numpy(bool) for condition in REASONS.values()]
+fates = np.select(holds, list(REASONS), "kept")
 fates = pd.Series(fates, pairs.index, dtype=object)
 assert ((fates == "kept") == pairs.kept).all()
 
