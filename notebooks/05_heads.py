@@ -39,7 +39,7 @@ from tqdm import tqdm
 from lookups.run.store import Stopwatch, load, save
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.attribution import Attribution, attribute
-from lookups.statistics.lots import lots_of
+from lookups.statistics.bootstrap import lots_of
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.measure.path_patching import Patched, mean_at_last, path_patch

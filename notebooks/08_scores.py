@@ -38,30 +38,29 @@ from lookups.explain.controls import permuted_verdicts, shuffled_among, shuffled
 from lookups.errors import MissingStage, StaleStage
 from lookups.explain.explainer import Explanation, Question, check_apart
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean
-from lookups.statistics.lots import lots_of
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of
+from lookups.statistics.scores import (
+    Counts,
+    auroc,
+    between_pairs,
+    coin_scores,
+    count,
+    fisher,
+    mean_over,
+    newcombe,
+    paper_summary,
+    q_values,
+    sampling_variance,
+    score,
+    score_strict,
+    smallest_p,
+    smallest_p_as_called,
+)
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, apart, examples, first_that, follow_share, widest
 from lookups.explain.language_model import run_explainers
 from lookups.settings import check_run, read_run
-from lookups.statistics.scores_together import between_pairs, mean_over, paper_summary
-from lookups.statistics.scores import (
-    Counts,
-    auroc,
-    count,
-    newcombe,
-    sampling_variance,
-    score,
-    score_strict,
-)
-from lookups.statistics.significance import (
-    coin_scores,
-    fisher,
-    q_values,
-    smallest_p,
-    smallest_p_as_called,
-)
 from lookups.show.views import BOS, LONGEST, attention_view, escaped, prompt_table, quotes, readable
 from lookups.corpus.wikipedia import article_of
 
@@ -522,7 +521,7 @@ def is_in(group: str, table: pd.DataFrame) -> pd.Series:
 
 # %% [markdown]
 # Pairs share neurons, and prompts share articles. So beside the interval over neurons stands one that resamples
-# articles and takes the pairs as they are ({func}`~lookups.statistics.scores_together.mean_over`). The wider of the two is the
+# articles and takes the pairs as they are ({func}`~lookups.statistics.scores.mean_over`). The wider of the two is the
 # one to believe.
 
 

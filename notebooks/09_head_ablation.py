@@ -38,6 +38,7 @@ from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
 from lookups.corpus.documents import run_documents
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, points, written
 from lookups.statistics.differences import (
     Values,
     cliffs_delta_of_means,
@@ -45,18 +46,14 @@ from lookups.statistics.differences import (
     ks,
     mean_difference,
     pair_means,
-    points,
-    written,
+    permuted_within_pairs,
 )
+from lookups.statistics.scores import q_values
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean
-from lookups.statistics.lots import lots_of
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts
-from lookups.statistics.permutation import permuted_within_pairs
 from lookups.settings import check_run, read_run
-from lookups.statistics.significance import q_values
 from lookups.statistics.slopes import MeanShare, share_of_mean
 from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, readable
 

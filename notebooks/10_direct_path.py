@@ -39,13 +39,13 @@ from lookups.run.store import load
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
 from lookups.measure.routes import ROUTES, routes
-from lookups.statistics.bootstrap import bootstrap_mean
-from lookups.statistics.differences import ks, mean_difference, pair_means, points, written
+from lookups.statistics.bootstrap import bootstrap_mean, points, written
+from lookups.statistics.differences import ks, mean_difference, pair_means
+from lookups.statistics.slopes import MeanShare, agreement, direct_share, share_of_mean
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.settings import check_run, read_run
-from lookups.statistics.slopes import MeanShare, agreement, direct_share, share_of_mean
 from lookups.show.views import BOS, LONGEST, readable, token_view
 
 settings = read_run(run)

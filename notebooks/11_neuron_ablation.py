@@ -37,10 +37,9 @@ from myst_nb import glue
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.intervention import GROUPS, before_after, of_group, with_falls
 from lookups.corpus.documents import run_documents
-from lookups.statistics.differences import Values, group_difference, points, written
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, points, written
+from lookups.statistics.differences import Values, group_difference
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean
-from lookups.statistics.lots import lots_of
 from lookups.model.loaded import load_model
 from lookups.measure.ablation import ablate_neurons, mean_over_tokens, nearest_in_size
 from lookups.measure.together import logp_without

@@ -40,26 +40,24 @@ from lookups.explain.explainer import Case, Example, Question, check_apart
 from lookups.explain.features import words_of
 from lookups.show.figures import COLOURS, house_style
 from lookups.statistics.bootstrap import bootstrap_mean
-from lookups.record.read import read_published
-from lookups.record.names import recorded_as
-from lookups.record.paper import EARLIER, REPORTED, pairs_behind
-from lookups.settings import read_run
-from lookups.statistics.scores_together import between_pairs, paper_summary
 from lookups.statistics.scores import (
     Counts,
+    between_pairs,
+    coin_scores,
     count,
+    fisher,
     newcombe,
+    paper_summary,
+    q_values,
     sampling_variance,
     score,
     score_strict,
-)
-from lookups.statistics.significance import (
-    coin_scores,
-    fisher,
-    q_values,
     smallest_p,
     smallest_p_as_called,
 )
+from lookups.record.read import read_published
+from lookups.record.paper import EARLIER, REPORTED, pairs_behind, recorded_as
+from lookups.settings import read_run
 from lookups.show.views import PromptText, escaped, prompt_table, readable
 
 settings = read_run(run)
@@ -176,22 +174,16 @@ Markdown(state)
 
 # %% [markdown] tags=["with-record"]
 # {func}`~lookups.record.read.read_published` reads every file of one model (never the pickles, which could
-# run code), or says which file is broken. Every row of every file stands in a table, or is listed here with the reason why not:
+# run code), or says which file is broken and where. Left out are questions about neurons that are not on the record's
+# own list (one released file has another model's), requests and replies that were made again, of which the last
+# counts, and earlier runs of a step:
 
 
 # %% tags=["hide-input", "with-record"]
-def account(record) -> pd.DataFrame:
-    left = record.left_out.assign(used=0)
-    read = record.files.assign(reason="").rename(columns={"rows": "of"})
-    reasons = left.groupby("file").reason.agg("; ".join)
-    read["reason"] = read.file.map(reasons).fillna("")
-    unopened = left[left.rows.isna()].rename(columns={"rows": "of"})
-    return pd.concat([read, unopened], ignore_index=True).set_index("file")[
-        ["of", "used", "reason"]
-    ]
-
-
-account(record) if record else None
+TABLES = ("neurons", "spans", "suffixes", "heads", "shown", "explanations", "verdicts")
+pd.Series(
+    {table: len(getattr(record, table)) for table in TABLES}, name="rows"
+).to_frame() if record else None
 
 
 # %% tags=["hide-input", "with-record"]
@@ -583,8 +575,6 @@ if answered:
     )
     again = right.mean().unstack().reindex(columns=[True, False]).mean(axis=1, skipna=False)
     assert np.allclose(again, scores.set_index(KEYS).score[again.index], equal_nan=True)
-    lost = record.left_out.groupby("file").rows.sum().reindex(record.files.file).fillna(0)
-    assert (record.files.rows - record.files.used).tolist() == lost.tolist()
 
 # %% [markdown]
 # ## What we know

@@ -25,7 +25,7 @@
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -36,32 +36,29 @@ from myst_nb import glue
 
 from lookups.record.compare import (
     KEYS,
+    NOTHING,
     REASONS,
+    compare_active,
     compare_lists,
-    compare_tokens,
+    compare_prompts,
     compared,
     digits,
+    match_texts,
     reasons,
+    relative,
+    separation,
+    shares,
     summary,
 )
 from lookups.run.store import load
 from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
-from lookups.record.compare_heads import (
-    Judged,
-    compare_active,
-    compare_attributions,
-    compare_pairs,
-    separation,
-    shares,
-)
 from lookups.measure.attribution import attribute
 from lookups.model.loaded import load_model
-from lookups.names import Neuron
+from lookups.names import Head, Neuron
 from lookups.record.read import read_published
-from lookups.record.names import recorded_as
+from lookups.record.paper import recorded_as
 from lookups.settings import check_run, read_run
-from lookups.record.compare_texts import compare_prompts, match_texts
 from lookups.show.views import readable
 
 settings = read_run(run)
@@ -122,7 +119,7 @@ glue("agreement-digits", digits(1.0, 1.0 + TOLERANCE * 0.999), display=False)
 # ## Neurons and their tokens
 #
 # The record's list is compared with the paper's list as this run makes it, whatever its protocol. A
-# neuron that only one side has may have been rejected by hand on the other, belong to a layer or a
+# neuron that only one side has may have been rejected by hand on either, belong to a layer or a
 # place on the list that the other does not reach, or be beaten by less than rounding. For a token
 # that differs we ask our weights how much the neuron writes *their* token.
 
@@ -137,8 +134,7 @@ def of_their_token(neuron: Neuron, token: str) -> float:
 
 
 # %% tags=["with-record"]
-nothing = compared([])
-every = theirs = lists = tokens = nothing
+every = theirs = lists = tokens = NOTHING
 if given:
     late = neurons.layer.isin(settings.layers)
     every = neurons.assign(
@@ -160,7 +156,23 @@ if given:
         else np.nan
         for row in theirs.set_index("neuron", drop=False).reindex(ours.index).itertuples()
     ]
-    tokens = compare_tokens(ours.reset_index(), theirs, tolerance=TOLERANCE)
+
+
+# %% tags=["with-record"]
+def compare_tokens(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    both = theirs.merge(ours, on="neuron", suffixes=("_theirs", ""))
+    near = relative(both.of_their_token, both.congruence) <= TOLERANCE
+    apart = relative(both.congruence, both.congruence_theirs)
+    token = both.token, both.token_theirs, {"tie or rounding": near}
+    value = both.congruence, both.congruence_theirs, {"tie or rounding": apart <= 10 * TOLERANCE}
+    return pd.concat([
+        compared("token", both[["neuron"]], *token),
+        compared("congruence", both[["neuron"]], *value, agrees=apart <= TOLERANCE),
+    ])  # fmt: skip
+
+
+# %% tags=["hide-input", "with-record"]
+tokens = compare_tokens(ours.reset_index(), theirs) if given else NOTHING
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame | None:
@@ -177,8 +189,8 @@ shown(pd.concat([lists, tokens]))
 agreed_digits = None
 if given:
     values = tokens[tokens.what == "congruence"]
-    places = [digits(row.ours, row.theirs) for row in values.itertuples()]
-    agreed_digits = pd.Series(places, dtype=int).value_counts().reindex(range(8), fill_value=0)
+    places = pd.Series(digits(values.ours, values.theirs), dtype=int)
+    agreed_digits = places.value_counts().reindex(range(8), fill_value=0)
     agreed_digits = agreed_digits.rename("neurons").rename_axis("digits").to_frame()
     figure, axis = plt.subplots(figsize=(5, 2.6))
     axis.bar(agreed_digits.index, agreed_digits.neurons, color=COLOURS["blue"])
@@ -192,7 +204,7 @@ agreed_digits
 #
 # The two sides number documents differently, so texts say which prompt is which: equal ones
 # first; of the rest, two belong together when one is the end of the other
-# ({func}`~lookups.record.compare_texts.match_texts`). Line breaks count as spaces, as in the record. A
+# ({func}`~lookups.record.compare.match_texts`). Line breaks count as spaces, as in the record. A
 # prompt that only the record has is looked for in the documents of our run. The authors' held-out
 # documents were never released, so on `test` nothing is expected to be found.
 
@@ -216,7 +228,7 @@ def in_our_corpus(split: str, text: str) -> bool:
 # share that the rule asks for, that is the reason given for another text.
 
 # %% tags=["hide-input", "with-record"]
-matches, texts = pd.DataFrame(columns=[*KEYS, "text", "our_prompt", "our_text"]), nothing
+matches, texts = pd.DataFrame(columns=[*KEYS, "text", "our_prompt", "our_text"]), NOTHING
 if given_texts:
     mine = suffixes[suffixes.neuron.isin(both) & (suffixes["sample"] == "top")]
     mine = mine.assign(text=[model.decode(ids).replace("\n", " ") for ids in mine.token_ids])
@@ -239,16 +251,6 @@ longer = int((other.ours.str.len() > other.theirs.str.len()).sum()) if len(other
 Markdown(
     f"Of {int((texts.what == 'text kept').sum())} prompts in both, ours is longer in {longer} and "
     f"shorter in {len(other) - longer}."
-) if given_texts else None
-
-# %% [markdown] tags=["with-record"]
-# Of those that differ, a few:
-
-# %% tags=["hide-input", "with-record"]
-few = other.head(6)[["neuron", "split", "ours", "theirs", "reason"]].reset_index(drop=True)
-few.assign(
-    ours=[readable(text[-60:]) for text in few.ours],
-    theirs=[readable(text[-60:]) for text in few.theirs],
 ) if given_texts else None
 
 # %% [markdown] tags=["with-record"]
@@ -310,8 +312,9 @@ def by_layer(rows: pd.DataFrame):
 
 # %% tags=["with-record"]
 SMALL = 1e-2 if HALF else 1e-3
-active = attributions = nothing.assign(jaccard=0.0)
+active = NOTHING.assign(jaccard=0.0)
 record_rule = rule_of(record.heads, len(record.suffixes)) if given_texts else None
+record_edge = partial(edge_of, record_rule)
 Markdown(f"The record goes by `{record_rule}`.") if given_texts else None
 
 # %% tags=["hide-input", "with-record"]
@@ -325,10 +328,11 @@ if given_texts:
     every_head = pd.concat([decides, *in_test], ignore_index=True)
     tables = {}
     for rule in dict.fromkeys([record_rule, settings.active_rule]):
-        judged = Judged(decides if rule == "effect" else every_head, f"active_{rule}", f"active_{record_rule}",
-                        lambda scores: edge_of(record_rule, scores))  # fmt: skip
-        what = f"active heads, {rule}"
-        tables[rule] = compare_active(matches, judged, record.heads, what=what, tolerance=SMALL)
+        tables[rule] = compare_active(
+            matches, decides if rule == "effect" else every_head, record.heads, tolerance=SMALL,
+            what=f"active heads, {rule}", column=f"active_{rule}", edge=record_edge,
+            record_column=f"active_{record_rule}",
+        )  # fmt: skip
     active = pd.concat(tables.values(), ignore_index=True)
 shown(active)
 
@@ -341,7 +345,7 @@ shown(active)
 # heads of layers before the neuron's are candidates.
 
 # %% tags=["hide-input", "with-record"]
-same, apart = nothing.assign(jaccard=0.0), pd.Series(dtype=float)
+same, apart = NOTHING.assign(jaccard=0.0), pd.Series(dtype=float)
 if given_texts:
     read = record.suffixes[record.suffixes.neuron.map(lambda n: Neuron.parse(n).layer) > 0]
     whole_ids = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in read.text]
@@ -353,36 +357,27 @@ if given_texts:
     fresh = pd.concat(fresh, ignore_index=True)
     fresh["active"] = fresh[f"active_{record_rule}"]
     itself = read[[*KEYS, "text"]].assign(our_prompt=read.prompt, our_text=read.text)
-    judged = Judged(fresh, "active", "active", lambda scores: edge_of(record_rule, scores))
-    what = "active heads, their texts"
-    same = compare_active(itself, judged, record.heads, what=what, tolerance=SMALL)
+    same = compare_active(
+        itself, fresh, record.heads, tolerance=SMALL, what="active heads, their texts",
+        column="active", edge=record_edge, record_column="active",
+    )  # fmt: skip
     apart = separation(fresh, record.heads)
 shown(same)
 
 # %% [markdown] tags=["with-record"]
 # Sets either agree or not; the attributions behind them say how nearly. Take, on every text of the record, all
 # pairs of a candidate head that the record calls active and one that it does not: in how many of them
-# does our attribution put the first higher? And where a prompt was kept letter for letter on both
-# sides, our attributions should be those that the record's text gives:
+# does our attribution put the first higher?
 
 # %% tags=["hide-input", "with-record"]
-if given_texts:
-    attributions = compare_attributions(matches, every_head, fresh, tolerance=SMALL)
-measured = attributions.astype({"ours": float, "theirs": float})
-off = (measured.ours - measured.theirs).abs()
-correlation = float(np.corrcoef(measured.ours, measured.theirs)[0, 1]) if len(off) > 1 else np.nan
 pd.Series(
     {
         "texts of the record": len(apart),
         "recorded heads above the others, mean share": round(float(apart.mean()), 4),
         "lowest": round(float(apart.min()), 4),
-        "attributions on texts in both": len(measured),
-        "correlation": round(correlation, 6) + 0.0,
-        "same sign": round(float((np.sign(measured.ours) == np.sign(measured.theirs)).mean()), 4),
-        "largest difference": f"{off.max():.1e}" if len(off) else "–",
     },
     name="found",
-).to_frame() if given_texts else None  # fmt: skip
+).to_frame() if given_texts else None
 
 # %% [markdown] tags=["with-record"]
 # The figure shows what share of the heads that either side calls active both call active.
@@ -429,34 +424,45 @@ def kept(share: pd.Series) -> pd.Series:
 # heads active on them.
 
 # %% tags=["hide-input", "with-record"]
-both_pairs, differing = nothing, {}
+both_pairs, other_prompts, other_heads = NOTHING, set(), set()
 if given_texts:
     unequal = matches[(matches.split == "train") & (matches.text != matches.our_text)]
     differ = active[(active.split == "train") & ~active.agrees]
-    sets = [(r.neuron, set(r.ours.split()) ^ set(r.theirs.split())) for r in differ.itertuples()]
-    differing = {
-        "other_prompts": set(unequal.neuron),
-        "other_heads": {(neuron, head) for neuron, some in sets for head in some},
-    }
+    other_prompts = set(unequal.neuron)
+    other_heads = {(row.neuron, head) for row in differ.itertuples()
+                   for head in {*row.ours.split()} ^ {*row.theirs.split()}}  # fmt: skip
+
+
+def kept_pairs(table: pd.DataFrame) -> set[tuple[str, str]]:
+    some = table[kept(table["share"])]
+    return set(zip(some.neuron, some["head"], strict=True))
+
 
 # %% tags=["with-record"]
+def compare_pairs(rule: str) -> pd.DataFrame:
+    mine, yours, by_their_rule = (
+        kept_pairs(t) for t in (ours_by[rule], recorded_shares, ours_by[record_rule])
+    )
+    order = sorted(mine | yours, key=lambda pair: (Neuron.parse(pair[0]), Head.parse(pair[1])))
+    said = (["kept" if pair in some else "not kept" for pair in order] for some in (mine, yours))
+    return compared(f"pair kept, {rule}", pd.DataFrame(order, columns=["neuron", "head"]), *said, {
+        "other rule of the run": [(pair in by_their_rule) == (pair in yours) for pair in order],
+        "follows from a difference above": [pair[0] in other_prompts or pair in other_heads for pair in order],
+    })  # fmt: skip
+
+
+# %% tags=["hide-input", "with-record"]
 if given_texts:
     own = pairs[pairs.neuron.isin(both) & pairs.kept]
-    yours = shares(record.heads, recorded)
+    recorded_shares = shares(record.heads, recorded)
     ours_by = {rule: own if rule == "effect" else shares(decides, mine, f"active_{rule}")
                for rule in tables}  # fmt: skip
-    both_pairs = pd.concat([
-        compare_pairs(some, yours, what=f"pair kept, {rule}", kept=kept,
-                      by_their_rule=ours_by[record_rule], **differing)
-        for rule, some in ours_by.items()
-    ], ignore_index=True)  # fmt: skip
+    both_pairs = pd.concat(map(compare_pairs, ours_by), ignore_index=True)
 shown(both_pairs)
 
 # %% tags=["hide-input", "with-record"]
 if given_texts:
-    counted = ours_by[settings.active_rule]
-    counted = counted[kept(counted["share"])]
-    one, other_way = (set(zip(t.neuron, t["head"], strict=True)) for t in (own, counted))
+    one, other_way = kept_pairs(own), kept_pairs(ours_by[settings.active_rule])
 Markdown(
     f"`pairs` keeps {len(one)} pairs of these neurons, by all that chapter 5 asks of a pair. By "
     f"shares alone, on the top sample with equal texts counted once, {len(one ^ other_way)} pairs "
@@ -468,7 +474,7 @@ Markdown(
 
 # %% tags=["hide-input", "with-record"]
 parts = [lists, tokens, texts, active, same, both_pairs]
-whole = pd.concat([part for part in parts if len(part)], ignore_index=True) if given else nothing
+whole = pd.concat([part for part in parts if len(part)], ignore_index=True) if given else NOTHING
 agreement = summary(whole)
 agreement.round(3) if given else None
 

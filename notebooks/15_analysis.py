@@ -37,15 +37,14 @@ from myst_nb import glue
 from lookups.run.store import load
 from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
 from lookups.explain.blind_sort import majority, read_verdicts, scored
-from lookups.statistics.differences import Values, group_difference, ks, pair_means, points, written
+from lookups.statistics.differences import Values, group_difference, ks, pair_means
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, points, written
+from lookups.statistics.slopes import share_of_mean
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.funnel import KEPT, fate, funnel
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean
 from lookups.model.loaded import load_model
 from lookups.names import Head
 from lookups.explain.prompts import PairPrompts
 from lookups.settings import check_run, read_run
-from lookups.statistics.slopes import share_of_mean
 from lookups.show.views import readable
 
 settings = read_run(run)
@@ -374,7 +373,10 @@ REASONS = {
 if settings.measure == "effect":
     apart = f"effect differs by less than {settings.effect_apart:.0%}"
     REASONS[apart] = ~(pairs.gap >= settings.effect_apart)
-fates = fate(REASONS, pairs.kept)
+holds = [condition.to_numpy(bool) for condition in REASONS.values()]
+fates = np.select(holds, list(REASONS), "kept")
+fates = pd.Series(fates, pairs.index, dtype=object)
+assert ((fates == "kept") == pairs.kept).all()
 
 # %% tags=["hide-input"]
 COUNTED = [*GROUPS, "middle"]
@@ -382,13 +384,13 @@ columns = {}
 for group in COUNTED:
     mine = of_group(pairs, on, group)
     own = fates.loc[mine.index]
-    steps = funnel(own, REASONS)
+    steps = own.value_counts().reindex(list(REASONS), fill_value=0)
     counts = {"neurons": mine.neuron.nunique(), "pairs with a candidate head": len(mine)}
-    counts |= {f"left out: {reason}": n for reason, n in steps["left out"].items()}
-    counts |= {KEPT: int((own == KEPT).sum())}
-    assert counts["pairs with a candidate head"] == steps["left out"].sum() + counts[KEPT]
+    counts |= {f"left out: {reason}": n for reason, n in steps.items()}
+    counts["kept"] = int((own == "kept").sum())
+    assert counts["pairs with a candidate head"] == steps.sum() + counts["kept"]
     each = kept_pairs(group).values
-    assert counts[KEPT] == sum(each)  # the first table's row is made of the same pairs
+    assert counts["kept"] == sum(each)  # the first table's row is made of the same pairs
     counts["kept a neuron"] = f"{np.mean(each):.2f}" if len(mine) else "–"
     columns[f"{group} layers" if group == "middle" else group] = counts
 pd.DataFrame(columns)

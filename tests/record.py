@@ -15,6 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jupytext
+import matplotlib.pyplot as plt
+from lookups.paths import PROJECT
+
+plt.switch_backend("agg")
+
 Reply = Callable[[str, bool, random.Random], str]
 """From a prompt's text, whether the head was active, and a source of luck, to Yes, No or else."""
 
@@ -228,3 +234,20 @@ def _write(path: Path, content: Any) -> None:
 def _lines(path: Path, lines: Sequence[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+
+
+def executed(chapter: str, run: Path | str) -> dict[str, Any]:
+    """Run the code cells of a chapter in one namespace and return it, with the Markdown `said`."""
+    said: list[str] = []
+    names: dict[str, Any] = {"__name__": chapter, "display": lambda *_: None, "said": said}
+    for cell in jupytext.read(PROJECT / "notebooks" / f"{chapter}.py").cells:
+        if cell.cell_type != "code":
+            continue
+        exec(compile(cell.source, f"{chapter}.py", "exec"), names)
+        if "parameters" in cell.metadata.get("tags", []):
+            names |= {"run": str(run)}
+        last = f"\n{cell.source}".rsplit("\nMarkdown(", 1)
+        if len(last) == 2 and (shown := eval("Markdown(" + last[1], names)) is not None:
+            said.append(shown.data)
+        plt.close("all")
+    return names

@@ -22,7 +22,7 @@ import yaml
 from sklearn.metrics import cohen_kappa_score
 
 from lookups.errors import LookupsError
-from lookups.statistics.lots import lots_of
+from lookups.statistics.bootstrap import lots_of
 
 LEARN = 10
 """At most so many prompts of each kind to learn from."""

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.optimize import linear_sum_assignment
 
-from lookups.statistics.lots import lots_of
+from lookups.statistics.bootstrap import lots_of
 
 Pair = tuple[str, str]
 """A neuron's name and a head's."""

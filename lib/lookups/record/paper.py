@@ -1,8 +1,9 @@
-"""The scores that the paper reports, and what follows from these figures alone (chapter 13).
+"""What the paper prints: its models and their scores, and what follows from these figures alone.
 
 The paper gives mean, sd, skew and the p of a test of the skew for each run, but not how many pairs
-stand behind them. The test depends on skew and number alone, so the two together give the number.
-No record and no model is needed.
+stand behind them. The test depends on skew and number alone, so the two together give the number
+(chapter 13). The released record calls models by TransformerLens' names, run files by Hugging Face
+ids; no record and no model is read here.
 """
 
 from typing import NamedTuple
@@ -11,8 +12,33 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import norm
 
-FEWEST, MOST = 8, 20_000
-"""Numbers of pairs that are tried: the test needs eight."""
+from lookups.errors import RunError
+
+MODELS = {
+    "gpt2-small": ("openai-community/gpt2", 12),
+    "gpt2-medium": ("openai-community/gpt2-medium", 16),
+    "gpt2-large": ("openai-community/gpt2-large", 20),
+    "gpt2-xl": ("openai-community/gpt2-xl", 25),
+    "pythia-160m": ("EleutherAI/pythia-160m", 12),
+    "pythia-410m": ("EleutherAI/pythia-410m", 16),
+    "pythia-1.4b": ("EleutherAI/pythia-1.4b", 16),
+}
+"""The record's names of the paper's models, with their Hugging Face ids and heads a layer."""
+
+
+def recorded_as(model: str, asked: str = "") -> str | None:
+    """Return the record's name of a run's model; `asked`, where it is given, decides.
+
+    Older ids without an owner (`gpt2`) count, too, and where the record has a second set of layers
+    `asked` may name it (`gpt2-large_mid`). None: the paper has no such model.
+
+    Raises:
+        RunError: `asked` is none of the record's names.
+    """
+    if asked and asked.split("_")[0] not in MODELS:
+        raise RunError(f"the record has no model {asked!r}; it may have {', '.join(MODELS)}")
+    names = (name for name, (id_, _) in MODELS.items() if model in (id_, id_.split("/")[1]))
+    return asked or next(names, None)
 
 
 class Reported(NamedTuple):
@@ -49,16 +75,15 @@ EARLIER = {
 
 
 class Pairs(NamedTuple):
-    """How many pairs a skew and its p imply."""
+    """How many pairs a skew and its p imply; from `fewest` to `most` the same would be printed."""
 
     likely: int
     fewest: int
-    """The least that would be printed the same."""
     most: int
 
 
 def pairs_behind(skew: float, p_skew: float, *, skew_digit: float, p_digit: float) -> Pairs:
-    """Return the number of scores with that skew for which the test has that p.
+    """Return the number of scores (8 to 20,000) with that skew for which the test has that p.
 
     A digit is what the last printed place of a figure is worth; the printed figure is within half
     of it. The statistic grows with the number, so one number fits best.
@@ -68,7 +93,7 @@ def pairs_behind(skew: float, p_skew: float, *, skew_digit: float, p_digit: floa
     """
     if not 0 < p_skew < 1 or (p_skew < 0.5) != (skew > 0):
         raise ValueError(f"a skew of {skew} cannot have a one-sided p of {p_skew}")
-    numbers = np.arange(FEWEST, MOST + 1)
+    numbers = np.arange(8, 20_001)
     found = [
         int(numbers[np.abs(skew_statistic(skew + a, numbers) - norm.isf(p_skew + b)).argmin()])
         for a in (-skew_digit / 2, 0.0, skew_digit / 2)

@@ -1,41 +1,47 @@
-"""The record that the paper's authors released, as tables with the names of our stages.
+"""The record that the paper's authors released, as tables with our stages' names (chapter 13).
 
-`read_published` reads every file of one model and matches what hangs together only by its text: a
-prompt to the heads that were active on it, a question to its reply. What finds no place in a table
-is listed with a reason: rows read are rows used and rows left out. How files become rows is the
-matter of `lookups.record.rows` and `lookups.record.replies`. Nothing is scored here, which
-chapter 13 does, and no model is needed. The record holds no token ids, no text of the spans, and of
-attributions only which heads were highest.
+A folder a step, a file a model and split (`2023-10-13_13-51-37_gpt2-small_test.json`): JSON, or
+JSON lines for requests and replies. Nothing else is ever opened: pickles could run code. A file
+that does not fit the pydantic model of its kind is an error that names the place.
+
+What hangs together is matched by its text alone: a prompt to the heads active on it, a question to
+its reply. The record has no token ids, no text of the spans, and of attributions only which heads
+were highest.
 """
 
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from lookups.errors import PublishedError
-from lookups.record.files import (
-    AGAIN,
-    HEADS,
-    STEPS,
-    RecordFile,
-    part,
-    read_object,
-    record_files,
-    record_folder,
-)
-from lookups.record.replies import evaluated, explained
-from lookups.record.rows import (
-    SECTIONS,
-    Ledger,
-    Texts,
-    attributed,
-    neurons_of,
-    shown_to_explain,
-    spans_of,
-    suffixes_of,
-)
+from lookups.explain.language_model import yes_or_no
+from lookups.names import Head, Neuron
+from lookups.record.paper import MODELS
+
+STEPS = {
+    "neurons": "1_next_token_neurons",
+    "spans": "3_trimmed_texts",
+    "heads": "4_head_attributions",
+    "explanations": "5_head_explanations",
+    "verdicts": "6_explanation_eval",
+}
+"""The folder of each step that is read. Steps 2 and 7 were released as pickles or not at all."""
+
+AGAIN = "fetch the record again with `lookups download --published`"
+LONGEST = 100
+"""Tokens of the longest span whose text was kept."""
+_SPAN = ["document", "start", "stop", "activation", "whole_activation"]
+_TYPES = dict.fromkeys(_SPAN[:3], "Int64") | dict.fromkeys([*_SPAN[3:], "congruence"], float)
+_TYPES |= {"active": bool, "rejected": bool}
+
+_NAME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_(?P<model>[^_]+)(?P<marks>(_[A-Za-z0-9]+)*)")
+_MARK = re.compile(r"test|prompts|results|dict|\d+")
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,6 @@ class Published:
     """
 
     model: str
-    parameters: dict[str, Any]
-    """As the file of neurons has them."""
     neurons: pd.DataFrame
     """neuron, layer, index, token, congruence, rejected. The chosen ones in the authors' order,
     then those that they rejected by hand, whose congruence is not recorded."""
@@ -56,26 +60,24 @@ class Published:
     """neuron, split, document, start, stop, activation, whole_activation. One cut of a document;
     positions as the record counts them, `stop` being the first that is no longer in it."""
     suffixes: pd.DataFrame
-    """neuron, split, prompt, text, and the columns of `spans` where it is known which span a text
-    is (`lookups.record.rows.suffixes_of`); missing values elsewhere."""
+    """neuron, split, prompt, text, and the columns of `spans` where a neuron has as many texts as
+    spans of at most `LONGEST` tokens. Elsewhere equal texts fell together: values are missing."""
     heads: pd.DataFrame
-    """neuron, split, prompt, head, active. Recorded heads only, which were all active; every other
-    head was not."""
+    """neuron, split, prompt, head, active: the active ones alone."""
     shown: pd.DataFrame
     """neuron, head, prompt, active, text. What each explanation was made from, without the token;
     `prompt` is missing where the text is none of the neuron's."""
     explanations: pd.DataFrame
     """neuron, head, prompt_text, explanation. A request, and its reply (missing without one)."""
     verdicts: pd.DataFrame
-    """neuron, head, prompt, active, verdict, file, reply_file. The answer to one question about a
-    held-out prompt, None where there is none or it says neither yes nor no; the evaluation that
-    asks it, and the file of the reply ("" without one)."""
-    files: pd.DataFrame
-    """file, rows, used. All that was read, and how much of it stands in a table."""
-    left_out: pd.DataFrame
-    """table, file, rows, reason. `rows` is missing for a file that is never opened."""
-    missing: tuple[str, ...]
-    """The tables for which this record has nothing."""
+    """neuron, head, prompt, active, verdict. The answer to one question about a held-out prompt,
+    None where there is none or it says neither yes nor no."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The tables for which this record has nothing."""
+        tables = {name: rows for name, rows in vars(self).items() if name != "model"}
+        return tuple(name for name, rows in tables.items() if rows.empty)
 
     def texts(self, split: str) -> pd.Series:
         """Return the texts of a split's prompts by neuron and prompt."""
@@ -83,124 +85,300 @@ class Published:
         return rows.set_index(["neuron", "prompt"]).text
 
 
-def read_published(
-    folder: Path, model: str | None = None, *, n_heads: int | None = None
-) -> Published:
-    """Read the authors' record of one model from the folder of its steps, or of several records.
+# What each kind of file holds: `rows` by neuron `(9, 5)` or by pair `(9, 5, 88)`.
 
-    `model` may be left out where there is one; a second set of layers is `gpt2-large_mid`. A number
-    of heads a layer need only be given for a model that `lookups.record.files.HEADS` lacks.
-    Where a step was run several times, what later steps name is read, and else the latest.
+_NeuronKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+\)$")]
+_PairKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+, ?\d+\)$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+    prior_filename: str | None = None
+    """The file of an earlier step from which this one was made."""
+
+
+class _Chosen(_Part):
+    token: str
+    congruence: float
+
+
+class _Neurons(_Part):
+    rows: dict[_NeuronKey, _Chosen] = Field(alias="neurons")
+    rejected: list[tuple[int, int, str]] = Field(
+        default=[], validation_alias=AliasPath("parameters", "rejected_neurons")
+    )
+
+
+class _Cut(_Part):
+    dataset_index: int
+    start_pos: int
+    token_pos: int
+    trunc_act: float
+    og_act: float
+
+
+class _Spans(_Part):
+    rows: dict[_NeuronKey, list[_Cut]] = Field(alias="neuron_to_trunc_data")
+
+
+class _Heads(_Part):
+    rows: dict[_NeuronKey, dict[str, list[int]]] = Field(alias="head_attributions")
+
+
+class _Shown(_Part):
+    rows: dict[_PairKey, tuple[list[str], list[str]]] = Field(alias="nh_to_pos_neg_prompts")
+
+
+class _Questions(_Part):
+    rows: dict[_PairKey, dict[str, str]] = Field(alias="classify_prompts")
+
+
+class _Request(_Part):
+    text: str = Field(validation_alias=AliasPath("messages", 0, "content"))
+
+
+class _Reply(_Part):
+    text: str = Field(validation_alias=AliasPath("choices", 0, "message", "content"))
+
+
+_KINDS = {"neurons": _Neurons, "spans": _Spans, "heads": _Heads, "shown": _Shown,
+          "explanations": dict[_PairKey, str], "verdicts": _Questions}  # fmt: skip
+_KINDS = {kind: TypeAdapter(held) for kind, held in _KINDS.items()}
+_REPLIES = TypeAdapter(tuple[_Request, _Reply | list[Any]])  # a list of errors: no answer came
+
+
+class RecordFile(NamedTuple):
+    """One file of the record."""
+
+    name: str
+    """The path from the record's folder on."""
+    stem: str
+    split: str
+    """Which documents it is about: train or test."""
+    content: Any
+    """As its kind has it; for JSON lines a list of them."""
+
+
+def _opened(path: Path, kind: str, split: str) -> RecordFile:
+    where = name = f"{path.parent.name}/{path.name}"
+    try:
+        data, content = path.read_bytes(), []
+        if kind in _KINDS:
+            content = _KINDS[kind].validate_json(data, strict=True)
+        else:
+            for number, line in enumerate(data.rstrip(b"\n").split(b"\n"), start=1):
+                where = f"{name}, line {number}"
+                content.append(_REPLIES.validate_json(line, strict=True))
+    except OSError as error:
+        raise PublishedError(f"{name} cannot be read ({error.strerror}): {AGAIN}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = "".join(f", {str(key)[:40]}" for key in first["loc"])
+        raise PublishedError(f"{where}{place}: {first['msg']}; {AGAIN}") from None
+    return RecordFile(name, path.stem, split, content)
+
+
+def _named(path: Path) -> tuple[str, set[str]]:
+    """The model that a file's name says ("" if none), and the other words: test, prompts, 10."""
+    match = _NAME.fullmatch(path.stem)
+    words = match["marks"].split("_")[1:] if match else []
+    variant = [word for word in words if not _MARK.fullmatch(word)]
+    return "_".join([match["model"], *variant]) if match else "", set(words)
+
+
+def read_published(folder: Path, model: str | None = None) -> Published:
+    """Read the authors' record of one model from the folder of the steps, or one a model.
+
+    `model` may be left out where there is one; a second set of layers is `gpt2-large_mid`. Where a
+    step was run several times, what later steps name is read, and else the latest.
 
     Raises:
         PublishedError: there is no such record, or a file of it is missing, cut off or malformed.
     """
-    name = None if model is None else model.rsplit("/", 1)[-1]
-    root = record_folder(folder, name)
-    every = record_files(root)
-    name = name or _only_model(every, root)
-    n_heads = n_heads or _heads_a_layer(name)
-    ledger = Ledger()
-    own = _own(every, name, ledger)
-    heads, cuts = _chosen(own, ledger)
-    parameters, neurons = neurons_of(own["neurons"], [*heads.values(), *cuts.values()], ledger)
-    texts = Texts(neurons)
-    for split, file in heads.items():
-        if file is not None:
-            texts.add(file, split, n_heads, ledger)
-    spans = spans_of(cuts, texts.tokens, ledger)
-    prompts = [file for file in own["heads"] if "prompts" in file.marks]
-    tables = {
-        "neurons": neurons,
-        "spans": spans,
-        "suffixes": suffixes_of(texts, spans),
-        "heads": attributed(texts),
-        "shown": shown_to_explain(prompts, texts, n_heads, ledger),
-        "explanations": explained(own["explanations"], texts, n_heads, ledger),
-        "verdicts": evaluated(own["verdicts"], heads["test"], texts, n_heads, ledger),
-    }
-    missing = tuple(table for table, rows in tables.items() if not len(rows))
-    account = {"files": ledger.files(), "left_out": ledger.left_out()}
-    return Published(name, parameters, **tables, **account, missing=missing)
-
-
-def _only_model(files: list[RecordFile], root: Path) -> str:
-    names = sorted({file.model for file in files if file.model})
-    if len(names) != 1:
+    name = (model or "").rsplit("/", 1)[-1]
+    root = next((at for at in (folder, folder / name) if (at / STEPS["neurons"]).is_dir()), None)
+    if root is None:
         raise PublishedError(
-            f"{root.name} holds records of {', '.join(names) or 'no model'}: name one of them"
-            if names
-            else f"{root.name} holds no file whose name says a model: {AGAIN}"
+            f"{folder} holds no {STEPS['neurons']}, so it is not the authors' record: give the "
+            "folder in which that lies, or fetch the record with `lookups download --published`"
         )
-    return names[0]
-
-
-def _heads_a_layer(model: str) -> int:
-    base = model.split("_")[0]
-    if base not in HEADS:
-        raise PublishedError(
-            f"how many heads a layer of {base!r} has is not known: give n_heads, or one of the "
-            f"models {', '.join(HEADS)}"
-        )
-    return HEADS[base]
-
-
-def _own(files: list[RecordFile], model: str, ledger: Ledger) -> dict[str, list[RecordFile]]:
-    """The files that are about a model, by step; what cannot be told or read is left out."""
-    own: dict[str, list[RecordFile]] = {step: [] for step in STEPS}
-    for file in files:
+    paths = [(path, step) for step, place in STEPS.items()
+             for path in sorted((root / place).glob("[!.]*.json*"))]  # fmt: skip
+    known = sorted({_named(path)[0] for path, _ in paths} - {""})
+    if not name and len(known) != 1:
+        raise PublishedError(f"{folder} holds records of {', '.join(known)}: name one of them")
+    name = name or known[0]
+    if name not in known or name.split("_")[0] not in MODELS:
+        raise PublishedError(f"{folder} has no file about {name!r}, only about {', '.join(known)}")
+    files: dict[str, list[RecordFile]] = defaultdict(list)
+    for path, step in paths:
+        (model, words), lines = _named(path), path.suffix == ".jsonl"
         # files of neurons do not say which set of layers they are about
-        alike = file.model.split("_")[0] == model.split("_")[0]
-        if file.path.suffix not in (".json", ".jsonl"):
-            ledger.leave(file.step, file, None, "neither JSON nor JSON lines: never opened")
-        elif not file.model:
-            ledger.leave(file.step, file, None, "its name says no model: not opened")
-        elif file.model == model or (file.step == "neurons" and alike):
-            own[file.step].append(file)
-    if not own["neurons"]:
-        known = sorted({file.model for file in files if file.model})
-        raise PublishedError(
-            f"{STEPS['neurons']} has no file about {model!r}, only about {', '.join(known)}: "
-            f"choose one of these, or {AGAIN}"
-        )
-    return own
+        about = model == name or (step == "neurons" and model == name.split("_")[0])
+        if about and (not lines or "results" in words):  # the other lines are requests, held twice
+            shown = step == "heads" and "prompts" in words
+            kind = "shown" if shown else f"replies, {step}" if lines else step
+            files[kind].append(_opened(path, kind, "test" if "test" in words else "train"))
+    return _Reader(name, files).published()
 
 
-def _chosen(own: dict[str, list[RecordFile]], ledger: Ledger) -> tuple[dict, dict]:
-    """The files of active heads and of spans by split: what later steps name, else the latest."""
-    evaluations = [file for file in own["verdicts"] if file.path.suffix == ".json"]
-    named = {_made_from(file) for file in own["heads"] if "prompts" in file.marks}
-    own_heads = {file.path.stem for file in own["heads"]}
-    for file in evaluations:
-        if _made_from(file) not in own_heads:
+class _Reader:
+    """The files of one model, by kind."""
+
+    def __init__(self, model: str, files: Mapping[str, list[RecordFile]]):
+        self.model, self.n_heads, self.of = model, MODELS[model.split("_")[0]][1], files
+        self.tokens: dict[str, str] = {}
+        """Of the chosen neurons."""
+        self.texts: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
+        """By neuron, split and text: the prompt's key, and the active heads."""
+
+    def published(self) -> Published:
+        """Make all tables."""
+        named = {file.content.prior_filename for file in self.of["shown"] + self.of["verdicts"]}
+        heads = self._one_a_split("heads", named)
+        cuts = self._one_a_split("spans", {one.content.prior_filename for one in heads.values()})
+        neurons = self._neurons(next(iter([*heads.values(), *cuts.values()]), None))
+        self._read_texts(heads)
+        spans = self._spans(cuts)
+        active = [(neuron, split, prompt, head, True)
+                  for (neuron, split, _), (prompt, some) in self.texts.items()
+                  for head in some]  # fmt: skip
+        tables = [neurons, spans, self._suffixes(spans),
+                  _table(active, "neuron split prompt head active"), self._shown(),
+                  self._explanations(), self._verdicts(heads.get("test"))]  # fmt: skip
+        return Published(self.model, *tables)
+
+    def _one_a_split(self, step: str, named: Collection[str | None]) -> dict[str, RecordFile]:
+        """The file of each split that there is: named by a later step, else the latest."""
+        files = sorted(self.of[step], key=lambda file: file.stem in named)
+        found = {file.split: file for file in files}
+        return {split: found[split] for split in ("train", "test") if split in found}
+
+    def _neurons(self, made: RecordFile | None) -> pd.DataFrame:
+        """The neurons of the latest file that has all neurons of a later step."""
+        needed = set(made.content.rows if made else ())
+        fit = [file for file in self.of["neurons"] if needed <= set(file.content.rows)]
+        if not fit:
+            other = f" that has all neurons of {made.name}" if made else ""
             raise PublishedError(
-                f"{file.name} was made from {_made_from(file)}.json, which is not in "
-                f"{STEPS['heads']}: {AGAIN}"
+                f"{STEPS['neurons']} has no file about {self.model!r}{other}: {AGAIN}"
             )
-        named.add(_made_from(file))
-    heads = {split: _one(own["heads"], split, named, ledger) for split in ("train", "test")}
-    named = {_made_from(file) for file in heads.values() if file is not None}
-    cuts = {split: _one(own["spans"], split, named, ledger) for split in ("train", "test")}
-    return heads, cuts
+        chosen = fit[-1].content
+        rows = [(*_neuron(key), one.token, one.congruence, False)
+                for key, one in chosen.rows.items()]  # fmt: skip
+        rows += [(str(Neuron(layer, index)), layer, index, token, float("nan"), True)
+                 for layer, index, token in chosen.rejected]  # fmt: skip
+        self.tokens = {row[0]: row[3] for row in rows if not row[5]}
+        return _table(rows, "neuron layer index token congruence rejected")
+
+    def _of_chosen(self, files: dict[str, RecordFile]) -> Iterator[tuple]:
+        """Split, file, key and rows of the neurons that were chosen."""
+        for split, file in files.items():
+            for key, rows in file.content.rows.items():
+                if _neuron(key)[0] in self.tokens:
+                    yield split, file, key, rows
+
+    def _read_texts(self, files: dict[str, RecordFile]) -> None:
+        for split, file, key, texts in self._of_chosen(files):
+            neuron, layer, _ = _neuron(key)
+            for place, (text, flat) in enumerate(texts.items()):
+                heads = [self._head(one, layer, f"{file.name}, {key}") for one in flat]
+                self.texts[neuron, split, text] = f"record/{split}/{place}", heads
+
+    def _head(self, flat: int, layer: int, where: str) -> str:
+        """The name of the head with a number counted through all layers."""
+        if not 0 <= flat < self.n_heads * (layer + 1):
+            raise PublishedError(
+                f"{where}: {flat} is no head at or below layer {layer} in a model with "
+                f"{self.n_heads} heads a layer; {AGAIN}"
+            )
+        return str(Head(*divmod(flat, self.n_heads)))
+
+    def _pairs(self, file: RecordFile) -> Iterator[tuple[str, str, Any]]:
+        """Neuron, head and rows of the pairs whose neuron was chosen: one file has another's."""
+        rows = file.content if isinstance(file.content, dict) else file.content.rows
+        for key, own in rows.items():
+            layer, index, flat = map(int, key[1:-1].split(","))
+            neuron, head = str(Neuron(layer, index)), self._head(flat, layer, f"{file.name}, {key}")
+            if neuron in self.tokens:
+                yield neuron, head, own
+
+    def _spans(self, files: dict[str, RecordFile]) -> pd.DataFrame:
+        rows = [
+            (_neuron(key)[0], split, cut.dataset_index, cut.start_pos, cut.token_pos + 1,
+             cut.trunc_act, cut.og_act)
+            for split, _, key, cuts in self._of_chosen(files) for cut in cuts
+        ]  # fmt: skip
+        return _table(rows, f"neuron split {' '.join(_SPAN)}")
+
+    def _suffixes(self, spans: pd.DataFrame) -> pd.DataFrame:
+        """The texts; where nothing fell together, texts and spans are matched in order."""
+        short = spans[spans.stop - spans.start <= LONGEST].groupby(["neuron", "split"])
+        spans_of = {at: list(some[_SPAN].itertuples(index=False)) for at, some in short}
+        sizes = Counter((neuron, split) for neuron, split, _ in self.texts)
+        rows = []
+        for (neuron, split, text), (prompt, _) in self.texts.items():
+            own = spans_of.get((neuron, split), [])
+            known = len(own) == sizes[neuron, split]
+            span = own[int(prompt.rsplit("/", 1)[1])] if known else [pd.NA] * 3 + [float("nan")] * 2
+            rows.append((neuron, split, prompt, text, *span))
+        return _table(rows, f"neuron split prompt text {' '.join(_SPAN)}")
+
+    def _shown(self) -> pd.DataFrame:
+        rows = []
+        for file in self.of["shown"][-1:]:
+            for neuron, head, kinds in self._pairs(file):
+                for active, shown in ((kind == 0, one) for kind in (0, 1) for one in kinds[kind]):
+                    text = shown.removesuffix(self.tokens[neuron])
+                    prompt = self.texts.get((neuron, "train", text), (None,))[0]
+                    rows.append((neuron, head, prompt, active, text))
+        return _table(rows, "neuron head prompt active text")
+
+    def _explanations(self) -> pd.DataFrame:
+        asked: dict[tuple[str, str], str] = {}
+        for file in self.of["explanations"]:
+            asked = asked | {pair[:2]: pair[2] for pair in self._pairs(file)}
+        replies = self._replies("explanations")
+        rows = [(*pair, text, replies.get(text)) for pair, text in asked.items()]
+        return _table(rows, "neuron head prompt_text explanation")
+
+    def _verdicts(self, about: RecordFile | None) -> pd.DataFrame:
+        """A row for every question about a prompt of the file `about`, with its answer."""
+        found: dict[tuple[str, str, str], tuple] = {}
+        stems = {file.stem for file in self.of["heads"]}
+        for file in reversed(self.of["verdicts"]):
+            if (prior := file.content.prior_filename) not in stems:
+                raise PublishedError(
+                    f"{file.name} was made from {prior}.json, which is not in {STEPS['heads']}: "
+                    f"{AGAIN}"
+                )
+            for neuron, head, questions in self._pairs(file):
+                for question, shown in questions.items():
+                    at = (neuron, "test", shown.removesuffix(self.tokens[neuron]))
+                    key = (neuron, head, question)
+                    if about and prior == about.stem and at in self.texts and key not in found:
+                        prompt, heads = self.texts[at]
+                        found[key] = prompt, head in heads
+        replies = self._replies("verdicts")
+        # of type object, so that None stays None
+        said = {key: yes_or_no(replies.get(key[2], "")) for key in found}
+        rows = [(*pair, *of) for (*pair, _), of in found.items()]
+        table = _table(rows, "neuron head prompt active")
+        return table.assign(verdict=pd.Series(list(said.values()), dtype=object))
+
+    def _replies(self, step: str) -> dict[str, str]:
+        """What was said to each request: the last of several replies, as it was for the authors."""
+        lines = (line for file in self.of[f"replies, {step}"] for line in file.content)
+        return {request.text: getattr(reply, "text", "") for request, reply in lines}
 
 
-def _made_from(file: RecordFile) -> Any:
-    """The name of the file that a file was made from, as it says; None where it does not."""
-    return read_object(file).get("prior_filename")
+def _neuron(key: str) -> tuple[str, int, int]:
+    """The name, layer and index of the neuron that a key `(layer, index)` stands for."""
+    layer, index = map(int, key[1:-1].split(","))
+    return str(Neuron(layer, index)), layer, index
 
 
-def _one(
-    files: list[RecordFile], split: str, named: set[str | None], ledger: Ledger
-) -> RecordFile | None:
-    """The one file of a step and split: named by a later step, else the latest."""
-    fit = [file for file in files if file.split == split and "prompts" not in file.marks]
-    if not fit:
-        return None
-    chosen = ([file for file in fit if file.path.stem in named] or fit)[-1]
-    for file in fit:
-        if file is not chosen:
-            content = part(read_object(file), SECTIONS[file.step], dict, file.name)
-            rows = sum(len(part(content, key, (dict, list), file.name)) for key in content)
-            ledger.read(file, rows)
-            ledger.leave(file.step, file, rows, f"another run of the step; {chosen.name} is used")
-    return chosen
+def _table(rows: Sequence[tuple], columns: str) -> pd.DataFrame:
+    """Rows as a table whose columns have the same types with and without rows."""
+    table = pd.DataFrame(rows, columns=columns.split())
+    return table.astype({name: kind for name, kind in _TYPES.items() if name in table})

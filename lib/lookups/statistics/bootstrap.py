@@ -1,18 +1,24 @@
-"""Intervals for what the chapters report, where scipy and statsmodels have none of the right kind.
+"""Means with intervals from drawing whole neurons, and generators that belong to names.
 
 Neurons, not rows, are the independent units: prompts and pairs of one neuron share it. Prompts out
 of one article share that too, so an interval over articles may stand beside the one over neurons.
 """
 
-from collections.abc import Collection, Mapping
+import hashlib
+from collections.abc import Collection
+from math import isfinite, nan
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
+
+TAIL = (1 - 0.95) / 2
+"""The share of what was drawn that lies beyond either limit."""
 
 
 class Estimate(NamedTuple):
-    """A mean with its interval."""
+    """A mean with its 95 % interval; what is not known is not-a-number."""
 
     mean: float
     low: float
@@ -22,70 +28,85 @@ class Estimate(NamedTuple):
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+UNKNOWN = Estimate(nan, nan, nan)
+
+
+def lots_of(seed: int, *names: str) -> np.random.Generator:
+    """Return a source of random numbers that belongs to a seed and some names, in order.
+
+    What is drawn for one pair stays when others come or go.
+    """
+    digest = hashlib.sha256("\0".join(names).encode()).digest()
+    return np.random.default_rng([seed, *digest])
+
+
 def bootstrap_mean(
-    values: Collection,
-    clusters: Collection,
-    *,
-    seed: int,
-    draws: int = 2000,
-    level: float = 0.95,
+    values: Collection, clusters: Collection, *, seed: int, draws: int = 2000
 ) -> Estimate:
     """Return the mean of `values` with a percentile interval from resampling whole clusters.
 
-    Arrays, columns and lists will do. Not-a-number values are left out. With fewer than two
-    clusters the interval is not-a-number.
-
-    Raises:
-        ValueError: `values` and `clusters` differ in length.
+    Arrays, columns and lists will do; columns of unequal length are refused (ValueError), here and
+    wherever two are given. Not-a-number values are left out. With fewer than two clusters the
+    interval is not-a-number.
     """
     if len(values) != len(clusters):
         raise ValueError(f"{len(values)} values need as many clusters, not {len(clusters)}")
     frame = pd.DataFrame({"value": np.asarray(values, float), "cluster": list(clusters)}).dropna()
     totals = frame.groupby("cluster", sort=True).value.agg(["sum", "count"]).to_numpy()
     if len(totals) == 0:
-        return Estimate(np.nan, np.nan, np.nan)
+        return UNKNOWN
     mean = float(frame.value.mean())
     if len(totals) == 1:
-        return Estimate(mean, np.nan, np.nan)
+        return Estimate(mean, nan, nan)
     random = np.random.default_rng(seed)
     drawn = totals[random.integers(0, len(totals), (draws, len(totals)))].sum(axis=1)
-    tail = (1 - level) / 2
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [tail, 1 - tail])
-    return Estimate(mean, float(low), float(high))
+    return Estimate(mean, *limits(drawn[:, 0] / drawn[:, 1]))
 
 
-class Estimates(NamedTuple):
-    """One mean, with an interval for every kind of unit that may be resampled."""
-
-    mean: float
-    over: dict[str, Estimate]
-    """The kinds of units, such as neurons and articles, with the mean's interval over each."""
-
-    def __str__(self) -> str:
-        intervals = (
-            f"[{one.low:.3f}, {one.high:.3f}] over {name}" for name, one in self.over.items()
-        )
-        return f"{self.mean:.3f} {', '.join(intervals)}"
+def times_drawn(clusters: int, *, seed: int, draws: int) -> Int[np.ndarray, "draw cluster"]:
+    """Return how often each cluster comes when as many as there are get drawn with replacement."""
+    random = np.random.default_rng(seed)
+    return random.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws)
 
 
-def bootstrap_over(
-    values: Collection,
-    units: Mapping[str, Collection],
-    *,
-    seed: int,
-    draws: int = 2000,
-    level: float = 0.95,
-) -> Estimates:
-    """Return the mean of `values` with an interval over each kind of unit, one kind at a time.
+def limits(drawn: Float[np.ndarray, " draw"]) -> tuple[float, float]:
+    """Return the 95 % percentile interval of what was drawn; undefined draws are left out."""
+    known = drawn[np.isfinite(drawn)]
+    if len(known) == 0:
+        return nan, nan
+    low, high = np.quantile(known, [TAIL, 1 - TAIL])
+    return float(low), float(high)
 
-    `units` maps a kind ("neurons", "articles") to the unit of every value. An interval over one
-    kind takes the units of the other as they are: the wider of the two is the one to believe.
+
+def complete(**columns: Collection) -> list[np.ndarray]:
+    """Return columns without the rows in which a number is missing; `neurons` come last, as text.
 
     Raises:
-        ValueError: there is no kind of unit, or `values` and the units differ in length.
+        ValueError: the columns differ in length.
     """
-    if not units:
-        raise ValueError("an interval needs at least one kind of unit to resample")
-    drawn = {"seed": seed, "draws": draws, "level": level}
-    over = {name: bootstrap_mean(values, of, **drawn) for name, of in units.items()}
-    return Estimates(next(iter(over.values())).mean, over)
+    (first, size), *others = ((name, len(values)) for name, values in columns.items())
+    for name, length in others:
+        if length != size:
+            raise ValueError(f"{size} {first} need as many {name}, not {length}")
+    names = columns.pop("neurons", None)
+    numbers = np.array([list(values) for values in columns.values()], float)
+    known = ~np.isnan(numbers).any(axis=0)
+    if names is None:
+        return list(numbers[:, known])
+    return [*numbers[:, known], np.array(list(names), dtype=object)[known].astype(str)]
+
+
+def points(found: Estimate) -> str:
+    """Return a difference of probabilities as text, in percentage points."""
+    return written(found, times=100, digits=2)
+
+
+def written(found: Estimate, *, times: float | int = 1, digits: int = 3) -> str:
+    """Return an estimate as text, without a minus zero: `times=100` for percentage points.
+
+    A dash stands for what is not known.
+    """
+    if not isfinite(found.mean):
+        return "–"
+    mean, low, high = (f"{round(times * number, digits) + 0.0:.{digits}f}" for number in found)
+    return f"{mean} [{low}, {high}]"

@@ -19,80 +19,66 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import pearsonr, spearmanr
 
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean
-from lookups.statistics.differences import limits, times_drawn
+from lookups.statistics.bootstrap import (
+    UNKNOWN,
+    Estimate,
+    bootstrap_mean,
+    complete,
+    limits,
+    times_drawn,
+)
 
 _NOTHING = 1e-12
 """A spread below this share of the values' size is rounding, and a slope over it means nothing."""
 
 
 class Slopes(NamedTuple):
-    """Slope of direct on total effects, two ways."""
+    """Slope of direct on total effects: through the origin, and with an intercept."""
 
     direct_share: Estimate
-    """Through the origin."""
     least_squares: Estimate
-    """With an intercept."""
     prompts: int
     neurons: int
 
 
 class MeanShare(NamedTuple):
-    """How much of a mean fall is a part of it."""
+    """How much of a mean fall is a part of it: the mean part over the mean whole."""
 
     share: Estimate
-    """The mean part over the mean whole; not-a-number where the whole cannot be told from none."""
+    """Not-a-number where the whole cannot be told from none."""
     part: Estimate
     whole: Estimate
 
 
 class Agreement(NamedTuple):
-    """How closely two columns of numbers that should be equal agree."""
+    """How closely two columns agree that should be equal; the deviation is absolute."""
 
     prompts: int
     pearson: float
     spearman: float
     largest_deviation: float
-    """The largest absolute difference."""
 
 
 def direct_share(
-    direct: Collection,
-    total: Collection,
-    neurons: Collection,
-    *,
-    seed: int,
-    draws: int = 2000,
-    level: float = 0.95,
+    direct: Collection, total: Collection, neurons: Collection, *, seed: int, draws: int = 2000
 ) -> Slopes:
     """Return the slope of direct on total effects, with intervals that resample neurons.
 
     A slope is not-a-number where totals do not vary (least squares) or are all 0 (both); an
     interval also with fewer than two neurons. Prompts without a direct or a total effect are left
     out.
-
-    Raises:
-        ValueError: the lists differ in length.
     """
-    if not len(direct) == len(total) == len(neurons):
-        raise ValueError(
-            f"{len(direct)} direct effects need as many total effects and neurons, not "
-            f"{len(total)} and {len(neurons)}"
-        )
-    y, x = np.array(list(direct), float), np.array(list(total), float)
-    known = ~(np.isnan(x) | np.isnan(y))
-    y, x, names = y[known], x[known], np.array(list(neurons), dtype=object)[known]
-    nothing = Estimate(nan, nan, nan)
+    y, x, names = complete(direct=direct, total=total, neurons=neurons)
     if len(x) == 0:
-        return Slopes(nothing, nothing, 0, 0)
-    distinct, cluster = np.unique(names.astype(str), return_inverse=True)
+        return Slopes(UNKNOWN, UNKNOWN, 0, 0)
+    distinct, cluster = np.unique(names, return_inverse=True)
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y], axis=1)
     sums = np.zeros((len(distinct), terms.shape[1]))
     np.add.at(sums, cluster, terms)
     times = times_drawn(len(distinct), seed=seed, draws=draws)
     both = zip(_slopes(sums.sum(axis=0, keepdims=True)), _slopes(times @ sums), strict=True)
     share, least_squares = (
-        Estimate(float(at[0]), *limits(drawn, level))
+        Estimate(float(at[0]), *limits(drawn))
         if len(distinct) > 1 and np.isfinite(at[0])
         else Estimate(float(at[0]), nan, nan)
         for at, drawn in both
@@ -107,24 +93,16 @@ def share_of_mean(
 
     A mean that may be 0 or less has no shares: only where the whole's interval lies above 0 is the
     share a number.
-
-    Raises:
-        ValueError: the lists differ in length.
     """
-    if not len(part) == len(whole) == len(neurons):
-        raise ValueError(f"{len(part)} parts need as many wholes ({len(whole)}) and neurons")
-    both = np.array([list(part), list(whole)], float)
-    known = ~np.isnan(both).any(axis=0)
-    both, names = both[:, known], np.array(list(neurons), dtype=object)[known].astype(str)
+    *both, names = complete(parts=part, wholes=whole, neurons=neurons)
     found = [bootstrap_mean(values, names, seed=seed, draws=draws) for values in both]
-    nothing = Estimate(nan, nan, nan)
     if not found[1].low > 0:
-        return MeanShare(nothing, *found)
+        return MeanShare(UNKNOWN, *found)
     distinct, cluster = np.unique(names, return_inverse=True)
     sums = np.stack([np.bincount(cluster, values) for values in both], axis=1)
     drawn = times_drawn(len(distinct), seed=seed, draws=draws) @ sums
     ratio = np.divide(*drawn.T, out=np.full(draws, nan), where=drawn[:, 1] > 0)
-    share = Estimate(found[0].mean / found[1].mean, *limits(ratio, 0.95))
+    share = Estimate(found[0].mean / found[1].mean, *limits(ratio))
     return MeanShare(share, *found)
 
 
@@ -143,14 +121,8 @@ def agreement(attributed: Collection, measured: Collection) -> Agreement:
     """Return how closely attributions and measured effects agree, over the prompts with both.
 
     Correlations are not-a-number with fewer than two prompts, or where one column does not vary.
-
-    Raises:
-        ValueError: the lists differ in length.
     """
-    if len(attributed) != len(measured):
-        raise ValueError(f"{len(attributed)} attributions need as many effects: {len(measured)}")
-    both = np.array([list(attributed), list(measured)], float)
-    both = both[:, ~np.isnan(both).any(axis=0)]
+    both = np.array(complete(attributed=attributed, measured=measured))
     prompts = both.shape[1]
     if prompts == 0:
         return Agreement(0, nan, nan, nan)
