@@ -1,10 +1,8 @@
 """The models of the shipped runs, narrow: true layers, heads and neurons, random weights.
 
 What breaks with the paper's models and not with tiny ones are their numbers: forty-eight layers,
-heads that divide unevenly, neurons whose index is beyond a thousand. So layers, heads (and
-key/value heads) and neurons a layer are those of the real configuration, and only heads and
-vocabulary are small. A run file of a few lines `extends:` the shipped one and names the folder in
-place of the hub id.
+heads that divide unevenly, neurons whose index is beyond a thousand. Only heads and vocabulary are
+small. A run file of a few lines `extends:` the shipped one and names the folder for the hub's id.
 """
 
 import functools
@@ -25,10 +23,8 @@ class Shape(NamedTuple):
     kind: Literal["gpt2", "neox", "llama"]
     layers: int
     heads: int
-    d_model: int
     d_mlp: int
     context: int
-    vocabulary: int
     key_value_heads: int | None = None
 
     @property
@@ -37,14 +33,14 @@ class Shape(NamedTuple):
 
 
 SHAPES = {
-    "gpt2-small": Shape("gpt2", 12, 12, 768, 3072, 1024, 50257),
-    "gpt2-medium": Shape("gpt2", 24, 16, 1024, 4096, 1024, 50257),
-    "gpt2-large": Shape("gpt2", 36, 20, 1280, 5120, 1024, 50257),
-    "gpt2-xl": Shape("gpt2", 48, 25, 1600, 6400, 1024, 50257),
-    "pythia-160m": Shape("neox", 12, 12, 768, 3072, 2048, 50304),
-    "pythia-410m": Shape("neox", 24, 16, 1024, 4096, 2048, 50304),
-    "pythia-1.4b": Shape("neox", 24, 16, 2048, 8192, 2048, 50304),
-    "smollm2-base": Shape("llama", 30, 9, 576, 1536, 8192, 49152, key_value_heads=3),
+    "gpt2-small": Shape("gpt2", 12, 12, 3072, 1024),
+    "gpt2-medium": Shape("gpt2", 24, 16, 4096, 1024),
+    "gpt2-large": Shape("gpt2", 36, 20, 5120, 1024),
+    "gpt2-xl": Shape("gpt2", 48, 25, 6400, 1024),
+    "pythia-160m": Shape("neox", 12, 12, 3072, 2048),
+    "pythia-410m": Shape("neox", 24, 16, 4096, 2048),
+    "pythia-1.4b": Shape("neox", 24, 16, 8192, 2048),
+    "smollm2-base": Shape("llama", 30, 9, 1536, 8192, key_value_heads=3),
 }
 """By the id of the run that reads the model."""
 
@@ -64,13 +60,9 @@ def config_of(run: str, d_head: int) -> Any:
     if shape.kind == "gpt2":
         return GPT2Config(n_embd=shape.heads * d_head, n_layer=shape.layers, n_head=shape.heads,
                           n_inner=shape.d_mlp, n_positions=CONTEXT, **usual)  # fmt: skip
-    usual |= {
-        "hidden_size": shape.heads * d_head,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "intermediate_size": shape.d_mlp,
-        "max_position_embeddings": CONTEXT,
-    }
+    usual |= {"hidden_size": shape.heads * d_head, "num_hidden_layers": shape.layers,
+              "num_attention_heads": shape.heads, "intermediate_size": shape.d_mlp,
+              "max_position_embeddings": CONTEXT}  # fmt: skip
     if shape.kind == "neox":
         return GPTNeoXConfig(**usual, use_parallel_residual=True)
     return LlamaConfig(**usual, num_key_value_heads=shape.key_value_heads, tie_word_embeddings=True)
@@ -111,26 +103,18 @@ def write_texts(path: Path, *, documents: int, words: int) -> None:
 
 
 def run_file(
-    folder: Path,
-    run: str,
-    *,
-    documents: int,
-    length: int = 16,
-    model_folder: Path | None = None,
+    folder: Path, run: str, *, documents: int, length: int = 16, model_folder: Path | None = None,
     **changes: Any,
-) -> Path:
+) -> Path:  # fmt: skip
     """Write a run that extends a shipped one: its model's narrow folder, a few texts."""
-    write_texts(folder / "texts.txt", documents=3 * documents, words=length)
+    texts = folder / "texts.txt"
+    write_texts(texts, documents=3 * documents, words=length)
     model_folder = model_folder or narrow_model(run.removesuffix("-paper"))
+    corpus = {"name": str(texts), "held_out": None, "documents": documents, "length": length}
     content = {
         "extends": run,
         "model": {"name": str(model_folder), "device": "cpu"},
-        "corpus": {
-            "name": str(folder / "texts.txt"),
-            "held_out": None,
-            "documents": documents,
-            "length": length,
-        },
+        "corpus": corpus,
         "longest": length,
     }
     path = folder / f"narrow-{run}.yml"

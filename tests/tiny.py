@@ -19,13 +19,8 @@ from lookups.model.loaded import Model, load_model
 from lookups.settings import ModelSpec
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    GPT2Config,
-    GPTNeoXConfig,
-    LlamaConfig,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig
+from transformers import PreTrainedTokenizerFast as FastTokenizer
 from transformers.utils import logging
 
 logging.disable_progress_bar()
@@ -37,8 +32,6 @@ LAYERS = 3
 HEADS = 4
 
 ARCHITECTURES = ("gpt2", "neox", "llama")
-"""The three that the project promises."""
-
 VARIANTS = (*ARCHITECTURES, "gpt2-untied", "neox-serial", "llama-biased")
 """With forms that change a formula: own unembedding, blocks in series, biases everywhere."""
 
@@ -54,23 +47,18 @@ def random_model(name: str) -> nn.Module:
     """Build the Hugging Face model of a variant; the same every time."""
     torch.manual_seed(VARIANTS.index(name))
     special = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0}
-    usual = special | {
-        "hidden_size": 32,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "max_position_embeddings": CONTEXT,
-        "intermediate_size": 64,
-    }
+    usual = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": LAYERS,
+             "num_attention_heads": HEADS, "max_position_embeddings": CONTEXT}  # fmt: skip
     if name.startswith("gpt2"):
         config = GPT2Config(
             **special, n_embd=32, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT,
             tie_word_embeddings=name == "gpt2",
         )  # fmt: skip
     elif name.startswith("neox"):
-        config = GPTNeoXConfig(**usual, use_parallel_residual=name == "neox")
+        config = GPTNeoXConfig(**special, **usual, use_parallel_residual=name == "neox")
     else:
         biased = dict.fromkeys(("attention_bias", "mlp_bias"), name == "llama-biased")
-        config = LlamaConfig(**usual, **biased, num_key_value_heads=2)
+        config = LlamaConfig(**special, **usual, **biased, num_key_value_heads=2)
     return moved(AutoModelForCausalLM.from_config(config))
 
 
@@ -82,12 +70,12 @@ def moved(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def random_tokenizer(size: int = VOCAB, **special: str) -> PreTrainedTokenizerFast:
+def random_tokenizer(size: int = VOCAB, **special: str) -> FastTokenizer:
     """Return a tokenizer of whole words `w1` … `w100`; token 0 is `<|bos|>`."""
     words = {"<|bos|>": 0} | {f"w{i}": i for i in range(1, size)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|bos|>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    return FastTokenizer(tokenizer_object=tokenizer, **special)
 
 
 @functools.cache
@@ -138,21 +126,17 @@ def random_ids(n: int, *, seed: int = 0, shortest: int = 1, longest: int = 20) -
 class Anatomy:
     """What plain Hugging Face modules computed at the last token of one sequence."""
 
-    logits: Tensor
-    """Raw logits at the last token."""
+    logits: Tensor  # raw
     embed: Tensor
     pos_embed: Tensor | None
-    head_out: list[Tensor]
-    """A layer: every head's full output (head × d_model), value bias left out."""
-    attn_bias: list[Tensor]
-    """A layer: output bias plus what the value biases write."""
+    # Of every layer:
+    head_out: list[Tensor]  # each head's full output (head × d_model), value bias left out
+    attn_bias: list[Tensor]  # output bias plus what the value biases write
     mlp_out: list[Tensor]
-    norm_in: list[Tensor]
-    """A layer: what its MLP's LayerNorm reads, over all positions."""
-    pre: list[dict[str, Tensor]]
-    """A layer: `in`, or `gate` and `up`, over all positions."""
-    post: list[Tensor]
-    """A layer: neuron activations, over all positions."""
+    # Over all positions:
+    norm_in: list[Tensor]  # what the MLP's LayerNorm reads
+    pre: list[dict[str, Tensor]]  # `in`, or `gate` and `up`
+    post: list[Tensor]  # neuron activations
 
 
 @dataclass
@@ -160,8 +144,7 @@ class Parts:
     """Where the modules of one layer are, whatever the architecture calls them."""
 
     attn_out: nn.Module
-    w_o: Tensor
-    """d_heads × d_model."""
+    w_o: Tensor  # d_heads × d_model
     b_o: Tensor
     b_v: Tensor
     """What a value is when the layer's norm gives zero but for its bias; a query head each, flat.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter, TokenType
+from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFWriter, TokenType, get_tensor_name_map
 from gguf.quants import quantize
 from tiny import moved
 from tokenizers import pre_tokenizers
@@ -16,20 +16,6 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 PIECES = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa", "Ġb", "ab", "Ġab"]
 MERGES = ["Ġ a", "Ġ b", "a b", "Ġ ab"]
 SIZES = {"vocab_size": len(PIECES), "bos_token_id": 1, "eos_token_id": 2}
-
-LLAMA_NAMES = {
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm", "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm", "lm_head": "output", "model.layers.": "blk.",
-}  # fmt: skip
-GPT2_NAMES = {
-    "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up",
-    "mlp.c_proj": "ffn_down", "ln_1": "attn_norm", "ln_2": "ffn_norm",
-    "transformer.wte": "token_embd", "transformer.wpe": "position_embd",
-    "transformer.ln_f": "output_norm", "lm_head": "output", "transformer.h.": "blk.",
-}  # fmt: skip
 
 
 @functools.cache
@@ -69,9 +55,8 @@ def write_gguf(
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(extra.pop("splitter", "smollm"))
     writer.add_token_list(PIECES)
-    writer.add_token_types(
-        [TokenType.CONTROL if piece in SPECIAL else TokenType.NORMAL for piece in PIECES]
-    )
+    kinds = (TokenType.NORMAL, TokenType.CONTROL)
+    writer.add_token_types([kinds[piece in SPECIAL] for piece in PIECES])
     writer.add_token_merges(MERGES)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -81,11 +66,8 @@ def write_gguf(
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         values, stored = _as_written(kind, name, weight.numpy())
-        if quantised and values.ndim == 2:
-            q8 = GGMLQuantizationType.Q8_0
-            writer.add_tensor(stored, quantize(values, q8), raw_dtype=q8)
-        else:
-            writer.add_tensor(stored, values)
+        q8 = GGMLQuantizationType.Q8_0 if quantised and values.ndim == 2 else None
+        writer.add_tensor(stored, quantize(values, q8) if q8 else values, raw_dtype=q8)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -100,6 +82,5 @@ def _as_written(kind: str, name: str, values: np.ndarray) -> tuple[np.ndarray, s
         values = values.reshape(heads, 2, 4, -1).swapaxes(1, 2).reshape(values.shape)
     if kind == "gpt2" and values.ndim == 2 and ".c_" in name:
         values = values.T
-    for theirs, stored in (GPT2_NAMES if kind == "gpt2" else LLAMA_NAMES).items():
-        name = name.replace(theirs, stored)
-    return np.ascontiguousarray(values), name
+    names = get_tensor_name_map(MODEL_ARCH[kind.upper()], 2)
+    return np.ascontiguousarray(values), names.get_name(name, try_suffixes=(".weight", ".bias"))

@@ -38,7 +38,6 @@ class TwoWords(Grammar):
 
     def __post_init__(self) -> None:
         """Refuse a square in which one word of a cue settles its target."""
-        super().__post_init__()
         lines = (*self.square, *zip(*self.square, strict=True))
         if any(len(set(line)) != len(line) or len(line) < 2 for line in lines):
             raise ValueError("a word of a cue must leave several targets, each once")

@@ -1,10 +1,5 @@
-"""The planted language does what it says, and the shipped models have learnt it.
+"""The planted language does what it says, and the shipped models have learnt it."""
 
-The rule is derived a second time here, from the text alone: if the generator and this reading
-agree on every slot, the labels can serve as the truth for everything that is measured on them.
-"""
-
-import dataclasses
 import hashlib
 import json
 
@@ -13,47 +8,18 @@ import torch
 from lookups.corpus.grammar import (
     GRAMMAR,
     KINDS,
-    OVERRIDING,
     SEEDS,
-    TARGETS,
-    TITLES,
-    TOPICS,
     Grammar,
     labelled_documents,
     minimal_pairs,
 )
 from lookups.paths import EMBEDDED
+from planted_reader import reader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tools.train.planted import slot_accuracy
 
-MEANING = {word: i for words in (TITLES, OVERRIDING) for i, word in enumerate(words)}
-MEANING |= {word: i for i, words in enumerate(TOPICS) for word in words}
-TURNED = {
-    " sees": [0, 1, 2, 3, 4, 5, 6, 7],
-    " wants": [3, 6, 0, 5, 1, 7, 4, 2],
-    " fears": [5, 4, 7, 1, 6, 2, 0, 3],
-}
-
-
-def read(text):
-    """Find the slots of a text by reading it: (marker's place, kind, cue's place, called-for)."""
-    words = [f" {w}" if w != "." else w for w in text.replace(".", " .").split()]
-    found, begin = [], 2
-    for at, word in enumerate(words):
-        if word == ".":
-            begin = at + 1
-        if word not in TURNED:
-            continue
-        cues = [p for p in range(begin, at) if words[p] in sum(TOPICS, ())]
-        if words[at - 1] in OVERRIDING:
-            kind, cue = "filler", at - 1
-        elif cues:
-            kind, cue = "topic", cues[-1]
-        else:
-            kind, cue = "title", 0
-        found.append((at, kind, cue, TARGETS[TURNED[word][MEANING[words[cue]]]]))
-    return found, words
+read = reader(GRAMMAR)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +39,7 @@ def test_every_label_is_what_a_reader_would_say(documents):
 
 def test_every_kind_calls_for_every_target_at_the_distances_of_the_grammar(documents):
     slots = [slot for document in documents for slot in document.slots]
-    every = {(kind, GRAMMAR.ids[target]) for kind in KINDS for target in TARGETS}
+    every = {(kind, GRAMMAR.ids[target]) for kind in KINDS for target in GRAMMAR.targets}
     assert {(slot.kind, slot.target) for slot in slots} == every
     far = {kind: {s.position - s.cue for s in slots if s.kind == kind} for kind in KINDS}
     assert (far["filler"], far["topic"]) == ({1}, set(range(4, 15)))
@@ -91,21 +57,9 @@ def test_a_name_always_gives_the_same_text():
 
 
 def test_train_and_test_share_no_text():
-    texts = {
-        (split, seed): {one.ids for one in labelled_documents(split, 500, seed=seed)}
-        for split, seed in (("train", 0), ("train", 1), ("test", 0))
-    }
-    assert all(len(found) == 500 for found in texts.values())
-    assert len(set().union(*texts.values())) == 1500
-
-
-def test_a_grammar_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="a word has two roles"):
-        dataclasses.replace(GRAMMAR, titles=TARGETS)
-    with pytest.raises(ValueError, match="every target needs"):
-        dataclasses.replace(GRAMMAR, targets=TARGETS[:7])
-    with pytest.raises(ValueError, match="every marker needs"):
-        dataclasses.replace(GRAMMAR, markers=(" sees",))
+    halves = (("train", 0), ("train", 1), ("test", 0))
+    texts = {one.ids for half, n in halves for one in labelled_documents(half, 500, seed=n)}
+    assert len(texts) == 1500
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -134,14 +88,10 @@ def test_the_tokenizer_reads_what_it_writes(seed, documents):
     assert [tokenizer.decode([i]) for i in range(1, 77)] == list(GRAMMAR.words[1:])
 
 
-@pytest.fixture(scope="module", params=SEEDS)
-def shipped(request):
-    folder = EMBEDDED / f"planted-{request.param}"
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), folder
-
-
-def test_shipped_models_do_what_their_record_says(shipped, documents):
-    model, folder = shipped
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shipped_models_have_learnt_it_as_their_record_says(seed, documents):
+    folder = EMBEDDED / f"planted-{seed}"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     record, counts = (
         json.loads((folder / f"{name}.json").read_text()) for name in ("training", "token_counts")
     )
@@ -154,11 +104,7 @@ def test_shipped_models_do_what_their_record_says(shipped, documents):
     assert sum(counts) == record["data"]["train_tokens"]
     assert counts[0] == 0
     assert min(counts[1:]) >= 300
-    assert record["recipe"]["seed"] == int(folder.name[-1])
-
-
-def test_shipped_models_change_their_word_with_the_cue(shipped):
-    model, _ = shipped
+    assert record["recipe"]["seed"] == seed
     flips = []
     for kind in KINDS:
         for pair in minimal_pairs(GRAMMAR, kind, GRAMMAR.ids[" coins"], 10, seed=1):

@@ -1,14 +1,12 @@
-"""Where texts come from: files of every kind, folders, the hub; and which split they are in."""
+"""Where texts come from: files of every kind, folders, datasets; and which split they are in."""
 
 import gzip
 import json
 from pathlib import Path
 
-import datasets
-import huggingface_hub
 import pandas as pd
 import pytest
-from lookups.corpus.texts import corpus_texts, half_of, hub_texts, key_name, kind_of, local_texts
+from lookups.corpus.texts import Text, corpus_texts, half_of, key_name, kind_of
 from lookups.errors import CorpusError
 from lookups.settings import CorpusSpec, read_run
 
@@ -28,52 +26,41 @@ def written(path: Path, texts: list[str] = TEXTS, field: str = "text") -> Path:
     return path
 
 
+def every(name: object, **more) -> list[Text]:
+    """All texts of a corpus: as the train split of a run whose test split is another."""
+    spec = CorpusSpec(name=str(name), **{"held_out": "other"} | more)
+    return list(corpus_texts(spec, "train"))
+
+
 def texts_of(name: object, split: str = "train", **more) -> list[str | None]:
     return [one.text for one in corpus_texts(CorpusSpec(name=str(name), **more), split)]
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Datasets in folders of this machine in place of the hub's; the real library reads them."""
-    place = tmp_path / "hub"
-    load = datasets.load_dataset
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: None)
-    monkeypatch.setattr(
-        datasets, "load_dataset", lambda name, **more: load(str(place / name), **more)
-    )
-    return place
-
-
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_every_kind_of_file_gives_the_same_texts(tmp_path, ending):
-    found = list(local_texts(written(tmp_path / f"mine{ending}"), None))
-    assert [one.text for one in found] == TEXTS
-    assert [one.source for one in found] == [f"mine{ending}#{n + 1}" for n in range(len(TEXTS))]
+    path = written(tmp_path / f"mine{ending}")
     apart = 4 if ".txt" in ending else 1
-    assert [one.line for one in found] == [1 + apart * n for n in range(len(TEXTS))]
-    halves = {split: texts_of(tmp_path / f"mine{ending}", split) for split in ("train", "test")}
+    assert every(path) == [
+        Text(text, f"mine{ending}#{n + 1}", 1 + apart * n) for n, text in enumerate(TEXTS)
+    ]
+    halves = {split: texts_of(path, split) for split in ("train", "test")}
     assert halves == {s: [text for text in TEXTS if half_of(text) == s] for s in halves}
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_empty_texts_and_empty_files_give_nothing(tmp_path, ending):
     assert texts_of(written(tmp_path / f"none{ending}", [])) == []
     path = written(tmp_path / f"mine{ending}", ["one", "", " \n\t ", "two"])
-    assert [one.text for one in local_texts(path, None)] == ["one", "two"]
+    assert [one.text for one in every(path)] == ["one", "two"]
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
 def test_another_field_may_hold_the_texts(tmp_path, ending):
     path = written(tmp_path / f"mine{ending}", field="words")
-    assert [one.text for one in local_texts(path, None, field="words")] == TEXTS
-    assert [one.text for one in local_texts(path, None)] == [None] * len(TEXTS)
+    assert [one.text for one in every(path, field="words")] == TEXTS
+    assert [one.text for one in every(path)] == [None] * len(TEXTS)
 
 
 def test_odd_characters_are_read(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"text": "one"}\n{"text": "a\\ud83d b \\ud83d\\ude00"}\n')
-    assert [one.text for one in local_texts(path, None)] == ["one", "a? b 😀"]
+    assert [one.text for one in every(path)] == ["one", "a? b 😀"]
 
 
 def test_works_are_split_by_file_and_rows_by_text(tmp_path):
@@ -81,11 +68,9 @@ def test_works_are_split_by_file_and_rows_by_text(tmp_path):
         (tmp_path / f"{n}.txt").write_text(f"A {n}.\n\nB {n}.")
     written(tmp_path / "rows.jsonl")
     found = list(corpus_texts(CorpusSpec(name=str(tmp_path)), "train"))
-    works = [one for one in found if one.text[0] in "AB"]
-    assert [one.text for one in works] == [
-        f"{letter} {n}." for n in range(8) if half_of(f"{n}.txt") == "train" for letter in "AB"
-    ]
-    assert {one.source for one in works} <= {f"{n}.txt" for n in range(8)}
+    mine = [n for n in range(8) if half_of(f"{n}.txt") == "train"]
+    works = [Text(f"{a} {n}.", f"{n}.txt", line) for n in mine for a, line in (("A", 1), ("B", 3))]
+    assert found[: len(works)] == works
     assert [one.text for one in found[len(works) :]] == [t for t in TEXTS if half_of(t) == "train"]
 
 
@@ -95,33 +80,17 @@ def test_a_folder_is_read_in_order_and_hidden_files_are_not(tmp_path):
     written(tmp_path / ".cache" / "0.jsonl", ["hidden"])
     written(tmp_path / ".1.jsonl", ["hidden"])
     (tmp_path / "README.md").write_text("# No text")
-    found = list(local_texts(tmp_path, None))
+    found = every(tmp_path)
     assert [one.text for one in found] == TEXTS
     assert [found[0].source, found[20].source] == ["a/1.jsonl#1", "b/2.jsonl#1"]
 
 
-def test_a_dataset_reads_alike_downloaded_and_as_a_stream(tmp_path, hub):
-    written(hub / "org" / "name" / "train.jsonl")
-    streamed = texts_of("org/name", "test", folder=tmp_path / "data")
-    written(tmp_path / "data" / "org" / "name" / "train.jsonl")
-    assert streamed == texts_of("org/name", "test", folder=tmp_path / "data") != []
-    one_file = texts_of("org/name/train.jsonl", "test", folder=tmp_path / "data")
-    assert one_file == streamed
-
-
-def test_a_stream_takes_the_train_split_or_else_all(hub):
-    written(hub / "org" / "both" / "train.jsonl", TEXTS[:5])
-    written(hub / "org" / "both" / "test.jsonl", TEXTS[5:])
-    written(hub / "org" / "neither" / "val.jsonl", TEXTS[5:])
-    written(hub / "org" / "neither" / "test.jsonl", TEXTS[:5])
-    both = list(hub_texts("org/both", None))
-    assert [one.text for one in both] == TEXTS[:5]
-    assert [(one.source, one.line) for one in both][3:] == [("both#4", 4), ("both#5", 5)]
-    assert [one.text for one in hub_texts("org/neither", None)] == TEXTS
-    one = list(hub_texts("org/neither/val.jsonl", None))
+def test_a_dataset_is_read_from_the_data_folder(tmp_path):
+    written(tmp_path / "org" / "name" / "train.jsonl", TEXTS[:5])
+    written(tmp_path / "org" / "name" / "val.jsonl", TEXTS[5:])
+    assert [one.text for one in every("org/name", folder=tmp_path)] == TEXTS
+    one = every("org/name/val.jsonl", folder=tmp_path)
     assert [text.text for text in one] == TEXTS[5:]
-    assert one[0].source == "neither-val#1"
-    assert {text.text for text in hub_texts("org/both", None, field="content")} == {None}
 
 
 def test_a_held_out_corpus_is_the_whole_test_split(tmp_path):
@@ -142,7 +111,6 @@ def test_names_say_how_a_file_is_read_and_keys_name_a_corpus_in_one_word():
         "/srv/texts/": "texts",
         "/srv/texts.jsonl.gz": "texts",
         "mine.txt": "mine",
-        "wikipedia": "wikipedia",
     }
     assert {name: key_name(name) for name in names} == names
 
@@ -160,24 +128,18 @@ CUT = gzip.compress(b"one\n" * 9999)[:-20]
         ("e.txt.gz", b"no", r"e\.txt\.gz cannot be read \(Not a gzipped .* save it again"),
         ("f.txt.gz", CUT, r"f\.txt\.gz cannot be read \(Compressed file ended"),
         ("g.csv", b"a,b", r"g\.csv is not one of \.txt, \.jsonl, \.parquet \(the first two also"),
+        ("mine.jsonl.gz", None, r"/mine\.jsonl\.gz is not on this machine; correct its name"),
+        ("org/name/a.jsonl", None, "org/name/a.jsonl is not on .* with `lookups download`"),
+        ("org/name", None, "org/name is not on .* fetch the hub's dataset with `lookups download`"),
+        (".", None, r"holds no \.txt, \.jsonl, \.parquet file"),
     ],
-    ids=lambda value: value if isinstance(value, str) and value[1] == "." else "",
+    ids=lambda value: value if isinstance(value, str) and value[1:2] == "." else "",
 )
-def test_a_bad_file_says_what_is_wrong(tmp_path, name, content, words):
-    (tmp_path / name).write_bytes(content)
+def test_what_cannot_be_read_says_what_is_wrong(tmp_path, name, content, words):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=f"^corpus: .*{words}"):
-        texts_of(tmp_path / name)
-
-
-def test_what_is_nowhere_says_where_to_look(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(CorpusError, match=r"there is no file or folder .*mine\.jsonl\.gz; correct"):
-        texts_of("mine.jsonl.gz", folder=tmp_path)
-    words = "'org/name/a.jsonl' is no local file, and .* beforehand with `lookups download`"
-    with pytest.raises(CorpusError, match=words):
-        texts_of("org/name/a.jsonl", folder=tmp_path)
-    with pytest.raises(CorpusError, match=r"holds no \.txt, \.jsonl, \.parquet file"):
-        texts_of(tmp_path)
+        texts_of(name, folder=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +147,7 @@ def test_what_is_nowhere_says_where_to_look(tmp_path, monkeypatch):
     [
         ({"name": "wikipedia", "held_out": "a/b"}, "'wikipedia' and 'planted' have a test split"),
         ({"name": "a/b", "held_out": "planted"}, "held_out goes with texts of one's own"),
-        ({"name": "a/b", "held_out": "a/b"}, "held_out is 'a/b' as well; without the key half"),
+        ({"name": "a/b", "held_out": "a/b"}, "held_out is 'a/b', too; without the key half"),
         ({"name": "a/b", "cut": "last"}, "Input should be 'passages' or 'first'"),
     ],
 )

@@ -1,6 +1,5 @@
 """Exactly one beginning-of-sequence token, padding on the right, batches that lose nobody."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,7 +10,7 @@ SEQUENCES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=7), min_si
 
 
 @given(SEQUENCES)
-def test_every_row_is_one_bos_its_tokens_and_padding(sequences):
+def test_every_row_is_one_bos_if_there_is_one_its_tokens_and_padding(sequences):
     batch = batch_of(sequences, 0, "cpu")
     for row, sequence in enumerate(sequences):
         own = batch.ids[row][batch.mask[row]].tolist()
@@ -20,14 +19,10 @@ def test_every_row_is_one_bos_its_tokens_and_padding(sequences):
         assert batch.ids[row, : len(own)].tolist() == own  # so padding stands on the right
         assert batch.ids[row, batch.last[row]] == sequence[-1]
     assert batch.mask.any(0).all(), "no column is padding alone"
-
-
-@given(SEQUENCES)
-def test_without_a_bos_the_tokens_come_first(sequences):
-    batch = batch_of(sequences, None, "cpu")
-    for row, sequence in enumerate(sequences):
-        assert batch.ids[row][batch.mask[row]].tolist() == sequence
-        assert batch.last[row] == len(sequence) - 1
+    assert batch.ids.dtype == torch.int64
+    without = batch_of(sequences, None, "cpu")
+    assert torch.equal(without.ids[without.mask], batch.ids[:, 1:][batch.mask[:, 1:]])
+    assert torch.equal(without.last, batch.last - 1)
 
 
 def test_an_empty_sequence_is_its_bos_or_refused():
@@ -37,19 +32,7 @@ def test_an_empty_sequence_is_its_bos_or_refused():
         batch_of([[], [3]], None, "cpu")
 
 
-def test_what_the_caller_gave_stays_as_it_was():
-    sequence = np.array([4, 5], dtype=np.int32)
-    batch = batch_of([sequence], 0, "cpu")
-    batch.ids[0, 1] = 9
-    assert sequence.tolist() == [4, 5]
-    assert batch.ids.dtype == torch.int64
-
-
-@given(
-    st.lists(st.integers(0, 60), max_size=60),
-    st.integers(1, 200),
-    st.integers(1, 20),
-)
+@given(st.lists(st.integers(0, 60), max_size=60), st.integers(1, 200), st.integers(1, 20))
 def test_batches_hold_every_row_once_shortest_first_within_their_size(lengths, tokens, most):
     batches = list(batches_by_length(lengths, tokens=tokens, sequences=most))
     rows = [int(row) for batch in batches for row in batch]
@@ -59,8 +42,4 @@ def test_batches_hold_every_row_once_shortest_first_within_their_size(lengths, t
         padded = (max(lengths[row] for row in batch) + 1) * len(batch)
         assert len(batch) <= most
         assert padded <= tokens or len(batch) == 1
-
-
-def test_equal_lengths_keep_their_order():
-    (batch,) = batches_by_length([3, 2, 3, 2], tokens=100)
-    assert batch.tolist() == [1, 3, 0, 2]
+    assert [row for _, row in sorted(zip(lengths, range(len(lengths)), strict=True))] == rows

@@ -38,25 +38,22 @@ def test_quantised_values_are_those_that_transformers_reads(tmp_path: Path, kind
     assert getattr(made.config, "quantization_config", None) is None
 
 
-def test_the_folder_says_what_it_was_made_from(tmp_path: Path) -> None:
-    file = write_gguf(tmp_path / "tiny.gguf", quantised=True)
-    found = about(folder_of(file, tmp_path / "models"))
-    rows = {(row["kind"], row["stored"]): row for row in found["tensors"]}
-    assert rows["attn_q", "Q8_0"]["tensors"] == 2
-    assert rows["attn_q", "Q8_0"]["values"] == 2 * 32 * 32
-    assert rows["attn_q", "Q8_0"]["bytes"] == 2 * 32 * 34  # 32 weights and a scale of 2 bytes a row
-    assert rows["attn_norm", "F32"]["tensors"] == 2
-    assert found["file"] == "tiny.gguf"
-    assert len(found["sha256"]) == 64
-
-
-def test_it_is_made_once_quietly_and_again_when_the_file_changes(tmp_path: Path, capfd) -> None:
-    file, models = write_gguf(tmp_path / "tiny.gguf"), tmp_path / "models"
+def test_it_is_made_once_quietly_says_of_what_and_again_when_the_file_changes(
+    tmp_path: Path, capfd
+) -> None:
+    file, models = write_gguf(tmp_path / "tiny.gguf", quantised=True), tmp_path / "models"
     first = folder_of(file, models)
+    found = about(first)
+    rows = {(row["kind"], row["stored"]): row for row in found["tensors"]}
+    attention = {"kind": "attn_q", "stored": "Q8_0", "tensors": 2, "values": 2 * 32 * 32}
+    # 32 weights and a scale of 2 bytes a row
+    assert rows["attn_q", "Q8_0"] == attention | {"bytes": 2 * 32 * 34}
+    assert rows["attn_norm", "F32"]["tensors"] == 2
+    assert (found["file"], len(found["sha256"])) == ("tiny.gguf", 64)
     stamp = (first / "model.safetensors").stat().st_mtime_ns
     assert folder_of(file, models) == first
     assert (first / "model.safetensors").stat().st_mtime_ns == stamp
-    write_gguf(file, quantised=True)
+    write_gguf(file)
     assert folder_of(file, models) != first
     assert not list(models.glob("*.partial"))
     assert capfd.readouterr() == ("", "")
@@ -114,31 +111,23 @@ def test_a_run_may_pin_the_file(tmp_path: Path) -> None:
         find_checkpoint(other, SUPPORTED)
 
 
+def kept(content: bytes, file: Path) -> Path:
+    file.write_bytes(content)
+    return file
+
+
 def cut(file: Path, at: int) -> Path:
-    file.write_bytes(file.read_bytes()[:at])
-    return file
+    return kept(write_gguf(file).read_bytes()[:at], file)
 
 
-def no_gguf(file: Path) -> Path:
-    file.write_bytes(b"PK" * 100)
-    return file
-
-
-def missing(file: Path) -> Path:
-    return file
-
-
-def renamed(file: Path) -> Path:
-    return write_gguf(file).rename(file.with_name("x-00002-of-00003.gguf"))
-
-
+PART = "x-00002-of-00003.gguf"
 REFUSED = [
-    (missing, "there is no file .*x.gguf"),
-    (no_gguf, "is not a GGUF file; name one that is"),
-    (lambda file: cut(write_gguf(file), 0), "is not a GGUF file"),
-    (lambda file: cut(write_gguf(file), 300), "is cut off or damaged; fetch it again"),
-    (lambda file: cut(write_gguf(file), -500), "is cut off or damaged; fetch it again"),
-    (renamed, "is one of several parts; join them"),
+    (lambda file: file, "there is no file .*x.gguf"),
+    (lambda file: kept(b"PK" * 100, file), "is not a GGUF file; name one that is"),
+    (lambda file: cut(file, 0), "is not a GGUF file"),
+    (lambda file: cut(file, 300), "is cut off or damaged; fetch it again"),
+    (lambda file: cut(file, -500), "is cut off or damaged; fetch it again"),
+    (lambda file: write_gguf(file).rename(file.with_name(PART)), "is one of several parts; join"),
     (lambda file: write_gguf(file, split__count=3), "is one of several parts; join them"),
     (lambda file: write_gguf(file, said="falcon"), "is a falcon; of GGUF files llama and gpt2 are"),
     (lambda file: write_gguf(file, llama__expert_count=4), "is a mixture of experts"),

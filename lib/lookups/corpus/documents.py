@@ -1,13 +1,11 @@
 """Documents: what a model is shown, as token ids with a key and a source (chapters 1 and 3).
 
 Ids never hold the beginning-of-sequence token: it is put in front where a model reads them. A
-document is a text, or a passage of a long one (`lookups.corpus.passages`). Its key is
+document is a text, or a passage of a long one (`lookups.corpus.texts`). Its key is
 "<corpus>/<split>/<number>": numbers count from 0 in the order of reading, whatever is left out and
 however many are asked for. Passages are listed in an order that a hash of their keys decides, so
-that the first of them are a sample of all.
-
-No text of the test split stands in the train split: texts are compared by digests, white space
-aside, and those of the test split that stand in the other are left out and counted.
+that the first of them are a sample of all. Texts of the test split that stand in the train split,
+white space aside, are left out and counted.
 
 Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, so a
 large corpus is never in memory. The files' name says what went in; they may be deleted.
@@ -15,12 +13,11 @@ large corpus is never in memory. The files' name says what went in; they may be 
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import pyarrow
@@ -29,14 +26,11 @@ from jaxtyping import Int32
 from lookups import paths
 from lookups.corpus import texts
 from lookups.corpus.grammar import labelled_documents
-from lookups.corpus.passages import Piece, Tokenizer, pieces
-from lookups.corpus.texts import Split, Text, corpus_texts, key_name, part_of
+from lookups.corpus.texts import Piece, Split, Text, Tokenizer
 from lookups.errors import CorpusError, LookupsError, StorageError
+from lookups.model.loaded import Model
 from lookups.model.packaged import PACKAGED
 from lookups.settings import CorpusSpec, Run
-
-if TYPE_CHECKING:
-    from lookups.model.loaded import Model
 
 FORM = 3
 """Raised by hand when documents come out otherwise for the same files: they are then made anew."""
@@ -65,7 +59,7 @@ class Documents(Sequence[Document]):
     `n_texts` were read; `n_shared` were left out of the test split because the train split holds
     them, and `n_missing` rows were passed over because they have no text in the run's field. The
     texts gave `n_passages` documents, of which a run reads at most as many as it says; `n_cut` of
-    them were longer than a document may be, and no document holds the last `n_lost` tokens.
+    the texts were longer than a document, and no document holds the last `n_lost` tokens.
     """
 
     def __init__(
@@ -111,14 +105,13 @@ class Documents(Sequence[Document]):
         Raises:
             CorpusError: the key belongs to another corpus or split, or to no document that is read.
         """
-        if key in self._row_of:
-            return self._document(self._row_of[key])
-        if key.rpartition("/")[0] != self._name:
-            raise CorpusError(f"{key!r} is not a key of {self._name}; load the documents it names")
-        raise CorpusError(
-            f"{key!r} is none of the {len(self)} documents that are read; it lies beyond `corpus: "
-            "documents:`, or the train split holds its text; run the chapter that named it again"
-        )
+        if key not in self._row_of:
+            raise CorpusError(
+                f"{key!r} is none of the {len(self)} documents that are read of {self._name}: it "
+                "is another corpus's or split's, lies beyond `corpus: documents:`, or the train "
+                "split holds its text; run the chapter that named it again"
+            )
+        return self._document(self._row_of[key])
 
     def text(self, index: SupportsIndex) -> str:
         """Return a document as its tokens read."""
@@ -144,7 +137,7 @@ class Documents(Sequence[Document]):
         return content.hexdigest()
 
 
-def run_documents(settings: Run, model: "Model", split: Split) -> Documents | None:
+def run_documents(settings: Run, model: Model, split: Split) -> Documents | None:
     """Return the documents that a run reads in one split; None where it has none.
 
     A run with `prompts:` of the reader's own reads those as its train split and nothing else.
@@ -165,36 +158,34 @@ def load_documents(
         StorageError: the disk is full, or the data folder cannot be written.
     """
     limit = min(corpus.length, context - 1)
-    named, _ = part_of(corpus, split)
+    named, _ = texts.part_of(corpus, split)
     if named == "planted":
         made = enumerate(labelled_documents(split, corpus.documents))
         table = pack(((one.ids, f"planted/{split}/{number}", 0) for number, one in made), limit)
         return Documents(named, split, table, tokenizer.decode)
     table = _tokens(corpus, split, tokenizer, limit)
     chosen = {"at_most": corpus.documents, "sampled": corpus.cut == "passages"}
-    found = Documents(key_name(named), split, table, tokenizer.decode, **chosen)
-    if not len(found):
-        why = f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
-        if (n := found.n_missing) > 0:
-            why = f" ({n} rows have no text in the field {corpus.field!r}: `corpus: field:`)"
-        raise CorpusError(
-            f"corpus {named!r} has no text for its {split} split{why}; add texts to it, or name "
-            "another corpus in the run file"
-        )
-    return found
+    found = Documents(texts.key_name(named), split, table, tokenizer.decode, **chosen)
+    if len(found):
+        return found
+    why = f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
+    if (n := found.n_missing) > 0:
+        why = f" ({n} rows have no text in the field {corpus.field!r}: `corpus: field:`)"
+    raise CorpusError(
+        f"corpus {named!r} has no text for its {split} split{why}; add texts to it, or name "
+        "another corpus in the run file"
+    )
 
 
 def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents:
     """Load a text file of one's own prompts, one a line; empty lines are left out.
 
     Raises:
-        CorpusError: there is no such file, or no prompt in it.
+        CorpusError: there is no prompt in it.
     """
-    if not path.is_file():
-        raise CorpusError(f"prompts: there is no file {path}; correct `prompts:` in the run file")
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
     found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
-    table = _table(pieces(found, tokenizer, context - 1, "first"))
+    table = _table(texts.pieces(found, tokenizer, context - 1, "first"))
     if not len(table):
         raise CorpusError(f"prompts: {path.name} holds no prompt; write one on each line")
     return Documents("own", "train", table, tokenizer.decode)
@@ -202,16 +193,15 @@ def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents
 
 def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> pyarrow.Table:
     """Return ids with source and line as a table, each cut to `limit`; empty ones are left out."""
-    found = (
+    return _table(
         (Text("", *place), [Piece(ids[:limit], *place, max(0, len(ids) - limit))])
         for ids, *place in documents
         if len(ids)
     )
-    return _table(found)
 
 
 def _table(found: Iterable[tuple[Text, list[Piece]]]) -> pyarrow.Table:
-    return pyarrow.Table.from_pylist(list(_numbered(found, frozenset())), SCHEMA)
+    return pyarrow.Table.from_pylist(list(_numbered(found, ())), SCHEMA)
 
 
 def text_digest(text: str) -> bytes:
@@ -223,16 +213,11 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
     """Return the table of a split from its file, which is made first where it is missing."""
     import datasets
 
-    def rows() -> Iterator[dict[str, Any]]:
-        train = _train_digests(corpus) if split == "test" else frozenset()
-        found = _wanted(corpus_texts(corpus, split), corpus, train)
-        return _numbered(pieces(found, tokenizer, limit, corpus.cut), train)
-
     datasets.disable_progress_bars()
     folder = paths.folder("data", corpus.folder) / "tokens"
     try:
         return datasets.Dataset.from_generator(
-            rows,
+            lambda: _rows(corpus, split, tokenizer, limit),
             features=datasets.Features.from_arrow_schema(SCHEMA),
             cache_dir=str(folder),
             fingerprint=_fingerprint(corpus, split, tokenizer, limit),
@@ -248,42 +233,52 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
         return SCHEMA.empty_table()
 
 
-def _numbered(
-    found: Iterable[tuple[Text, list[Piece]]], train: frozenset[bytes]
+def _rows(
+    corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table, with marks on those of texts that the train split holds."""
-    number = 0
-    for place, (text, documents) in enumerate(found):
-        shared = bool(train) and text.text is not None and text_digest(text.text) in train
-        for one in documents:
-            yield one._asdict() | {"text": place, "number": number, "shared": shared}
-            number += 1
-        if text.text is None:
-            missing = Piece([], text.source, text.line, 0)._asdict()
-            yield missing | {"text": place, "number": -1, "shared": False}
+    """Yield the rows of as many texts as a run reads, and of those that the train split holds.
 
+    Of Wikipedia all texts are read.
+    """
+    train: set[bytes] = set()
+    shared: set[int] = set()
+    if split == "test":
+        read = (one.text for one in texts.corpus_texts(corpus, "train") if one.text is not None)
+        train = {text_digest(text) for text in islice(read, corpus.documents)}
 
-def _wanted(found: Iterable[Text], corpus: CorpusSpec, train: frozenset[bytes]) -> Iterator[Text]:
-    """Yield as many texts as a run reads, those aside that are left out; all of Wikipedia's."""
-    left = corpus.documents
-    for text in found:
-        yield text
-        if text.text is not None and text_digest(text.text) not in train:
-            left -= corpus.name != "wikipedia"
+    def wanted() -> Iterator[Text]:
+        left = corpus.documents
+        for place, text in enumerate(texts.corpus_texts(corpus, split)):
+            if text.text is not None and text_digest(text.text) in train:
+                shared.add(place)
+            elif text.text is not None and corpus.name != "wikipedia":
+                left -= 1
+            yield text
             if not left:
                 return
 
+    yield from _numbered(texts.pieces(wanted(), tokenizer, limit, corpus.cut), shared)
 
-def _train_digests(corpus: CorpusSpec) -> frozenset[bytes]:
-    read = (text.text for text in corpus_texts(corpus, "train") if text.text is not None)
-    return frozenset(text_digest(text) for text in islice(read, corpus.documents))
+
+def _numbered(
+    found: Iterable[tuple[Text, list[Piece]]], shared: Collection[int]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table; `shared` are the places of texts that the train split holds."""
+    number = 0
+    for place, (text, documents) in enumerate(found):
+        about = {"text": place, "shared": place in shared}
+        for one in documents:
+            yield one._asdict() | about | {"number": number}
+            number += 1
+        if text.text is None:
+            yield Piece([], text.source, text.line, 0)._asdict() | about | {"number": -1}
 
 
 def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) -> str:
     """Return a word that changes with all that documents depend on."""
     tokenizer.backend_tokenizer.no_truncation()  # else what it is depends on who came before
     tokenizer.backend_tokenizer.no_padding()
-    parts = [part_of(corpus, half) for half in ("test", "train")[split == "train" :]]
+    parts = [texts.part_of(corpus, half) for half in ("test", "train")[split == "train" :]]
     states = [(part, _state(corpus, part[0])) for part in parts]
     settings = [FORM, split, limit, corpus.cut, corpus.documents, corpus.field, states]
     recipe = json.dumps(settings) + tokenizer.backend_tokenizer.to_str()
@@ -291,11 +286,8 @@ def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: 
 
 
 def _state(corpus: CorpusSpec, name: str) -> list[Any]:
-    """Return what changes when a corpus changes: names, sizes and times of files, or a commit."""
+    """Return what changes when a corpus changes: names, sizes and times of its files."""
     if name == "wikipedia":
         return [PACKAGED[name].sha256, version("mwparserfromhell")]
-    path = texts.local_path(corpus, name)
-    if path is None:  # an unknown commit is never taken for the same
-        return [name, texts.hub_commit(name) or os.urandom(8).hex()]
-    stats = [(str(file), file.stat()) for file in texts.files_of(path)]
+    stats = [(str(file), file.stat()) for file in texts.files_of(corpus, name).values()]
     return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in stats]

@@ -1,18 +1,13 @@
 """A small language in which known contexts call for known words (the planted world).
 
 A document opens with a title and goes on in sentences of filler words. Most sentences end in a
-*slot*: a marker, then one of eight targets. Which target is called for depends on the context
-and on the marker:
-
-- *filler*: the word just before the marker is one that belongs to a target, and settles it;
-- *topic*: otherwise a topic word earlier in the sentence settles it;
-- *title*: otherwise the document's title does.
-
-The three markers each permute the targets, so no context points straight at a word: something has
-to combine the two, and in a trained model that is left to the MLP neurons. Tiny transformers that
-`tools/train` trained on this language ship with the package, one a seed: what every neuron and head
-of theirs should be found to do can be checked against the grammar. Documents hold ids without the
-BOS (id 0); positions count them from 0.
+*slot*: a marker, then one of eight targets. The target is settled by the word just before the
+marker, if that is one that belongs to a target (*filler*); otherwise by a topic word earlier in the
+sentence (*topic*); otherwise by the document's title (*title*). The three markers each permute the
+targets, so no context points straight at a word: something has to combine the two, and in a trained
+model that is left to the MLP neurons. Tiny transformers that `tools/train` trained on this language
+ship with the package, one a seed. Documents hold ids without the BOS (id 0); positions count them
+from 0.
 """
 
 import random
@@ -33,36 +28,19 @@ KINDS: tuple[Kind, ...] = ("topic", "filler", "title")
 
 STOP = "."
 
-TARGETS = (" boats", " bread", " books", " horses", " stars", " coins", " roses", " drums")
-TITLES = (" Coast", " Kitchen", " School", " Meadow", " Heaven", " Trade", " Spring", " Feast")
-TOPICS = (
-    *((" harbour", " sailor"), (" bakery", " miller"), (" library", " scholar")),
-    *((" stable", " rider"), (" observatory", " midnight"), (" market", " banker")),
-    *((" garden", " florist"), (" parade", " soldier")),
-)
-OVERRIDING = (" salty", " warm", " dusty", " swift", " bright", " golden", " fragrant", " loud")
-PLAIN = (
-    *(" the", " old", " little", " grey", " quiet", " new", " tall", " broken"),
-    *(" and", " or", " near", " under", " behind", " over", " with", " without"),
-    *(" house", " road", " river", " window", " door", " table", " bridge", " wall"),
-    *(" hill", " tree", " people", " children", " neighbour", " morning", " evening", " winter"),
-)
-MARKERS = (" sees", " wants", " fears")
-PERMUTATIONS = ((0, 1, 2, 3, 4, 5, 6, 7), (3, 6, 0, 5, 1, 7, 4, 2), (5, 4, 7, 1, 6, 2, 0, 3))
-
 
 class Slot(NamedTuple):
-    """A place where the language settles the next word."""
+    """A place where the language settles the next word.
+
+    `position` is that of the marker, whose id is `marker`; the id `target` follows it. `cue` is the
+    position of the word that settles the target, or of the first of several.
+    """
 
     position: int
-    """Of the marker; the target stands one further."""
     target: int
-    """The id that follows the marker."""
     kind: Kind
     cue: int
-    """Position of the word that settles the target, or of the first of several."""
     marker: int
-    """The marker's id."""
 
 
 class Document(NamedTuple):
@@ -73,12 +51,13 @@ class Document(NamedTuple):
 
 
 class MinimalPair(NamedTuple):
-    """Two texts that end in the same marker and differ in the cue of one kind alone."""
+    """Two texts that end in the same marker and differ in the cue of one kind alone.
+
+    `cued` calls for `slot.target` and `other` for `other_target`.
+    """
 
     cued: tuple[int, ...]
-    """Calls for `slot.target`."""
     other: tuple[int, ...]
-    """Calls for `other_target`."""
     slot: Slot
     other_target: int
 
@@ -87,34 +66,35 @@ class MinimalPair(NamedTuple):
 class Grammar:
     """The words of the language and its rules; every word has a fixed id.
 
-    Words of other languages of this kind (more targets, more markers, longer reach) are given as
-    arguments; the i-th title, pair of topics and overriding filler belong to the i-th target.
+    The i-th title, pair of topics and overriding filler belong to the i-th target.
     """
 
-    targets: tuple[str, ...] = TARGETS
-    titles: tuple[str, ...] = TITLES
-    topics: tuple[tuple[str, ...], ...] = TOPICS
-    overriding: tuple[str, ...] = OVERRIDING
-    plain: tuple[str, ...] = PLAIN
-    markers: tuple[str, ...] = MARKERS
-    permutations: tuple[tuple[int, ...], ...] = PERMUTATIONS
+    # fmt: off
+    targets: tuple[str, ...] = (
+        " boats", " bread", " books", " horses", " stars", " coins", " roses", " drums")
+    titles: tuple[str, ...] = (
+        " Coast", " Kitchen", " School", " Meadow", " Heaven", " Trade", " Spring", " Feast")
+    topics: tuple[tuple[str, ...], ...] = (
+        (" harbour", " sailor"), (" bakery", " miller"), (" library", " scholar"),
+        (" stable", " rider"), (" observatory", " midnight"), (" market", " banker"),
+        (" garden", " florist"), (" parade", " soldier"))
+    overriding: tuple[str, ...] = (
+        " salty", " warm", " dusty", " swift", " bright", " golden", " fragrant", " loud")
+    plain: tuple[str, ...] = (
+        " the", " old", " little", " grey", " quiet", " new", " tall", " broken",
+        " and", " or", " near", " under", " behind", " over", " with", " without",
+        " house", " road", " river", " window", " door", " table", " bridge", " wall",
+        " hill", " tree", " people", " children", " neighbour", " morning", " evening", " winter")
+    markers: tuple[str, ...] = (" sees", " wants", " fears")
+    permutations: tuple[tuple[int, ...], ...] = (
+        (0, 1, 2, 3, 4, 5, 6, 7), (3, 6, 0, 5, 1, 7, 4, 2), (5, 4, 7, 1, 6, 2, 0, 3))
+    # fmt: on
     length: int = 48
     nearest: int = 2
     """Fewest fillers between a topic and the word before the marker."""
     furthest: int = 12
     chain: float = 0.7
     """Weight of the Markov chain in the choice of fillers; the rest is uniform."""
-
-    def __post_init__(self) -> None:
-        """Refuse a grammar whose parts do not belong together."""
-        sizes = {len(part) for part in (self.targets, self.titles, self.topics, self.overriding)}
-        orders = {tuple(sorted(order)) for order in self.permutations}
-        if len(sizes) != 1 or orders != {tuple(range(len(self.targets)))}:
-            raise ValueError("every target needs a title, topics, a filler and a permuted place")
-        if len(self.markers) != len(self.permutations):
-            raise ValueError("every marker needs its permutation of the targets")
-        if len(set(self.words)) != len(self.words):
-            raise ValueError("a word has two roles")
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -155,15 +135,12 @@ class Grammar:
         """Return the id of the target that a marker (by index) makes of the one meant."""
         return self.ids[self.targets[self.permutations[marker][meant]]]
 
-    def text(self, ids: tuple[int, ...] | list[int]) -> str:
+    def text(self, ids: Sequence[int]) -> str:
         """Return the document as it reads."""
         return "".join(self.words[i] for i in ids)
 
     def document(self, name: str, length: int | None = None) -> Document:
-        """Return the document of a name: the same name always gives the same text.
-
-        A longer document begins with the shorter one of its name.
-        """
+        """Return the document of a name, always the same; a longer one begins with the shorter."""
         return self.writer(random.Random(name)).document(length or self.length)
 
     def writer(self, draw: random.Random) -> "Writer":
@@ -253,11 +230,10 @@ def labelled_documents(
 def minimal_pairs(
     grammar: Grammar, kind: Kind, target: int, n: int, *, seed: int = 0
 ) -> list[MinimalPair]:
-    """Return pairs of texts that end at a slot for `target` and differ only in its cue.
+    """Return pairs of texts, of neither split, that end at a slot for `target`.
 
-    The second text has another target's cue of the same kind in its place. For titles only the
-    first slot that hangs on the title is used, so that everything before it is true of both.
-    These texts are of neither split.
+    The second has another target's cue of the same kind in the place of its cue. For titles only
+    the first slot that hangs on the title is used, so all that stands before it is true of both.
     """
     pairs: list[MinimalPair] = []
     number = 0

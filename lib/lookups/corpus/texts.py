@@ -1,26 +1,35 @@
-"""Texts that a run reads, one after another: of one's own, from the hub, or Wikipedia's.
+"""Texts that a run reads, as token ids, and long ones as passages of whole sentences (chapter 1).
 
-A corpus is a file, a folder of files, or a dataset of the Hugging Face hub, which is read from the
-data folder where it was downloaded to and as a stream otherwise. A `.txt` file holds texts that are
-separated by empty lines; `.jsonl` and `.parquet` hold one a row, in a field that the run names. The
-first two may be compressed (`.gz`). A row without a text in that field is passed over and counted.
-Nothing is held whole, and there are no tokens here (`lookups.corpus.documents` makes them).
+A corpus is a file, a folder of files, or a dataset of the Hugging Face hub in the data folder,
+where `lookups download` puts it. A `.txt` file holds texts that are separated by empty lines;
+`.jsonl` and `.parquet` hold one a row, in a field that the run names. The first two may be
+compressed (`.gz`). Nothing is held whole.
 
 Half of the texts are held out as the test split, chosen by a hash of the text, so that copies of a
 text stay on one side; of the file's name where a folder holds several `.txt` files, which are works
 rather than collections; Wikipedia's by article. A run may name another corpus as its test split
 (`held_out:`); then all of the one is train, and all of the other test.
+
+A text that is longer than a run's `length` becomes passages: whole sentences that follow each
+other, as many as fit, so that nothing is lost but the white space between two passages and a last
+remainder of less than a third of the length. A sentence ends at a full stop, question or
+exclamation mark, with what closes behind it, before white space and a capital or figure; not behind
+an initial or one of a few abbreviations; and always at an empty line. A longer one is cut. A
+passage's ids are those of the text, so no token changes where it is cut. With `cut: first`, the
+paper's way, only the beginning of a long text is read.
 """
 
 import gzip
 import hashlib
 import json
+import re
 import zlib
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pyarrow
 from pyarrow import parquet
 
@@ -35,6 +44,21 @@ ENDINGS = (".txt", ".jsonl", ".parquet")
 
 PLACES = 10
 """Passages of a long text that count as one source, so that it may give more than two prompts."""
+
+
+Tokenizer = Any
+"""A fast Hugging Face tokenizer, as `lookups.model.loaded.Model` carries it."""
+
+LOT = 256
+"""Texts that are turned into ids together."""
+
+_BREAK = re.compile(
+    r"(?<=[.!?])[\"”’')\]]*(?P<space>\s+)(?=[\"“‘'(\[]*[A-Z0-9])|(?P<line>\s*\n\s*\n\s*)"
+)
+_ABBREVIATED = re.compile(
+    r"\b([A-Z]|Mrs?|Ms|Drs?|Prof|Gen|Col|Capt|Lt|Gov|Sen|Rep|Rev|Hon|St|Mt|Jr|Sr|Nos?|Vol|Figs?|Ch|"
+    r"vs?|cf|ca?|e\.g|i\.e|al|pp?|approx)\.$"
+)
 
 
 class Text(NamedTuple):
@@ -62,6 +86,13 @@ def half_of(name: str) -> Split:
     return "test" if hashlib.sha256(name.encode()).digest()[0] % 2 else "train"
 
 
+def part_of(corpus: CorpusSpec, split: Split) -> tuple[str, Split | None]:
+    """Return the name of the corpus that a split comes from, and which half of it; None for all."""
+    if corpus.held_out is None:
+        return corpus.name, split
+    return (corpus.held_out if split == "test" else corpus.name), None
+
+
 def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
     """Yield the texts of one split of a run's corpus; 'planted' has none.
 
@@ -70,42 +101,42 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
     """
     name, half = part_of(corpus, split)
     if name == "wikipedia":
-        return wikipedia_texts(split, corpus.folder)
-    path = local_path(corpus, name)
-    if path is not None:
-        return local_texts(path, half, field=corpus.field)
-    return hub_texts(name, half, field=corpus.field)
+        yield from _sections(split, corpus.folder)
+        return
+    files = files_of(corpus, name)
+    by_file = sum(kind_of(file) == ".txt" for file in files.values()) > 1
+    for file, path in files.items():
+        whole = by_file and kind_of(path) == ".txt"
+        if whole and half not in (None, half_of(file)):
+            continue
+        for number, (line, text) in enumerate(_readable(path, corpus.field), start=1):
+            if whole or text is None or half in (None, half_of(text)):
+                yield Text(text, file if whole else f"{file}#{number}", line)
 
 
-def wikipedia_texts(split: Split, data: Path | None = None) -> Iterator[Text]:
-    """Yield the sections of the articles of one split, paragraphs separated by an empty line."""
+def _sections(split: Split, data: Path | None) -> Iterator[Text]:
+    """Yield the sections of Wikipedia's articles, paragraphs separated by an empty line."""
     found = wikipedia.split_of(wikipedia.load_wikipedia(data), split)
     for _, section in groupby(found, lambda one: (one.page, one.place)):
-        first, *others = section
-        text = "\n\n".join(one.text for one in (first, *others))
-        yield Text(text, first.source, first.number, of_article=True)
+        some = list(section)
+        text = "\n\n".join(one.text for one in some)
+        yield Text(text, some[0].source, some[0].number, of_article=True)
 
 
-def part_of(corpus: CorpusSpec, split: Split) -> tuple[str, Split | None]:
-    """Return the name of the corpus that a split comes from, and which half of it; None for all."""
-    if corpus.held_out is None:
-        return corpus.name, split
-    return (corpus.held_out if split == "test" else corpus.name), None
-
-
-def kind_of(name: str) -> str | None:
+def kind_of(name: str | Path) -> str | None:
     """Return the ending that says how a file is read, compression aside; None for other files."""
-    inner = name.removesuffix(".gz")
+    whole = str(name)
+    inner = whole.removesuffix(".gz")
     kind = next((ending for ending in ENDINGS if inner.endswith(ending)), None)
-    return None if kind == ".parquet" and inner != name else kind
+    return None if kind == ".parquet" and inner != whole else kind
 
 
 def local_path(corpus: CorpusSpec, name: str) -> Path | None:
-    """Return where a corpus lies, or should lie; None where only the hub can have it."""
+    """Return where a corpus lies, or should lie; None where it is to be fetched from the hub."""
     path = paths.folder("data", corpus.folder) / Path(name).expanduser()
     of_hub = len(Path(name).parts) > 2  # a file of a dataset: org/dataset/file
     there = Path(name).expanduser().is_absolute() or path.exists()
-    return path if there or (kind_of(path.name) and not of_hub) else None
+    return path if there or (kind_of(path) and not of_hub) else None
 
 
 def key_name(name: str) -> str:
@@ -116,77 +147,45 @@ def key_name(name: str) -> str:
     return "-".join(parts[1:]) if of_hub else parts[-1]
 
 
-def files_of(path: Path) -> list[Path]:
-    """Return the files of a corpus in the order of their names; hidden ones are left out.
+def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
+    """Return the files of a corpus by their names in it, in order; hidden ones are left out.
 
     Raises:
-        CorpusError: there is nothing at `path`, or nothing that can be read.
+        CorpusError: there is nothing of that name, or nothing that can be read.
     """
-    endings = ", ".join(ENDINGS)
-    if path.is_dir():
-        found = (file for file in path.rglob("*") if kind_of(file.name) and file.is_file())
-        files = [f for f in found if not any(p[0] == "." for p in f.relative_to(path).parts)]
-        if files:
-            return sorted(files)
-        raise CorpusError(f"corpus: the folder {path} holds no {endings} file; put texts there")
-    if not path.exists():
+    path, endings = local_path(corpus, name), ", ".join(ENDINGS)
+    if path is None or not path.exists():
         raise CorpusError(
-            f"corpus: there is no file or folder {path}; correct its name in the run file"
+            f"corpus: {path or name} is not on this machine; correct its name in the run file, or "
+            "fetch the hub's dataset with `lookups download`"
         )
-    if kind_of(path.name) is None:
+    if path.is_dir():
+        inside = {f.relative_to(path): f for f in sorted(path.rglob("*")) if f.is_file()}
+        files = {
+            place.as_posix(): file
+            for place, file in inside.items()
+            if kind_of(file) and not any(part[0] == "." for part in place.parts)
+        }
+        if not files:
+            raise CorpusError(f"corpus: the folder {path} holds no {endings} file; put texts there")
+        return files
+    if kind_of(path) is None:
         raise CorpusError(
             f"corpus: {path.name} is not one of {endings} (the first two also with .gz behind); "
             "convert it to one of them"
         )
-    return [path]
-
-
-def local_texts(path: Path, split: Split | None, *, field: str = "text") -> Iterator[Text]:
-    """Yield the texts of one split of a file or folder, or all (None), files in order.
-
-    Raises:
-        CorpusError: there is nothing at `path`, or a file of it cannot be read.
-    """
-    files = files_of(path)
-    by_file = sum(kind_of(file.name) == ".txt" for file in files) > 1
-    for file in files:
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        if not (by_file and kind_of(file.name) == ".txt"):
-            yield from _numbered(_readable(file, field), name, split)
-        elif split in (None, half_of(name)):
-            yield from (Text(text, name, line) for line, text in _readable(file, field))
-
-
-def hub_texts(dataset: str, split: Split | None, *, field: str = "text") -> Iterator[Text]:
-    """Return the texts of our half of a Hugging Face dataset, or all (None), read as a stream.
-
-    `dataset` is an id, or an id and one of its files (`org/name/file.jsonl`). Only the dataset's
-    own `train` split is read, or all of its splits where it has none of that name.
-
-    Raises:
-        CorpusError: the hub cannot be reached, or has no such dataset.
-    """
-    rows = enumerate(_hub_rows(dataset), start=1)
-    found = ((number, _text(row, field)) for number, row in rows)
-    return _numbered(found, key_name(dataset), split)
-
-
-def _numbered(
-    found: Iterable[tuple[int, str | None]], name: str, split: Split | None
-) -> Iterator[Text]:
-    """Yield the texts of one half that are more than white space, numbered among all."""
-    for number, (line, text) in enumerate(found, start=1):
-        if text is None or (text.strip() and split in (None, half_of(text))):
-            yield Text(text, f"{name}#{number}", line)
+    return {path.name: path}
 
 
 def _readable(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
     """Yield the texts of a file, white space alone left out, with the line or row of each."""
     read = {".txt": _paragraphs, ".jsonl": _json_rows, ".parquet": _parquet_rows}
     try:
-        for line, text in read[kind_of(file.name) or ""](file, field):
-            if text is None or text.strip():
-                yield line, text
+        for line, text in read[kind_of(file) or ""](file, field):
+            if not isinstance(text, str):
+                yield line, None
+            elif text.strip():  # half a character, as JSON can spell it, becomes `?`
+                yield line, text.encode("utf-8", "replace").decode()
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"corpus: {file.name} is not UTF-8 text ({error.reason}); save it again as UTF-8"
@@ -208,11 +207,11 @@ def _paragraphs(file: Path, field: str) -> Iterator[tuple[int, str]]:
         numbered = enumerate((line.rstrip() for line in lines), start=1)
         for filled, block in groupby(numbered, lambda one: bool(one[1])):
             if filled:
-                (begins, first), *others = block
-                yield begins, "\n".join([first, *(line for _, line in others)])
+                numbers, text = zip(*block, strict=True)
+                yield numbers[0], "\n".join(text)
 
 
-def _json_rows(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
+def _json_rows(file: Path, field: str) -> Iterator[tuple[int, Any]]:
     with _lines(file) as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -220,49 +219,109 @@ def _json_rows(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
             except (ValueError, RecursionError):
                 row = None
             if not line.isspace():
-                yield number, _text(row, field)
+                yield number, row.get(field) if isinstance(row, dict) else None
 
 
-def _parquet_rows(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
+def _parquet_rows(file: Path, field: str) -> Iterator[tuple[int, Any]]:
     with parquet.ParquetFile(file) as table:
         columns = [field] if field in table.schema_arrow.names else []
         batches = table.iter_batches(batch_size=256, columns=columns)
-        rows = (row for batch in batches for row in batch.to_pylist())
-        yield from ((number, _text(row, field)) for number, row in enumerate(rows, start=1))
+        rows = (row.get(field) for batch in batches for row in batch.to_pylist())
+        yield from enumerate(rows, start=1)
 
 
-def _text(row: Any, field: str) -> str | None:
-    """Return the text in a row's field; half a character, as JSON can spell it, as `?`."""
-    value = row.get(field) if isinstance(row, dict) else None
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
+class Piece(NamedTuple):
+    """A document to be: a text, or a passage of it."""
+
+    ids: Sequence[int]
+    source: str
+    line: int
+    lost: int
+    """Tokens behind it that no document holds."""
 
 
-def hub_commit(dataset: str) -> str | None:
-    """Return the commit at which a dataset of the hub stands now; None if that is not known."""
-    from huggingface_hub import HfApi
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Return where sentences begin and end, in characters; between them is white space."""
+    begins = len(text) - len(text.lstrip())
+    found = []
+    for gap in _BREAK.finditer(text, begins):
+        ends = gap.start("line" if gap["space"] is None else "space")
+        if gap["line"] is None and _ABBREVIATED.search(text, max(begins, ends - 8), ends):
+            continue
+        found.append((begins, ends))
+        begins = gap.end()
+    return [*found, (begins, len(text.rstrip()))]
 
+
+def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Any]:
+    """Return texts as the tokenizer encodes them, whole, with no special token put in."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    usual = backend.encode_special_tokens
+    backend.encode_special_tokens = True  # as the characters they are written with
     try:
-        return HfApi().dataset_info("/".join(dataset.split("/")[:2]), timeout=30).sha
-    except Exception:  # the clients share no parent; whoever reads the dataset gets the reason
-        return None
+        return backend.encode_batch(texts, add_special_tokens=False)
+    finally:
+        backend.encode_special_tokens = usual
 
 
-def _hub_rows(dataset: str) -> Iterator[dict[str, Any]]:
-    import datasets
-    from huggingface_hub import HfApi
+def pieces(
+    texts: Iterable[Text], tokenizer: Tokenizer, limit: int, cut: Literal["passages", "first"]
+) -> Iterator[tuple[Text, list[Piece]]]:
+    """Yield every text with its documents, of at most `limit` tokens.
 
-    parts = dataset.split("/")
-    name, file = "/".join(parts[:2]), "/".join(parts[2:])
-    try:
-        HfApi().dataset_info(name, timeout=30)  # fails at once where `datasets` would try again
-        chosen = {"data_files": {"train": file}} if file else {}
-        splits = datasets.load_dataset(name, streaming=True, **chosen)
-        for split in ["train"] if "train" in splits else sorted(splits):
-            yield from splits[split]
-    except Exception as error:  # the hub's clients share no parent for "cannot be reached"
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise CorpusError(
-            f"corpus: {dataset!r} is no local file, and as a Hugging Face dataset it could not be "
-            f"read ({reason}); check the name and the network, fetch it beforehand with `lookups "
-            "download`, or name a local file"
-        ) from None
+    Raises:
+        CorpusError: a text has a word that the tokenizer does not know, or gives a special token.
+    """
+    special, texts = set(tokenizer.all_special_ids), iter(texts)
+    while lot := list(islice(texts, LOT)):
+        found = encoded(tokenizer, [one.text or "" for one in lot])
+        for text, encoding in zip(lot, found, strict=True):
+            if not special.isdisjoint(encoding.ids):
+                raise CorpusError(
+                    f"{text.source}: a special token stands in the text, or a word that the "
+                    "model's tokenizer does not know; take it out"
+                )
+            whole = cut == "first" or len(encoding.ids) <= limit
+            yield text, (_first if whole else _passages)(text, encoding, limit)
+
+
+def _first(text: Text, encoding: Any, limit: int) -> list[Piece]:
+    lost = max(0, len(encoding.ids) - limit)
+    return [Piece(encoding.ids[:limit], text.source, text.line, lost)] if encoding.ids else []
+
+
+def _passages(text: Text, encoding: Any, limit: int) -> list[Piece]:
+    places = sentences(text.text or "")
+    starts, stops = np.array(encoding.offsets).T
+    begins = np.searchsorted(stops, [begin for begin, _ in places], side="right").tolist()
+    ends = np.searchsorted(starts, [end for _, end in places], side="left").tolist()
+    found = list(_spans(begins, ends, limit))
+    *_, (_, start, stop) = found
+    lost = stop - start if 3 * (stop - start) < limit else 0
+    kept = found[:-1] if lost else found
+    made = [
+        Piece(encoding.ids[start:stop], *text.place(places[sentence][0], number, len(kept)), 0)
+        for number, (sentence, start, stop) in enumerate(kept)
+    ]
+    return [*made[:-1], made[-1]._replace(lost=lost)]
+
+
+def _spans(
+    begins: Sequence[int], ends: Sequence[int], limit: int
+) -> Iterator[tuple[int, int, int]]:
+    """Yield sentence, first and last token (exclusive) of passages of at most `limit` tokens.
+
+    `begins` and `ends` say for every sentence which tokens are its own.
+    """
+    sentence, start = 0, begins[0]
+    while sentence < len(ends):
+        beyond = int(np.searchsorted(ends, start + limit, side="right"))
+        if beyond <= sentence:  # it is longer than that
+            yield sentence, start, start + limit
+            start += limit
+            continue
+        yield sentence, start, ends[beyond - 1]
+        sentence = beyond
+        start = begins[min(beyond, len(begins) - 1)]

@@ -1,11 +1,11 @@
 """Articles of the English Wikipedia of 2016 as plain paragraphs, out of a package (chapter 1).
 
-The package gensim carries part of a MediaWiki export among its test data. `mwparserfromhell` parses
-it, which takes seconds. What an article shows beside its running text goes: references, tables,
-lists, quotations set apart, formulas, pictures, headings, templates. A template that stood in a
-sentence leaves a hole in it. Where the hole is in brackets, the brackets go with it; where it is a
-note, nothing is missing; a paragraph with any other hole is dropped, since its sentence no longer
-says what its author wrote. Articles, never paragraphs, go to the train or the test split.
+The package gensim carries part of a MediaWiki export among its test data. What an article shows
+beside its running text goes: references, tables, lists, quotations set apart, formulas, pictures,
+headings, templates. A template that stood in a sentence leaves a hole in it. Where the hole is in
+brackets, the brackets go with it; where it is a note, nothing is missing; a paragraph with any
+other hole is dropped, since its sentence no longer says what its author wrote. Articles, never
+paragraphs, go to the train or the test split.
 """
 
 import bz2
@@ -32,8 +32,6 @@ LEAD = "lead"
 BETWEEN = " § "
 """Stands in a document's source between the article and the section."""
 
-Half = Literal["train", "test"]
-
 
 class Paragraph(NamedTuple):
     """One paragraph of an article, as plain text."""
@@ -55,13 +53,11 @@ class Paragraph(NamedTuple):
 
 
 class Wikipedia(NamedTuple):
-    """The cleaned texts, and what was left out of them."""
+    """The cleaned texts; how many pages of the export and paragraphs went, for which reason."""
 
     paragraphs: list[Paragraph]
     pages: dict[str, int]
-    """Pages of the export: articles, and how many were left out for which reason."""
     dropped: dict[str, int]
-    """Paragraphs that were left out, by reason."""
 
 
 def article_of(source: str) -> str:
@@ -69,25 +65,18 @@ def article_of(source: str) -> str:
     return source.split(BETWEEN, 1)[0]
 
 
-def halves(sizes: dict[str, int]) -> dict[str, Half]:
-    """Assign articles to halves of about the same size, in an order that only their names decide.
+def split_of(texts: Wikipedia, half: Literal["train", "test"]) -> list[Paragraph]:
+    """Return the paragraphs of the articles of one half, in order.
 
-    Each goes to the half that is the smaller so far.
+    Articles, in an order that only their names decide, go to the half with fewer characters so far.
     """
-    chosen: dict[str, Half] = {}
-    ahead = 0  # of train
-    for name in sorted(sizes, key=lambda name: hashlib.sha256(name.encode()).digest()):
-        chosen[name] = "train" if ahead <= 0 else "test"
-        ahead += sizes[name] if chosen[name] == "train" else -sizes[name]
-    return chosen
-
-
-def split_of(texts: Wikipedia, half: Half) -> list[Paragraph]:
-    """Return the paragraphs of the articles of one half, in order; sizes are characters."""
     sizes: Counter[str] = Counter()
     for one in texts.paragraphs:
         sizes[one.article] += len(one.text)
-    chosen = halves(sizes)
+    chosen, ahead = {}, 0  # of train
+    for name in sorted(sizes, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        chosen[name] = "train" if ahead <= 0 else "test"
+        ahead += sizes[name] if chosen[name] == "train" else -sizes[name]
     return [one for one in texts.paragraphs if chosen[one.article] == half]
 
 
@@ -107,66 +96,51 @@ def clean(export: Path) -> Wikipedia:
     Raises:
         CorpusError: the file is not a whole export.
     """
-    found: list[Paragraph] = []
-    pages: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    for page, namespaces in _pages(export):
-        if page.find("{*}redirect") is not None:
-            pages["redirects"] += 1
-        elif page.findtext("{*}ns") != "0":
-            pages["pages about the project"] += 1
-        else:
-            kept = list(_article(page, namespaces, dropped))
-            pages["articles" if kept else "articles without a paragraph kept"] += 1
-            found += kept
-    return Wikipedia(found, dict(pages), dict(sorted(dropped.items())))
-
-
-def _pages(export: Path) -> Iterator[tuple[ElementTree.Element, frozenset[str]]]:
-    """Yield every page of an export, with the prefixes of links that lead to no article."""
-    namespaces = {"image"}  # the former name of `File`, which the export does not list
     try:
         with bz2.open(export) as file:
-            for _, element in ElementTree.iterparse(file):
-                name = element.tag.rpartition("}")[2]
-                if name == "namespace" and element.text:
-                    namespaces.add(element.text.lower())
-                if name == "page":
-                    yield element, frozenset(namespaces)
-                    element.clear()
+            tree = ElementTree.parse(file)
     except (OSError, EOFError, ElementTree.ParseError) as error:
         raise CorpusError(
             f"corpus: {export.name} is not a whole MediaWiki export ({error}); install the package "
             "that holds it again"
         ) from error
-
-
-def _article(
-    page: ElementTree.Element, namespaces: frozenset[str], dropped: Counter[str]
-) -> Iterator[Paragraph]:
-    title, text = page.findtext("{*}title", ""), page.findtext("{*}revision/{*}text", "")
-    ids = int(page.findtext("{*}id", "0")), int(page.findtext("{*}revision/{*}id", "0"))
-    found = enumerate(paragraphs(text, namespaces, dropped), start=1)
-    for number, (section, place, paragraph) in found:
-        yield Paragraph(title, *ids, section or LEAD, place, number, paragraph)
+    names = (one.text for one in tree.iterfind(".//{*}namespace") if one.text)
+    namespaces = frozenset({"image", *map(str.lower, names)})  # `image` is the former `File`
+    found: list[Paragraph] = []
+    pages: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for page in tree.iterfind("{*}page"):
+        if page.find("{*}redirect") is not None:
+            pages["redirects"] += 1
+            continue
+        if page.findtext("{*}ns") != "0":
+            pages["pages about the project"] += 1
+            continue
+        title, text = page.findtext("{*}title", ""), page.findtext("{*}revision/{*}text", "")
+        ids = int(page.findtext("{*}id", "0")), int(page.findtext("{*}revision/{*}id", "0"))
+        kept = enumerate(paragraphs(text, namespaces, dropped), start=1)
+        mine = [
+            Paragraph(title, *ids, name or LEAD, place, n, text) for n, (name, place, text) in kept
+        ]
+        pages["articles" if mine else "articles without a paragraph kept"] += 1
+        found += mine
+    return Wikipedia(found, dict(pages), dict(sorted(dropped.items())))
 
 
 def articles_used(sources: Iterable[str], texts: Wikipedia) -> pd.DataFrame:
     """Return a row an article that documents of these sources come from, with its address."""
     wanted = {article_of(source) for source in sources}
     ids = {article_of(one.source): one[:3] for one in texts.paragraphs}
-    rows = [
-        (*ids[name], f"https://en.wikipedia.org/?oldid={ids[name][2]}")
-        for name in sorted(wanted & set(ids))
-    ]
-    return pd.DataFrame(rows, columns=["article", "page", "revision", "address"])
+    table = pd.DataFrame(
+        [ids[name] for name in sorted(wanted & set(ids))], columns=["article", "page", "revision"]
+    )
+    return table.assign(address=[f"https://en.wikipedia.org/?oldid={n}" for n in table.revision])
 
 
 def cleaning_report(texts: Wikipedia) -> pd.DataFrame:
     """Return how many pages and paragraphs were kept, and how many dropped for which reason."""
-    kept = {"kept": len(texts.paragraphs)} | texts.dropped
-    rows = [("pages", what, n) for what, n in texts.pages.items()]
-    rows += [("paragraphs", what, n) for what, n in kept.items()]
+    counts = {"pages": texts.pages, "paragraphs": {"kept": len(texts.paragraphs)} | texts.dropped}
+    rows = [(of, what, n) for of, found in counts.items() for what, n in found.items()]
     return pd.DataFrame(rows, columns=["of", "what", "number"])
 
 
@@ -191,14 +165,11 @@ NOTES = re.compile(
 )
 """Templates that set a note behind a word or mark and take nothing from the sentence."""
 
-INLINE_TAGS = frozenset(
-    {"b", "i", "u", "small", "big", "span", "div", "center", "code", "nowiki", "sub"}
+INLINE_TAGS = re.compile(r"b|i|u|small|big|span|div|center|code|nowiki|sub")
+BLOCK_TAGS = re.compile(
+    r"table|gallery|references|imagemap|timeline|blockquote|poem|pre|source|syntaxhighlight|br|hr"
 )
-BLOCK_TAGS = frozenset(
-    {"table", "gallery", "references", "imagemap", "timeline", "blockquote", "poem", "pre"}
-    | {"source", "syntaxhighlight", "br", "hr"}
-)
-LIST_TAGS = frozenset({"li", "dd", "dt", "ol", "ul", "dl"})
+LIST_TAGS = re.compile(r"li|dd|dt|ol|ul|dl")
 
 APPENDICES = re.compile(
     r"cited literature|literature cited|works( cited)?|bibliography|citations|discography|"
@@ -207,20 +178,13 @@ APPENDICES = re.compile(
 )
 """Sections of lists, with all that stands below them."""
 
-_ENDS = re.compile(r"[.!?][\"”’')\]]*$")
-_POSSESSIVE = re.compile(r"(?<=\w)'''s\b")
-_ITALICS = re.compile(r"'{2,}")
-_ORDINAL = re.compile(r"st|nd|rd|th")
-_MARKUP = re.compile(r"[\[{]{2}|[\]}]{2}|\||</?[a-z]+[ />]")
-
 
 def paragraphs(
     wikitext: str, namespaces: frozenset[str], dropped: Counter[str]
 ) -> Iterator[tuple[str, int, str]]:
     """Yield section, its number, and text of the paragraphs that are kept; the lead's name is "".
 
-    `namespaces` are the prefixes of links that are not to articles (`File`, `Category`). What is
-    dropped is counted by reason.
+    `namespaces` are the prefixes of links that lead to no article; `dropped` counts by reason.
     """
     code = mwparserfromhell.parse(wikitext, skip_style_tags=True)  # it lets them run past a line
     below: int | None = None  # the level of an appendix that we are in
@@ -231,8 +195,7 @@ def paragraphs(
             below = heading.level if APPENDICES.fullmatch(name.lower()) else None
         for block in _blocks(_shown(section, namespaces), dropped):
             text, fault = _mended(block)
-            if below is not None:
-                fault = "in an appendix"
+            fault = fault if below is None else "in an appendix"
             if fault:
                 dropped[fault] += 1
             else:
@@ -252,13 +215,29 @@ def _node(node: nodes.Node, namespaces: frozenset[str]) -> str:
     """Return what a node shows in the running text, with a mark where something is missing."""
     match node:
         case nodes.Text():
-            return _ITALICS.sub("", _POSSESSIVE.sub("’s", str(node)))
+            return re.sub(r"'{2,}", "", re.sub(r"(?<=\w)'''s\b", "’s", str(node)))
         case nodes.HTMLEntity():
             return node.normalize()
         case nodes.Template():
-            return _template(node, namespaces)
+            name = " ".join(str(node.name).lower().split())
+            if name in CHARACTERS:
+                return CHARACTERS[name]
+            if NOTES.fullmatch(name):
+                return NOTE
+            if name in SHOWS and node.has(str(SHOWS[name])):
+                return _shown(node.get(str(SHOWS[name])).value, namespaces)
         case nodes.Tag():
-            return _tag(node, namespaces)
+            name = str(node.tag).strip().lower()
+            inside = "" if node.contents is None else _shown(node.contents, namespaces)
+            if LIST_TAGS.fullmatch(name):
+                return ITEM + inside
+            if BLOCK_TAGS.fullmatch(name):
+                return "\n\n"
+            if name == "ref":
+                return NOTE
+            ordinal = name == "sup" and inside in ("st", "nd", "rd", "th")
+            if INLINE_TAGS.fullmatch(name) or ordinal:  # H2O, 19th
+                return inside
         case nodes.ExternalLink():
             return NOTE if node.title is None else _shown(node.title, namespaces)
         case nodes.Wikilink():
@@ -270,32 +249,7 @@ def _node(node: nodes.Node, namespaces: frozenset[str]) -> str:
             return NOTE
         case nodes.Heading():
             return "\n"
-    return HOLE
-
-
-def _template(node: nodes.Template, namespaces: frozenset[str]) -> str:
-    name = " ".join(str(node.name).lower().split())
-    if name in CHARACTERS:
-        return CHARACTERS[name]
-    if NOTES.fullmatch(name):
-        return NOTE
-    if name in SHOWS and node.has(str(SHOWS[name])):
-        return _shown(node.get(str(SHOWS[name])).value, namespaces)
-    return HOLE
-
-
-def _tag(node: nodes.Tag, namespaces: frozenset[str]) -> str:
-    name = str(node.tag).strip().lower()
-    inside = "" if node.contents is None else _shown(node.contents, namespaces)
-    if name in LIST_TAGS:
-        return ITEM + inside
-    if name in BLOCK_TAGS:
-        return "\n\n"
-    if name == "ref":
-        return NOTE
-    if name in INLINE_TAGS or (name == "sup" and _ORDINAL.fullmatch(inside)):  # H2O, 19th
-        return inside
-    return HOLE  # a formula, an exponent
+    return HOLE  # another template, a formula, an exponent
 
 
 def _blocks(text: str, dropped: Counter[str]) -> Iterator[str]:
@@ -329,7 +283,7 @@ def _mended(block: str) -> tuple[str, str | None]:
 _FAULTS: dict[str, Callable[[str], object]] = {
     "a template or formula stood in a sentence": lambda text: HOLE in text,
     f"at most {SHORTEST} characters": lambda text: len(text) <= SHORTEST,
-    "ends no sentence": lambda text: not _ENDS.search(text),
+    "ends no sentence": lambda text: not re.search(r"[.!?][\"”’')\]]*$", text),
     "begins in the middle of a sentence": lambda text: text[0].islower(),
-    "markup that could not be parsed": _MARKUP.search,
+    "markup that could not be parsed": re.compile(r"[\[{]{2}|[\]}]{2}|\||</?[a-z]+[ />]").search,
 }

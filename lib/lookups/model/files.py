@@ -18,7 +18,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lookups.errors import DownloadError, ModelError
-from lookups.model.gguf_files import folder_of, load_complete, revision_of, short
+from lookups.model.gguf_files import about, folder_of, load_complete, load_tokenizer, short
 from lookups.model.packaged import PACKAGED, downloaded, packaged_file
 from lookups.paths import EMBEDDED, folder
 from lookups.settings import ModelSpec
@@ -40,8 +40,7 @@ class Checkpoint:
     bos_id: int
     """The tokenizer's beginning-of-sequence token, else its end-of-sequence token."""
     parallel: bool
-    """Whether attention and MLP of a layer read the same input (GPT-NeoX), so that a layer's heads
-    do not feed its own neurons."""
+    """Whether a layer's attention and MLP read the same, so its heads do not feed its neurons."""
     gated: bool
     """Whether a neuron is a gate times an input (Llama)."""
     adds_positions: bool
@@ -58,27 +57,15 @@ class Checkpoint:
         Raises:
             ModelError: the weight files are missing or damaged.
         """
-        model = load_complete(
-            self.location,
-            self._incomplete,
-            dtype=dtype,
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=False,
-            **_of_hub(self.location, self.revision),
-        )
+        options = {"attn_implementation": "eager", "use_safetensors": True}
+        safe = _safely(self.location, self.revision)
+        model = load_complete(self.location, dtype=dtype, **options, **safe)
         if self.permute_seed is not None:
             permute_weights(model, self.permute_seed)
         computed = torch.float64 if exact else torch.promote_types(dtype, torch.float32)
         if computed == torch.float64:
             _keep_float64(model)
         return model.to(device, computed).eval()
-
-    def _incomplete(self, why: str) -> ModelError:
-        return ModelError(
-            f"the weights of {self.location!r} cannot be read ({why}); "
-            "put a complete model.safetensors there, or download the model again"
-        )
 
 
 def _keep_float64(model: torch.nn.Module) -> None:
@@ -119,7 +106,7 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
             f"{spec.name!r} is a {architecture} (`architectures` in its config.json); "
             f"supported are {', '.join(supported)}"
         )
-    tokenizer = _tokenizer(location, revision)
+    tokenizer = load_tokenizer(location, **_safely(location, revision))
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     bos_id = next((token for token in special if token is not None), None)
     if bos_id is None:
@@ -163,37 +150,33 @@ def _known() -> str:
 def _locate(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder and its commit, or 'local', or a hub id and its revision."""
     found = place_of(spec)
-    if found is not None and found.is_file():
+    if found is None:
+        if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
+            kind = "file" if spec.name.endswith(".gguf") else "folder"
+            raise ModelError(f"there is no {kind} {spec.name}; embedded models are {_known()}")
+        return spec.name, spec.revision
+    if found.is_file():
         made = folder_of(found, spec.folder or folder("models"))
-        if spec.revision not in ("main", revision := revision_of(made)):
+        revision = f"gguf:{about(made)['sha256'][:12]}"
+        if spec.revision not in ("main", revision):
             raise ModelError(
                 f"{found} is {revision}, and the run asks for {spec.revision}; fetch that file, "
                 "or leave out `revision:`"
             )
         return str(made), revision
-    if found is not None:
-        if not (found / "config.json").is_file():
-            raise ModelError(f"{found} has no config.json; give a folder in Hugging Face format")
-        if not any(found.glob("*.safetensors")):
-            raise ModelError(
-                f"{found} has no weights; put the model's .safetensors files there "
-                "(pickled .bin files are never read)"
-            )
-        return str(found), _downloaded(found, spec)
-    if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
-        kind = "file" if spec.name.endswith(".gguf") else "folder"
-        raise ModelError(f"there is no {kind} {spec.name}; embedded models are {_known()}")
-    return spec.name, spec.revision
-
-
-def _downloaded(found: Path, spec: ModelSpec) -> str:
-    """Return the commit that `lookups download` put into a folder, or 'local' for one's own."""
+    if not (found / "config.json").is_file():
+        raise ModelError(f"{found} has no config.json; give a folder in Hugging Face format")
+    if not any(found.glob("*.safetensors")):
+        raise ModelError(
+            f"{found} has no weights; put the model's .safetensors files there (pickled .bin files "
+            "are never read)"
+        )
     try:
         note = downloaded(found, spec.revision)
     except DownloadError as error:
         raise ModelError(str(error)) from error
     if note is not None:
-        return note["commit"]
+        return str(found), note["commit"]
     in_room = spec.folder is not None and not Path(spec.name).is_absolute()
     if spec.revision != "main" and in_room and found == spec.folder / spec.name:
         raise ModelError(
@@ -201,38 +184,26 @@ def _downloaded(found: Path, spec: ModelSpec) -> str:
             f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
             "`revision:`"
         )
-    return "local"
+    return str(found), "local"
 
 
-def _of_hub(location: str, revision: str) -> dict[str, str]:
-    return {} if Path(location).is_dir() else {"revision": revision}
+def _safely(location: str, revision: str) -> dict[str, Any]:
+    """Return how transformers is to load: never code, and of the hub one revision."""
+    pinned = {} if Path(location).is_dir() else {"revision": revision}
+    return {"trust_remote_code": False, **pinned}
 
 
 def _config(location: str, revision: str) -> Any:
     from transformers import AutoConfig
 
-    options = _of_hub(location, revision)
     try:
-        return AutoConfig.from_pretrained(location, trust_remote_code=False, **options)
+        return AutoConfig.from_pretrained(location, **_safely(location, revision))
     except Exception as error:
-        if not options:
+        if Path(location).is_dir():
             raise ModelError(f"{location}/config.json cannot be read ({short(error)})") from error
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
         reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
         raise ModelError(
             f"no model {location!r}: it is not embedded ({_known()}), no such folder exists, and "
             f"{reach}; check the name, or download it elsewhere and give its folder"
-        ) from error
-
-
-def _tokenizer(location: str, revision: str) -> Any:
-    from transformers import AutoTokenizer
-
-    options = _of_hub(location, revision)
-    try:
-        return AutoTokenizer.from_pretrained(location, trust_remote_code=False, **options)
-    except Exception as error:
-        raise ModelError(
-            f"the tokenizer of {location!r} cannot be read ({short(error)}); "
-            "its folder needs tokenizer.json and tokenizer_config.json"
         ) from error

@@ -1,10 +1,9 @@
 """The processed model's forward pass written out: the fastest ordinary one, open at every step.
 
 TransformerLens computes attention a step at a time and runs hooks at some thirty places a layer.
-What the chapters measure in bulk needs little of that, and here the same weights (views of the
-bridge's, nothing is copied) run with fused attention and without gains and value biases, which are
-folded away. Names of tensors are TransformerLens's. A reading stops behind the last tensor that is
-wanted, and nothing is ever unembedded.
+Here the same weights (views of the bridge's, nothing is copied) run with fused attention and
+without gains and value biases, which are folded away. Names of tensors are TransformerLens's. A
+reading stops behind the last tensor that is wanted, and nothing is ever unembedded.
 
 Padding belongs to the right: no token looks at what stands behind it, so none is masked.
 """
@@ -20,15 +19,13 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lookups.errors import ModelError
+
 KeysValues = tuple[Tensor, Tensor]
 """Of one layer, positions rotated in: prompt × key/value head × pos × d_head."""
 
 SHORT = 24
 """Tokens up to which prompts share the pass of their beginning-of-sequence token."""
-
-_IN_A_LAYER = ("hook_resid_pre", "attn.hook_v", "attn.hook_pattern", "attn.hook_z", "ln2.hook_in",
-               "ln2.hook_scale", "mlp.hook_in", "mlp.hook_pre", "mlp.hook_pre_linear",
-               "mlp.hook_post", "hook_mlp_out")  # fmt: skip
 
 
 class _Linear(NamedTuple):
@@ -42,15 +39,11 @@ class _Linear(NamedTuple):
 class _Layer(NamedTuple):
     queries: _Linear
     keys: _Linear
-    values: _Linear
-    """Without a bias: it is folded into that of `mixes`."""
-    mixes: _Linear
-    """From all heads' outputs to what attention writes."""
-    reads: tuple[_Linear, ...]
-    """Of the MLP: one, or gate and up."""
+    values: _Linear  # without a bias: it is folded into that of `mixes`
+    mixes: _Linear  # from all heads' outputs to what attention writes
+    reads: tuple[_Linear, ...]  # of the MLP: one, or gate and up
     writes: _Linear
-    scaling: float
-    """What attention scores are multiplied by."""
+    scaling: float  # what attention scores are multiplied by
 
 
 class Context(NamedTuple):
@@ -73,19 +66,6 @@ class Touch(dict[str, Callable[[Tensor], Tensor | None]]):
 
 class _Enough(Exception):
     """Raised behind the last tensor that is wanted, to spare the rest of the pass."""
-
-
-def _reader(takes: Mapping[str, Callable[[Tensor], None]]) -> Touch:
-    """Hand tensors to functions, each once, and stop the pass behind the last of them."""
-    waiting = set(takes)
-
-    def take(name: str, tensor: Tensor) -> None:
-        takes[name](tensor)
-        waiting.discard(name)
-        if not waiting:
-            raise _Enough
-
-    return Touch({name: partial(take, name) for name in takes})
 
 
 _NOTHING = Touch()
@@ -112,22 +92,28 @@ class Forward:
         self.layers = [_layer_of(block) for block in bridge.blocks]
         self._of_bos: dict[int, list[KeysValues]] = {}
 
-    def has(self, name: str) -> bool:
-        """Whether there is a tensor of that name here."""
-        if not name.startswith("blocks."):
-            return name == "hook_embed" or (name == "hook_pos_embed" and self._rotary is None)
-        _, at, what = name.split(".", 2)
-        gated = len(self.layers[0].reads) == 2
-        there = what in _IN_A_LAYER and (gated or what != "mlp.hook_pre_linear")
-        return there and int(at) < len(self.layers)
-
     @torch.no_grad()
-    def read(self, ids: Int[Tensor, "prompt pos"], takes: Mapping[str, Callable]) -> None:
-        """Hand each named tensor to its function, which must copy what it keeps, and stop."""
+    def read(
+        self, ids: Int[Tensor, "prompt pos"], takes: Mapping[str, Callable], **how: Any
+    ) -> None:
+        """Hand each named tensor to its function, which must copy what it keeps, and stop.
+
+        Raises:
+            ModelError: there is no tensor of that name.
+        """
+        waiting = set(takes)
+
+        def take(name: str, tensor: Tensor) -> None:
+            takes[name](tensor)
+            waiting.discard(name)
+            if not waiting:
+                raise _Enough
+
         with suppress(_Enough):
-            self.run(ids, _reader(takes))
+            self.run(ids, Touch({name: partial(take, name) for name in takes}), **how)
+        if waiting:
+            raise ModelError(f"the model has no {min(waiting)} to be read; see {__name__}")
 
-    @torch.no_grad()
     def read_last(
         self,
         ids: Int[Tensor, "prompt pos"],
@@ -150,10 +136,9 @@ class Forward:
             here = last if tensor.shape[1] == ids.shape[1] else 0
             found[name] = tensor[rows if len(tensor) == len(ids) else 0, here].clone()
 
-        reader = _reader({name: partial(keep, name) for name in wanted})
+        takes = {name: partial(keep, name) for name in wanted}
         deepest = max((int(n.split(".")[1]) for n in wanted if n.startswith("blocks.")), default=-1)
-        with suppress(_Enough):
-            self.run(ids, reader, past=past, last=last, last_in=deepest)
+        self.read(ids, takes, past=past, last=last, last_in=deepest)
         return found
 
     @torch.no_grad()
@@ -167,7 +152,7 @@ class Forward:
         last_in: int = -1,
         keep: Callable[[KeysValues], None] = lambda kept: None,
     ) -> Float[Tensor, "prompt left d_model"]:
-        """Run all layers and return what leaves the last; `last` alone goes through `last_in`."""
+        """Run layers and return what leaves the last: `last_in`, which `last` alone goes through."""
         start = 0 if past is None else past[0][0].shape[2]
         place = torch.arange(start, start + ids.shape[1], device=ids.device).unsqueeze(0)
         x = touch("hook_embed", F.embedding(ids, self._embed))
@@ -180,6 +165,8 @@ class Forward:
         for at in range(len(self.layers)):
             before, only = past and past[at], last if at == last_in else None
             x = self.layer(at, x, context, touch, past=before, last=only, keep=keep)
+            if at == last_in:
+                break
         return x
 
     def layer(
@@ -205,13 +192,11 @@ class Forward:
         keep((keys, values))
         if past is not None:
             before = (part.expand(len(x), -1, -1, -1) for part in past)
-            keys, values = (
-                torch.cat(both, dim=2) for both in zip(before, (keys, values), strict=True)
-            )
+            both = zip(before, (keys, values), strict=True)
+            keys, values = (torch.cat(parts, dim=2) for parts in both)
         if last is not None:
-            rows = torch.arange(len(x), device=x.device)
+            rows, column = (torch.arange(n, device=x.device) for n in (len(x), keys.shape[2]))
             n_past = keys.shape[2] - x.shape[1]
-            column = torch.arange(keys.shape[2], device=x.device)
             mask = rearrange(column <= (last + n_past)[:, None], "row key -> row 1 1 key")
             x, normed = x[rows, last].unsqueeze(1), normed[rows, last].unsqueeze(1)
             if turn is not None:
@@ -235,10 +220,7 @@ class Forward:
         return x.add_(mixed) if self._parallel else x
 
     def mlp(
-        self,
-        at: int,
-        entering: Float[Tensor, "*stream d_model"],
-        touch: Touch = _NOTHING,
+        self, at: int, entering: Float[Tensor, "*stream d_model"], touch: Touch = _NOTHING
     ) -> Float[Tensor, "*stream d_model"]:
         """Return what a layer's MLP writes when it reads this, norm included."""
         own, block = self.layers[at], f"blocks.{at}."
@@ -288,29 +270,23 @@ class Forward:
 
 def _layer_of(block: Any) -> _Layer:
     attention, mlp = block.attn, block.mlp
-    parts = [
-        _Linear(
-            rearrange(getattr(attention, f"W_{part}"), "head d d_head -> (head d_head) d"),
-            None if part == "V" or (bias := _bias(attention, f"b_{part}")) is None
-            else bias.flatten(),
-        )
-        for part in "QKV"
-    ]  # fmt: skip
+
+    def projection(part: str) -> _Linear:
+        bias = None if part == "V" else getattr(attention, f"b_{part}", None)
+        weight = rearrange(getattr(attention, f"W_{part}"), "head d d_head -> (head d_head) d")
+        return _Linear(weight, None if bias is None else bias.flatten())
+
+    def linear(part: str) -> _Linear:
+        return _Linear(getattr(mlp, f"W_{part}").T, getattr(mlp, f"b_{part}", None))
+
     w_o = rearrange(attention.W_O, "head d_head d -> d (head d_head)")
-    gated = hasattr(mlp, "gate")
-    reads = [(mlp.W_gate, "b_gate")] if gated else []
-    reads.append((mlp.W_in, "b_in"))
     return _Layer(
-        *parts,
-        _Linear(w_o, _bias(attention, "b_O")),
-        tuple(_Linear(weight.T, _bias(mlp, name)) for weight, name in reads),
-        _Linear(mlp.W_out.T, _bias(mlp, "b_out")),
+        *map(projection, "QKV"),
+        _Linear(w_o, getattr(attention, "b_O", None)),
+        tuple(map(linear, ("gate", "in") if hasattr(mlp, "gate") else ("in",))),
+        linear("out"),
         attention.original_component.scaling,
     )
-
-
-def _bias(module: Any, name: str) -> Tensor | None:
-    return getattr(module, name, None)
 
 
 def _pattern(

@@ -1,28 +1,29 @@
-"""Turn a GGUF file, once, into a folder in Hugging Face format, which the project reads.
+"""Turn a GGUF file, once, into a folder in Hugging Face format (chapter 1).
 
 The format and the dequantisation are those of llama.cpp, read by its package `gguf` and by
 transformers. The values stay what the file says: a quantised matrix becomes float32 numbers, at
 most 2^b different ones in a block of b-bit weights. The folder is named after the file and its
-digest, so it is made again when the file changes. Used in chapter 1.
+digest, so it is made again when the file changes.
 """
 
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import redirect_stderr
-from functools import partial
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from filelock import FileLock
 from safetensors import SafetensorError
+from tokenizers import pre_tokenizers
 
-from lookups.errors import ModelError, StorageError
-from lookups.files import digest_of
+from lookups.errors import ModelError
+from lookups.files import digest_of, not_written
 
 RECORD = "gguf.json"
 """What a folder was made from; written last, so a folder that has it is whole."""
@@ -53,17 +54,11 @@ def folder_of(file: Path, models: Path) -> Path:
         with FileLock(models / f".{folder.name}.lock"):
             if not (folder / RECORD).is_file():
                 _make(file, reader, sha256, folder)
-    except (OSError, SafetensorError) as error:
-        raise StorageError(
-            f"{folder} cannot be written ({getattr(error, 'strerror', None) or error}); make "
-            "room, or choose another folder with LOOKUPS_MODELS"
-        ) from error
+    except OSError as error:
+        raise not_written(folder, error) from error
+    except SafetensorError as error:
+        raise not_written(folder, OSError(str(error))) from error
     return folder
-
-
-def revision_of(folder: Path) -> str:
-    """Return what the manifest calls a model that was made from a GGUF file."""
-    return f"gguf:{about(folder)['sha256'][:12]}"
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -76,7 +71,7 @@ def about(folder: Path) -> dict[str, Any]:
 
 
 def _read(file: Path) -> Any:
-    """Read what a file says about itself; its tensors are mapped and not read."""
+    """Read what a file says about itself, and refuse it if it would not be read as it is meant."""
     from gguf import GGUFReader
 
     try:
@@ -85,20 +80,14 @@ def _read(file: Path) -> Any:
     except Exception as error:  # what a broken file makes of the reader is of every kind
         with file.open("rb") as start:
             broken = start.read(4) == b"GGUF"
-        raise ModelError(
-            f"{file} is cut off or damaged; fetch it again"
-            if broken
-            else f"{file} is not a GGUF file; name one that is, or a folder in Hugging Face format"
-        ) from error
-    if wrong := _fault(file, reader, kind):
-        raise ModelError(f"{file.name} {wrong}")
-    return reader
-
-
-def _fault(file: Path, reader: Any, kind: str | None) -> str | None:
-    """Say what keeps a file from being read as it is meant, and what to do."""
+        what = "is cut off or damaged; fetch it again"
+        other = "is not a GGUF file; name one that is, or a folder in Hugging Face format"
+        raise ModelError(f"{file} {what if broken else other}") from error
     if re.search(r"-\d+-of-\d+$", file.stem) or (_field(reader, "split.count") or 1) > 1:
-        return "is one of several parts; join them with gguf-split --merge and name the one file"
+        raise ModelError(
+            f"{file.name} is one of several parts; join them with gguf-split --merge and name the "
+            "one file"
+        )
     words, splitter = (_field(reader, f"tokenizer.ggml.{key}") for key in ("model", "pre"))
     scaling = _field(reader, f"{kind}.rope.scaling.type") or "none"
     scaled = scaling != "none" or any(one.name == "rope_freqs.weight" for one in reader.tensors)
@@ -109,13 +98,13 @@ def _fault(file: Path, reader: Any, kind: str | None) -> str | None:
         f"is a {kind} with scaled rotary positions": scaled,
         f"has a tokenizer of a kind that is not read ({words}, {splitter})": not known,
     }
-    what = next((what for what, is_so in faults.items() if is_so), None)
-    if what is None:
-        return None
-    return (
-        f"{what}; of GGUF files {' and '.join(ARCHITECTURES)} are read, without any of this: give "
-        "the model's folder in Hugging Face format"
-    )
+    for what, is_so in faults.items():
+        if is_so:
+            raise ModelError(
+                f"{file.name} {what}; of GGUF files {' and '.join(ARCHITECTURES)} are read, "
+                "without any of this: give the model's folder in Hugging Face format"
+            )
+    return reader
 
 
 def _field(reader: Any, name: str) -> Any:
@@ -125,10 +114,17 @@ def _field(reader: Any, name: str) -> Any:
 
 def _make(file: Path, reader: Any, sha256: str, folder: Path) -> None:
     """Write the folder beside its place and give it its name."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    _save_weights(file, partial)
-    _save_tokenizer(file, _field(reader, "tokenizer.ggml.pre"), partial)
+    aside = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    model = load_complete(file.parent, gguf_file=file.name, dtype=torch.float32)
+    _plain(model).save_pretrained(aside)
+    tokenizer = load_tokenizer(file.parent, gguf_file=file.name)
+    if _field(reader, "tokenizer.ggml.pre") == "smollm":
+        # Every digit is a word of its own, which transformers leaves out.
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
+        )
+    tokenizer.save_pretrained(aside)
     record = {
         "file": file.name,
         "sha256": sha256,
@@ -136,13 +132,17 @@ def _make(file: Path, reader: Any, sha256: str, folder: Path) -> None:
         "versions": {package: version(package) for package in ("gguf", "transformers")},
         "tensors": _tensors(reader.tensors),
     }
-    (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    (aside / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    aside.rename(folder)
 
 
-def load_complete(place: Any, wrong: Callable[[str], ModelError], **options: Any) -> Any:
-    """Load a Hugging Face model of which every weight is there, or raise what is `wrong`."""
+def load_complete(place: Path | str, **options: Any) -> Any:
+    """Load a Hugging Face model of which every weight is there.
+
+    Raises:
+        ModelError: weights are missing, damaged or of another shape.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -152,14 +152,36 @@ def load_complete(place: Any, wrong: Callable[[str], ModelError], **options: Any
             model, report = AutoModelForCausalLM.from_pretrained(
                 place, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
-    except Exception as error:
-        raise wrong(short(error)) from error
-    # transformers fills what is missing with random numbers, which must never pass for a model.
-    if absent := sorted(report["missing_keys"]):
-        raise wrong(f"{len(absent)} are missing, the first {absent[0]}")
-    if unequal := sorted(name for name, *_ in report["mismatched_keys"]):
-        raise wrong(f"{unequal[0]} has not the shape that the configuration says")
+        # transformers fills what is missing with random numbers, which must never pass for a model
+        if absent := sorted(report["missing_keys"]):
+            raise ValueError(f"{len(absent)} are missing, the first {absent[0]}")
+        if unequal := sorted(name for name, *_ in report["mismatched_keys"]):
+            raise ValueError(f"{unequal[0]} has not the shape that the configuration says")
+    except Exception as error:  # of every kind, where a file is damaged
+        name = options.get("gguf_file", str(place))
+        raise ModelError(
+            f"the weights of {name!r} cannot be read ({short(error)}); put a "
+            "complete file of weights there, or download the model again"
+        ) from error
     return model
+
+
+def load_tokenizer(place: Path | str, **options: Any) -> Any:
+    """Load a Hugging Face tokenizer.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(place, **options)
+    except Exception as error:
+        name = options.get("gguf_file", str(place))
+        raise ModelError(
+            f"the tokenizer of {name!r} cannot be read ({short(error)}); a folder "
+            "needs tokenizer.json and tokenizer_config.json, a GGUF file its own"
+        ) from error
 
 
 def short(error: Exception) -> str:
@@ -167,38 +189,15 @@ def short(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
-def _save_weights(file: Path, folder: Path) -> None:
-    import torch
-
-    options = {"gguf_file": file.name, "dtype": torch.float32}
-    model = load_complete(file.parent, partial(_unreadable, file), **options)
-    # The loaded model counts as quantised, which keeps it from being saved: its numbers do not.
+def _plain(model: Any) -> Any:
+    """Return a model that counts as quantised, which keeps it from being saved, as a plain one."""
     kept = model.config.to_dict()
     kept.pop("quantization_config", None)
     with torch.device("meta"):
         plain = type(model)(type(model.config)(**kept))
     plain.load_state_dict(model.state_dict(), assign=True)
     plain.tie_weights()
-    plain.save_pretrained(folder)
-
-
-def _save_tokenizer(file: Path, splitter: str | None, folder: Path) -> None:
-    from tokenizers import pre_tokenizers
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    except Exception as error:
-        raise _unreadable(file, short(error)) from error
-    if splitter == "smollm":  # every digit is a word of its own, which transformers leaves out
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
-        )
-    tokenizer.save_pretrained(folder)
-
-
-def _unreadable(file: Path, why: str) -> ModelError:
-    return ModelError(f"{file.name} cannot be read ({why}); fetch it again, or another file of it")
+    return plain
 
 
 def _tensors(tensors: Iterable[Any]) -> list[dict[str, Any]]:

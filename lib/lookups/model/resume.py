@@ -1,9 +1,9 @@
 """Go on from inside a forward pass, at a chosen layer (chapters 9 to 11).
 
 One normal pass of some prompts is recorded: what enters the layers, keys and values. From there the
-layers run on (`model.forward`) from the first that a change can reach. Where the positions before
-the last stay as they were, only the last is run, with the recorded keys and values of the others;
-through the last layer it goes alone in any case. Nothing is measured here.
+layers run on from the first that a change can reach. Where the positions before the last stay as
+they were, only the last is run, with the recorded keys and values of the others; through the last
+layer it goes alone in any case.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.model.batches import Batch, Ids
-from lookups.model.forward import Context, Forward, KeysValues, Touch
+from lookups.model.forward import Context, KeysValues, Touch
 from lookups.model.loaded import Model
 
 Hook = Callable[[Tensor], Tensor | None]
@@ -65,7 +65,7 @@ class Place:
     def positions(self) -> Int[Tensor, "row pos"]:
         """The position in its prompt, counted with the BOS, of every column of every row."""
         if self.alone:
-            return rearrange(self.last, "row -> row 1")
+            return self.last.unsqueeze(1)
         width = self.trace.batch.ids.shape[1]
         return torch.arange(width, device=self.prompts.device).expand(len(self.prompts), width)
 
@@ -116,45 +116,32 @@ def resume(
 
     The hooks of the last layer are shown the last token alone.
     """
-    trace, touch = place.trace, _in_turn(hooks)
+    trace, touch, mask = place.trace, Touch(), None
+    for name, hook in hooks:
+        touch[name] = partial(_after, touch.get(name), hook)
     if place.alone:
-        x = rearrange(trace.entering_at_last[layer][place.prompts], "row d -> row 1 d")
+        x = trace.entering_at_last[layer][place.prompts].unsqueeze(1)
+        # Recorded keys and values have a place for the last token itself: that one is masked.
+        width = trace.batch.ids.shape[1]
+        column = torch.arange(width + 1, device=x.device)
+        seen = (column < place.last.unsqueeze(1)) | (column == width)
+        mask = rearrange(seen, "row key -> row 1 1 key")
     else:
         x = trace.entering[layer][place.prompts]
-    context = _context(model.forward, place, x)
+    turn = model.forward.turn_at(place.positions if place.alone else place.positions[:1], x)
     for at in range(layer, model.n_layers):
         past = tuple(kept[place.prompts] for kept in trace.kept[at]) if place.alone else None
         only = place.last if at == model.n_layers - 1 and not place.alone else None
-        x = model.forward.layer(at, x, context, touch, past=past, last=only)
+        x = model.forward.layer(at, x, Context(turn, mask), touch, past=past, last=only)
     return place.at_last(x)
 
 
-def _in_turn(hooks: Sequence[tuple[str, Hook]]) -> Touch:
-    """Show a tensor to all hooks of its name, one after another."""
-    touch = Touch()
-    for name, hook in hooks:
-        touch[name] = partial(_after, touch.get(name), hook)
-    return touch
-
-
 def _after(before: Hook | None, hook: Hook, tensor: Tensor) -> Tensor:
-    changed = None if before is None else before(tensor)
-    tensor = tensor if changed is None else changed
-    changed = hook(tensor)
-    return tensor if changed is None else changed
-
-
-def _context(forward: Forward, place: Place, x: Float[Tensor, "row pos d_model"]) -> Context:
-    """Positions, and what they may look at: a last token alone, what stands before it and itself.
-
-    The recorded keys and values have a place for the last token itself: that one is masked.
-    """
-    if not place.alone:
-        return Context(forward.turn_at(place.positions[:1], x), None)
-    width = place.trace.batch.ids.shape[1]
-    column = torch.arange(width + 1, device=x.device)
-    seen = (column < rearrange(place.last, "row -> row 1")) | (column == width)
-    return Context(forward.turn_at(place.positions, x), rearrange(seen, "row key -> row 1 1 key"))
+    """Show a tensor to one hook after another."""
+    for one in filter(None, (before, hook)):
+        changed = one(tensor)
+        tensor = tensor if changed is None else changed
+    return tensor
 
 
 @torch.no_grad()
