@@ -152,7 +152,7 @@ class Forward:
         last_in: int = -1,
         keep: Callable[[KeysValues], None] = lambda kept: None,
     ) -> Float[Tensor, "prompt left d_model"]:
-        """Run layers and return what leaves the last: `last_in`, which `last` alone goes through."""
+        """Run layers up to `last_in`, which `last` alone goes through; return what leaves it."""
         start = 0 if past is None else past[0][0].shape[2]
         place = torch.arange(start, start + ids.shape[1], device=ids.device).unsqueeze(0)
         x = touch("hook_embed", F.embedding(ids, self._embed))
