@@ -37,7 +37,9 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from lookups.run.store import Stopwatch, load, save
+from lookups.corpus.documents import run_documents
 from lookups.measure.attention import looks
+from lookups.measure.head_kinds import HEAD_TYPES, head_kinds, repeated
 from lookups.explain.contrast import Contrast, tells_apart
 from lookups.explain.blind_sort import (
     CLEAR,
@@ -583,6 +585,42 @@ pd.DataFrame(
         for pair in best[:12]
     ]
 ) if best else NOTHING
+
+# %% [markdown]
+# (head-kinds)=
+# ### Heads of known kinds
+#
+# Some heads have been described without any neuron: *previous-token* heads look one token back, *duplicate-token*
+# heads at earlier copies of the last token, *induction* heads at what followed such copies {cite}`elhage2021,olsson2022`. How
+# much attention do the heads of kept pairs pay to such places, on random tokens that come twice in succession, and on passages of the
+# run ({func}`~lookups.measure.head_kinds.head_kinds`)? A head that looks at all places alike gets the row *chance*.
+
+# %%
+twice = repeated(model, rows=8, length=48, seed=settings.seed)
+texts = run_documents(settings, model, "train")
+passages = [texts[row].ids for row in range(min(24, len(texts)))]
+kinds_of = {"random, twice": head_kinds(model, list(twice)), "passages": head_kinds(model, passages)}  # fmt: skip
+
+# %% tags=["hide-input"]
+table = {f"{kind}, {where}": some[kind] for where, some in kinds_of.items() for kind in HEAD_TYPES}
+table = pd.DataFrame(table)
+in_pairs = kept.groupby("head").neuron.agg(["size", lambda names: ", ".join(sorted({readable(neurons.token[name]).strip() for name in names})[:4])])  # fmt: skip
+in_pairs.columns = ["kept pairs", "tokens"]
+KNOWN = 0.4  # this much of a head's attention makes it one of the kind
+is_kind = {kind: table[[f"{kind}, {where}" for where in kinds_of]].max(axis=1) >= KNOWN for kind in HEAD_TYPES}  # fmt: skip
+known = pd.DataFrame(is_kind).drop(index="chance")
+counts = {kind: (int(known[kind].sum()), int(known[kind].reindex(in_pairs.index).fillna(False).sum())) for kind in HEAD_TYPES}  # fmt: skip
+listed = in_pairs.join(table).sort_values("kept pairs", ascending=False, kind="stable").head(12)
+pd.concat([listed, table.loc[["chance"]]]).round(2)
+
+# %% tags=["hide-input"]
+some = int(known.reindex(in_pairs.index).fillna(False).any(axis=1).sum()) if len(in_pairs) else 0
+glue("known-kinds", f"{some} of {len(in_pairs)}", display=False)
+listing = "; ".join(f"{kind}: {those} of {len(in_pairs)} ({every} of all {len(known)} heads)" for kind, (every, those) in counts.items())  # fmt: skip
+Markdown(
+    f"Of the {len(in_pairs)} heads in kept pairs {some} pay at least {KNOWN:.0%} of their attention to the places of one of these kinds, "
+    f"on random tokens or on passages: {listing}."
+) if len(in_pairs) else NOTHING
 
 # %% [markdown]
 # ### One token, several neurons

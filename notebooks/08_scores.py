@@ -33,6 +33,7 @@ from myst_nb import glue
 
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
+from lookups.explain.baselines import likeness
 from lookups.explain.contrast import tells_apart
 from lookups.explain.controls import permuted_verdicts, shuffled_among, shuffled_within
 from lookups.errors import MissingStage, StaleStage
@@ -382,6 +383,60 @@ gains = {
 } | {f"`{e}`": gain_over("explainer", plainly, first, e) for e in explainers if e != first}  # fmt: skip
 compared_lines = [f"- `{first}` is {compared(gain, name)}." for name, gain in gains.items()]
 Markdown("On the same pairs:\n\n" + "\n".join(compared_lines)) if len(plainly) else NOTHING
+
+# %% [markdown]
+# (n-grams)=
+# ## Is it more than the last words?
+#
+# A head may be active simply because of the token that the prompt ends in, or the last two or three. Then any rule that remembers
+# endings would do, and there is no *context* to speak of. So the last *k* tokens alone are asked the same question, as an
+# {term}`n-gram` model with back-off would answer it: of the training prompts that share most of these last tokens with a
+# held-out prompt, are more active than of all training prompts?
+
+
+# %%
+def ends_alike(train: pd.DataFrame, ids, most: int) -> np.ndarray:
+    """Which training prompts share the longest end with these ids, of at most so many tokens."""
+    shared = np.array([min(most, likeness(ids, other)[0]) for other in train.token_ids])
+    return shared == shared.max()
+
+
+def by_endings(key: tuple[str, str], most: int) -> float:
+    """E of a judge who remembers the last tokens of the training prompts, and nothing else."""
+    train, test = prompts.rows(*key, "train"), held_out[key]
+    usual = train.active.mean()
+    said = [train.active[ends_alike(train, ids, most)].mean() > usual for ids in test.token_ids]
+    return score(count(pd.Series(said, test.index, dtype="boolean"), test.active))
+
+
+# %% tags=["hide-input"]
+LAST = (1, 2, 3)
+remembered = own[(own.control == "none") & own.score.notna()][
+    ["neuron", "head", "explainer", "score"]
+]
+remembered = remembered.pivot(index=["neuron", "head"], columns="explainer", values="score")
+for most in LAST:
+    remembered[f"last {most}"] = [by_endings(key, most) for key in remembered.index]
+table = {}
+names_of = remembered.index.get_level_values(0).tolist()
+for name in remembered:
+    gain = (
+        (remembered[first] - remembered[name]).astype(float).tolist() if first in remembered else []
+    )
+    table[name] = {"pairs": int(remembered[name].notna().sum()), "mean E": str(bootstrap_mean(remembered[name].astype(float).tolist(), names_of, seed=settings.seed)),
+                   f"{first} less this": str(bootstrap_mean(gain, names_of, seed=settings.seed)) if gain and name != first else "–"}  # fmt: skip
+chosen = suffixes[suffixes.neuron.map(neurons.selected) & (suffixes.split == "test")]
+short = {most: (chosen.token_ids.map(len) <= most).mean() for most in LAST}
+pd.DataFrame(table).T.rename_axis("judge") if len(remembered) else NOTHING
+
+# %% tags=["hide-input"]
+best_ending = bootstrap_mean(remembered["last 3"].astype(float).tolist(), names_of, seed=settings.seed) if len(remembered) else None  # fmt: skip
+glue("ending-score", "–" if best_ending is None else str(best_ending), display=False)
+Markdown(
+    "And for the neuron itself: of the held-out prompts of selected neurons the last token alone is enough for "
+    f"{short[1]:.0%}, the last two for {short[2]:.0%}, the last three for {short[3]:.0%} ({{ref}}`truncation`). "
+    "The rest is context in a sense that no short ending has."
+) if len(chosen) else NOTHING
 
 # %% [markdown]
 # ## Is the spread real?
