@@ -314,38 +314,48 @@ swapped = other_id is not None and OTHER in model.tokenizer.all_special_tokens a
 
 
 def at_last(model: Model, documents: list) -> dict[str, np.ndarray]:
-    """Neurons' activations and heads' outputs at the last token, in the run's layers."""
+    """At the last token: outputs of all heads, activations of the run's neurons, by layer."""
     batch = model.batch(documents)
-    row, found = torch.arange(len(documents), device=model.device), {"neurons": [], "heads": []}
-    kinds = {"neurons": "mlp.hook_post", "heads": "attn.hook_z"}
+    row, found = torch.arange(len(documents), device=model.device), {"heads": [], "neurons": []}
+    places = {"heads": range(model.n_layers), "neurons": settings.layers}
+    kinds = {"heads": "attn.hook_z", "neurons": "mlp.hook_post"}
     hooks = {
-        f"blocks.{layer}.{hook}": lambda x, kind=kind: found[kind].append(x[row, batch.last].flatten())
-        for layer in settings.layers for kind, hook in kinds.items()
+        f"blocks.{layer}.{kinds[kind]}": lambda x, kind=kind: found[kind].append(x[row, batch.last].flatten(1))
+        for kind, layers in places.items() for layer in layers
     }  # fmt: skip
     model.read(batch, hooks)
-    return {kind: torch.cat(some).float().numpy(force=True) for kind, some in found.items()}
+    return {kind: torch.stack(some).float().numpy(force=True) for kind, some in found.items()}
+
+
+FIRST = 10  # tokens
+
+
+def losses(surprised: list) -> list[float]:
+    """Mean loss over all tokens, over the first ten of each document, and over those behind."""
+    cut = surprised, [one[:FIRST] for one in surprised], [one[FIRST:] for one in surprised]
+    return [float(np.concatenate(part).mean()) for part in cut]
 
 
 # %% tags=["hide-input"]
 if swapped:
-    some = held[::2]
-    marked = [np.concatenate(nats[::2]), at_last(model, some)]
     changed = dataclasses.replace(model, bos_id=other_id)
-    unmarked = [np.concatenate(surprises(changed, some)), at_last(changed, some)]
-    alike = {kind: np.corrcoef(marked[1][kind], unmarked[1][kind])[0, 1] for kind in marked[1]}
-    apart = unmarked[0].mean() - marked[0].mean()
-    size = "hardly changes" if abs(apart) < 0.02 else "rises" if apart > 0 else "falls"
-    verdict = (
-        "What neurons and heads do at the end of a passage hardly depends on the marker"
-        if min(alike.values()) > 0.95
-        else "What neurons and heads do at the end of a passage depends on the marker"
-    )
+    loss = [losses(nats), losses(surprises(changed, held))]
+    usual, other = at_last(model, held), at_last(changed, held)
+    size = "hardly changes" if abs(loss[1][0] - loss[0][0]) < 0.02 else "rises" if loss[1][0] > loss[0][0] else "falls"  # fmt: skip
+    moved = np.linalg.norm(other["heads"] - usual["heads"], axis=(1, 2)) / np.linalg.norm(usual["heads"], axis=(1, 2))  # fmt: skip
+    thirds = [f"{part.mean():.0%}" for part in np.array_split(moved, 3)]
+    alike = np.corrcoef(usual["neurons"].ravel(), other["neurons"].ravel())[0, 1]
+    strongest = np.abs(usual["neurons"]).argmax(-1)[..., None]
+    top = [np.take_along_axis(one["neurons"], strongest, -1) for one in (usual, other)]
+    top_moved = np.median(np.abs(top[1] / top[0] - 1))
 Markdown(
     f"**Does the marker matter?** The BOS of this model, `{model.vocabulary[model.bos_id]}`, is a sign that "
     f"in a chat begins somebody's turn. With `{OTHER}`, a mark between documents, in its place "
-    f"the loss on {len(some)} of these documents {size}, from {marked[0].mean():.2f} to {unmarked[0].mean():.2f} nats a token. At the last "
-    f"token, over all neurons of the run's layers, activations with the one and with the other correlate at {alike['neurons']:.3f}, "
-    f"and the outputs of these layers' heads at {alike['heads']:.3f}. {verdict}."
+    f"the loss on {len(held)} of these documents {size}, from {loss[0][0]:.2f} to {loss[1][0]:.2f} nats a token: over the first {FIRST} tokens "
+    f"from {loss[0][1]:.2f} to {loss[1][1]:.2f}, behind them from {loss[0][2]:.2f} to {loss[1][2]:.2f}. At the last "
+    f"token the outputs of heads change by {thirds[0]} in the first third of the layers, by {thirds[1]} in the second and by {thirds[2]} in the last (length of "
+    f"the difference over length). The activations of the run's neurons correlate at {alike:.3f} with and without the marker, and the strongest "
+    f"of each layer changes by {top_moved:.0%} in the median. So what a neuron does hardly depends on the marker; what early heads do does to some extent."
 ) if swapped else None  # fmt: skip
 
 # %% [markdown]
