@@ -355,7 +355,7 @@ Markdown(
     f"from {loss[0][1]:.2f} to {loss[1][1]:.2f}, behind them from {loss[0][2]:.2f} to {loss[1][2]:.2f}. At the last "
     f"token the outputs of heads change by {thirds[0]} in the first third of the layers, by {thirds[1]} in the second and by {thirds[2]} in the last (length of "
     f"the difference over length). The activations of the run's neurons correlate at {alike:.3f} with and without the marker, and the strongest "
-    f"of each layer changes by {top_moved:.0%} in the median. So what a neuron does hardly depends on the marker; what early heads do does to some extent."
+    f"of each layer changes by {top_moved:.0%} in the median: what these neurons do {'hardly depends' if alike > 0.95 and top_moved < 0.1 else 'depends'} on the marker."
 ) if swapped else None  # fmt: skip
 
 # %% [markdown]
