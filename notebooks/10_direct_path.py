@@ -566,6 +566,13 @@ def percent(estimate) -> str:
     return f"{mean} % [{low}, {high}]"
 
 
+last = {route: shares["selected", route].share for route in ROUTES}
+against = "work against it" if last["other neurons"].high < 0 else "add"
+by_route = (
+    f"Divided by the component that comes last, {percent(last['the neuron'])} of the fall of the token's logit comes from the "
+    f"neuron and {percent(last['the head'])} straight from the head; all other neurons together {against} ({percent(last['other neurons'])})."
+    if np.isfinite(last["the neuron"].low) else ""
+)  # fmt: skip
 whole = found["log_fall"].whole
 if not len(both):
     headline = "No head was silenced, so nothing can be said."
@@ -578,20 +585,15 @@ else:
     headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats "
                 f"({points(found['fall'].whole)} points) without the head. {percent(found['log_fall'].share)} of the nats "
                 f"and {percent(found['fall'].share)} of the points go through the neuron; the direct path alone carries "
-                f"{percent(direct.share)} of the nats. The rest takes other ways.")  # fmt: skip
+                f"{percent(direct.share)} of the nats. {by_route}")  # fmt: skip
 glue("headline", headline, display=False)
 lines = [
-    headline,
+    headline.removesuffix(by_route).strip(),
     "Attribution is exactly what the neuron's input loses when the direct path is cut with the scale frozen.",
     f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share)} is direct.",
 ]  # fmt: skip
-mine = {route: shares["selected", route] for route in ROUTES}
-if np.isfinite(mine["the neuron"].share.low):
-    lines.append(
-        f"Of the fall of the token's logit {percent(mine['the neuron'].share)} comes last through the neuron and "
-        f"{percent(mine['the head'].share)} straight from the head; all other neurons together add "
-        f"{percent(mine['other neurons'].share)}, all other heads {percent(mine['other heads'].share)}."
-    )
+if by_route:
+    lines.append(by_route)
 difference, nats = gap_through["fall"][0], gap_through["log_fall"][0]
 if np.isfinite(difference.low):
     more = "more" if nats.low > 0 else "less" if nats.high < 0 else "no measurably different amount"
