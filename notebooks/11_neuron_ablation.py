@@ -587,9 +587,9 @@ glue("several-neurons", f"{several} of {cases.neuron.nunique()}", display=False)
 pd.DataFrame(table).T.rename_axis("the token's fall without") if len(cases) else NOTHING
 
 # %% [markdown]
-# These are means over pairs, with intervals over neurons. Only {glue:text}`several-neurons` neurons
-# have another sound neuron of the same token in this run; for the rest, the rows on all sound
-# neurons say nothing new.
+# These are means over pairs, with intervals over neurons. {glue:text}`several-neurons` neurons have
+# another sound neuron of the same token in this run; for the rest, the rows on all sound neurons
+# say nothing new.
 
 # %% [markdown]
 # ```{admonition} Differs from the paper
