@@ -740,7 +740,7 @@ items = pd.concat([clear.assign(kind="clearest"), drawn.assign(kind="random")])
 # The paper lets a language model put the contexts of a pair into words, and then sort held-out prompts by these
 # words {cite}`neo2024`. Here readers sort, no sentence stands in between, and random pairs stand among the
 # others. Pairs with fewer than {glue:text}`fewest-to-learn` training prompts or {glue:text}`fewest-to-sort` held-out
-# prompts of a kind are left out, as they are there when one kind is missing.
+# prompts of a kind are left out; in the paper, those that have prompts of one kind only.
 # ```
 #
 # `python tools/blind_sort.py` writes the deck for readers and keeps their verdicts with the project. A verdict

@@ -122,7 +122,7 @@ pd.DataFrame({name: counted(of_group(rows, neurons, name)) for name in GROUPS})
 # kept pairs of selected neurons by the share of active prompts that are followed, times how much
 # more the neuron owes to the head on active training prompts than on others
 # ({func}`~lookups.measure.intervention.followed_first`), and take the first. Of its active prompts
-# that are followed we read the strongest. This is where the head looks on it:
+# that are followed we read the strongest. This is where the head looks in it:
 
 # %%
 chosen = of_group(rows, neurons, "selected")
@@ -335,8 +335,8 @@ pd.DataFrame(shown_boxes).T
 # %% [markdown]
 # ## What that test leaves out
 #
-# The test treats the two lists as independent samples. But every pair has a value in both, so the
-# values are spread out by differences between pairs as much as by activity, and pairs that share a
+# The test treats the two lists as independent samples. But every pair has a value in both, so much
+# of their spread is due to differences between pairs and not to activity, and pairs that share a
 # neuron share its prompts. So for the same means we add:
 #
 # - the mean *difference within pairs*, active less inactive, with a {term}`bootstrap` over neurons;
@@ -396,9 +396,9 @@ Markdown(
 # %% [markdown]
 # ## Is it this head, and is it this kind of neuron?
 #
-# From each pair's difference we subtract what silencing another head of the layer gives on the very same
-# prompts (where the layer has a head in no kept pair of the neuron). The random neurons, matched to selected ones, went through the same steps
-# ({numref}`fig-silenced-groups`).
+# From each pair's difference we subtract what silencing another head of the layer gives on the very
+# same prompts (where the layer has such a head). The random neurons, matched to selected ones, went
+# through the same steps ({numref}`fig-silenced-groups`).
 
 
 # %%
@@ -539,9 +539,10 @@ side_by_side((hand.neuron, hand["head"])) if hand is not None else NOTHING
 # An explanation ({ref}`scores`) says on which prompts a head is active. If it is right, the head
 # does most of its work on these prompts. So we add up what silencing the head costs over all
 # held-out prompts of a pair: what share of it is lost on the prompts that the explanation *calls*
-# active? A judge who calls prompts active at random gets the same share of the effect as of the
-# prompts, so the second to fourth columns of the table must be held against the first. The
-# *shuffled* explanation is such a judge: it calls as many prompts active, but chosen at random.
+# active? A judge who calls prompts active at random gets, on average, the same share of the effect
+# as of the prompts, so the first column of the table, the share of prompts called active, is what
+# the other columns must exceed. The *shuffled* explanation is such a judge: it calls as many
+# prompts active, but chosen at random.
 
 
 # %%
@@ -585,7 +586,7 @@ pd.DataFrame(table).T.rename_axis(["explainer", "explanation"]) if table else NO
 # %% [markdown]
 # ## Beside the paper
 #
-# Zero ablation, mean falls of p(token), one value a pair in each list {cite}`neo2024`: GPT-2 small KS .242
+# Zero ablation, mean falls of p(token), one value per pair in each list {cite}`neo2024`: GPT-2 small KS .242
 # (p 1.0e-5), GPT-2 medium .331 (3.7e-13), GPT-2 large .293 (2.1e-23, 612 pairs). This run:
 # {glue:text}`ks-beside`. The p of such a test falls with the number of pairs, whatever the size of the
 # difference, so two models are better compared by the difference itself.
@@ -694,6 +695,6 @@ Markdown("\n".join(f"- {line}" for line in lines) if test.pairs else "No pair co
 #
 # ```{admonition} Try it
 # :class: tip
-# Set `active_rule: top3` in a copy of the run file. Three heads a prompt are then active whatever they
+# Set `active_rule: top3` in a copy of the run file. Three heads per prompt are then active whatever they
 # write. Does the difference within pairs become smaller?
 # ```

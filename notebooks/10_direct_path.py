@@ -548,6 +548,9 @@ pd.DataFrame(columns) if len(each) else NOTHING
 
 # %% [markdown]
 # ## Check
+#
+# Each row that changes one neuron belongs to a row of a silenced head, on the same prompt, and starts from
+# the same probability; with all ways cut, the neuron ends at the same activation:
 
 # %% tags=["hide-input"]
 one_neuron = silenced[silenced.kind.isin(["direct_frozen", "direct_recomputed", "through_neuron"])]
@@ -628,5 +631,5 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
 # ```{admonition} Try it
 # :class: tip
 # Take a pair whose head stands in an earlier layer and whose direct share is far from 1. Which part of
-# {ref}`heads` changes most when the head is silenced: an MLP, or another head?
+# the neuron's input ({ref}`heads`) changes most when the head is silenced: an MLP, or another head?
 # ```
