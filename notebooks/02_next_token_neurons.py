@@ -350,6 +350,14 @@ assert not neurons[neurons.group == "top"].neuron.isin(list(settings.rejected)).
 save(settings, "neurons", neurons, model=model, seconds=stopwatch.seconds)
 Markdown(f"Saved `neurons`: {len(neurons)} rows.")
 
+# %% [markdown] tags=["default-run"]
+# We expected only a few neurons to stand out, since any direction points at some token. There are
+# many: in the layers that we search, one neuron in ten or twenty lies beyond what chance reaches in
+# one case of a hundred, and common words such as *one*, *all* and *its* head the list. The two
+# nulls hardly differ, so little depends on which of them is used. In the middle layers the paper's
+# rule finds nothing of the kind: its neurons there are no more congruent than rotated ones. What
+# this chapter cannot show is whether a neuron fires where its word follows.
+
 # %% [markdown]
 # ## What we know
 #

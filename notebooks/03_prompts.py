@@ -515,6 +515,14 @@ save(settings, "follow_rates", rates[columns], **facts)
 save(settings, "prompts", prompts, **facts)
 Markdown(f"Saved `follow_rates` ({len(rates)} rows) and `prompts` ({len(prompts)} rows).")
 
+# %% [markdown] tags=["default-run"]
+# Fewer than one neuron in a hundred is sound, and in the middle layers the share is less than half
+# of that. Congruence by itself would not have found them: most neurons on the paper's list are not
+# sound, and most sound neurons are not among the first fifty of their layer. On texts that chose
+# nothing, the tokens of selected neurons follow about ten times as often as those of matched random
+# ones. Even so, for half of the selected neurons the token follows in about a third of the
+# strongest positions or less: sound means far more often than chance, not nearly always.
+
 # %% [markdown]
 # ## What we know
 #
