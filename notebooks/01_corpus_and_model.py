@@ -170,9 +170,10 @@ CUTS = {
 Markdown(CUTS[settings.corpus.cut]) if corpora and kind != "planted" else None
 
 # %% [markdown]
-# A {term}`document` is a piece of text as {term}`token` ids, with a {term}`prompt key` and the name of
-# what it was cut from. Everything is chosen on the train {term}`split` and reported on the test split,
-# and nothing is cut into both: the splits differ in their files or, of Wikipedia, in their articles.
+# A {term}`document` is a piece of text as {term}`token` ids, with a {term}`prompt key` and the name
+# of what it was cut from. Everything is chosen on the train {term}`split` and reported on the test
+# split, and no text is in both: the splits differ in their files or, for Wikipedia, in their
+# articles.
 
 
 # %%
@@ -224,9 +225,9 @@ Markdown(f"{TERMS}\n\n{listed}") if wikipedia else None
 # %% [markdown]
 # ## One document by hand
 #
-# The first document of the train split, where it comes from, and its first tokens as the model reads
-# them. A frequent word is one token, with the space before it; a rare one is put together from pieces
-# ({term}`byte-pair encoding`).
+# This is the first document of the train split, with the place it comes from, and its first tokens
+# as the model reads them. A frequent word is one token, with the space before it; a rare one is put
+# together from pieces ({term}`byte-pair encoding`).
 
 # %% tags=["hide-input"]
 document = texts["train"][0]
@@ -361,8 +362,8 @@ Markdown(
 # %% [markdown]
 # ## What does it expect?
 #
-# In a look-up, something earlier in the text calls for one particular token. Does the model have such
-# habits at all?
+# In a look-up, something earlier in the text calls for one particular token. Does this model have
+# such habits at all?
 
 # %%
 PHRASES = [
@@ -489,12 +490,13 @@ copies = (
 Markdown(f"On {len(flat):,} tokens of `{reported}` the model {uses}. {copies}.")
 
 # %% [markdown] tags=["default-run"]
-# We expected little of a small model whose weights are stored in four bits, and it does better than that: it
-# knows what follows *not only … but* and *for the first*, and it copies what it has read, which a model without
-# such heads could not. That it was trained on chats shows in one place only, the marker that begins every text.
-# Putting another marker there makes the texts a little less surprising, and leaves neurons and heads nearly as
-# they were. What these texts do not show is anything but careful English prose: the articles begin with A, and
-# there is no dialogue and hardly any code among them.
+# We expected little of a small model whose weights are stored in four bits, and it does better than
+# that: it knows what follows *not only … but* and *for the first*, and it copies what it has read,
+# which a model without heads that copy could not. That it was trained on chats shows in one place
+# only, the marker that begins every text. Putting another marker there makes the texts a little
+# less surprising, and leaves neurons and heads nearly as they were. What we learn here is about
+# careful English prose and nothing else: the articles begin with A, and there is no dialogue and
+# hardly any code among them.
 
 # %% [markdown]
 # What is not known yet: whether any single neuron stands for a token, and whether it does so more than

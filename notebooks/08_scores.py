@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # (scores)=
-# # Is what we said true?
+# # Are the explanations true?
 #
 # Words that fit the prompts they were made from prove nothing. So every {term}`explanation` now has to sort
 # prompts that it has never seen, active ones from inactive ones. What it gets right is compared with guessing,
@@ -95,9 +95,10 @@ def keys_of(table: pd.DataFrame) -> list[tuple[str, str]]:
 # %% [markdown]
 # ## Prompts that nobody has seen
 #
-# Each pair is asked about up to {glue:text}`held-out` active and as many inactive prompts of the test split, chosen
-# at random from all that its neuron has there. A prompt that anything was explained from can never be asked
-# about: that would be an error, and a test prompt that reads the same as one of train was left out before.
+# Each pair is asked about up to {glue:text}`held-out` active and as many inactive prompts of the
+# test split, chosen at random from all that its neuron has there. No prompt from which anything was
+# explained is ever asked about: the cell ends in an error if one is. Test prompts that read the
+# same as a training prompt have been left out before.
 
 
 # %%
@@ -132,7 +133,7 @@ Markdown(
 # %% [markdown]
 # ## One pair by hand
 #
-# The pair of {ref}`attention` and {ref}`explanations` again, found by the same rule:
+# This is the pair of {ref}`attention` and {ref}`explanations` again, found by the same rule:
 
 
 # %%
@@ -217,15 +218,17 @@ Markdown(by_hand_score) if hand else NOTHING
 
 # %% [markdown]
 # The interval is Newcombe's, built from a {term}`Wilson interval` for each of the two rates
-# {cite}`newcombe1998`. Whether the verdicts go with activity at all is asked by Fisher's exact test, one-sided.
+# {cite}`newcombe1998`. Fisher's exact test, one-sided, says whether the verdicts go with activity
+# at all.
 #
 # ## All pairs, all judges, all controls
 #
-# Each explanation judges the prompts of its own pair. On the same prompts, the {term}`controls <control>`:
+# Each explanation judges the prompts of its own pair. Three {term}`controls <control>` are judged
+# on the same prompts:
 #
 # - *permuted*: the same verdicts in random order. What is left is chance.
 # - *other head*: the explanation of another head of the same neuron. If it does as well, we have described the
-#   neuron, not the head. Heads that are active on the same prompts (φ above one half) do not lend to each other.
+#   neuron, not the head. Heads that are active on the same prompts (φ above one half) are no controls for each other.
 # - *other neuron*: the explanation of a pair of another neuron.
 #
 # Heads of one neuron often exclude each other, so the explanation of another head may be worse than chance.
@@ -286,8 +289,9 @@ unread = int(verdicts.verdict.isna().sum())
 Markdown(f"{len(verdicts)} verdicts were given; {unread} answers could not be read.")
 
 # %% [markdown]
-# One row a pair, explainer and control. `q` is Benjamini and Hochberg's, within each explainer and control of
-# this run {cite}`benjamini1995`; `q_by` holds under any dependence between the tests {cite}`benjamini2001`.
+# The table `scores` has one row per pair, explainer and control. `q` is Benjamini and Hochberg's,
+# within each explainer and control of this run {cite}`benjamini1995`; `q_by` holds under any
+# dependence between the tests {cite}`benjamini2001`.
 
 
 # %%
@@ -325,10 +329,11 @@ scores = scores.merge(facts, on=["neuron", "head"]).astype({"selected": bool})
 # %% [markdown]
 # ## Better than chance, and better than no explanation?
 #
-# The mean over the pairs of the selected neurons. The interval resamples neurons, since pairs of one neuron share
-# their prompts. In {numref}`fig-explainers` an explanation is worth its words if its point lies above the crosses
-# of its own row, and above the judges that explain nothing (`bag-of-words` weighs every token, `nearest` looks for
-# the most similar training prompt).
+# We take the mean over the pairs of the selected neurons. Its interval resamples neurons, since
+# pairs of one neuron share their prompts. In {numref}`fig-explainers` an explanation is worth its
+# words if its point lies to the right of the grey marks of its own row, and to the right of the
+# judges that explain nothing (`bag-of-words` weighs every token, `nearest` looks for the most
+# similar training prompt).
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean head explanation score over the pairs of selected neurons, with 95 % intervals over neurons. Filled: each explanation on its own pair; open: controls. Explanations that carry something lie to the right of their controls and of the dashed line, which a judge gets who does not look.", "name": "fig-explainers"}, "image": {"alt": "Mean scores with intervals, by explainer and control"}}
 MARKS = {"none": "o", "permuted": "x", "other head": "s", "other neuron": "^"}
@@ -441,9 +446,9 @@ Markdown(
 # %% [markdown]
 # ## Is the spread real?
 #
-# Scores differ from pair to pair. Some of that is luck: with few prompts even a coin scores .3 on one pair and .7
-# on the next. {numref}`fig-scores` draws what coins would do with exactly these numbers of prompts behind what was
-# found.
+# Scores differ from pair to pair. Some of that is luck: with few prompts even a coin scores .3 on
+# one pair and .7 on the next. {numref}`fig-scores` compares the scores with those that coins would
+# get on exactly these numbers of prompts.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Scores of the pairs of selected neurons (bars) lie further right than those of a judge who tosses a coin on the same numbers of held-out prompts (line) to the extent that the explanations are true.", "name": "fig-scores"}, "image": {"alt": "Histogram of head explanation scores with the distribution under guessing"}}
 plain = own[(own.explainer == first) & (own.control == "none")].dropna(subset="score")
@@ -470,9 +475,10 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# The variance over pairs is the sum of two: that of luck, which is known for each pair from its own counts, and
-# that *between* pairs, which is what "some heads are explained better than others" means. (It treats errors of pairs
-# as independent; pairs of one neuron share their prompts, so the second may be a little too large.)
+# The variance over pairs is the sum of two variances: that of luck, which is known for each pair
+# from its own counts, and that *between* pairs, which is what "some heads are explained better than
+# others" means. (Errors of different pairs are taken as independent. Pairs of one neuron share
+# their prompts, so the second may be a little too large.)
 
 # %% tags=["hide-input"]
 spread = between_pairs(plain.score, plain.variance)
@@ -537,8 +543,9 @@ pd.DataFrame({"this run's pairs, mean": means, "a coin": coins}, index=sizes).ro
 # as on the heads.
 # ```
 #
-# How many pairs are better than luck, each by itself? The table counts how many *could* have been significant, given
-# how many prompts there were and how many were called active, and how many were:
+# How many pairs are better than luck, each by itself? The table counts how many *could* have been
+# significant, given how many prompts there were and how many of them were called active, and how
+# many were:
 
 # %% tags=["hide-cell"]
 tests = []
@@ -558,11 +565,12 @@ pd.DataFrame(tests).set_index("explainer")
 # %% [markdown]
 # ## Next-token neurons against others
 #
-# Random neurons of the same layers, matched to the selected ones in how strongly and how often they fire and in how
-# frequent their token is, went through the same steps with prompts of their own. So did the same network with the
-# entries of every weight matrix permuted, its neurons chosen by the paper's rule; the fair comparison for it is the
-# paper's list in the trained network. All groups pass one filter: their pairs were kept by the same rule, explained
-# by the same explainer, and have held-out prompts of both kinds.
+# Random neurons of the same layers, matched to the selected ones in how strongly and how often they
+# fire and in how frequent their token is, went through the same steps with prompts of their own. So
+# did the same network with the entries of every weight matrix permuted. Its neurons were chosen by
+# the paper's rule, so it must be compared with the paper's list in the trained network. All groups
+# pass one filter: their pairs were kept by the same rule, explained by the same explainer, and have
+# held-out prompts of both kinds.
 
 
 # %%
@@ -683,13 +691,15 @@ against = lines[0]
 Markdown("\n".join(f"- {line}" for line in [*lines, *([absent] if absent else [])]))
 
 # %% [markdown]
-# A pair of a random neuron is a real head with real prompts, so its activity may well be told by words. Such a row
-# says how much of a good score is owed to heads in general, and how much to look-ups of next-token neurons.
+# A pair of a random neuron has a real head and real prompts, so words may well tell when that head
+# is active. The row of random neurons says how much of a good score is owed to heads in general,
+# and how much to look-ups of next-token neurons.
 #
 # ## Where explanations fail
 #
-# The pairs of selected neurons in the order of their scores, best and worst, with what was said of them. *Follows*
-# is how often the neuron's token really followed, on active and on inactive held-out prompts:
+# Here are the pairs of selected neurons with the best and the worst scores, and what was said of
+# them. *Follows* is how often the neuron's token really followed, on active and on inactive
+# held-out prompts:
 
 # %% tags=["hide-input"]
 ordered = plain.sort_values(
@@ -718,10 +728,10 @@ marked(looked[0], first) if looked else NOTHING
 marked(looked[1], first) if looked else NOTHING
 
 # %% [markdown]
-# What goes with a failure? Each pair's E is set against what was known before it was scored: how far apart active and
-# inactive prompts lie in what decides (standard deviations), how many training prompts the rarer kind had, how well
-# the explanation sorts the prompts it was made from, how many tokens the prompts have, and how often the token
-# follows where the head is active.
+# What goes with a failure? Each pair's E is compared with what was known before it was scored: how
+# far apart active and inactive prompts lie in what decides (in standard deviations), how many
+# training prompts the rarer kind had, how well the explanation sorts the prompts it was made from,
+# how many tokens the prompts have, and how often the token follows where the head is active.
 
 
 # %% tags=["hide-input"]
@@ -788,7 +798,8 @@ pd.DataFrame(beside).T.rename_axis("this run, selected neurons").round(3)
 #
 # ## Check and save
 #
-# Permuting verdicts keeps how many were called active; every pair is judged on the same prompts by all:
+# Permuting verdicts keeps how many were called active; all judges are asked about the same prompts
+# of a pair:
 
 # %% tags=["hide-input"]
 calls = verdicts.groupby([*by[:3], "control"]).verdict.sum().unstack("control")

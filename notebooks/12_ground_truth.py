@@ -12,9 +12,10 @@
 #
 # In a trained language model nobody knows the right answer, so nobody can say how often the method
 # misses a look-up or invents one. In the {term}`planted models <planted model>` we know which word
-# decides what comes next, and we can find out by experiment which head tells which neuron. So we hold every
-# step of the method against that knowledge. The run's own model has no part in it: chapters 2 to 5
-# were executed, as they stand, on three planted models that differ in their random seed.
+# decides what comes next, and we can find out by experiment which head tells which neuron. So we
+# compare the result of every step with what we know. The run's own model has no part in it:
+# chapters 2 to 5 were executed, as they stand, on three planted models that differ in their random
+# seed.
 #
 # | needs | leaves |
 # | --- | --- |
@@ -242,9 +243,9 @@ glue("planted-neurons", ", ".join(str(int((one.neurons.planted >= 0).sum())) for
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# In the three models, {glue:text}`planted-neurons` neurons of the last layer are for a target. The first
-# rows are what choosing without looking would give: the precision of any way of choosing is worth what it
-# has beyond theirs.
+# In the three models, {glue:text}`planted-neurons` neurons of the last layer are for a target. The
+# first rows are what choosing without looking would give; the precision of any other way of
+# choosing must be compared with theirs.
 #
 # ## Are these the right prompts, and the right cuts?
 #
@@ -364,10 +365,10 @@ Markdown(
 # %% [markdown]
 # ## Does the method find these pairs?
 #
-# {ref}`heads` keeps a pair when its head is active on a middling share of the neuron's prompts and, by
-# effect, when the two kinds of prompts differ enough. For each rule of what *active* means: which share of the
-# pairs that carry a kind is kept (recall), which share of the others (false positives), and which share
-# of the kept pairs carries a kind (precision)?
+# {ref}`heads` keeps a pair when its head is active on a middling share of the neuron's prompts and,
+# by effect, when the two kinds of prompts differ enough. For each rule of what *active* means we
+# ask three questions. Which share of the pairs that carry a kind is kept (recall)? Which share of
+# the others (false positives)? And which share of the kept pairs carries a kind (precision)?
 
 
 # %%

@@ -68,9 +68,9 @@ pd.set_option("display.max_colwidth", None)
 # %% [markdown]
 # ## What the paper reports
 #
-# GPT-4 explains a {term}`pair`, and then judges 10 or 20 held-out prompts by its explanation. Printed are the
-# mean {term}`head explanation score` over pairs, its standard deviation, and a test of whether the scores are skewed to
-# the right {cite}`neo2024`:
+# GPT-4 explains a {term}`pair`, and then judges 10 or 20 held-out prompts by its explanation. The
+# paper prints the mean {term}`head explanation score` over pairs, its standard deviation, and a
+# test of whether the scores are skewed to the right {cite}`neo2024`:
 
 # %% tags=["hide-input"]
 reported = pd.DataFrame(REPORTED, columns=REPORTED[0]._fields).set_index("run")
@@ -616,6 +616,6 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #
 # ```{admonition} Try it
 # :class: tip
-# Write `published_model: gpt2-medium` into the run file, where the folder holds it, and compare the race. Do GPT-4's sentences
-# beat a count of words on the heads of the larger model?
+# Write `published_model: gpt2-medium` into the run file, where the folder holds it, and compare the
+# judges again. Do GPT-4's sentences beat a count of words on the heads of the larger model?
 # ```

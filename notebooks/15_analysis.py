@@ -74,8 +74,9 @@ FEWEST = 10 if settings.prompts is None else 2  # prompts a neuron needs, as in 
 # %% [markdown]
 # ## Selected against random
 #
-# Every row is a quantity for which each *neuron* of a group has one value or more. A row is computed by one
-# function, which takes the group, so both sides pass the same filter. The functions are short:
+# Every row of the table is a quantity that was measured for each *neuron* of a group, once or more
+# often. It is computed by one function, which takes the group, so both sides pass the same filter.
+# The functions are short:
 
 
 # %%
@@ -246,10 +247,13 @@ Markdown(
 # %% [markdown]
 # ## The most convincing look-ups
 #
-# Kept pairs of selected neurons whose token really follows, on held-out prompts: ordered by the share of
-# active prompts that are followed, times how much more the neuron owes to the head on active training prompts
-# ({func}`~lookups.measure.intervention.followed_first`), one a token. Beside each stand its strongest active prompt
-# that the token follows and its strongest inactive prompt, each with what really came next.
+# These are kept pairs of selected neurons whose token really follows, on held-out prompts. They are
+# ordered by the share of active prompts that are followed, times how much more the neuron owes to
+# the head on active training prompts ({func}`~lookups.measure.intervention.followed_first`), and no
+# token comes twice. Beside each stand its strongest active prompt that the token follows and its
+# strongest inactive prompt, each with what really came next. *Nats without the head* is the mean
+# fall of the token's log-probability on active and on inactive prompts, *E* the score of the
+# explanation by the run's first explainer.
 
 
 # %% tags=["hide-input"]
@@ -290,9 +294,10 @@ pd.DataFrame(lines) if lines else Markdown(
 )
 
 # %% [markdown]
-# One of them opens the book, on the active prompt that the token follows and that loses most without the head: the
-# first pair of which the token loses a tenth there, a quarter of that through the neuron; the first pair, where
-# there is no such one. A pair of the paper's own example, *not only … but also*, goes before all others:
+# One of these look-ups opens the book: the first pair whose token loses at least ten points of
+# probability without the head, at least a quarter of them through the neuron. It is shown on the
+# active prompt on which its token follows and loses most. A pair of the paper's own example, *not
+# only … but also*, goes before all others:
 
 # %% tags=["hide-input"]
 PREFERRED = " also", "not only"
@@ -340,10 +345,9 @@ glue("front_story", story, display=False)
 Markdown(f"> {quote}\n\n{story}")
 
 # %% [markdown]
-# (*Nats without the head*: the mean fall of the token's log-probability on active and on inactive prompts. *E* is that of the
-# run's first explainer.) Numbers do not tell whether a reader sees what the head sees. In the
-# {ref}`blind sort <blind-sort>` readers who did not know the labels learned from six prompts of each kind and
-# sorted ten held-out ones:
+# Numbers do not tell whether a reader sees what the head sees. In the
+# {ref}`blind sort <blind-sort>` readers who did not know the labels learned from training prompts
+# of each kind, and then sorted held-out ones:
 
 # %% tags=["hide-input"]
 sorted_items = scored(load(settings, "deck"), majority(read_verdicts(settings.verdicts)))
@@ -359,9 +363,10 @@ Markdown(
 # %% [markdown]
 # ## What was left out
 #
-# Every pair of an examined neuron and a candidate head is either kept or left out for one reason: the first of
-# these conditions that holds. They are the conditions of {ref}`heads`, so what no condition leaves out must be what was
-# kept, and the steps add up; both are asserted.
+# Every pair of an examined neuron and a candidate head is either kept or left out for one reason:
+# the first of these conditions that holds for it. They are the conditions of {ref}`heads`, so the
+# pairs that no condition leaves out must be those that were kept, and the steps must add up to all
+# pairs; both are asserted.
 
 # %%
 REASONS = {
@@ -511,9 +516,10 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # neuron is what it writes, and not that its contexts are easier to name.
 
 # %% [markdown]
-# Not known: how much of this holds in models that others use, and whether the method finds all that is
-# there. A head may matter through several neurons at once, or a neuron's work be done by others when it is
-# silenced; pairs show neither.
+# What is not known: how much of this holds in models that others use, and whether the method finds
+# all that is there. A head may matter through several neurons at once, and a neuron's work may be
+# done by others when it is silenced. The pairs of this book show neither; {ref}`routes` and
+# {ref}`together` are a beginning.
 #
 # ```{admonition} Try it
 # :class: tip
