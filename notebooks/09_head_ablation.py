@@ -39,7 +39,7 @@ from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
 from lookups.corpus.documents import run_documents
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, points, written
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, points, written
 from lookups.statistics.differences import (
     Values,
     cliffs_delta_of_means,
@@ -106,9 +106,9 @@ def counted(table: pd.DataFrame) -> dict:
         "pairs with prompts of both kinds": int((kinds["nunique"] == 2).sum()),
         "prompts a pair, median": f"{kinds['size'].median():.0f}" if len(kinds) else "–",
         "active prompts": int(table.active.sum()),
-        "of these, followed": f"{share[True]:.0%}" if len(table) else "–",
+        "of these, followed": percent(share[True]),
         "inactive prompts": int((~table.active).sum()),
-        "of these, followed ": f"{share[False]:.0%}" if len(table) else "–",
+        "of these, followed ": percent(share[False]),
     }
 
 
@@ -575,7 +575,7 @@ if len(whole):
     row = {"prompts called active": written(bootstrap_mean(each.verdict, each.neuron, seed=settings.seed), digits=2)}  # fmt: skip
     for name, what in {"neuron's activation": "act_fall", "token, nats": "log_fall", "token, points": "fall"}.items():  # fmt: skip
         row[f"kept of the effect: {name}"] = written(kept_by(active_only, what).share, digits=2)
-    table["the attribution itself", "prompts where the head is active"] = row
+    table["the labels themselves", "active prompts"] = row
 pd.DataFrame(table).T.rename_axis(["explainer", "explanation"]) if table else NOTHING
 
 # %% [markdown]
@@ -640,11 +640,11 @@ def verdict(found: Estimate) -> str:
     return "more" if found.low > 0 else "less" if found.high < 0 else "same"
 
 
-def told(in_points: Estimate, in_nats: Estimate, more: str, less: str, same: str, unknown: str) -> str:  # fmt: skip
+def told(in_points: Estimate, in_nats: Estimate, more: str, less: str, same: str, unknown: str, what: str = "") -> str:  # fmt: skip
     """One sentence that both units agree on, or one that says that they do not."""
     said = {"more": more, "less": less, "same": same, "unknown": unknown}
     first, second = verdict(in_points), verdict(in_nats)
-    numbers = f"{points(in_points)} points, {written(in_nats)} nats"
+    numbers = f"{what}{points(in_points)} points, {written(in_nats)} nats"
     if first == second:
         return f"{said[first]} ({numbers})." if first != "unknown" else f"{unknown}."
     return f"The two units do not agree. In points: {said[first][0].lower()}{said[first][1:]}. In nats: {said[second][0].lower()}{said[second][1:]} ({numbers})."  # fmt: skip
@@ -657,19 +657,22 @@ headline = told(
     f"Silencing a head costs the token of {whose} neurons about as much where the head is inactive as where it is active",
     "There are too few neurons with kept pairs to say what silencing a head costs",
 )  # fmt: skip
+gains_of = {group: [gains[group, unit] for unit in UNITS] for group in GROUPS}
+own_less = "own head less another: "
+too = ", too" if all(verdict(gain) == "more" for gain in gains_of["selected"]) else ""
 lines = [
     headline,
-    f"Among {DRAWS:,} random relabelings of active and inactive prompts a share of {main['fall']['p_greater']:.2g} gave a difference in points as large as this one, and {main['log_fall']['p_greater']:.2g} in nats. The paper's test says {test}.",
-    told(gains["selected", "fall"], gains["selected", "log_fall"],
-         "Another head of the same layer, on the same prompts, costs less",
-         "Another head of the same layer, on the same prompts, costs more",
-         "What another head of the same layer costs on the same prompts cannot be told from it",
-         "Whether another head of the same layer costs as much is not known"),
-    told(gains["random", "fall"], gains["random", "log_fall"],
-         "Random neurons' tokens, too, lose more by their own head than by another",
-         "Random neurons' tokens lose less by their own head than by another",
-         "Random neurons' tokens lose no more by their own head than by another",
-         "For random neurons there are too few pairs to say"),
+    f"A difference this large in points has p = {main['fall']['p_greater']:.2g}, in nats p = {main['log_fall']['p_greater']:.2g} (one-sided; {DRAWS:,} random relabelings of active and inactive prompts). The paper's test says {test}.",
+    told(*gains_of["selected"],
+         "With another head of the same layer, active and inactive prompts differ less",
+         "With another head of the same layer, active and inactive prompts differ more",
+         "With another head of the same layer, the difference between active and inactive prompts cannot be told from this one",
+         "Whether active and inactive prompts differ as much with another head of the same layer is not known", own_less),
+    told(*gains_of["random"],
+         f"For random neurons{too}, the difference is larger with their own head than with another",
+         "For random neurons, the difference is smaller with their own head than with another",
+         "For random neurons, the difference with their own head cannot be told from that with another",
+         "For random neurons there are too few pairs to say", own_less),
 ]  # fmt: skip
 for kind in ("mean", "resample"):
     falls = [tested[kind, unit]["difference"] for unit in UNITS]
