@@ -40,7 +40,7 @@ from lookups.run.store import load
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
 from lookups.measure.routes import ROUTES, routes
-from lookups.statistics.bootstrap import bootstrap_mean, points, written
+from lookups.statistics.bootstrap import bootstrap_mean, percent, points, written
 from lookups.statistics.differences import ks, mean_difference, pair_means
 from lookups.statistics.slopes import MeanShare, agreement, direct_share, share_of_mean
 from lookups.show.figures import COLOURS, house_style
@@ -246,7 +246,7 @@ Markdown(f"In {len(deviations) - 1} comparisons the largest deviation is below 1
 inside, earlier = both[both.own_layer], both[~both.own_layer]
 differs = (inside.act_fall - inside.act_fall_direct).abs() / inside.act_before.abs().clip(lower=1)
 assert differs.max() < 1e-3 or not len(inside)
-Markdown(f"So it is in {len(inside)} rows with a head of the own layer.")
+Markdown(f"They do in {len(inside)} rows with a head of the own layer.")
 
 # %% [markdown]
 # ## Does attribution predict the effect?
@@ -399,7 +399,7 @@ ends_in = routes(
 # is not linear, so it is measured twice: what comes back when one part alone is *put back* into the
 # pass without the head, and what is lost when one part alone is *taken* out of the normal pass.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a silenced head takes from the logit of its neuron's token, divided by the component that comes last. Each bar is a pair of a selected neuron, mean over its active held-out prompts; bars to the left of zero work against the fall. The black mark is the sum of the parts, the whole fall of the logit.", "name": "fig-routes"}, "image": {"alt": "Stacked horizontal bars, one a pair, of five routes from a silenced head to the token's logit"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a silenced head takes from the logit of its neuron's token, split up by the component that comes last. Each bar is a pair of a selected neuron, mean over its active held-out prompts; bars to the left of zero work against the fall. The black mark is the sum of the parts, the whole fall of the logit.", "name": "fig-routes"}, "image": {"alt": "Stacked horizontal bars, one a pair, of five routes from a silenced head to the token's logit"}}
 HOW = {"logit": ends_in.logit, "put back": ends_in.restored[:, 1], "taken": ends_in.sent[:, 1]}
 moved = ends[["neuron", "head"]].assign(whole=ends_in.whole[:, 1], logit=ends_in.logit.sum(1))
 for how, columns in HOW.items():
@@ -576,18 +576,13 @@ glue("through-share", written(found["log_fall"].share, digits=2), display=False)
 glue("through-share-points", written(found["fall"].share, digits=2), display=False)
 
 
-def percent(estimate) -> str:
-    if not np.isfinite(estimate.low):
-        return "an unknown share"
-    mean, low, high = (round(100 * number) for number in estimate)
-    return f"{mean} % [{low}, {high}]"
-
-
 last = {route: shares["selected", route].share for route in ROUTES}
-against = "work against it" if last["other neurons"].high < 0 else "add"
+own_head, neuron_itself, tokens_neurons, other_neurons, other_heads = map(percent, last.values())
+against = any(share.mean <= -0.005 for share in last.values())
 by_route = (
-    f"Divided by the component that comes last, {percent(last['the neuron'])} of the fall of the token's logit comes from the "
-    f"neuron and {percent(last['the head'])} straight from the head; all other neurons together {against} ({percent(last['other neurons'])})."
+    f"Split up by the component that comes last, {neuron_itself} of the fall of the token's logit comes from the neuron, "
+    f"{own_head} straight from the head, {tokens_neurons} from other sound neurons of the token, {other_neurons} from all "
+    f"other neurons and {other_heads} from all other heads{'; what has a minus sign works against the fall' if against else ''}."
     if np.isfinite(last["the neuron"].low) else ""
 )  # fmt: skip
 whole = found["log_fall"].whole
@@ -601,20 +596,20 @@ elif not np.isfinite(found["log_fall"].share.low):
 else:
     headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats "
                 f"({points(found['fall'].whole)} points) without the head. {percent(found['log_fall'].share)} of the nats "
-                f"and {percent(found['fall'].share)} of the points go through the neuron; the direct path alone carries "
+                f"and {percent(found['fall'].share, unknown='an unknown share')} of the points go through the neuron; the direct path alone carries "
                 f"{percent(direct.share)} of the nats. {by_route}")  # fmt: skip
 glue("headline", headline, display=False)
 lines = [
     headline.removesuffix(by_route).strip(),
     "Attribution is exactly what the neuron's input loses when the direct path is cut with the scale frozen.",
-    f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share)} is direct.",
+    f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share, unknown='an unknown share')} is direct.",
 ]  # fmt: skip
 if by_route:
     lines.append(by_route)
 difference, nats = gap_through["fall"][0], gap_through["log_fall"][0]
 if np.isfinite(difference.low):
-    more = "more" if nats.low > 0 else "less" if nats.high < 0 else "no measurably different amount"
-    lines.append(f"Through the neuron alone the token loses {more} on active than on inactive prompts ({written(nats)} nats, {points(difference)} points).")  # fmt: skip
+    loses = "more on active than on inactive prompts" if nats.low > 0 else "less on active than on inactive prompts" if nats.high < 0 else "about as much on active as on inactive prompts, as far as can be measured"  # fmt: skip
+    lines.append(f"Through the neuron alone the token loses {loses} (active less inactive: {written(nats)} nats, {points(difference)} points).")  # fmt: skip
 Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
 
 # %% [markdown] tags=["default-run"]
