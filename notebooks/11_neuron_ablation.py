@@ -38,7 +38,7 @@ from myst_nb import glue
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.intervention import GROUPS, before_after, of_group, with_falls
 from lookups.corpus.documents import run_documents
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, points, written
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, points, written
 from lookups.statistics.differences import Values, group_difference
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
@@ -87,7 +87,7 @@ documents = run_documents(settings, model, reported)
 
 # %% tags=["hide-input"]
 glue("each-kind", EACH, display=False)
-glue("silent-share", f"{SILENT:.0%}", display=False)
+glue("silent-share", percent(SILENT), display=False)
 glue("longest-text", LONGEST_TEXT, display=False)
 streams = [documents[row] for row in range(len(documents))]
 document = np.repeat(np.arange(len(streams)), [max(0, len(one.ids) - 1) for one in streams])
@@ -157,7 +157,7 @@ if hand is not None:
     neuron, token_id = Neuron.parse(hand.neuron), int(hand.token_id)
     ids = [int(i) for i in hand.token_ids]
 Markdown(
-    f"{hand.neuron}, “{readable(neurons.token[hand.neuron])}”, at the end of “{readable(model.decode(ids))}”"
+    f"The “{readable(neurons.token[hand.neuron])}” neuron ({hand.neuron}), at the end of “{readable(model.decode(ids))}”:"
 ) if hand is not None else NOTHING
 
 
@@ -421,9 +421,9 @@ def following_is(follows: bool) -> Estimate:
 
 
 Markdown(
-    f"Selected neurons cost their token {in_both(lambda unit: group_gap(['fires'], 'zero', unit))} more than "
-    "matched random neurons cost theirs. "
-    f"Held at its mean instead of zero, a selected neuron costs its token "
+    f"Silencing a selected neuron costs its token {in_both(lambda unit: group_gap(['fires'], 'zero', unit))} more than "
+    "silencing a matched random one costs its own. "
+    f"Holding it at its mean instead of zero costs "
     f"{in_both(lambda unit: over_neurons(of_neurons('selected', ['fires'], 'mean', 'none', unit)))}. "
     f"Where the neuron fires and its token follows, {written(following_is(True))} nats are lost; where another "
     f"token follows, {written(following_is(False))}."
@@ -572,12 +572,12 @@ for name, after in lost_without.items():
     falls[f"{name}, nats"] = before - after
     falls[f"{name}, points"] = np.exp(before) - np.exp(after)
 for unit in ("nats", "points"):
-    falls[f"both less the sum of the two, {unit}"] = falls[f"both, {unit}"] - falls[f"the head, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
-    falls[f"all heads less the one, {unit}"] = falls[f"all heads kept for the neuron, {unit}"] - falls[f"the head, {unit}"]  # fmt: skip
-    falls[f"all neurons less the one, {unit}"] = falls[f"all sound neurons of the token, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
+    falls[f"both, less the sum of the two, {unit}"] = falls[f"both, {unit}"] - falls[f"the head, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
+    falls[f"all heads, less the one, {unit}"] = falls[f"all heads kept for the neuron, {unit}"] - falls[f"the head, {unit}"]  # fmt: skip
+    falls[f"all neurons, less the one, {unit}"] = falls[f"all sound neurons of the token, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
 of_pairs = falls.groupby(["neuron", "head"]).mean().reset_index()
 rows_of = list(dict.fromkeys(column.rsplit(", ", 1)[0] for column in of_pairs.columns[2:]))
-added = {unit: bootstrap_mean(of_pairs[f"both less the sum of the two, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
+added = {unit: bootstrap_mean(of_pairs[f"both, less the sum of the two, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
 table = {}
 for name in rows_of:
     found = {unit: bootstrap_mean(of_pairs[f"{name}, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
@@ -652,15 +652,15 @@ headline = told(lost, "Without a selected neuron its token is less likely where 
 against_random = told(lambda unit: group_gap(["fires"], "zero", unit),
                       "That is more than a matched random neuron takes from the token it is most congruent with",
                       "A matched random neuron takes more from the token it is most congruent with",
-                      "It cannot be told from what a matched random neuron takes from the token it is most congruent with")  # fmt: skip
+                      "That cannot be told from what a matched random neuron takes from the token it is most congruent with")  # fmt: skip
 lines = [
     headline, against_random,
     told(lambda unit: own_less("other neuron", unit),
-         "It is more than another neuron, which writes about as much, takes from the same token",
+         "What the neuron takes from its token is more than another neuron, which writes about as much, takes from the same token",
          "Another neuron, which writes about as much, takes more from the same token",
-         "It cannot be told from what another neuron, which writes about as much, takes from the same token"),
-    told(lambda unit: own_less("other token", unit), "It is more than the neuron takes from another token",
-         "The neuron takes more from another token", "It cannot be told from what the neuron takes from another token"),
+         "What the neuron takes from its token cannot be told from what another neuron, which writes about as much, takes from the same token"),
+    told(lambda unit: own_less("other token", unit), "What the neuron takes from its token is more than it takes from another token",
+         "The neuron takes more from another token", "What the neuron takes from its token cannot be told from what it takes from another token"),
     told(lambda unit: over_neurons(of_neurons("selected", ["follows_silent"], "zero", "none", unit)),
          "Where the token follows and the neuron is silent, something is lost without it all the same",
          "Where the token follows and the neuron is silent, the token gains without it",
@@ -673,9 +673,9 @@ lines = [
 ]  # fmt: skip
 if np.isfinite(added["nats"].low):
     lines.append(
-        told(lambda unit: added[UNITS[unit]], "Without head and neuron together the token loses more than the two lose one by one",
-             "Without head and neuron together the token loses less than the two lose one by one",
-             "What head and neuron cost together cannot be told from the sum of what they cost one by one")
+        told(lambda unit: added[UNITS[unit]], "Silencing head and neuron together costs the token more than the sum of what each costs alone",
+             "Silencing head and neuron together costs the token less than the sum of what each costs alone",
+             "What silencing head and neuron together costs the token cannot be told from the sum of what each costs alone")
     )  # fmt: skip
 lines = list(dict.fromkeys(lines))
 glue("headline", " ".join(lines[:2]) if len(effects) else "No neuron was silenced.", display=False)  # fmt: skip
