@@ -44,6 +44,7 @@ from lookups.paths import EMBEDDED
 from lookups.settings import check_run, read_run
 from lookups.model.batches import batches_by_length
 from lookups.show.views import escaped
+from lookups.statistics.bootstrap import percent
 from lookups.corpus.wikipedia import article_of, articles_used, cleaning_report, load_wikipedia
 
 settings = read_run(run)
@@ -116,7 +117,7 @@ if stored:
         f"weights stored as {kind}": how_stored(rows) for kind, rows in tensors.groupby("stored")
     }
     whole = tensors["values"].sum() * 4
-    glue("file-share", f"{stored['bytes'] / whole:.0%}", display=False)
+    glue("file-share", percent(stored["bytes"] / whole), display=False)
 pd.Series(card, name=name).to_frame()
 
 # %% [markdown] tags=["default-run"]
@@ -145,8 +146,8 @@ TOLD = {
     "wikipedia": "The texts are articles of the English Wikipedia as they stood in April 2016. "
     "Nearly all of their titles begin with A: they are the beginning of a dump of the encyclopedia, "
     "which the package `gensim` carries among its test data. Only running "
-    "text is kept. References, tables, lists, formulas and headings go, and a paragraph goes as a "
-    "whole where one of its sentences has lost something with them:",
+    "text is kept. References, tables, lists, formulas and headings are taken out, and so is every "
+    "paragraph in which a sentence has lost something with them:",
     "planted": "The texts are in a made-up language in which it is known what calls for which word. "
     "The chapter on ground truth describes it.",
 }  # fmt: skip
@@ -162,9 +163,9 @@ cleaning_report(wikipedia).set_index(["of", "what"]) if wikipedia else None
 # %% tags=["hide-input"]
 longest = min(settings.corpus.length, model.context - 1)
 CUTS = {
-    "passages": f"What is longer than {longest} tokens is divided into passages of at most that length: "
-    "whole sentences, as many as fit. A passage is one document for everything that follows; the "
-    "documents that are read are a random sample of all, where there are more than are read.",
+    "passages": f"A text of more than {longest} tokens is divided into passages: whole sentences, as many "
+    "as fit. From here on a passage is one document. Where there are more than the run reads, those "
+    "that are read are a random sample.",
     "first": f"Of a text that is longer than {longest} tokens, only the first {longest} are read.",
 }  # fmt: skip
 Markdown(CUTS[settings.corpus.cut]) if corpora and kind != "planted" else None
@@ -332,9 +333,9 @@ FIRST = 10  # tokens
 
 
 def losses(surprised: list) -> list[float]:
-    """Mean loss over all tokens, over the first ten of each document, and over those behind."""
+    """Mean loss over all tokens, over the first ten of each document, and over those after them."""
     cut = surprised, [one[:FIRST] for one in surprised], [one[FIRST:] for one in surprised]
-    return [float(np.concatenate(part).mean()) for part in cut]
+    return [float(np.concatenate(part).mean()) if any(map(len, part)) else math.nan for part in cut]
 
 
 # %% tags=["hide-input"]
@@ -344,19 +345,26 @@ if swapped:
     usual, other = at_last(model, held), at_last(changed, held)
     size = "hardly changes" if abs(loss[1][0] - loss[0][0]) < 0.02 else "rises" if loss[1][0] > loss[0][0] else "falls"  # fmt: skip
     moved = np.linalg.norm(other["heads"] - usual["heads"], axis=(1, 2)) / np.linalg.norm(usual["heads"], axis=(1, 2))  # fmt: skip
-    thirds = [f"{part.mean():.0%}" for part in np.array_split(moved, 3)]
+    thirds = [percent(part.mean() if len(part) else math.nan) for part in np.array_split(moved, 3)]
     alike = np.corrcoef(usual["neurons"].ravel(), other["neurons"].ravel())[0, 1]
     strongest = np.abs(usual["neurons"]).argmax(-1)[..., None]
     top = [np.take_along_axis(one["neurons"], strongest, -1) for one in (usual, other)]
     top_moved = np.median(np.abs(top[1] / top[0] - 1))
+    bos = model.vocabulary[model.bos_id]
+    begins = f"The BOS of this model, `{bos}`, in a chat marks the beginning of somebody's turn."
+    opening = begins if "im_start" in bos else f"The BOS of this model is `{bos}`."
+    after_them = (
+        f", and over the others from {loss[0][2]:.2f} to {loss[1][2]:.2f}"
+        if math.isfinite(loss[0][2])
+        else ""
+    )
 Markdown(
-    f"**Does the marker matter?** The BOS of this model, `{model.vocabulary[model.bos_id]}`, is a sign that "
-    f"in a chat begins somebody's turn. With `{OTHER}`, a mark between documents, in its place "
-    f"the loss on {len(held)} of these documents {size}, from {loss[0][0]:.2f} to {loss[1][0]:.2f} nats a token: over the first {FIRST} tokens "
-    f"from {loss[0][1]:.2f} to {loss[1][1]:.2f}, behind them from {loss[0][2]:.2f} to {loss[1][2]:.2f}. At the last "
-    f"token the outputs of heads change by {thirds[0]} in the first third of the layers, by {thirds[1]} in the second and by {thirds[2]} in the last (length of "
-    f"the difference over length). The activations of the run's neurons correlate at {alike:.3f} with and without the marker, and the strongest "
-    f"of each layer changes by {top_moved:.0%} in the median: what these neurons do {'hardly depends' if alike > 0.95 and top_moved < 0.1 else 'depends'} on the marker."
+    f"**Does the marker matter?** {opening} Where `{OTHER}`, the mark between documents, takes its place, the loss on {len(held)} of these "
+    f"documents {size}: it goes from {loss[0][0]:.2f} to {loss[1][0]:.2f} nats a token, over the first {FIRST} tokens of each from "
+    f"{loss[0][1]:.2f} to {loss[1][1]:.2f}{after_them}. At the last token of a document the outputs of the heads change by {thirds[0]} in the "
+    f"first third of the layers, by {thirds[1]} in the second and by {thirds[2]} in the last (the length of the difference, as a share of the "
+    f"length of the output). The activations of the run's neurons there correlate at {alike:.3f} between the two markers, and that of the strongest "
+    f"neuron of each layer changes by {percent(top_moved)} in the median: what these neurons do {'hardly depends' if alike > 0.95 and top_moved < 0.1 else 'depends'} on the marker."
 ) if swapped else None  # fmt: skip
 
 # %% [markdown]
