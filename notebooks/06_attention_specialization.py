@@ -60,6 +60,7 @@ from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, first_that, follow_share, widest
 from lookups.settings import check_run, read_run
+from lookups.statistics.bootstrap import percent
 from lookups.statistics.scores import auroc
 from lookups.show.views import (
     BOS,
@@ -291,8 +292,8 @@ means = {
     for name, table in {"own": clearest, "shuffled": lucky}.items()
 }
 Markdown(
-    f"Of the clearest pairs words tell {means['own'].words:.2f} on `train`, which chose them, and score "
-    f"{means['own'].words_test:.2f} on `test` (means). With shuffled prompts these numbers are "
+    f"On average, words tell {means['own'].words:.2f} of what the heads of the clearest pairs do on `train`, which chose "
+    f"them, and score {means['own'].words_test:.2f} on `test`. With shuffled prompts these numbers are "
     f"{means['shuffled'].words:.2f} and {means['shuffled'].words_test:.2f}."
 ) if best else NOTHING  # fmt: skip
 
@@ -505,7 +506,7 @@ share = float(agree[most_seen.active].mean()) if best else np.nan
 at_rest = at_bos.groupby("active").attention.mean().reindex([True, False])
 strength = most_seen.groupby("active").attention.mean().reindex([True, False])
 brought = most_brought.groupby("active").brought.mean().reindex([True, False])
-glue("seen-is-brought", f"{share:.0%}" if best else "not defined", display=False)
+glue("seen-is-brought", percent(share) if best else "not defined", display=False)
 if at_rest[False] - at_rest[True] > 0.05:
     resting = "Where they are inactive, these heads rest: more of their attention goes to the beginning of the sequence"
 elif at_rest[True] - at_rest[False] > 0.05:
@@ -520,7 +521,7 @@ else:
     what = " Neither how hard they look nor what the best position brings differs much between the two kinds."
 misled = "In the other prompts the pattern alone would name the wrong token." if share < 1 else ""
 Markdown(
-    f"On {share:.0%} of the active prompts the position that gets most attention also brings most. {misled} {resting} "
+    f"On {percent(share)} of the active prompts the position that gets most attention also brings most. {misled} {resting} "
     f"({at_rest[False]:.2f} against {at_rest[True]:.2f}).{what}"
 ) if best else NOTHING  # fmt: skip
 
@@ -598,34 +599,48 @@ pd.DataFrame(
 #
 # Some heads have been described without any neuron: *previous-token* heads look one token back, *duplicate-token*
 # heads at earlier copies of the last token, *induction* heads at what followed such copies {cite}`elhage2021,olsson2022`. How
-# much attention do the heads of kept pairs pay to such places, on random tokens that come twice in succession, and on passages of the
-# run ({func}`~lookups.measure.head_kinds.head_kinds`)? A head that looks at all places alike gets the row *chance*.
+# much attention do the heads of kept pairs pay to such places? We measure it on random tokens that come twice in succession, where
+# nothing but the repetition can be read, and on passages of the run ({func}`~lookups.measure.head_kinds.head_kinds`). A head is of a kind
+# if it pays at least so much of its attention to the places of that kind, in either of the two:
 
 # %%
+KNOWN = 0.4
 twice = repeated(model, rows=8, length=48, seed=settings.seed)
 texts = run_documents(settings, model, "train")
 passages = [texts[row].ids for row in range(min(24, len(texts)))]
 kinds_of = {"random, twice": head_kinds(model, list(twice)), "passages": head_kinds(model, passages)}  # fmt: skip
 
-# %% tags=["hide-input"]
-table = {f"{kind}, {where}": some[kind] for where, some in kinds_of.items() for kind in HEAD_TYPES}
-table = pd.DataFrame(table)
-in_pairs = kept.groupby("head").neuron.agg(["size", lambda names: ", ".join(sorted({readable(neurons.token[name]).strip() for name in names})[:4])])  # fmt: skip
-in_pairs.columns = ["kept pairs", "tokens"]
-KNOWN = 0.4  # this much of a head's attention makes it one of the kind
-is_kind = {kind: table[[f"{kind}, {where}" for where in kinds_of]].max(axis=1) >= KNOWN for kind in HEAD_TYPES}  # fmt: skip
-known = pd.DataFrame(is_kind).drop(index="chance")
-counts = {kind: (int(known[kind].sum()), int(known[kind].reindex(in_pairs.index).fillna(False).sum())) for kind in HEAD_TYPES}  # fmt: skip
-listed = in_pairs.join(table).sort_values("kept pairs", ascending=False, kind="stable").head(12)
-pd.concat([listed, table.loc[["chance"]]]).round(2)
+# %% [markdown]
+# These are the heads in most kept pairs. The row *chance* is what a head would get that looks at all places alike:
+
 
 # %% tags=["hide-input"]
-some = int(known.reindex(in_pairs.index).fillna(False).any(axis=1).sum()) if len(in_pairs) else 0
+def tokens_of(names) -> str:
+    """The tokens of some neurons, four at most."""
+    tokens = sorted({readable(neurons.token[name]).strip() for name in names})
+    return ", ".join(tokens[:4]) + (" …" if len(tokens) > 4 else "")
+
+
+table = {f"{kind}, {where}": some[kind] for where, some in kinds_of.items() for kind in HEAD_TYPES}
+table = pd.DataFrame(table)
+is_kind = {kind: table[[f"{kind}, {where}" for where in kinds_of]].max(axis=1) >= KNOWN for kind in HEAD_TYPES}  # fmt: skip
+known = pd.DataFrame(is_kind).drop(index="chance")
+in_pairs = {head: (len(names), tokens_of(names)) for head, names in kept.groupby("head").neuron}
+in_pairs = pd.DataFrame(
+    list(in_pairs.values()), list(in_pairs), columns=["kept pairs", "tokens"], dtype=object
+)
+listed = in_pairs.sort_values("kept pairs", ascending=False, kind="stable").head(12)
+listed.loc["chance"] = "–"
+listed.join(table.round(2))
+
+# %% tags=["hide-input"]
+of_pairs = known.loc[in_pairs.index]
+some = int(of_pairs.any(axis=1).sum())
 glue("known-kinds", f"{some} of {len(in_pairs)}", display=False)
-listing = "; ".join(f"{kind}: {those} of {len(in_pairs)} ({every} of all {len(known)} heads)" for kind, (every, those) in counts.items())  # fmt: skip
+listing = ", ".join(f"{kind} {int(of_pairs[kind].sum())} ({int(known[kind].sum())})" for kind in HEAD_TYPES)  # fmt: skip
 Markdown(
-    f"Of the {len(in_pairs)} heads in kept pairs {some} pay at least {KNOWN:.0%} of their attention to the places of one of these kinds, "
-    f"on random tokens or on passages: {listing}."
+    f"{some} of the {len(in_pairs)} heads in kept pairs are of one of these kinds, that is, they pay at least {percent(KNOWN)} of their attention "
+    f"to its places, on average. By kind, and in brackets how many of all {len(known)} heads of the model are of it: {listing}."
 ) if len(in_pairs) else NOTHING
 
 # %% [markdown]
@@ -821,7 +836,7 @@ if not mine:
 else:
     told = f"The readers were {len(mine)} {who}, each reading alone"
     told += (
-        f". Two of them gave a prompt the same letter in {shared.same.mean():.0%} of cases on average (κ = {shared.kappa.mean():.2f})."
+        f". Two of them sorted a prompt in the same way in {percent(shared.same.mean())} of cases on average (κ = {shared.kappa.mean():.2f})."
         if len(shared) else "."
     )  # fmt: skip
 Markdown(told)
@@ -951,7 +966,7 @@ known = [
     f"Words alone tell active from inactive held-out prompts, with a score of at least 0.75, for "
     f"{readable_pairs} of {len(kept)} kept pairs; with shuffled prompts for {int((kept.shuffled_test >= 0.75).sum())}."
     if len(kept) else "There was no kept pair.",
-    f"On {share:.0%} of the active prompts looked at, the most attended position is the one that "
+    f"On {percent(share)} of the active prompts looked at, the most attended position is the one that "
     "brings most." if best else "There was no attention to look at.",
     reading,
 ]  # fmt: skip
