@@ -39,7 +39,7 @@ from lookups.explain.controls import permuted_verdicts, shuffled_among, shuffled
 from lookups.errors import MissingStage, StaleStage
 from lookups.explain.explainer import Explanation, Question, check_apart
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent
 from lookups.statistics.scores import (
     Counts,
     auroc,
@@ -127,7 +127,7 @@ Markdown(
     f"The {len(kinds)} pairs have {middle.n_active} active and {middle.n_inactive} inactive held-out prompts in the median. "
     f"{one_kind} have prompts of one kind only and cannot be scored, as in the paper. With so few prompts a judge who "
     f"tosses a coin strays from one half by {coin:.2f} (one standard deviation), so a single pair's score says little: "
-    "what follows is about means over pairs, and every one has an interval."
+    "what follows is about means over pairs, and each mean has an interval."
 ) if len(kinds) else NOTHING  # fmt: skip
 
 # %% [markdown]
@@ -335,7 +335,7 @@ scores = scores.merge(facts, on=["neuron", "head"]).astype({"selected": bool})
 # judges that explain nothing (`bag-of-words` weighs every token, `nearest` looks for the most
 # similar training prompt).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean head explanation score over the pairs of selected neurons, with 95 % intervals over neurons. Filled: each explanation on its own pair; open: controls. Explanations that carry something lie to the right of their controls and of the dashed line, which a judge gets who does not look.", "name": "fig-explainers"}, "image": {"alt": "Mean scores with intervals, by explainer and control"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean head explanation score over the pairs of selected neurons, with 95 % intervals over neurons. Filled: each explanation on its own pair; open: controls. Explanations that carry something lie to the right of their controls and of the dashed line. The dashed line is what a judge gets who does not look at the prompt.", "name": "fig-explainers"}, "image": {"alt": "Mean scores with intervals, by explainer and control"}}
 MARKS = {"none": "o", "permuted": "x", "other head": "s", "other neuron": "^"}
 own = scores[scores.selected] if scores.selected.any() else scores
 figure, axis = plt.subplots(figsize=(6.4, 1.4 + 0.9 * len(explainers)))
@@ -373,12 +373,12 @@ def gain_over(column: str, rows: pd.DataFrame, own_column: str, other: str) -> E
 
 def compared(gain: Estimate, name: str) -> str:
     if not np.isfinite(gain.low):
-        return f"against {name} nothing can be said, since too few pairs have both"
+        return f"cannot be compared with {name}, since too few pairs have both"
     if gain.low > 0:
-        return f"better than {name} by {gain}"
+        return f"is better than {name} by {gain}"
     if gain.high < 0:
-        return f"worse than {name} by {Estimate(-gain.mean, -gain.high, -gain.low)}"
-    return f"neither better nor worse than {name}, as far as these pairs tell ({gain})"
+        return f"is worse than {name} by {Estimate(-gain.mean, -gain.high, -gain.low)}"
+    return f"is neither better nor worse than {name}, as far as these pairs tell ({gain})"
 
 
 plainly = own[own.control == "none"]
@@ -386,17 +386,18 @@ gains = {
     f"the explanation of {c.replace('other', 'another')}": gain_over("control", own[own.explainer == first], "none", c)
     for c in ("other head", "other neuron")
 } | {f"`{e}`": gain_over("explainer", plainly, first, e) for e in explainers if e != first}  # fmt: skip
-compared_lines = [f"- `{first}` is {compared(gain, name)}." for name, gain in gains.items()]
+compared_lines = [f"- `{first}` {compared(gain, name)}." for name, gain in gains.items()]
 Markdown("On the same pairs:\n\n" + "\n".join(compared_lines)) if len(plainly) else NOTHING
 
 # %% [markdown]
 # (n-grams)=
 # ## Is it more than the last words?
 #
-# A head may be active simply because of the token that the prompt ends in, or the last two or three. Then any rule that remembers
-# endings would do, and there is no *context* to speak of. So the last *k* tokens alone are asked the same question, as an
-# {term}`n-gram` model with back-off would answer it: of the training prompts that share most of these last tokens with a
-# held-out prompt, are more active than of all training prompts?
+# A head may be active simply because of the token that the prompt ends in, or of the last two or three. Then any rule that
+# remembers endings would do, and there is no *context* to speak of. So a judge is asked about the same prompts who reads their last
+# one, two or three tokens only, and answers as an {term}`n-gram` model with back-off would. Take the training prompts that share
+# most of these tokens with a held-out prompt. If the head is active on a larger share of them than of all training prompts, the
+# held-out prompt is called active.
 
 
 # %%
@@ -422,26 +423,40 @@ remembered = own[(own.control == "none") & own.score.notna()][
 remembered = remembered.pivot(index=["neuron", "head"], columns="explainer", values="score")
 for most in LAST:
     remembered[f"last {most}"] = [by_endings(key, most) for key in remembered.index]
-table = {}
-names_of = remembered.index.get_level_values(0).tolist()
-for name in remembered:
-    gain = (
-        (remembered[first] - remembered[name]).astype(float).tolist() if first in remembered else []
-    )
-    table[name] = {"pairs": int(remembered[name].notna().sum()), "mean E": str(bootstrap_mean(remembered[name].astype(float).tolist(), names_of, seed=settings.seed)),
-                   f"{first} less this": str(bootstrap_mean(gain, names_of, seed=settings.seed)) if gain and name != first else "–"}  # fmt: skip
-chosen = suffixes[suffixes.neuron.map(neurons.selected) & (suffixes.split == "test")]
-short = {most: (chosen.token_ids.map(len) <= most).mean() for most in LAST}
+remembered = remembered.astype(float)
+
+
+def mean_of(values: pd.Series) -> Estimate:
+    """The mean over pairs, with an interval that resamples neurons."""
+    return bootstrap_mean(values, values.index.get_level_values(0), seed=settings.seed)
+
+
+means_of = {name: mean_of(remembered[name]) for name in remembered}
+less = {name: mean_of(remembered[first] - remembered[name]) for name in remembered if name != first and len(remembered)}  # fmt: skip
+table = {
+    name: {"pairs": int(remembered[name].notna().sum()), "mean E": str(mean), f"{first} less this": str(less.get(name, "–"))}
+    for name, mean in means_of.items()
+}  # fmt: skip
+glue("ending-score", str(means_of["last 3"]) if len(remembered) else "–", display=False)
 pd.DataFrame(table).T.rename_axis("judge") if len(remembered) else NOTHING
 
 # %% tags=["hide-input"]
-best_ending = bootstrap_mean(remembered["last 3"].astype(float).tolist(), names_of, seed=settings.seed) if len(remembered) else None  # fmt: skip
-glue("ending-score", "–" if best_ending is None else str(best_ending), display=False)
 Markdown(
-    "And for the neuron itself: of the held-out prompts of selected neurons the last token alone is enough for "
-    f"{short[1]:.0%}, the last two for {short[2]:.0%}, the last three for {short[3]:.0%} ({{ref}}`truncation`). "
-    "The rest is context in a sense that no short ending has."
-) if len(chosen) else NOTHING
+    f"A judge who remembers the last three tokens scores {means_of['last 3']}; `{first}` "
+    f"{compared(less['last 3'], 'this judge')}."
+) if len(remembered) else NOTHING
+
+# %% [markdown]
+# How much of a prompt the neuron itself needs was measured in {ref}`truncation`. How often are its last three tokens, or fewer,
+# enough?
+
+# %% tags=["hide-input"]
+chosen = suffixes[suffixes.neuron.map(neurons.selected) & (suffixes.split == "test")]
+short = [percent((chosen.token_ids.map(len) <= most).mean()) for most in LAST] if len(chosen) else []  # fmt: skip
+Markdown(
+    f"The last token alone is enough on {short[0]} of the held-out prompts of selected neurons, the last two on {short[1]}, "
+    f"the last three on {short[2]}. On all others the neuron needs more of the text than any of these judges reads."
+) if short else NOTHING
 
 # %% [markdown]
 # ## Is the spread real?
