@@ -39,6 +39,7 @@ from lookups.errors import RunError
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Neuron
+from lookups.statistics.bootstrap import percent
 from lookups.settings import check_run, read_run
 
 settings = read_run(run)
@@ -368,15 +369,15 @@ Markdown(f"Saved `neurons`: {len(neurons)} rows.")
 above = neurons[neurons.layer.isin(settings.layers)].groupby("layer").null_percentile
 shares = above.apply(lambda percentile: (percentile >= 99).mean())
 best = shares.max()
-glue("share-above-rotation", f"{100 * best:.1f} %", display=False)
+glue("share-above-rotation", percent(best, digits=1), display=False)
 reading = (
-    "So some neurons write a token more purely than their layer's geometry explains."
+    "So some neurons point at a token more strongly than the directions that their layer writes in can explain."
     if best > 0.02
     else "So congruence by itself singles out nothing in this model: any mix of the layer's "
     "neurons would do as well."
 )
 Markdown(
-    ", ".join(f"layer {layer}: {100 * share:.1f} %" for layer, share in shares.items())
+    ", ".join(f"layer {layer}: {percent(share, digits=1)}" for layer, share in shares.items())
     + f". {reading}"
 )
 

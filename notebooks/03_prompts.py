@@ -41,13 +41,13 @@ from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
-from lookups.statistics.bootstrap import bootstrap_mean
+from lookups.statistics.bootstrap import bootstrap_mean, percent
 from lookups.measure.kept_maxima import BANDS, level_of
 from lookups.model.loaded import Model, load_model
 from lookups.names import Neuron
 from lookups.settings import check_run, read_run
 from lookups.measure.scan import lot_of, maxima_table, scan
-from lookups.show.views import BOS, prompt_table, token_view
+from lookups.show.views import BOS, prompt_table, readable, token_view
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -84,16 +84,15 @@ pd.DataFrame(
 
 # %%
 listed = neurons[(neurons.group == "top") & neurons.layer.isin(settings.layers)]
-example = Neuron.parse(
-    listed.sort_values("congruence", ascending=False, kind="stable").neuron.iloc[0]
-)
+most = listed.sort_values("congruence", ascending=False, kind="stable").iloc[0]
+example, called = Neuron.parse(most.neuron), f"the “{readable(most.token)}” neuron ({most.neuron})"
 ids = texts["train"][0].ids[:31]
 curve = activations(model, [example] * len(ids), [ids[: n + 1] for n in range(len(ids))])
 token_view(
     [BOS, *(model.vocabulary[token] for token in ids)],
     [0.0, *curve],
     name="fig-one-text",
-    look_for=f"The darkest token is where {example} fires most; the token after it is what follows.",
+    look_for=f"The darkest token is where {called} fires most; the token after it is what follows.",
 )
 
 # %% [markdown]
@@ -122,7 +121,7 @@ before = [
     for prompt, at in zip(row.prompt, row.position, strict=True)
 ]
 quotes = list(zip(before, follows, row.source, strict=True))
-prompt_table({f"strongest documents of {example}, with what follows": quotes})
+prompt_table({f"strongest documents of {called}, with what follows": quotes})
 
 # %% [markdown]
 # ## How often does the token follow?
@@ -186,7 +185,7 @@ def judged(split: str) -> pd.DataFrame:
     return table
 
 
-glue("follow-share", f"{settings.follow_share:.0%}", display=False)
+glue("follow-share", percent(settings.follow_share), display=False)
 glue("follow-lift", f"{settings.follow_lift:g}", display=False)
 glue("follow-q", f"{settings.false_discovery_rate:g}", display=False)
 
@@ -243,7 +242,7 @@ glue("paper-list", len(top), display=False)
 glue("paper-list-sound", int(top.neuron.isin(chosen).sum()), display=False)
 Markdown(
     f"Of the {len(top)} neurons on the list by congruence, {int(top.neuron.isin(chosen).sum())} are "
-    f"sound. The choice of protocol moves {changed} neurons in or out; this run selects "
+    f"sound. {changed} neurons are selected under one of the two protocols only; this run selects "
     f"{rates[rates.selected].neuron.nunique()}, for {rates[rates.selected].token_id.nunique()} tokens."
     + (f" Of {len(middle)} neurons of the middle layers, {int(is_sound(middle).sum())} pass the same test."
        if len(middle) else "")

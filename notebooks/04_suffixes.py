@@ -39,10 +39,11 @@ from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
 from lookups.model.loaded import load_model
+from lookups.statistics.bootstrap import percent
 from lookups.names import Neuron
 from lookups.settings import check_run, read_run
 from lookups.measure.suffix import Fire, shortest_suffixes
-from lookups.show.views import prompt_table, readable
+from lookups.show.views import escaped, prompt_table, readable
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -93,14 +94,17 @@ alone = activations(
     model, firsts.neuron.map(Neuron.parse).tolist(), [ids[-1:] for ids in firsts.ids]
 )
 strongest = firsts.iloc[int((alone / firsts.activation).round(3).argmin())]
+by_hand = (
+    f"{strongest.prompt} ({strongest.source}), {len(strongest.ids)} tokens, at the end of which the "
+    f"“{readable(neurons.token[strongest.neuron])}” neuron ({strongest.neuron}) fires"
+)
+glue("hand-prompt", by_hand, display=False)
 
 # %%
 whole = len(strongest.ids)
 windows = sorted({min(2**power, whole) for power in range(whole.bit_length() + 1)})
 seen = [strongest.ids[-window:] for window in windows]
 fires = activations(model, [Neuron.parse(strongest.neuron)] * len(seen), seen)
-by_hand = f"{strongest.prompt} ({strongest.source}), {whole} tokens that fire {strongest.neuron}"
-glue("hand-prompt", by_hand, display=False)
 pd.DataFrame(
     {
         "tokens": windows,
@@ -132,7 +136,7 @@ def fire_of(rows: pd.DataFrame, *, bos: bool) -> Fire:
     return lambda some, ids: activations(model, [names[row] for row in some], ids, bos=bos)
 
 
-glue("keep", f"{settings.keep:.0%}", display=False)
+glue("keep", percent(settings.keep), display=False)
 glue("longest", settings.longest, display=False)
 
 # %% [markdown]
@@ -357,11 +361,12 @@ pd.DataFrame(
 )
 
 # %%
-glue("share-not-monotone", f"{relapse.mean():.0%}", display=False)
+glue("share-not-monotone", percent(relapse.mean()), display=False)
 worst = int(missed.argmax())
 case = (
-    f"Bisection errs most on `{some.prompt.iloc[worst]}` for {some.neuron.iloc[worst]}: "
-    f"length {shortest[worst]} is enough, it stops at {halved[worst]}."
+    f"Bisection errs most on `{some.prompt.iloc[worst]}` for the "
+    f"“{escaped(neurons.token[some.neuron.iloc[worst]])}” neuron ({some.neuron.iloc[worst]}): "
+    f"{shortest[worst]} tokens are enough, and it stops at {halved[worst]}."
     if missed.max() > 0
     else "In this sample bisection found the shortest suffix every time."
 )
@@ -441,7 +446,7 @@ short = (mine <= 2).mean()
 glue("median-suffix", f"{mine.median():.0f}", display=False)
 Markdown(
     f"Half of the suffixes that we follow up are at most {mine.median():.0f} tokens long, "
-    f"{short:.0%} at most two. "
+    f"{percent(short)} at most two. "
     + (
         "Most of these neurons answer to the last word or two, and attention has little to bring."
         if short > 0.5

@@ -39,7 +39,7 @@ from tqdm import tqdm
 from lookups.run.store import Stopwatch, load, save
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.attribution import Attribution, attribute
-from lookups.statistics.bootstrap import lots_of
+from lookups.statistics.bootstrap import lots_of, percent
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.measure.path_patching import Patched, mean_at_last, path_patch
@@ -448,8 +448,8 @@ summary
 # %%
 low, high = settings.pair_share
 fewest = 10 if settings.prompts is None else 2
-glue("share-low", f"{low:.0%}", display=False)
-glue("share-high", f"{high:.0%}", display=False)
+glue("share-low", percent(low), display=False)
+glue("share-high", percent(high), display=False)
 glue("fewest-prompts", fewest, display=False)
 
 
@@ -473,7 +473,7 @@ def shares_of(rows: pd.DataFrame) -> pd.DataFrame:
 
 # %%
 measure = settings.measure
-glue("effect-apart", f"{settings.effect_apart:.0%}", display=False)
+glue("effect-apart", percent(settings.effect_apart), display=False)
 
 
 def gaps_of(rows: pd.DataFrame) -> pd.Series:
@@ -587,10 +587,10 @@ Markdown(
         "and silent on others. "
     )
     + (
-        f"On `test` the share of prompts with the head active is off by {off.mean():.2f} on average, "
-        f"and {steady.share_test.between(low, high).mean():.0%} of the pairs would be kept there, too."
+        f"On `test` the share of prompts with the head active differs from that on `train` by {off.mean():.2f} on average, "
+        f"and {percent(steady.share_test.between(low, high).mean())} of the pairs would be kept there, too."
         if len(steady)
-        else "There is nothing on `test` to hold against `train`."
+        else "There is nothing on `test` to compare with `train`."
     )
 )
 
@@ -673,7 +673,7 @@ if len(best):
     )
     axis.legend()
     plt.show()
-drawn.groupby("active")[measure].describe()[["count", "min", "50%", "max"]].round(2)
+drawn.groupby("active")[measure].agg(["count", "min", "median", "max"]).round(2)
 
 # %% [markdown]
 # What are these prompts, in words? Read both columns before you believe in a look-up. (Which words

@@ -360,7 +360,7 @@ else:
     )
     reading += ". "
     if len(control) and found.mean() <= control.mean():
-        reading += "Words tell when a head is active for any neuron, so far: nothing here is special to next-token neurons."
+        reading += "So far, words tell as often for heads of random neurons: nothing here is special to next-token neurons."
 Markdown(reading)
 
 # %% [markdown]
