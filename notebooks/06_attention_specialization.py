@@ -605,7 +605,8 @@ pd.DataFrame(
 
 # %%
 KNOWN = 0.4
-twice = repeated(model, rows=8, length=48, seed=settings.seed)
+length = min(48, (model.context - 1) // 2)
+twice = repeated(model, rows=8, length=length, seed=settings.seed)
 texts = run_documents(settings, model, "train")
 passages = [texts[row].ids for row in range(min(24, len(texts)))]
 kinds_of = {"random, twice": head_kinds(model, list(twice)), "passages": head_kinds(model, passages)}  # fmt: skip
