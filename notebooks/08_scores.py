@@ -403,7 +403,8 @@ Markdown("On the same pairs:\n\n" + "\n".join(compared_lines)) if len(plainly) e
 # %%
 def ends_alike(train: pd.DataFrame, ids, most: int) -> np.ndarray:
     """Which training prompts share the longest end with these ids, of at most so many tokens."""
-    shared = np.array([min(most, likeness(ids, other)[0]) for other in train.token_ids])
+    ends = [likeness(ids, np.asarray(other).tolist())[0] for other in train.token_ids]
+    shared = np.minimum(ends, most)
     return shared == shared.max()
 
 
@@ -411,7 +412,8 @@ def by_endings(key: tuple[str, str], most: int) -> float:
     """E of a judge who remembers the last tokens of the training prompts, and nothing else."""
     train, test = prompts.rows(*key, "train"), held_out[key]
     usual = train.active.mean()
-    said = [train.active[ends_alike(train, ids, most)].mean() > usual for ids in test.token_ids]
+    asked = [np.asarray(ids).tolist() for ids in test.token_ids]
+    said = [train.active[ends_alike(train, ids, most)].mean() > usual for ids in asked]
     return score(count(pd.Series(said, test.index, dtype="boolean"), test.active))
 
 
