@@ -44,6 +44,7 @@ from lookups.paths import EMBEDDED
 from lookups.settings import check_run, read_run
 from lookups.model.batches import batches_by_length
 from lookups.show.views import escaped
+from lookups.statistics.bootstrap import percent
 from lookups.corpus.wikipedia import article_of, articles_used, cleaning_report, load_wikipedia
 
 settings = read_run(run)
@@ -116,7 +117,7 @@ if stored:
         f"weights stored as {kind}": how_stored(rows) for kind, rows in tensors.groupby("stored")
     }
     whole = tensors["values"].sum() * 4
-    glue("file-share", f"{stored['bytes'] / whole:.0%}", display=False)
+    glue("file-share", percent(stored["bytes"] / whole), display=False)
 pd.Series(card, name=name).to_frame()
 
 # %% [markdown] tags=["default-run"]
@@ -145,8 +146,8 @@ TOLD = {
     "wikipedia": "The texts are articles of the English Wikipedia as they stood in April 2016. "
     "Nearly all of their titles begin with A: they are the beginning of a dump of the encyclopedia, "
     "which the package `gensim` carries among its test data. Only running "
-    "text is kept. References, tables, lists, formulas and headings go, and a paragraph goes as a "
-    "whole where one of its sentences has lost something with them:",
+    "text is kept. References, tables, lists, formulas and headings are taken out, and so is every "
+    "paragraph in which a sentence has lost something with them:",
     "planted": "The texts are in a made-up language in which it is known what calls for which word. "
     "The chapter on ground truth describes it.",
 }  # fmt: skip
@@ -162,17 +163,18 @@ cleaning_report(wikipedia).set_index(["of", "what"]) if wikipedia else None
 # %% tags=["hide-input"]
 longest = min(settings.corpus.length, model.context - 1)
 CUTS = {
-    "passages": f"What is longer than {longest} tokens is divided into passages of at most that length: "
-    "whole sentences, as many as fit. A passage is one document for everything that follows; the "
-    "documents that are read are a random sample of all, where there are more than are read.",
+    "passages": f"A text of more than {longest} tokens is divided into passages: whole sentences, as many "
+    "as fit. From here on a passage is one document. Where there are more than the run reads, those "
+    "that are read are a random sample.",
     "first": f"Of a text that is longer than {longest} tokens, only the first {longest} are read.",
 }  # fmt: skip
 Markdown(CUTS[settings.corpus.cut]) if corpora and kind != "planted" else None
 
 # %% [markdown]
-# A {term}`document` is a piece of text as {term}`token` ids, with a {term}`prompt key` and the name of
-# what it was cut from. Everything is chosen on the train {term}`split` and reported on the test split,
-# and nothing is cut into both: the splits differ in their files or, of Wikipedia, in their articles.
+# A {term}`document` is a piece of text as {term}`token` ids, with a {term}`prompt key` and the name
+# of what it was cut from. Everything is chosen on the train {term}`split` and reported on the test
+# split, and no text is in both: the splits differ in their files or, for Wikipedia, in their
+# articles.
 
 
 # %%
@@ -224,9 +226,9 @@ Markdown(f"{TERMS}\n\n{listed}") if wikipedia else None
 # %% [markdown]
 # ## One document by hand
 #
-# The first document of the train split, where it comes from, and its first tokens as the model reads
-# them. A frequent word is one token, with the space before it; a rare one is put together from pieces
-# ({term}`byte-pair encoding`).
+# This is the first document of the train split, with the place it comes from, and its first tokens
+# as the model reads them. A frequent word is one token, with the space before it; a rare one is put
+# together from pieces ({term}`byte-pair encoding`).
 
 # %% tags=["hide-input"]
 document = texts["train"][0]
@@ -314,45 +316,62 @@ swapped = other_id is not None and OTHER in model.tokenizer.all_special_tokens a
 
 
 def at_last(model: Model, documents: list) -> dict[str, np.ndarray]:
-    """Neurons' activations and heads' outputs at the last token, in the run's layers."""
+    """At the last token: outputs of all heads, activations of the run's neurons, by layer."""
     batch = model.batch(documents)
-    row, found = torch.arange(len(documents), device=model.device), {"neurons": [], "heads": []}
-    kinds = {"neurons": "mlp.hook_post", "heads": "attn.hook_z"}
+    row, found = torch.arange(len(documents), device=model.device), {"heads": [], "neurons": []}
+    places = {"heads": range(model.n_layers), "neurons": settings.layers}
+    kinds = {"heads": "attn.hook_z", "neurons": "mlp.hook_post"}
     hooks = {
-        f"blocks.{layer}.{hook}": lambda x, kind=kind: found[kind].append(x[row, batch.last].flatten())
-        for layer in settings.layers for kind, hook in kinds.items()
+        f"blocks.{layer}.{kinds[kind]}": lambda x, kind=kind: found[kind].append(x[row, batch.last].flatten(1))
+        for kind, layers in places.items() for layer in layers
     }  # fmt: skip
     model.read(batch, hooks)
-    return {kind: torch.cat(some).float().numpy(force=True) for kind, some in found.items()}
+    return {kind: torch.stack(some).float().numpy(force=True) for kind, some in found.items()}
+
+
+FIRST = 10  # tokens
+
+
+def losses(surprised: list) -> list[float]:
+    """Mean loss over all tokens, over the first ten of each document, and over those after them."""
+    cut = surprised, [one[:FIRST] for one in surprised], [one[FIRST:] for one in surprised]
+    return [float(np.concatenate(part).mean()) if any(map(len, part)) else math.nan for part in cut]
 
 
 # %% tags=["hide-input"]
 if swapped:
-    some = held[::2]
-    marked = [np.concatenate(nats[::2]), at_last(model, some)]
     changed = dataclasses.replace(model, bos_id=other_id)
-    unmarked = [np.concatenate(surprises(changed, some)), at_last(changed, some)]
-    alike = {kind: np.corrcoef(marked[1][kind], unmarked[1][kind])[0, 1] for kind in marked[1]}
-    apart = unmarked[0].mean() - marked[0].mean()
-    size = "hardly changes" if abs(apart) < 0.02 else "rises" if apart > 0 else "falls"
-    verdict = (
-        "What neurons and heads do at the end of a passage hardly depends on the marker"
-        if min(alike.values()) > 0.95
-        else "What neurons and heads do at the end of a passage depends on the marker"
+    loss = [losses(nats), losses(surprises(changed, held))]
+    usual, other = at_last(model, held), at_last(changed, held)
+    size = "hardly changes" if abs(loss[1][0] - loss[0][0]) < 0.02 else "rises" if loss[1][0] > loss[0][0] else "falls"  # fmt: skip
+    moved = np.linalg.norm(other["heads"] - usual["heads"], axis=(1, 2)) / np.linalg.norm(usual["heads"], axis=(1, 2))  # fmt: skip
+    thirds = [percent(part.mean() if len(part) else math.nan) for part in np.array_split(moved, 3)]
+    alike = np.corrcoef(usual["neurons"].ravel(), other["neurons"].ravel())[0, 1]
+    strongest = np.abs(usual["neurons"]).argmax(-1)[..., None]
+    top = [np.take_along_axis(one["neurons"], strongest, -1) for one in (usual, other)]
+    top_moved = np.median(np.abs(top[1] / top[0] - 1))
+    bos = model.vocabulary[model.bos_id]
+    begins = f"The BOS of this model, `{bos}`, in a chat marks the beginning of somebody's turn."
+    opening = begins if "im_start" in bos else f"The BOS of this model is `{bos}`."
+    after_them = (
+        f", and over the others from {loss[0][2]:.2f} to {loss[1][2]:.2f}"
+        if math.isfinite(loss[0][2])
+        else ""
     )
 Markdown(
-    f"**Does the marker matter?** The BOS of this model, `{model.vocabulary[model.bos_id]}`, is a sign that "
-    f"in a chat begins somebody's turn. With `{OTHER}`, a mark between documents, in its place "
-    f"the loss on {len(some)} of these documents {size}, from {marked[0].mean():.2f} to {unmarked[0].mean():.2f} nats a token. At the last "
-    f"token, over all neurons of the run's layers, activations with the one and with the other correlate at {alike['neurons']:.3f}, "
-    f"and the outputs of these layers' heads at {alike['heads']:.3f}. {verdict}."
+    f"**Does the marker matter?** {opening} Where `{OTHER}`, the mark between documents, takes its place, the loss on {len(held)} of these "
+    f"documents {size}: it goes from {loss[0][0]:.2f} to {loss[1][0]:.2f} nats a token, over the first {FIRST} tokens of each from "
+    f"{loss[0][1]:.2f} to {loss[1][1]:.2f}{after_them}. At the last token of a document the outputs of the heads change by {thirds[0]} in the "
+    f"first third of the layers, by {thirds[1]} in the second and by {thirds[2]} in the last (the length of the difference, as a share of the "
+    f"length of the output). The activations of the run's neurons there correlate at {alike:.3f} between the two markers, and that of the strongest "
+    f"neuron of each layer changes by {percent(top_moved)} in the median: what these neurons do {'hardly depends' if alike > 0.95 and top_moved < 0.1 else 'depends'} on the marker."
 ) if swapped else None  # fmt: skip
 
 # %% [markdown]
 # ## What does it expect?
 #
-# In a look-up, something earlier in the text calls for one particular token. Does the model have such
-# habits at all?
+# In a look-up, something earlier in the text calls for one particular token. Does this model have
+# such habits at all?
 
 # %%
 PHRASES = [
@@ -479,12 +498,13 @@ copies = (
 Markdown(f"On {len(flat):,} tokens of `{reported}` the model {uses}. {copies}.")
 
 # %% [markdown] tags=["default-run"]
-# We expected little of a small model whose weights are stored in four bits, and it does better than that: it
-# knows what follows *not only … but* and *for the first*, and it copies what it has read, which a model without
-# such heads could not. That it was trained on chats shows in one place only, the marker that begins every text.
-# Putting another marker there makes the texts a little less surprising, and leaves neurons and heads nearly as
-# they were. What these texts do not show is anything but careful English prose: the articles begin with A, and
-# there is no dialogue and hardly any code among them.
+# We expected little of a small model whose weights are stored in four bits, and it does better than
+# that: it knows what follows *not only … but* and *for the first*, and it copies what it has read,
+# which a model without heads that copy could not. That it was trained on chats shows in one place
+# only, the marker that begins every text. Putting another marker there makes the texts a little
+# less surprising, and leaves neurons and heads nearly as they were. What we learn here is about
+# careful English prose and nothing else: the articles begin with A, and there is no dialogue and
+# hardly any code among them.
 
 # %% [markdown]
 # What is not known yet: whether any single neuron stands for a token, and whether it does so more than

@@ -10,10 +10,11 @@
 # (next-token-neurons)=
 # # Does a neuron have a token of its own?
 #
-# An MLP neuron writes one fixed direction to the {term}`residual stream`, more or less of it. If that
-# direction points at one token of the {term}`unembedding`, the neuron is a candidate
-# {term}`next-token neuron` {cite}`neo2024`. But the best of thousands of tokens is high for any
-# direction. So we measure the {term}`congruence` of every neuron and hold it against two nulls.
+# An MLP neuron writes one fixed direction to the {term}`residual stream`, more or less of it. If
+# that direction points at one token of the {term}`unembedding`, the neuron is a candidate
+# {term}`next-token neuron` {cite}`neo2024`. But any direction at all, even a random one, points
+# fairly well at the best of many thousand tokens. So we measure the {term}`congruence` of every
+# neuron and compare it with two {term}`nulls <null>`.
 #
 # | needs | leaves |
 # | --- | --- |
@@ -38,6 +39,7 @@ from lookups.errors import RunError
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Neuron
+from lookups.statistics.bootstrap import percent
 from lookups.settings import check_run, read_run
 
 settings = read_run(run)
@@ -50,8 +52,8 @@ stopwatch = Stopwatch()
 # ## One neuron by hand
 #
 # Take the first neuron of the last layer of the run. What it writes, times the unembedding, is what
-# one unit of its {term}`activation` adds to every token's logit, up to the scale of the final
-# LayerNorm:
+# one unit of its {term}`activation` adds to every token's {term}`logit`, up to the scale of the
+# model's final norm:
 
 # %%
 example = Neuron(settings.layers[-1], 0)
@@ -86,10 +88,10 @@ f"{example}: congruence {float(quick.value):.2f}, token {model.vocabulary[int(qu
 #
 # The paper looks at all tokens and later drops neurons whose best token is not the beginning of a
 # word: a space and at least two more characters. We also ask that the token was really learned. A
-# token hardly ever seen keeps an unembedding that training never shaped, and such
-# {term}`glitch tokens <glitch token>` crowd the top of the list. Where it is not known how often a
-# token occurred in training, it must occur often enough in the texts that this run reads (counted in
-# the folded cell).
+# token that was hardly ever seen in training keeps an unembedding that training never shaped, and
+# such {term}`glitch tokens <glitch token>` crowd the top of the list. Where it is not known how
+# often a token occurred in training, it must occur often enough in the texts that this run reads
+# (counted in the folded cell).
 
 # %% tags=["hide-input"]
 in_texts = torch.zeros(model.d_vocab, dtype=torch.long)
@@ -126,8 +128,9 @@ pd.Series({rule: int(tokens.sum()) for rule, tokens in eligible.items()}, name="
 # ```
 
 # %% [markdown]
-# Every neuron of every layer, under both rules. A gated MLP also has neurons that act by strongly
-# negative activations; those stand in the table a second time, with their sign turned.
+# Now we do this for every neuron of every layer, under both rules. In a {term}`gated MLP` neurons
+# can also act by strongly negative activations; so each neuron stands in the table a second time,
+# with its sign turned.
 
 
 # %%
@@ -164,11 +167,12 @@ Markdown(
 # %% [markdown]
 # ## Against chance
 #
-# Two nulls. *Isotropic*: random directions with the neurons' norms. *Rotation*: the rows of
-# $W_\text{out}$ mixed by a random rotation of the neuron basis. A rotated neuron writes into the
-# same subspace, with the same covariance, as the real ones, but is no neuron that training chose.
-# That is the stricter null: what it reaches is due to where the layer writes, not to single neurons.
-# Both are drawn for the layers that this run looks at.
+# Two nulls say what chance would reach. In the *isotropic* one ({term}`random-direction null`)
+# every neuron is replaced by a random direction of the same length. In the *rotation* one
+# ({term}`rotation null`) the rows of $W_\text{out}$ are mixed by a random rotation of the neuron
+# basis. A rotated neuron writes into the same subspace, with the same covariance, as the real ones,
+# but is no neuron that training chose. That is the stricter null: what it reaches is due to where
+# the layer writes, not to single neurons. Both are drawn for the layers that this run looks at.
 
 # %%
 DRAWS = range(settings.seed, settings.seed + 2)
@@ -288,10 +292,11 @@ head.assign(occurrences=count)[
 # %% [markdown]
 # ## What the neuron does to the logits
 #
-# Congruence is read off weights. Does the most congruent neuron of the last layer of the model move
-# the logits as {eq}`eq-congruence` says? We add one unit to its activation in a real forward pass.
-# The prediction divides by the final LayerNorm's scale σ of the undisturbed pass, and the measured
-# change is compared after the mean over tokens is taken out (logits are defined up to a constant):
+# Congruence is computed from weights alone. Does the most congruent neuron of the last layer of the
+# model move the logits as {eq}`eq-congruence` says? We add one unit to its activation in a real
+# forward pass. The prediction divides by the final norm's scale σ in the undisturbed pass, and both
+# changes are compared after their mean over tokens is taken out (logits are defined up to a
+# constant):
 
 # %%
 strongest = neurons[neurons.layer == model.n_layers - 1].sort_values("congruence").iloc[-1]
@@ -329,8 +334,8 @@ pd.DataFrame(
 #
 # ## Check and save
 #
-# The table holds every neuron once, every congruence is the logit of its own token, and no run
-# touches a rejected neuron:
+# The table holds every neuron once, every congruence is the logit of its own token, and no rejected
+# neuron is on the list:
 
 # %%
 assert neurons.neuron.is_unique
@@ -346,31 +351,39 @@ assert not neurons[neurons.group == "top"].neuron.isin(list(settings.rejected)).
 save(settings, "neurons", neurons, model=model, seconds=stopwatch.seconds)
 Markdown(f"Saved `neurons`: {len(neurons)} rows.")
 
+# %% [markdown] tags=["default-run"]
+# We expected only a few neurons to stand out, since any direction points at some token. There are
+# many: in the layers that we search, one neuron in ten or twenty lies beyond what chance reaches in
+# one case of a hundred, and common words such as *one*, *all* and *its* head the list. The two
+# nulls hardly differ, so little depends on which of them is used. In the middle layers the paper's
+# rule finds nothing of the kind: its neurons there are no more congruent than rotated ones. What
+# this chapter cannot show is whether a neuron fires where its word follows.
+
 # %% [markdown]
 # ## What we know
 #
-# Beyond the rotation null, by layer: the share of neurons above its 99th percentile. One in a
-# hundred is what chance gives.
+# What share of each layer's neurons lies beyond the 99th percentile of the rotation null? Chance
+# gives one in a hundred.
 
 # %%
 above = neurons[neurons.layer.isin(settings.layers)].groupby("layer").null_percentile
 shares = above.apply(lambda percentile: (percentile >= 99).mean())
 best = shares.max()
-glue("share-above-rotation", f"{100 * best:.1f} %", display=False)
+glue("share-above-rotation", percent(best, digits=1), display=False)
 reading = (
-    "So some neurons write a token more purely than their layer's geometry explains."
+    "So some neurons point at a token more strongly than the directions that their layer writes in can explain."
     if best > 0.02
     else "So congruence by itself singles out nothing in this model: any mix of the layer's "
     "neurons would do as well."
 )
 Markdown(
-    ", ".join(f"layer {layer}: {100 * share:.1f} %" for layer, share in shares.items())
+    ", ".join(f"layer {layer}: {percent(share, digits=1)}" for layer, share in shares.items())
     + f". {reading}"
 )
 
 # %% [markdown]
-# What is not known: whether a neuron *acts* as its token says. A congruent neuron may fire where its
-# token never follows. That takes texts: {ref}`prompts`.
+# What is not known: whether a neuron *acts* as its token says. A congruent neuron may fire where
+# its token never follows. To find out we need texts, which the next chapter reads: {ref}`prompts`.
 #
 # ```{admonition} Try it
 # :class: tip

@@ -8,17 +8,18 @@
 
 # %% [markdown]
 # (prompts)=
-# # Which texts fire it?
+# # Which texts make a neuron fire?
 #
 # A neuron whose weights point at a token need not fire where that token follows. So we let texts
 # decide: in every document, where is the neuron at its maximum, and what comes next? One pass over
-# the documents answers for all neurons at once. A neuron that its own token follows far more often
-# than chance is {term}`sound <sound neuron>`; those are the neurons the later chapters are about.
+# the documents answers for all neurons at once. A neuron whose token follows it far more often than
+# chance would bring about is {term}`sound <sound neuron>`; those are the neurons the later chapters
+# are about.
 #
 # | needs | leaves |
 # | --- | --- |
 # | `neurons` from {ref}`next-token-neurons` | `follow_rates`: how often its token follows |
-# | the run's documents | `prompts`: the documents that fire the examined neurons |
+# | the run's documents | `prompts`: the documents that make the examined neurons fire |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -40,13 +41,13 @@ from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
-from lookups.statistics.bootstrap import bootstrap_mean
+from lookups.statistics.bootstrap import bootstrap_mean, percent
 from lookups.measure.kept_maxima import BANDS, level_of
 from lookups.model.loaded import Model, load_model
 from lookups.names import Neuron
 from lookups.settings import check_run, read_run
 from lookups.measure.scan import lot_of, maxima_table, scan
-from lookups.show.views import BOS, prompt_table, token_view
+from lookups.show.views import BOS, prompt_table, readable, token_view
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -77,30 +78,28 @@ pd.DataFrame(
 # %% [markdown]
 # ## One neuron, one text
 #
-# The most congruent neuron on the paper's list, or on yours, reads the first document token by
-# token. The {term}`beginning-of-sequence token <BOS>` in front never counts as a maximum, and
-# neither does the last token, which has no successor:
+# As an example, the most congruent neuron on the list reads the first document token by token. The
+# {term}`beginning-of-sequence token <BOS>` in front never counts as a maximum, and neither does the
+# last token, which has no successor:
 
 # %%
 listed = neurons[(neurons.group == "top") & neurons.layer.isin(settings.layers)]
-example = Neuron.parse(
-    listed.sort_values("congruence", ascending=False, kind="stable").neuron.iloc[0]
-)
+most = listed.sort_values("congruence", ascending=False, kind="stable").iloc[0]
+example, called = Neuron.parse(most.neuron), f"the “{readable(most.token)}” neuron ({most.neuron})"
 ids = texts["train"][0].ids[:31]
 curve = activations(model, [example] * len(ids), [ids[: n + 1] for n in range(len(ids))])
 token_view(
     [BOS, *(model.vocabulary[token] for token in ids)],
     [0.0, *curve],
     name="fig-one-text",
-    look_for=f"The darkest token is where {example} fires most; the token after it is what follows.",
+    look_for=f"The darkest token is where {called} fires most; the token after it is what follows.",
 )
 
 # %% [markdown]
 # ## All neurons, all texts
 #
-# {func}`~lookups.measure.scan.scan` keeps, for every neuron, its strongest documents and a few drawn at
-# random from each band of activation from half of its maximum up. What it holds does not grow with the
-# number of documents. Prompts of one's own are read at their last token only.
+# {func}`~lookups.measure.scan.scan` keeps, for every neuron, its strongest documents and a few
+# drawn at random from each band of activation from half of its maximum up.
 
 # %%
 per_band = {split: 2 + 2 * size // BANDS for split, size in settings.spread_per_neuron}
@@ -122,15 +121,16 @@ before = [
     for prompt, at in zip(row.prompt, row.position, strict=True)
 ]
 quotes = list(zip(before, follows, row.source, strict=True))
-prompt_table({f"strongest documents of {example}, with what follows": quotes})
+prompt_table({f"strongest documents of {called}, with what follows": quotes})
 
 # %% [markdown]
 # ## How often does the token follow?
 #
 # The {term}`follow rate` is the share of a neuron's strongest positions whose next token is the
 # neuron's own. Its {term}`base rate` is the token's share among all next tokens. Under chance the
-# number of successes is binomial; `p` is its upper tail, `q` corrects it over all neurons of the
-# run's layers {cite}`benjamini1995`. The folded cell counts positions and hits, a row a neuron.
+# number of successes is binomial; `p` is its upper tail, and `q` corrects it over all neurons of
+# the run's layers {cite}`benjamini1995`. The folded cell counts positions and hits, with one row
+# per neuron.
 
 
 # %% tags=["hide-input"]
@@ -185,7 +185,7 @@ def judged(split: str) -> pd.DataFrame:
     return table
 
 
-glue("follow-share", f"{settings.follow_share:.0%}", display=False)
+glue("follow-share", percent(settings.follow_share), display=False)
 glue("follow-lift", f"{settings.follow_lift:g}", display=False)
 glue("follow-q", f"{settings.false_discovery_rate:g}", display=False)
 
@@ -203,9 +203,9 @@ Markdown(
 )
 
 # %% [markdown]
-# Many sound neurons may share a token. So that many tokens are seen, the run's limits are filled turn
-# by turn: first the neuron of each token with the highest follow rate, then each token's second, as
-# far as `neurons_per_token` and `selected_at_most` allow.
+# Many sound neurons may share a token. So that many tokens are seen, neurons are selected in turns:
+# first the neuron of each token with the highest follow rate, then each token's second, as far as
+# `neurons_per_token` and `selected_at_most` allow.
 #
 # ```{admonition} Differs from the paper
 # :class: note
@@ -242,7 +242,7 @@ glue("paper-list", len(top), display=False)
 glue("paper-list-sound", int(top.neuron.isin(chosen).sum()), display=False)
 Markdown(
     f"Of the {len(top)} neurons on the list by congruence, {int(top.neuron.isin(chosen).sum())} are "
-    f"sound. The choice of protocol moves {changed} neurons in or out; this run selects "
+    f"sound. {changed} neurons are selected under one of the two protocols only; this run selects "
     f"{rates[rates.selected].neuron.nunique()}, for {rates[rates.selected].token_id.nunique()} tokens."
     + (f" Of {len(middle)} neurons of the middle layers, {int(is_sound(middle).sum())} pass the same test."
        if len(middle) else "")
@@ -251,12 +251,14 @@ Markdown(
 # %% [markdown]
 # ## Random neurons to compare with
 #
-# A neuron that is often strongly active will look busier than one that is not, whatever it writes. So
-# each layer's control neurons are matched to selected neurons of that layer, in three respects: how
-# strongly they fire (the largest activation), how often (the {term}`firing frequency`: the share of
-# documents in which they reach half of it), and how frequent their token is. Of all neurons that are
-# neither sound nor on the list, those are taken whose logarithms lie nearest, each once
-# (an optimal assignment); which selected neurons get one is drawn with the run's seed:
+# A neuron that is often strongly active will look busier than one that is not, whatever it writes.
+# So each layer's control neurons are matched to selected neurons of that layer, in three respects:
+# how strongly they fire (the largest activation), how often (the {term}`firing frequency`: the
+# share of documents in which they reach half of it), and how frequent their token is. Distances are
+# measured between the logarithms of these three numbers. Each selected neuron gets one of the
+# neurons that are neither sound nor on the list, no neuron is used twice, and the sum of the
+# distances is as small as it can be (an optimal assignment). Which selected neurons get a control
+# is drawn at random:
 
 
 # %%
@@ -293,7 +295,8 @@ rates["examined"] = rates.selected | (rates.group == "random") | first
 glue("random-neurons", len(controls), display=False)
 
 # %% [markdown]
-# How well do they match? Medians over the neurons that have a control and over the controls:
+# How well do they match? The table has medians over the selected neurons that have a control, and
+# over the controls:
 
 # %% tags=["hide-input"]
 of_train = rates[rates.split == "train"].set_index("neuron")
@@ -310,7 +313,8 @@ pd.DataFrame(
 # %% [markdown]
 # ## On texts that chose nothing
 #
-# Selection favours luck, so rates on `train` flatter. On `test` ({numref}`fig-follow`):
+# Neurons that were chosen for a high rate were partly lucky, so their rates on `train` are too
+# high. {numref}`fig-follow` shows the rates on `test`:
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Follow rates on texts that were not used to choose neurons: each dot is a neuron, the bar its group's median. Sound neurons should stand far above the random ones.", "name": "fig-follow"}, "image": {"alt": "Follow rates on held-out texts by group of neurons"}}
 reported = list(texts)[-1]
@@ -381,7 +385,8 @@ else:
 Markdown(f"On `{reported}`: {reading}")
 
 # %% [markdown]
-# Does congruence find them? Where the sound neurons stand in their layer's order by congruence:
+# Would congruence have found them? The table counts sound neurons by their rank in their layer, in
+# the order of congruence:
 
 # %%
 place = train[train.neuron.isin(chosen)]
@@ -393,8 +398,9 @@ place.value_counts(sort=False).rename("sound neurons").rename_axis("rank in its 
 # ## Two samples of prompts
 #
 # The strongest documents are often all of one kind, which hides the specialisation we look for. So
-# beside them stands a *spread* sample: in turn one document from every band of activation between
-# half of the maximum and the maximum, chosen at random, few from one section of a text, none twice.
+# a *spread* sample stands beside them ({term}`spread sample`): in turn one document from every band
+# of activation between half of the maximum and the maximum, chosen at random, with only a few from
+# one section of a text, and none that is taken twice.
 
 
 # %%
@@ -474,10 +480,10 @@ prompts.groupby(["split", "sample"], sort=False).size().rename("prompts").to_fra
 # %% [markdown]
 # ## Check and save
 #
-# Later chapters read a prompt by itself: the BOS and the document up to the position. The scan, which
-# reads whole documents in batches, measures the same up to the rounding of its last bits;
-# {glue:text}`measured-again` prompts, spread over all, are measured again to show it. Prompts that do
-# not fire their neuron at all are counted and left out:
+# Later chapters read a prompt by itself: the BOS and the document up to the position. The scan
+# reads whole documents; {glue:text}`measured-again` prompts, spread over all, are measured again by
+# themselves to show that this gives the same. Prompts on which the neuron does not fire at all are
+# counted and left out:
 
 # %%
 rows = prompts.iloc[:: max(1, len(prompts) // 1000)]
@@ -508,12 +514,20 @@ save(settings, "follow_rates", rates[columns], **facts)
 save(settings, "prompts", prompts, **facts)
 Markdown(f"Saved `follow_rates` ({len(rates)} rows) and `prompts` ({len(prompts)} rows).")
 
+# %% [markdown] tags=["default-run"]
+# Fewer than one neuron in a hundred is sound, and in the middle layers the share is less than half
+# of that. Congruence by itself would not have found them: most neurons on the paper's list are not
+# sound, and most sound neurons are not among the first fifty of their layer. On texts that chose
+# nothing, the tokens of selected neurons follow about ten times as often as those of matched random
+# ones. Even so, for half of the selected neurons the token follows in about a third of the
+# strongest positions or less: sound means far more often than chance, not nearly always.
+
 # %% [markdown]
 # ## What we know
 #
 # We know which neurons act as next-token neurons on texts they were not chosen on, how often, and
 # where in their texts. What in those texts matters is not known: a document of a hundred tokens
-# fired the neuron, and most of them may be idle. That is the question of {ref}`truncation`.
+# made the neuron fire, and most of them may be idle. That is the question of {ref}`truncation`.
 #
 # ```{admonition} Try it
 # :class: tip

@@ -8,12 +8,12 @@
 
 # %% [markdown]
 # (truncation)=
-# # How much of a text does it need?
+# # How much of a text does a neuron need?
 #
-# A document fired the neuron at one of its tokens. Most of what stands before that token may be
+# A document made the neuron fire at one of its tokens. Most of what stands before that token may be
 # idle, and as long as it is there, every {term}`head <attention head>` may seem to read it. So we
-# look for the shortest {term}`suffix` that fires the neuron nearly as strongly as the whole text
-# did. What is left shows what the neuron's context is, and nothing else is left to blame.
+# look for the shortest {term}`suffix` on which the neuron fires nearly as strongly as it did on the
+# whole text. Whatever makes the neuron fire must then be in what is left.
 #
 # | needs | leaves |
 # | --- | --- |
@@ -39,10 +39,11 @@ from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
 from lookups.model.loaded import load_model
+from lookups.statistics.bootstrap import percent
 from lookups.names import Neuron
 from lookups.settings import check_run, read_run
 from lookups.measure.suffix import Fire, shortest_suffixes
-from lookups.show.views import prompt_table, readable
+from lookups.show.views import escaped, prompt_table, readable
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -81,9 +82,9 @@ pd.DataFrame(
 # %% [markdown]
 # ## One prompt by hand
 #
-# Take the strongest prompt of every selected neuron (of every neuron, where none is selected), and of
-# these the one that its last token alone fires least. Seen through a window of one, two, four …
-# tokens, each with the {term}`beginning-of-sequence token <BOS>` in front:
+# Take the strongest prompt of every selected neuron, and of these the one whose last token alone
+# does least for its neuron. We read it through a window of one, two, four … tokens, each with the
+# {term}`beginning-of-sequence token <BOS>` in front:
 
 # %% tags=["hide-input"]
 own = prompts[selected & (prompts.split == "train")]
@@ -93,14 +94,17 @@ alone = activations(
     model, firsts.neuron.map(Neuron.parse).tolist(), [ids[-1:] for ids in firsts.ids]
 )
 strongest = firsts.iloc[int((alone / firsts.activation).round(3).argmin())]
+by_hand = (
+    f"{strongest.prompt} ({strongest.source}), {len(strongest.ids)} tokens, at the end of which the "
+    f"“{readable(neurons.token[strongest.neuron])}” neuron ({strongest.neuron}) fires"
+)
+glue("hand-prompt", by_hand, display=False)
 
 # %%
 whole = len(strongest.ids)
 windows = sorted({min(2**power, whole) for power in range(whole.bit_length() + 1)})
 seen = [strongest.ids[-window:] for window in windows]
 fires = activations(model, [Neuron.parse(strongest.neuron)] * len(seen), seen)
-by_hand = f"{strongest.prompt} ({strongest.source}), {whole} tokens that fire {strongest.neuron}"
-glue("hand-prompt", by_hand, display=False)
 pd.DataFrame(
     {
         "tokens": windows,
@@ -132,7 +136,7 @@ def fire_of(rows: pd.DataFrame, *, bos: bool) -> Fire:
     return lambda some, ids: activations(model, [names[row] for row in some], ids, bos=bos)
 
 
-glue("keep", f"{settings.keep:.0%}", display=False)
+glue("keep", percent(settings.keep), display=False)
 glue("longest", settings.longest, display=False)
 
 # %% [markdown]
@@ -172,9 +176,9 @@ def bisected(fire: Fire, ids: list[Sequence[int]], whole: np.ndarray) -> np.ndar
 
 
 # %% [markdown]
-# The paper also reads other ids: line breaks become spaces, the text is tokenised again, and while
-# cutting no beginning-of-sequence token stands in front. Prompts that are silent when read so have
-# no share to keep and are dropped:
+# The paper also reads other ids: line breaks become spaces, the text is tokenised again, and no
+# beginning-of-sequence token stands in front while a prompt is cut. A prompt on which the neuron is
+# silent when it is read in this way has no share to keep and is dropped:
 
 
 # %%
@@ -218,9 +222,9 @@ everyone = suffixes.neuron.map(Neuron.parse).tolist()
 suffixes["activation"] = activations(model, everyone, suffixes.token_ids.tolist()).astype("float32")
 
 # %% [markdown]
-# Near-copies would count one observation many times. Under `protocol: sound` suffixes of a neuron
-# that read the same, case, digits and spacing aside, are merged within a split: the strongest of
-# the top sample stands for them, and `copies` counts them.
+# Near-copies would count one observation many times. Under `protocol: sound`, suffixes of a neuron
+# that read the same apart from case, digits and spacing are merged within a split: one of them is
+# kept, the strongest of the top sample where there is one, and `copies` counts them all.
 
 
 # %%
@@ -261,7 +265,7 @@ pd.Series(counts, name="rows").to_frame()
 #
 # A curve that rises early in {numref}`fig-lengths` belongs to neurons that need little context. A
 # suffix of one token leaves attention nothing to fetch but the token itself and the beginning of
-# the sequence; a steep curve at the left therefore promises little for {ref}`heads`.
+# the sequence; where a curve is steep at the left, {ref}`heads` can therefore find little.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of suffixes (up) that are no longer than so many tokens (across), by group of neurons. Curves further to the right belong to neurons that need more context.", "name": "fig-lengths"}, "image": {"alt": "Cumulative distribution of suffix lengths by group of neurons"}}
 names = {"top": "list, not selected", "other": "sound, not selected", "middle": "middle layers"}
@@ -290,8 +294,8 @@ lengths = pd.DataFrame(shown, columns=columns).set_index("neurons").round(2)
 lengths
 
 # %% [markdown]
-# The suffixes of the selected neurons with the most different ones, in both samples. Each stands with
-# the token that came next in the text, and the file it is from:
+# Here are suffixes of the selected neurons that have the most different ones, from both samples.
+# Each stands with the token that came next in the text, and with the place it is from:
 
 # %%
 show = suffixes[suffixes.neuron.map(neurons.selected) & (suffixes.split == "train")]
@@ -312,8 +316,8 @@ prompt_table(quotes) if quotes else Markdown("This run selected no neuron, so no
 # %% [markdown]
 # ## Does more context always help?
 #
-# Bisection stands on that. For a sample of prompts, drawn with the run's seed, we measure every
-# length there is, up to {glue:text}`longest`, read as `protocol: sound` reads:
+# Bisection relies on it. For a sample of prompts, drawn at random, we measure every length there
+# is, up to {glue:text}`longest`, read as `protocol: sound` reads:
 
 # %%
 pool = prompts[selected & (prompts.split == "train")]
@@ -330,8 +334,8 @@ curves = np.split(measured, np.cumsum(np.bincount([row for row, _ in spans]))[:-
 passes = [long_enough(curve, one) for curve, one in zip(curves, whole, strict=True)]
 
 # %% [markdown]
-# Then three ways to cut: counting upwards, bisection on the same readings, and all of the paper's
-# protocol. A *relapse* is a suffix that is long enough, with a longer one that is not:
+# Then we compare three ways to cut: counting upwards, bisection on the same readings, and all of
+# the paper's protocol. A *relapse* is a suffix that is long enough, with a longer one that is not:
 
 # %%
 shortest = np.array([int(ok.argmax()) + 1 if ok.any() else 0 for ok in passes])
@@ -357,11 +361,12 @@ pd.DataFrame(
 )
 
 # %%
-glue("share-not-monotone", f"{relapse.mean():.0%}", display=False)
+glue("share-not-monotone", percent(relapse.mean()), display=False)
 worst = int(missed.argmax())
 case = (
-    f"Bisection errs most on `{some.prompt.iloc[worst]}` for {some.neuron.iloc[worst]}: "
-    f"length {shortest[worst]} is enough, it stops at {halved[worst]}."
+    f"Bisection errs most on `{some.prompt.iloc[worst]}` for the "
+    f"“{escaped(neurons.token[some.neuron.iloc[worst]])}” neuron ({some.neuron.iloc[worst]}): "
+    f"{shortest[worst]} tokens are enough, and it stops at {halved[worst]}."
     if missed.max() > 0
     else "In this sample bisection found the shortest suffix every time."
 )
@@ -372,8 +377,8 @@ Markdown(
 )
 
 # %% [markdown]
-# In {numref}`fig-growth` a line that comes back below the dashed one has tokens in it that speak
-# against the neuron, and other tokens further left that speak for it again.
+# Where a line of {numref}`fig-growth` falls below the dashed one again, the tokens that were added
+# inhibit the neuron; where it rises once more, tokens further to the left excite it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Activation on the last so many tokens (across), as a share of that on the whole prompt (up), for the three prompts of the sample on which the two ways to cut differ most. Circles mark the shortest sufficient suffix, crosses the one that bisection finds; the dashed line is the share to keep.", "name": "fig-growth"}, "image": {"alt": "Activation as a function of suffix length for several prompts"}}
 by_miss = np.lexsort((np.arange(len(some)), -missed, ~relapse))
@@ -425,6 +430,13 @@ save(settings, "suffixes", suffixes[columns], **facts)
 below = int((kept < settings.keep - 1e-3).sum())
 Markdown(f"Saved `suffixes`: {len(suffixes)} rows, of which {below} keep less than their share.")
 
+# %% [markdown] tags=["default-run"]
+# Suffixes are short, about eight tokens, which is a quarter of the prompt, but hardly ever a single
+# token. Random neurons need as many, so short contexts are nothing special to next-token neurons.
+# What surprised us is how often more text does harm: on about half of the sampled prompts a suffix
+# is long enough and a longer one is not. Bisection then stops at the wrong place, and the choice of
+# protocol changes more than half of the suffixes in the sample.
+
 # %% [markdown]
 # ## What we know
 
@@ -434,7 +446,7 @@ short = (mine <= 2).mean()
 glue("median-suffix", f"{mine.median():.0f}", display=False)
 Markdown(
     f"Half of the suffixes that we follow up are at most {mine.median():.0f} tokens long, "
-    f"{short:.0%} at most two. "
+    f"{percent(short)} at most two. "
     + (
         "Most of these neurons answer to the last word or two, and attention has little to bring."
         if short > 0.5

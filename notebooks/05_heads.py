@@ -39,7 +39,7 @@ from tqdm import tqdm
 from lookups.run.store import Stopwatch, load, save
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.attribution import Attribution, attribute
-from lookups.statistics.bootstrap import lots_of
+from lookups.statistics.bootstrap import lots_of, percent
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.measure.path_patching import Patched, mean_at_last, path_patch
@@ -65,10 +65,10 @@ def quoted(ids: Sequence[int], longest: int) -> str:
 # %% [markdown]
 # ## One prompt by hand
 #
-# We take the strongest of the suffixes that are not shorter than most, and read everything that was
-# written at its last token. A layer's heads are taken without their
-# {term}`value biases <value bias>`, which are the same for every text and stand with the layer's
-# attention bias:
+# We take the strongest of the suffixes that are at least as long as the median, and read everything
+# that was written at its last token. A layer's heads are taken without their
+# {term}`value biases <value bias>`, which are the same for every text and are counted with the
+# layer's attention bias:
 
 # %% tags=["hide-input"]
 own = suffixes[selected & (suffixes.split == "train")]
@@ -149,7 +149,7 @@ f"{len(quick.heads)} heads and {len(quick.parts)} other parts feed {neuron}"
 # ## Which heads are candidates
 #
 # In a model whose attention comes before the MLP, heads of the neuron's own layer feed it; where
-# both work in parallel they do not. `protocol: sound` asks the architecture, `protocol: paper`
+# both work in parallel they do not. `protocol: sound` follows the architecture, `protocol: paper`
 # leaves the own layer out in every model:
 
 
@@ -164,7 +164,8 @@ def candidates(protocol: str, heads: list[Head], layer: int) -> np.ndarray:
 #
 # The paper has two rules for attributions. Over the candidates of one prompt, a head is an
 # {term}`active head` when its attribution exceeds their mean by more than two standard deviations
-# ({eq}`eq-active`), or when it is among the three highest. Equals stand in the order of the heads:
+# ({eq}`eq-active`), or when it is among the three highest. Heads with equal attributions are taken
+# in their order in the model:
 
 
 # %%
@@ -194,10 +195,11 @@ def active(rule: str, scores: np.ndarray, candidate: np.ndarray) -> np.ndarray:
 # %% [markdown]
 # σ is the same for all parts at a position, so neither rule depends on it.
 #
-# Two standard deviations are hard to pass among few. Let $k$ of $n$ candidates share one height and
-# the rest another; no other arrangement lets $k$ pass more easily. The first lie
-# $\frac{n-k}{n} d$ above the mean when $d$ is the step, and the variance is
-# $\frac{k (n-k)}{n (n-1)} d^2$, so they pass exactly when $k (5n - 1) < n (n - 1)$:
+# With few heads, almost none can exceed the mean by two standard deviations. Let $k$ of $n$
+# candidates have one and the same attribution and let the rest have another, lower by $d$; no other
+# arrangement lets $k$ heads pass more easily. The $k$ heads then lie $\frac{n-k}{n} d$ above the
+# mean, and the variance is $\frac{k (n-k)}{n (n-1)} d^2$, so they pass exactly when
+# $k (5n - 1) < n (n - 1)$:
 
 
 # %%
@@ -217,16 +219,17 @@ pd.DataFrame(
 ).rename_axis("neurons of layer")  # fmt: skip
 
 # %% [markdown]
-# So the rule of two standard deviations lets at most {glue:text}`most-that-pass` heads through on a
-# prompt of this run's neurons, whatever the heads do.
+# So, whatever the heads do, the rule of two standard deviations can call at most
+# {glue:text}`most-that-pass` of them active on a prompt of this run's neurons.
 #
 # ## What a head brings through earlier MLPs
 #
-# An attribution is only the part of a head's output that goes straight to the neuron. The rest was read
-# by earlier MLPs first and stands in *their* parts. So we ask by experiment, with
-# {term}`path patching` {cite}`wang2023`: at the last token a head's output is replaced by its average
-# over the run's training prompts, the MLPs on the way are computed again, and all other heads put out
-# what they did. By hand, for the head with the largest attribution on the prompt above:
+# An attribution is only the part of a head's output that goes straight to the neuron. The rest is
+# read by earlier MLPs first and is counted in *their* parts. So we ask by experiment, with
+# {term}`path patching` {cite}`wang2023`: at the last token a head's output is replaced by its
+# average over the run's training prompts, the MLPs on the way are computed again, and all other
+# heads put out what they did. By hand, for the head with the largest attribution on the prompt
+# above:
 
 # %%
 mean = mean_at_last(model, suffixes.token_ids[suffixes.split == "train"].tolist())
@@ -264,9 +267,10 @@ def effect_of(patched: Patched) -> np.ndarray:
 
 
 # %% [markdown]
-# Our rule asks whether a head's effects on a neuron's prompts fall into two groups. For each pair the
-# bound is where two groups differ most for their size, as in Otsu's method {cite}`otsu1979`; it is set
-# on `train`, and a head whose absence costs the neuron something is active above it:
+# Our rule asks whether a head's effects on a neuron's prompts fall into two groups. For each pair
+# we look for the bound that best splits the prompts, so that the variance between the two groups is
+# as large as it can be (Otsu's method {cite}`otsu1979`). The bound is set on `train`, and the head
+# is active on a prompt where its effect lies above it:
 
 
 # %%
@@ -300,21 +304,24 @@ def active_by_effect(effect: np.ndarray, rows: pd.DataFrame, bounds: dict) -> np
 
 
 # %% [markdown]
-# All three rules are always stored; this run goes by `active_rule: `{glue:text}`active-rule`. In a world
-# where the right answer is known, pairs kept by effect are the planted ones far more often than pairs
-# kept by attribution ({ref}`ground-truth`), which is why `protocol: sound` goes by effect.
+# All three rules are always stored; this run goes by `active_rule: `{glue:text}`active-rule`. In a
+# world where the right answer is known, pairs kept by effect are the planted ones far more often
+# than pairs kept by attribution ({ref}`ground-truth`), which is why `protocol: sound` goes by
+# effect.
 #
 # ```{admonition} Differs from the paper
 # :class: note
 # The paper takes what heads write, times the input weights, and neither divides by σ nor accounts
-# for the rest. Here all parts are listed, and they sum to the neuron's input. In a gated MLP the product is split evenly between its two inputs
-# ({eq}`eq-gated`); all three sums are stored, and that of the product (`post`) decides. Effects are not
-# in the paper; `protocol: paper` goes by two standard deviations.
+# for the rest. Here all parts are listed, and they sum to the neuron's input. In a gated MLP the
+# product is split evenly between its two inputs ({eq}`eq-gated`); all three sums are stored, and
+# that of the product (`post`) decides. Effects are not in the paper; `protocol: paper` goes by two
+# standard deviations.
 # ```
 #
 # ## All training prompts
 #
-# Long tables, layer after layer: a row for every head, and one for every other part.
+# We now do the same for all training prompts, layer after layer. This makes long tables, with a row
+# for every head and one for every other part.
 
 # %% tags=["hide-input"]
 KEYS = ["neuron", "split", "prompt"]
@@ -369,7 +376,7 @@ heads = pd.concat(heads, ignore_index=True).rename(columns={"label": "head"})
 parts = pd.concat(parts, ignore_index=True).rename(columns={"label": "part"})
 
 # %% [markdown]
-# Heads and parts together make the measured input, on every prompt:
+# Heads and other parts add up to the measured input on every prompt:
 
 # %%
 assert max(residuals) < tolerance
@@ -387,9 +394,9 @@ Markdown(
 )
 
 # %% [markdown]
-# What feeds the selected neurons, on average over their prompts? What tells one prompt of a neuron from
-# another is in the second column, the standard deviation over its prompts. (σ makes even a bias differ
-# a little. A run without selected neurons shows all of them.)
+# What feeds the selected neurons, on average over their prompts? What tells one prompt of a neuron
+# from another is in the second column, the standard deviation over its prompts. (Even the biases
+# differ a little from prompt to prompt, because those of attention are divided by σ.)
 
 # %%
 chosen = neurons.index[neurons.selected] if selected.any() else suffixes.neuron.unique()
@@ -426,23 +433,23 @@ glue("effect-attribution", f"{judged.effect.corr(judged.attribution, method='spe
 summary
 
 # %% [markdown]
-# The first and the last disagree on {glue:text}`rules-disagree` rows of `heads`. Over all of them the
-# rank correlation of effect and attribution is {glue:text}`effect-attribution`: one if the direct path
-# told the whole story.
+# The first and the last disagree on {glue:text}`rules-disagree` rows of `heads`. Over all rows the
+# rank correlation of effect and attribution is {glue:text}`effect-attribution`; it would be one if
+# the direct path told the whole story.
 #
 # ## Pairs
 #
 # A head that is active on nearly all prompts of a neuron, or on nearly none, tells us nothing about
 # contexts. A {term}`pair` is kept when its head is active on {glue:text}`share-low` to
 # {glue:text}`share-high` (both included) of the neuron's prompts in `train`, top and spread sample
-# together. Of fewer than {glue:text}`fewest-prompts` prompts a share means little, so there no pair is
-# kept; prompts of one's own are taken however few they are.
+# together. With fewer than {glue:text}`fewest-prompts` prompts a share means little, so no pair of
+# such a neuron is kept.
 
 # %%
 low, high = settings.pair_share
 fewest = 10 if settings.prompts is None else 2
-glue("share-low", f"{low:.0%}", display=False)
-glue("share-high", f"{high:.0%}", display=False)
+glue("share-low", percent(low), display=False)
+glue("share-high", percent(high), display=False)
 glue("fewest-prompts", fewest, display=False)
 
 
@@ -456,16 +463,17 @@ def shares_of(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 # %% [markdown]
-# The paper draws the strongest prompts only. What would it keep on the same suffixes? And does a
-# pair behave on `test` as it did on `train`?
+# When heads are called active by their effect, the two groups of prompts must also differ: without
+# the head the neuron must lose, on average, at least {glue:text}`effect-apart` more of its
+# activation on the active prompts than on the others, since any numbers at all can be split into
+# two groups.
 #
-# By effect, the two groups must also differ: without the head the neuron loses on average at
-# least {glue:text}`effect-apart` more of its activation on the active prompts than on the others. (Two
-# groups can be made of any numbers.)
+# The paper draws the strongest prompts only, so we also note what it would keep on the same
+# suffixes.
 
 # %%
 measure = settings.measure
-glue("effect-apart", f"{settings.effect_apart:.0%}", display=False)
+glue("effect-apart", percent(settings.effect_apart), display=False)
 
 
 def gaps_of(rows: pd.DataFrame) -> pd.Series:
@@ -493,9 +501,9 @@ for fact in ("token", "token_id", "group", "selected"):
 # %% [markdown]
 # ## Held-out prompts
 #
-# On the prompts of `test` we follow the kept pairs and, to compare with, one more head of every selected
-# neuron: drawn at random among those that pass on the share of prompts and are not kept. The bounds are
-# those of `train`.
+# On the prompts of `test` we follow the kept pairs. To compare with, we also follow one more head
+# of every selected neuron, drawn at random among those that are active on a middling share of the
+# prompts and are not kept all the same. The bounds are those of `train`.
 
 
 # %%
@@ -579,16 +587,16 @@ Markdown(
         "and silent on others. "
     )
     + (
-        f"On `test` the share of prompts with the head active is off by {off.mean():.2f} on average, "
-        f"and {steady.share_test.between(low, high).mean():.0%} of the pairs would be kept there, too."
+        f"On `test` the share of prompts with the head active differs from that on `train` by {off.mean():.2f} on average, "
+        f"and {percent(steady.share_test.between(low, high).mean())} of the pairs would be kept there, too."
         if len(steady)
-        else "There is nothing on `test` to hold against `train`."
+        else "There is nothing on `test` to compare with `train`."
     )
 )
 
 # %% [markdown]
-# In {numref}`fig-pairs` a row with several dots is a neuron that more than one head informs, a column
-# with several dots a head that informs several neurons.
+# In {numref}`fig-pairs` a row with several dots is a neuron that is driven by more than one head, a
+# column with several dots a head that drives several neurons.
 
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of a neuron's training prompts (colour) on which a head is active. Dots mark the pairs that are kept; grey heads do not feed the neuron. Shown are the selected neurons with most kept pairs, by token, and the heads in most of those pairs.", "name": "fig-pairs"}, "image": {"alt": "Heat map of neurons by heads, coloured by the share of prompts on which the head is active"}}
@@ -624,10 +632,9 @@ kept.sort_values(["gap", "neuron", "head"], ascending=[False, True, True], kind=
 # %% [markdown]
 # ## One neuron, all its prompts
 #
-# We look at one kept pair (at any pair, where none is kept): the one whose head brings most on active
-# prompts over what it brings on the others. If the head answers to
-# one kind of context, {numref}`fig-one-pair` shows a step or a steep slope, not a line at one
-# height:
+# We look at one kept pair: the one with the largest difference between what its head brings on
+# active prompts and what it brings on the others. If the head answers to one kind of context,
+# {numref}`fig-one-pair` shows a step or a steep slope, not a line at one height:
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What the head of one pair brings its neuron (blue) on the neuron's training prompts, by the measure of the run's rule, in ascending order; filled where it is active. Grey: the other candidate heads on the same prompts. The dashed line is what the head brings on average.", "name": "fig-one-pair"}, "image": {"alt": "What one head brings on each prompt of one neuron, other heads in grey"}}
 best = (kept if len(kept) else pairs).sort_values(["gap", "neuron", "head"], ascending=[False, True, True], kind="stable")  # fmt: skip
@@ -666,11 +673,11 @@ if len(best):
     )
     axis.legend()
     plt.show()
-drawn.groupby("active")[measure].describe()[["count", "min", "50%", "max"]].round(2)
+drawn.groupby("active")[measure].agg(["count", "min", "median", "max"]).round(2)
 
 # %% [markdown]
-# What are these prompts, in words? Read both columns before you believe in a look-up. (Which words the head
-# looks at is a question of its own.)
+# What are these prompts, in words? Read both columns before you believe in a look-up. (Which words
+# the head looks at is the question of the next chapter.)
 
 # %%
 if len(best):
@@ -705,6 +712,14 @@ save(settings, "heads", heads, **facts)
 save(settings, "parts", parts, **facts)
 save(settings, "pairs", pairs, **facts)
 Markdown(f"Saved `heads` ({len(heads)} rows), `parts` ({len(parts)}), `pairs` ({len(pairs)}).")
+
+# %% [markdown] tags=["default-run"]
+# We expected a few heads to matter for each neuron and the rest to matter little. By effect, dozens
+# of heads are active on a prompt, since losing almost any of them costs the neuron something; what
+# decides is that the loss differs between two kinds of prompt, and few pairs pass. Matched random
+# neurons have at least as many kept pairs each, so a kept pair by itself is no sign of a look-up.
+# About twenty prompts of a neuron are few: on held-out prompts about half of the pairs would not be
+# kept again.
 
 # %% [markdown]
 # ## What we know

@@ -8,13 +8,13 @@
 
 # %% [markdown]
 # (attention)=
-# # What does such a head look at?
+# # What does an active head look at?
 #
-# A {term}`pair` was kept because its head drives the neuron on some prompts and not on others. If that
-# is a {term}`context look-up`, something in the text must tell the two kinds of prompt apart, the head
-# must look there, and whoever reads a few prompts of each kind should be able to sort new ones. We ask
-# all three: of a simple regression on words, of the attention itself, and of readers who do not know the
-# answer.
+# A {term}`pair` was kept because its head drives the neuron on some prompts and not on others. If
+# that is a {term}`context look-up`, something in the text must tell the two kinds of prompt apart,
+# the head must look there, and whoever reads a few prompts of each kind should be able to sort new
+# ones. We put all three to the test: with a simple regression on words, with the attention itself,
+# and with readers who do not know the answer.
 #
 # | needs | leaves |
 # | --- | --- |
@@ -37,7 +37,9 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from lookups.run.store import Stopwatch, load, save
+from lookups.corpus.documents import run_documents
 from lookups.measure.attention import looks
+from lookups.measure.head_kinds import HEAD_TYPES, head_kinds, repeated
 from lookups.explain.contrast import Contrast, tells_apart
 from lookups.explain.blind_sort import (
     CLEAR,
@@ -58,6 +60,7 @@ from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, first_that, follow_share, widest
 from lookups.settings import check_run, read_run
+from lookups.statistics.bootstrap import percent
 from lookups.statistics.scores import auroc
 from lookups.show.views import (
     BOS,
@@ -117,10 +120,10 @@ Markdown(
 # %% [markdown]
 # ## One pair by hand
 #
-# We follow one pair through this chapter and the next two. Pairs are taken in the order in which
-# {ref}`heads` ranks them, the one first whose head brings most on active prompts over what it brings on the
-# others. Ours is the first whose token really follows on at least half of its active training prompts, and
-# whose two kinds of prompt the explainer of {ref}`explanations` can tell apart by words:
+# We follow one pair through this chapter and the next two. Pairs are ordered as in {ref}`heads`, by
+# how much more the head brings on active prompts than on the others. Ours is the first pair whose
+# token really follows on at least half of its active training prompts, and whose two kinds of
+# prompt the explainer of {ref}`explanations` can tell apart by words:
 
 # %%
 contrast = Contrast()
@@ -135,8 +138,9 @@ def shows_something(key: tuple[str, str]) -> bool:
 hand = first_that(shows_something, keys_of(widest(kept)))
 
 # %% [markdown]
-# Its strongest prompts of the two kinds stand side by side. The neuron's token is appended and marked, and
-# struck out where something else followed in the text; that stands in the column *next*. What sets the left column apart from the right?
+# Its strongest prompts of the two kinds stand side by side. The neuron's token is appended and
+# marked. Where something else followed in the text, the token is struck out, and what followed
+# stands in the column *next*. What sets the left side apart from the right?
 
 
 # %% tags=["hide-input"]
@@ -152,11 +156,12 @@ Markdown(f"The pair is {hand[1]} and {called(hand[0])}.") if hand else NOTHING
 side_by_side(hand) if hand else NOTHING
 
 # %% [markdown]
-# ## Do words tell?
+# ## Can words tell them apart?
 #
-# Before we ask a reader we ask a simpler judge, a linear regression of what the head does on the words of
-# the prompt. It sees which words and which beginnings of words stand in a prompt and which words, beginnings
-# and endings stand at its last two places, each weighted by how rare it is, and nothing else:
+# Before we ask a reader we ask a simpler judge, a linear regression of what the head does on the
+# words of the prompt. Its features are the words and the beginnings of words anywhere in a prompt,
+# and the words, beginnings and endings at its last two places, each weighted by how rare it is. It
+# sees nothing else:
 
 # %%
 PLACES = ("last", "last but one")
@@ -177,14 +182,15 @@ def by_words():
 
 
 # %% [markdown]
-# It does not learn which prompts are active, but the number that decides it. A prompt close to the bound is active or
-# not by half a chance, and whoever learns from labels takes all of them for equally sure. On `train` every
-# prompt is left out in turn and predicted by what the others teach. The score says what share of the differences among
-# the prompts is *told* by their words, the R² of these predictions: one is perfect, and zero or less means that the mean of
-# the other prompts would have done as well. On `test`, where all of `train` has taught, the score is the chance
-# that of two prompts, one of each kind, the active one is given more: one half says nothing. A pair needs
-# {glue:text}`fewest-to-learn` training prompts of each kind. The same is done with the prompts of each split shuffled,
-# which shows what chance reaches.
+# The regression does not learn the labels *active* and *inactive*, but the number that decides
+# between them, since a prompt close to the bound is one or the other almost by chance. On `train`
+# each prompt is left out in turn and predicted from the others. The R² of these predictions is the
+# share of the differences among prompts that is *told* by their words: one is perfect, and zero or
+# less means that the mean of the other prompts would have done as well. On `test` the regression
+# has learned from all of `train`, and the score is the probability that of two prompts, one of each
+# kind, the active one gets the higher prediction: one half means that words tell nothing. A pair
+# needs {glue:text}`fewest-to-learn` training prompts of each kind. The same is done with the
+# prompts of each split shuffled, which shows what chance reaches.
 
 
 # %%
@@ -227,10 +233,11 @@ kept[names] = np.array(scores, dtype=float).reshape(len(kept), len(names))
 # %% [markdown]
 # ## The clearest pairs
 #
-# Which pairs should a reader be able to sort? Those of which words tell most. The share told asks two things at once: the
-# contexts must differ in something that can be read, and what the head does must differ far more between the kinds than
-# within them. All of it is measured on `train`. A pair whose token rarely follows where the head is active is no look-up of
-# that token, so it comes after all others:
+# Which pairs should a reader be able to sort? Those whose words tell most. For a high share, two
+# things must be true at once: the contexts differ in something that can be read, and what the head
+# does differs far more between the kinds than within them. All of it is measured on `train`. A pair
+# whose token rarely follows where the head is active is no look-up of that token, so it comes after
+# all others:
 
 
 # %%
@@ -250,9 +257,10 @@ kept[["follows", "follows_inactive"]] = [
 ] if len(kept) else np.zeros((0, 2))  # fmt: skip
 
 # %% [markdown]
-# The penalty of the regression is the one of three (0.1, 0.3 and 1) under which words tell most, on average over all
-# kept pairs. From now on the *clearest* pairs are the first {glue:text}`shown-pairs` in this order, at most
-# {glue:text}`per-neuron` of one neuron. Nothing of the test split has a say in it.
+# Of three penalties for the regression (0.1, 0.3 and 1) we took the one under which words tell
+# most, on average over all kept pairs. From now on the *clearest* pairs are the first
+# {glue:text}`shown-pairs` in this order, at most {glue:text}`per-neuron` of one neuron. Nothing of
+# the test split has a say in it.
 
 # %%
 MOST, PER_NEURON = 15, 2
@@ -284,8 +292,8 @@ means = {
     for name, table in {"own": clearest, "shuffled": lucky}.items()
 }
 Markdown(
-    f"Of the clearest pairs words tell {means['own'].words:.2f} on `train`, which chose them, and score "
-    f"{means['own'].words_test:.2f} on `test` (means). With shuffled prompts these numbers are "
+    f"On average, words tell {means['own'].words:.2f} of what the heads of the clearest pairs do on `train`, which chose "
+    f"them, and score {means['own'].words_test:.2f} on `test`. With shuffled prompts these numbers are "
     f"{means['shuffled'].words:.2f} and {means['shuffled'].words_test:.2f}."
 ) if best else NOTHING  # fmt: skip
 
@@ -345,11 +353,12 @@ side_by_side(others[1]) if len(others) > 1 else NO_FURTHER
 # %% [markdown]
 # ## Where it looks, and what it brings
 #
-# Back to the pair by hand. We take one active and one inactive training prompt of it: of those with 5 to
-# {glue:text}`longest-shown` tokens, the ones nearest to the median of their kind in what decides. Beside the
-# pair's own head stand the two others that are most often active for this neuron.
-# {func}`~lookups.measure.attention.looks` reads the {term}`attention weights <attention weight>`, and what the value
-# at each position brings the neuron. The views are drawn by CircuitsVis {cite}`circuitsvis`.
+# Back to the pair by hand. We take one active and one inactive training prompt of it: of those with
+# 5 to {glue:text}`longest-shown` tokens, the ones nearest to the median of their kind in what
+# decides. Beside the pair's own head stand the two others that are most often active for this
+# neuron. {func}`~lookups.measure.attention.looks` reads the
+# {term}`attention weights <attention weight>`, and how much the value at each position adds to the
+# neuron's input. The views are drawn by CircuitsVis {cite}`circuitsvis`.
 
 
 # %%
@@ -411,8 +420,8 @@ for kind, one in seen.items():
 {kind: round(float(one.attribution[0]), 3) for kind, one in seen.items()}
 
 # %% [markdown]
-# An attribution is the direct path only: what the head brings through earlier MLPs, and what the effect of
-# {ref}`heads` counts as well, is not in these pictures.
+# An attribution covers the direct path only. What the head brings through earlier MLPs, which the
+# effect of {ref}`heads` counts as well, is not in these pictures.
 #
 # For the active prompt, token by token: the attention of the last token through the pair's head, what that
 # brings the neuron, and how strongly the neuron itself fires at each token.
@@ -444,9 +453,9 @@ token_by_token() if hand else NOTHING
 # %% [markdown]
 # ## Attention is not contribution
 #
-# The same for all the clearest pairs: of each, up to {glue:text}`positions-most` active and as many inactive
-# training prompts, the strongest first. For each prompt we ask which position gets most of the attention,
-# and which brings most:
+# Now the same for all the clearest pairs, on up to {glue:text}`positions-most` active and as many
+# inactive training prompts of each, the strongest first. For each prompt we ask which position gets
+# most of the attention, and which brings most:
 
 
 # %% tags=["hide-input"]
@@ -497,7 +506,7 @@ share = float(agree[most_seen.active].mean()) if best else np.nan
 at_rest = at_bos.groupby("active").attention.mean().reindex([True, False])
 strength = most_seen.groupby("active").attention.mean().reindex([True, False])
 brought = most_brought.groupby("active").brought.mean().reindex([True, False])
-glue("seen-is-brought", f"{share:.0%}" if best else "not defined", display=False)
+glue("seen-is-brought", percent(share) if best else "not defined", display=False)
 if at_rest[False] - at_rest[True] > 0.05:
     resting = "Where they are inactive, these heads rest: more of their attention goes to the beginning of the sequence"
 elif at_rest[True] - at_rest[False] > 0.05:
@@ -512,7 +521,7 @@ else:
     what = " Neither how hard they look nor what the best position brings differs much between the two kinds."
 misled = "In the other prompts the pattern alone would name the wrong token." if share < 1 else ""
 Markdown(
-    f"On {share:.0%} of the active prompts the position that gets most attention also brings most. {misled} {resting} "
+    f"On {percent(share)} of the active prompts the position that gets most attention also brings most. {misled} {resting} "
     f"({at_rest[False]:.2f} against {at_rest[True]:.2f}).{what}"
 ) if best else NOTHING  # fmt: skip
 
@@ -585,12 +594,63 @@ pd.DataFrame(
 ) if best else NOTHING
 
 # %% [markdown]
+# (head-kinds)=
+# ### Heads of known kinds
+#
+# Some heads have been described without any neuron: *previous-token* heads look one token back, *duplicate-token*
+# heads at earlier copies of the last token, *induction* heads at what followed such copies {cite}`elhage2021,olsson2022`. How
+# much attention do the heads of kept pairs pay to such places? We measure it on random tokens that come twice in succession, where
+# nothing but the repetition can be read, and on passages of the run ({func}`~lookups.measure.head_kinds.head_kinds`). A head is of a kind
+# if it pays at least so much of its attention to the places of that kind, in either of the two:
+
+# %%
+KNOWN = 0.4
+length = min(48, (model.context - 1) // 2)
+twice = repeated(model, rows=8, length=length, seed=settings.seed)
+texts = run_documents(settings, model, "train")
+passages = [texts[row].ids for row in range(min(24, len(texts)))]
+kinds_of = {"random, twice": head_kinds(model, list(twice)), "passages": head_kinds(model, passages)}  # fmt: skip
+
+# %% [markdown]
+# These are the heads in most kept pairs. The row *chance* is what a head would get that looks at all places alike:
+
+
+# %% tags=["hide-input"]
+def tokens_of(names) -> str:
+    """The tokens of some neurons, four at most."""
+    tokens = sorted({readable(neurons.token[name]).strip() for name in names})
+    return ", ".join(tokens[:4]) + (" …" if len(tokens) > 4 else "")
+
+
+table = {f"{kind}, {where}": some[kind] for where, some in kinds_of.items() for kind in HEAD_TYPES}
+table = pd.DataFrame(table)
+is_kind = {kind: table[[f"{kind}, {where}" for where in kinds_of]].max(axis=1) >= KNOWN for kind in HEAD_TYPES}  # fmt: skip
+known = pd.DataFrame(is_kind).drop(index="chance")
+in_pairs = {head: (len(names), tokens_of(names)) for head, names in kept.groupby("head").neuron}
+in_pairs = pd.DataFrame(
+    list(in_pairs.values()), list(in_pairs), columns=["kept pairs", "tokens"], dtype=object
+)
+listed = in_pairs.sort_values("kept pairs", ascending=False, kind="stable").head(12)
+listed.loc["chance"] = "–"
+listed.join(table.round(2))
+
+# %% tags=["hide-input"]
+of_pairs = known.loc[in_pairs.index]
+some = int(of_pairs.any(axis=1).sum())
+glue("known-kinds", f"{some} of {len(in_pairs)}", display=False)
+listing = ", ".join(f"{kind} {int(of_pairs[kind].sum())} ({int(known[kind].sum())})" for kind in HEAD_TYPES)  # fmt: skip
+Markdown(
+    f"{some} of the {len(in_pairs)} heads in kept pairs are of one of these kinds, that is, they pay at least {percent(KNOWN)} of their attention "
+    f"to its places, on average. By kind, and in brackets how many of all {len(known)} heads of the model are of it: {listing}."
+) if len(in_pairs) else NOTHING
+
+# %% [markdown]
 # ### One token, several neurons
 #
-# If the neurons of a token divide its contexts among them, different heads feed them; if they are doubles,
-# the same heads do. A neuron's *profile* is the share of its training prompts on which each candidate head is
-# active. We correlate the profiles of every two selected neurons of one layer, for pairs of neurons that share a
-# token and for those that do not ({numref}`fig-alike`):
+# If the neurons of a token divide its contexts among them, different heads feed them; if they are
+# duplicates, the same heads do. A neuron's *profile* is the share of its training prompts on which
+# each candidate head is active. We correlate the profiles of every two selected neurons of one
+# layer, for neurons that share a token and for those that do not ({numref}`fig-alike`):
 
 # %%
 profiles = pairs.pivot(index="neuron", columns="head", values="share").fillna(0.0).astype(float)
@@ -602,8 +662,9 @@ near = (layer[one] == layer[other]) & np.isfinite(table[one, other])
 one, other = one[near], other[near]
 
 # %% [markdown]
-# Could that be chance? Within each layer we exchange the neurons' tokens at random and look how often the
-# mean correlation of neurons that then share a token exceeds that of the others by as much:
+# Could that be chance? Within each layer we exchange the neurons' tokens at random, many times, and
+# count how often the mean correlation of neurons that then share a token exceeds that of the others
+# by as much:
 
 
 # %%
@@ -704,14 +765,15 @@ pd.concat([overlap.head(5), overlap[5:].tail(5)]).round(2)
 # (blind-sort)=
 # ## Does a reader see it?
 #
-# A reader who knows neither neuron nor head reads up to {glue:text}`learn-each` active and {glue:text}`learn-each`
-# inactive training prompts of a pair, each with the neuron's token appended: those on which the head does most and
-# those on which it does least, in this order. Then the reader sorts {glue:text}`to-sort` held-out prompts, drawn at
-# random, half of each kind where there are so many. We call a look-up *clear* if at least
-# {glue:text}`to-be-clear` of them are sorted right. Among the clearest pairs, in random order, stand random
-# ones: pairs of selected neurons whose head is active on as large a share of the prompts, but whose two
-# kinds of prompt were too close together for the pair to be kept. The reader is not told which is which. Where several readers sort
-# the deck, what more than half of them say of a prompt counts.
+# A reader who knows neither neuron nor head reads up to {glue:text}`learn-each` active and
+# {glue:text}`learn-each` inactive training prompts of a pair, each with the neuron's token
+# appended: those on which the head does most and those on which it does least, in this order. Then
+# the reader sorts {glue:text}`to-sort` held-out prompts, drawn at random, half of each kind where
+# there are so many. We call a look-up *clear* if at least {glue:text}`to-be-clear` of them are
+# sorted right. Among the clearest pairs, in random order, stand random ones: pairs of selected
+# neurons whose head is active on as large a share of the prompts, but whose two kinds of prompt
+# were too close together for the pair to be kept. The reader is not told which is which. Where
+# several readers sort the deck, a prompt counts as what more than half of them say it is.
 
 
 # %%
@@ -732,7 +794,7 @@ items = pd.concat([clear.assign(kind="clearest"), drawn.assign(kind="random")])
 # The paper lets a language model put the contexts of a pair into words, and then sort held-out prompts by these
 # words {cite}`neo2024`. Here readers sort, no sentence stands in between, and random pairs stand among the
 # others. Pairs with fewer than {glue:text}`fewest-to-learn` training prompts or {glue:text}`fewest-to-sort` held-out
-# prompts of a kind are left out, as they are there when one kind is missing.
+# prompts of a kind are left out; in the paper, those that have prompts of one kind only.
 # ```
 #
 # `python tools/blind_sort.py` writes the deck for readers and keeps their verdicts with the project. A verdict
@@ -759,8 +821,9 @@ results = scored(deck, majority(readers))
 # held-out prompts of some pairs ourselves.
 
 # %% [markdown]
-# Who were the readers, and do they agree? Two readers agree on a prompt if they give it the same letter.
-# Cohen's κ is what they share beyond what their numbers of letters alone would give them:
+# Who were the readers, and do they agree? Two readers agree on a prompt if they sort it in the same
+# way. Cohen's κ is their agreement beyond what chance gives two readers who call as many prompts
+# active as they do:
 
 # %% tags=["hide-input"]
 mine = [{d: said for d, said in one.items() if d in set(deck.digest)} for one in readers]
@@ -774,16 +837,17 @@ if not mine:
 else:
     told = f"The readers were {len(mine)} {who}, each reading alone"
     told += (
-        f". Two of them gave a prompt the same letter in {shared.same.mean():.0%} of cases on average (κ = {shared.kappa.mean():.2f})."
+        f". Two of them sorted a prompt in the same way in {percent(shared.same.mean())} of cases on average (κ = {shared.kappa.mean():.2f})."
         if len(shared) else "."
     )  # fmt: skip
 Markdown(told)
 
 # %% [markdown]
-# Beside the readers the regression on words judges the same held-out prompts. It has learned from all
-# training prompts of the pair, and calls a prompt active that is given more than the middle between the means of the
-# two kinds. The intervals are Clopper and Pearson's, which
-# hold their level for small numbers; a reader who guesses gets nine or ten of ten right once in a hundred items.
+# Beside the readers, the regression on words judges the same held-out prompts. It has learned from
+# all training prompts of the pair, and calls a prompt active if its prediction lies above the
+# midpoint between the means of the two kinds. The intervals are Clopper and Pearson's, which hold
+# their level for small numbers; a reader who guesses gets nine or ten of ten right once in a
+# hundred items.
 
 
 # %% tags=["hide-input"]
@@ -867,8 +931,8 @@ pd.DataFrame(alone).T if alone else Markdown("*Nobody has sorted the deck of thi
 # %% [markdown]
 # ## Check and save
 #
-# Every item teaches with `train` and asks about `test`, none teaches with a prompt it asks about, no pair is
-# in the deck twice, and the random pairs are none of the kept ones:
+# Every item teaches with `train` and asks about `test`, no item teaches with a prompt that it asks
+# about, no pair is in the deck twice, and no random pair is a kept one:
 
 # %% tags=["hide-input"]
 held_out = deck.role == "sort"
@@ -903,7 +967,7 @@ known = [
     f"Words alone tell active from inactive held-out prompts, with a score of at least 0.75, for "
     f"{readable_pairs} of {len(kept)} kept pairs; with shuffled prompts for {int((kept.shuffled_test >= 0.75).sum())}."
     if len(kept) else "There was no kept pair.",
-    f"On {share:.0%} of the active prompts looked at, the most attended position is the one that "
+    f"On {percent(share)} of the active prompts looked at, the most attended position is the one that "
     "brings most." if best else "There was no attention to look at.",
     reading,
 ]  # fmt: skip

@@ -65,9 +65,9 @@ def keys_of(table: pd.DataFrame) -> list[tuple[str, str]]:
 # %% [markdown]
 # ## Which pairs
 #
-# All kept pairs are explained: those of the selected neurons, which the claim is about, and those of the neurons
-# they are compared with. Only training prompts may be looked at. A pair with fewer than
-# {glue:text}`fewest` of one kind teaches nothing and is left out.
+# All kept pairs are explained: those of the selected neurons, which the claim is about, and those
+# of the neurons they are compared with. Only training prompts may be looked at. A pair with fewer
+# than {glue:text}`fewest` prompts of one kind teaches nothing and is left out.
 
 # %%
 FEWEST = 3
@@ -98,10 +98,10 @@ pd.DataFrame(
 # %% [markdown]
 # ## One pair by hand
 #
-# We go on with the pair of {ref}`attention`. The rule that picks it: pairs are taken in the order of {ref}`heads`,
-# the one first whose head brings most on active prompts over what it brings on the others. The example is the
-# first whose token really follows on at least half of its active training prompts, and for which our explainer
-# finds something:
+# We go on with the pair of {ref}`attention`, which is found by the same rule. Pairs are ordered by
+# how much more the head brings on active prompts than on the others, and the example is the first
+# whose token really follows on at least half of its active training prompts, and for which our
+# explainer finds something:
 
 # %%
 explainers = run_explainers(settings)
@@ -136,12 +136,12 @@ Markdown(
 side_by_side(hand) if hand else NOTHING
 
 # %% [markdown]
-# `contrast`, the explainer that needs nothing but the prompts, collects what can be *seen* in them: words, two
-# or three words in a row, a word at a place counted from the end, and pairs of words in order with anything
-# between ("not only … but"). For each it asks how much more common it is among active prompts. The measure is
-# the log-odds ratio with an informative prior {cite}`monroe2008`: the shares of both kinds are drawn towards the
-# share among all prompts, and divided by its standard deviation the ratio becomes $z$, which is large only for
-# what is both common and lopsided.
+# `contrast`, the explainer that needs nothing but the prompts, collects what can be *seen* in them:
+# words, two or three words in a row, a word at a place counted from the end, and pairs of words in
+# order with anything between ("not only … but"). For each it asks how much more common it is among
+# active prompts. The measure is the log-odds ratio with an informative prior {cite}`monroe2008`:
+# the shares of both kinds are drawn towards the share among all prompts. Divided by its standard
+# deviation, the ratio becomes $z$, which is large only for what is both common and lopsided.
 
 # %%
 learned = [*cases[hand].active, *cases[hand].inactive] if hand else []
@@ -162,12 +162,13 @@ if hand:
 table.round(2) if hand else NOTHING
 
 # %% [markdown]
-# The strongest becomes the first condition of a checklist, and each next one is the strongest among prompts
-# that the list so far does not tell apart. A prompt is called active where enough conditions are true: more
-# than half-way from the mean of the inactive to that of the active training prompts. How long the list may be
-# ({glue:text}`sizes` conditions) is settled by cross-validation on the training prompts: the shortest list whose
-# balanced accuracy is within a standard error of the best. If the best does not clearly beat chance, the
-# sentence says so. What comes out for this pair:
+# The strongest of these becomes the first condition of a checklist, and each further one is the
+# strongest among prompts that the list so far does not tell apart. A prompt is called active where
+# enough conditions are true: more than half-way from their mean number on inactive training prompts
+# to that on active ones. How long the list may be ({glue:text}`sizes` conditions) is settled by
+# cross-validation on the training prompts: we take the shortest list whose balanced accuracy is
+# within a standard error of the best. If the best does not clearly beat chance, the sentence says
+# so. What comes out for this pair:
 
 # %% tags=["hide-input"]
 glue("sizes", ", ".join(map(str, SIZES)), display=False)
@@ -226,9 +227,9 @@ Markdown(
 # %% [markdown]
 # ## All pairs, all explainers
 #
-# Beside `contrast` stand two judges that explain nothing and still sort prompts, which any explanation has to
-# beat: `bag-of-words` (logistic regression on how often each token occurs) and `nearest` (as the most similar
-# training prompt).
+# Beside `contrast` stand two judges that explain nothing and still sort prompts, which any
+# explanation has to beat: `bag-of-words`, a logistic regression on how often each token occurs, and
+# `nearest`, which says what the most similar training prompt was.
 
 # %%
 tables = []
@@ -250,9 +251,10 @@ Markdown(
 )
 
 # %% [markdown]
-# The selected neurons' pairs of which `contrast` is surest. *Left out* is the balanced accuracy of its list on
-# training prompts that were left out in turn; the list was chosen by it, so it is too good. *Follows* is how often
-# the neuron's token really followed, on active and on inactive training prompts:
+# These are the pairs of selected neurons of which `contrast` is surest. *Left out* is the balanced
+# accuracy of its list on training prompts that were left out in turn; the list was chosen by it, so
+# it is too high. *Follows* is how often the neuron's token really followed, on active and on
+# inactive training prompts:
 
 
 # %% tags=["hide-input"]
@@ -358,7 +360,7 @@ else:
     )
     reading += ". "
     if len(control) and found.mean() <= control.mean():
-        reading += "Words tell when a head is active for any neuron, so far: nothing here is special to next-token neurons."
+        reading += "So far, words tell as often for heads of random neurons: nothing here is special to next-token neurons."
 Markdown(reading)
 
 # %% [markdown]

@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # (scores)=
-# # Is what we said true?
+# # Are the explanations true?
 #
 # Words that fit the prompts they were made from prove nothing. So every {term}`explanation` now has to sort
 # prompts that it has never seen, active ones from inactive ones. What it gets right is compared with guessing,
@@ -33,12 +33,13 @@ from myst_nb import glue
 
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
+from lookups.explain.baselines import likeness
 from lookups.explain.contrast import tells_apart
 from lookups.explain.controls import permuted_verdicts, shuffled_among, shuffled_within
 from lookups.errors import MissingStage, StaleStage
 from lookups.explain.explainer import Explanation, Question, check_apart
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent
 from lookups.statistics.scores import (
     Counts,
     auroc,
@@ -94,9 +95,10 @@ def keys_of(table: pd.DataFrame) -> list[tuple[str, str]]:
 # %% [markdown]
 # ## Prompts that nobody has seen
 #
-# Each pair is asked about up to {glue:text}`held-out` active and as many inactive prompts of the test split, chosen
-# at random from all that its neuron has there. A prompt that anything was explained from can never be asked
-# about: that would be an error, and a test prompt that reads the same as one of train was left out before.
+# Each pair is asked about up to {glue:text}`held-out` active and as many inactive prompts of the
+# test split, chosen at random from all that its neuron has there. No prompt from which anything was
+# explained is ever asked about: the cell ends in an error if one is. Test prompts that read the
+# same as a training prompt have been left out before.
 
 
 # %%
@@ -125,13 +127,13 @@ Markdown(
     f"The {len(kinds)} pairs have {middle.n_active} active and {middle.n_inactive} inactive held-out prompts in the median. "
     f"{one_kind} have prompts of one kind only and cannot be scored, as in the paper. With so few prompts a judge who "
     f"tosses a coin strays from one half by {coin:.2f} (one standard deviation), so a single pair's score says little: "
-    "what follows is about means over pairs, and every one has an interval."
+    "what follows is about means over pairs, and each mean has an interval."
 ) if len(kinds) else NOTHING  # fmt: skip
 
 # %% [markdown]
 # ## One pair by hand
 #
-# The pair of {ref}`attention` and {ref}`explanations` again, found by the same rule:
+# This is the pair of {ref}`attention` and {ref}`explanations` again, found by the same rule:
 
 
 # %%
@@ -216,15 +218,17 @@ Markdown(by_hand_score) if hand else NOTHING
 
 # %% [markdown]
 # The interval is Newcombe's, built from a {term}`Wilson interval` for each of the two rates
-# {cite}`newcombe1998`. Whether the verdicts go with activity at all is asked by Fisher's exact test, one-sided.
+# {cite}`newcombe1998`. Fisher's exact test, one-sided, says whether the verdicts go with activity
+# at all.
 #
 # ## All pairs, all judges, all controls
 #
-# Each explanation judges the prompts of its own pair. On the same prompts, the {term}`controls <control>`:
+# Each explanation judges the prompts of its own pair. Three {term}`controls <control>` are judged
+# on the same prompts:
 #
 # - *permuted*: the same verdicts in random order. What is left is chance.
 # - *other head*: the explanation of another head of the same neuron. If it does as well, we have described the
-#   neuron, not the head. Heads that are active on the same prompts (φ above one half) do not lend to each other.
+#   neuron, not the head. Heads that are active on the same prompts (φ above one half) are no controls for each other.
 # - *other neuron*: the explanation of a pair of another neuron.
 #
 # Heads of one neuron often exclude each other, so the explanation of another head may be worse than chance.
@@ -285,8 +289,9 @@ unread = int(verdicts.verdict.isna().sum())
 Markdown(f"{len(verdicts)} verdicts were given; {unread} answers could not be read.")
 
 # %% [markdown]
-# One row a pair, explainer and control. `q` is Benjamini and Hochberg's, within each explainer and control of
-# this run {cite}`benjamini1995`; `q_by` holds under any dependence between the tests {cite}`benjamini2001`.
+# The table `scores` has one row per pair, explainer and control. `q` is Benjamini and Hochberg's,
+# within each explainer and control of this run {cite}`benjamini1995`; `q_by` holds under any
+# dependence between the tests {cite}`benjamini2001`.
 
 
 # %%
@@ -324,12 +329,13 @@ scores = scores.merge(facts, on=["neuron", "head"]).astype({"selected": bool})
 # %% [markdown]
 # ## Better than chance, and better than no explanation?
 #
-# The mean over the pairs of the selected neurons. The interval resamples neurons, since pairs of one neuron share
-# their prompts. In {numref}`fig-explainers` an explanation is worth its words if its point lies above the crosses
-# of its own row, and above the judges that explain nothing (`bag-of-words` weighs every token, `nearest` looks for
-# the most similar training prompt).
+# We take the mean over the pairs of the selected neurons. Its interval resamples neurons, since
+# pairs of one neuron share their prompts. In {numref}`fig-explainers` an explanation is worth its
+# words if its point lies to the right of the grey marks of its own row, and to the right of the
+# judges that explain nothing (`bag-of-words` weighs every token, `nearest` looks for the most
+# similar training prompt).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean head explanation score over the pairs of selected neurons, with 95 % intervals over neurons. Filled: each explanation on its own pair; open: controls. Explanations that carry something lie to the right of their controls and of the dashed line, which a judge gets who does not look.", "name": "fig-explainers"}, "image": {"alt": "Mean scores with intervals, by explainer and control"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean head explanation score over the pairs of selected neurons, with 95 % intervals over neurons. Filled: each explanation on its own pair; open: controls. Explanations that carry something lie to the right of their controls and of the dashed line. The dashed line is what a judge gets who does not look at the prompt.", "name": "fig-explainers"}, "image": {"alt": "Mean scores with intervals, by explainer and control"}}
 MARKS = {"none": "o", "permuted": "x", "other head": "s", "other neuron": "^"}
 own = scores[scores.selected] if scores.selected.any() else scores
 figure, axis = plt.subplots(figsize=(6.4, 1.4 + 0.9 * len(explainers)))
@@ -367,12 +373,12 @@ def gain_over(column: str, rows: pd.DataFrame, own_column: str, other: str) -> E
 
 def compared(gain: Estimate, name: str) -> str:
     if not np.isfinite(gain.low):
-        return f"against {name} nothing can be said, since too few pairs have both"
+        return f"cannot be compared with {name}, since too few pairs have both"
     if gain.low > 0:
-        return f"better than {name} by {gain}"
+        return f"is better than {name} by {gain}"
     if gain.high < 0:
-        return f"worse than {name} by {Estimate(-gain.mean, -gain.high, -gain.low)}"
-    return f"neither better nor worse than {name}, as far as these pairs tell ({gain})"
+        return f"is worse than {name} by {Estimate(-gain.mean, -gain.high, -gain.low)}"
+    return f"is neither better nor worse than {name}, as far as these pairs tell ({gain})"
 
 
 plainly = own[own.control == "none"]
@@ -380,15 +386,86 @@ gains = {
     f"the explanation of {c.replace('other', 'another')}": gain_over("control", own[own.explainer == first], "none", c)
     for c in ("other head", "other neuron")
 } | {f"`{e}`": gain_over("explainer", plainly, first, e) for e in explainers if e != first}  # fmt: skip
-compared_lines = [f"- `{first}` is {compared(gain, name)}." for name, gain in gains.items()]
+compared_lines = [f"- `{first}` {compared(gain, name)}." for name, gain in gains.items()]
 Markdown("On the same pairs:\n\n" + "\n".join(compared_lines)) if len(plainly) else NOTHING
+
+# %% [markdown]
+# (n-grams)=
+# ## Is it more than the last words?
+#
+# A head may be active simply because of the token that the prompt ends in, or of the last two or three. Then any rule that
+# remembers endings would do, and there is no *context* to speak of. So a judge is asked about the same prompts who reads their last
+# one, two or three tokens only, and answers as an {term}`n-gram` model with back-off would. Take the training prompts that share
+# most of these tokens with a held-out prompt. If the head is active on a larger share of them than of all training prompts, the
+# held-out prompt is called active.
+
+
+# %%
+def ends_alike(train: pd.DataFrame, ids, most: int) -> np.ndarray:
+    """Which training prompts share the longest end with these ids, of at most so many tokens."""
+    ends = [likeness(ids, np.asarray(other).tolist())[0] for other in train.token_ids]
+    shared = np.minimum(ends, most)
+    return shared == shared.max()
+
+
+def by_endings(key: tuple[str, str], most: int) -> float:
+    """E of a judge who remembers the last tokens of the training prompts, and nothing else."""
+    train, test = prompts.rows(*key, "train"), held_out[key]
+    usual = train.active.mean()
+    asked = [np.asarray(ids).tolist() for ids in test.token_ids]
+    said = [train.active[ends_alike(train, ids, most)].mean() > usual for ids in asked]
+    return score(count(pd.Series(said, test.index, dtype="boolean"), test.active))
+
+
+# %% tags=["hide-input"]
+LAST = (1, 2, 3)
+remembered = own[(own.control == "none") & own.score.notna()][
+    ["neuron", "head", "explainer", "score"]
+]
+remembered = remembered.pivot(index=["neuron", "head"], columns="explainer", values="score")
+for most in LAST:
+    remembered[f"last {most}"] = [by_endings(key, most) for key in remembered.index]
+remembered = remembered.astype(float)
+
+
+def mean_of(values: pd.Series) -> Estimate:
+    """The mean over pairs, with an interval that resamples neurons."""
+    return bootstrap_mean(values, values.index.get_level_values(0), seed=settings.seed)
+
+
+means_of = {name: mean_of(remembered[name]) for name in remembered}
+less = {name: mean_of(remembered[first] - remembered[name]) for name in remembered if name != first and len(remembered)}  # fmt: skip
+table = {
+    name: {"pairs": int(remembered[name].notna().sum()), "mean E": str(mean), f"{first} less this": str(less.get(name, "–"))}
+    for name, mean in means_of.items()
+}  # fmt: skip
+glue("ending-score", str(means_of["last 3"]) if len(remembered) else "–", display=False)
+pd.DataFrame(table).T.rename_axis("judge") if len(remembered) else NOTHING
+
+# %% tags=["hide-input"]
+Markdown(
+    f"A judge who remembers the last three tokens scores {means_of['last 3']}; `{first}` "
+    f"{compared(less['last 3'], 'this judge')}."
+) if len(remembered) else NOTHING
+
+# %% [markdown]
+# How much of a prompt the neuron itself needs was measured in {ref}`truncation`. How often are its last three tokens, or fewer,
+# enough?
+
+# %% tags=["hide-input"]
+chosen = suffixes[suffixes.neuron.map(neurons.selected) & (suffixes.split == "test")]
+short = [percent((chosen.token_ids.map(len) <= most).mean()) for most in LAST] if len(chosen) else []  # fmt: skip
+Markdown(
+    f"The last token alone is enough on {short[0]} of the held-out prompts of selected neurons, the last two on {short[1]}, "
+    f"the last three on {short[2]}. On all others the neuron needs more of the text than any of these judges reads."
+) if short else NOTHING
 
 # %% [markdown]
 # ## Is the spread real?
 #
-# Scores differ from pair to pair. Some of that is luck: with few prompts even a coin scores .3 on one pair and .7
-# on the next. {numref}`fig-scores` draws what coins would do with exactly these numbers of prompts behind what was
-# found.
+# Scores differ from pair to pair. Some of that is luck: with few prompts even a coin scores .3 on
+# one pair and .7 on the next. {numref}`fig-scores` compares the scores with those that coins would
+# get on exactly these numbers of prompts.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Scores of the pairs of selected neurons (bars) lie further right than those of a judge who tosses a coin on the same numbers of held-out prompts (line) to the extent that the explanations are true.", "name": "fig-scores"}, "image": {"alt": "Histogram of head explanation scores with the distribution under guessing"}}
 plain = own[(own.explainer == first) & (own.control == "none")].dropna(subset="score")
@@ -415,9 +492,10 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# The variance over pairs is the sum of two: that of luck, which is known for each pair from its own counts, and
-# that *between* pairs, which is what "some heads are explained better than others" means. (It treats errors of pairs
-# as independent; pairs of one neuron share their prompts, so the second may be a little too large.)
+# The variance over pairs is the sum of two variances: that of luck, which is known for each pair
+# from its own counts, and that *between* pairs, which is what "some heads are explained better than
+# others" means. (Errors of different pairs are taken as independent. Pairs of one neuron share
+# their prompts, so the second may be a little too large.)
 
 # %% tags=["hide-input"]
 spread = between_pairs(plain.score, plain.variance)
@@ -482,8 +560,9 @@ pd.DataFrame({"this run's pairs, mean": means, "a coin": coins}, index=sizes).ro
 # as on the heads.
 # ```
 #
-# How many pairs are better than luck, each by itself? The table counts how many *could* have been significant, given
-# how many prompts there were and how many were called active, and how many were:
+# How many pairs are better than luck, each by itself? The table counts how many *could* have been
+# significant, given how many prompts there were and how many of them were called active, and how
+# many were:
 
 # %% tags=["hide-cell"]
 tests = []
@@ -503,11 +582,12 @@ pd.DataFrame(tests).set_index("explainer")
 # %% [markdown]
 # ## Next-token neurons against others
 #
-# Random neurons of the same layers, matched to the selected ones in how strongly and how often they fire and in how
-# frequent their token is, went through the same steps with prompts of their own. So did the same network with the
-# entries of every weight matrix permuted, its neurons chosen by the paper's rule; the fair comparison for it is the
-# paper's list in the trained network. All groups pass one filter: their pairs were kept by the same rule, explained
-# by the same explainer, and have held-out prompts of both kinds.
+# Random neurons of the same layers, matched to the selected ones in how strongly and how often they
+# fire and in how frequent their token is, went through the same steps with prompts of their own. So
+# did the same network with the entries of every weight matrix permuted. Its neurons were chosen by
+# the paper's rule, so it must be compared with the paper's list in the trained network. All groups
+# pass one filter: their pairs were kept by the same rule, explained by the same explainer, and have
+# held-out prompts of both kinds.
 
 
 # %%
@@ -628,13 +708,15 @@ against = lines[0]
 Markdown("\n".join(f"- {line}" for line in [*lines, *([absent] if absent else [])]))
 
 # %% [markdown]
-# A pair of a random neuron is a real head with real prompts, so its activity may well be told by words. Such a row
-# says how much of a good score is owed to heads in general, and how much to look-ups of next-token neurons.
+# A pair of a random neuron has a real head and real prompts, so words may well tell when that head
+# is active. The row of random neurons says how much of a good score is owed to heads in general,
+# and how much to look-ups of next-token neurons.
 #
 # ## Where explanations fail
 #
-# The pairs of selected neurons in the order of their scores, best and worst, with what was said of them. *Follows*
-# is how often the neuron's token really followed, on active and on inactive held-out prompts:
+# Here are the pairs of selected neurons with the best and the worst scores, and what was said of
+# them. *Follows* is how often the neuron's token really followed, on active and on inactive
+# held-out prompts:
 
 # %% tags=["hide-input"]
 ordered = plain.sort_values(
@@ -663,10 +745,10 @@ marked(looked[0], first) if looked else NOTHING
 marked(looked[1], first) if looked else NOTHING
 
 # %% [markdown]
-# What goes with a failure? Each pair's E is set against what was known before it was scored: how far apart active and
-# inactive prompts lie in what decides (standard deviations), how many training prompts the rarer kind had, how well
-# the explanation sorts the prompts it was made from, how many tokens the prompts have, and how often the token
-# follows where the head is active.
+# What goes with a failure? Each pair's E is compared with what was known before it was scored: how
+# far apart active and inactive prompts lie in what decides (in standard deviations), how many
+# training prompts the rarer kind had, how well the explanation sorts the prompts it was made from,
+# how many tokens the prompts have, and how often the token follows where the head is active.
 
 
 # %% tags=["hide-input"]
@@ -733,7 +815,8 @@ pd.DataFrame(beside).T.rename_axis("this run, selected neurons").round(3)
 #
 # ## Check and save
 #
-# Permuting verdicts keeps how many were called active; every pair is judged on the same prompts by all:
+# Permuting verdicts keeps how many were called active; all judges are asked about the same prompts
+# of a pair:
 
 # %% tags=["hide-input"]
 calls = verdicts.groupby([*by[:3], "control"]).verdict.sum().unstack("control")

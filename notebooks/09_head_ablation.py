@@ -10,16 +10,17 @@
 # (head-ablation)=
 # # Does silencing the head matter?
 #
-# So far a head was called active for what one neuron owes to it, and nobody asked what the model says.
-# Now we take the head away and read the probability of the neuron's token. If the {term}`pair` is a
-# {term}`context look-up`, the token should become less likely, and more so on prompts where the head
-# is active than where it is not.
+# So far a head was called active for what one neuron owes to it, and nobody asked what the model
+# says. Now we take the head away and read the probability of the neuron's token. If the
+# {term}`pair` is a {term}`context look-up`, the token should become less likely, and more so on
+# prompts where the head is active than where it is not. At the end we ask the same of the
+# explanations: do they name the prompts on which the head matters?
 #
 # **In short:** {glue:text}`headline`
 #
 # | needs | leaves |
 # | --- | --- |
-# | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before, `verdicts` | `head_ablations`: neuron and token, before and after |
+# | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before, `verdicts` from {ref}`scores` | `head_ablations`: neuron and token, before and after |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -38,7 +39,7 @@ from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
 from lookups.corpus.documents import run_documents
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, points, written
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, points, written
 from lookups.statistics.differences import (
     Values,
     cliffs_delta_of_means,
@@ -105,9 +106,9 @@ def counted(table: pd.DataFrame) -> dict:
         "pairs with prompts of both kinds": int((kinds["nunique"] == 2).sum()),
         "prompts a pair, median": f"{kinds['size'].median():.0f}" if len(kinds) else "–",
         "active prompts": int(table.active.sum()),
-        "of these, followed": f"{share[True]:.0%}" if len(table) else "–",
+        "of these, followed": percent(share[True]),
         "inactive prompts": int((~table.active).sum()),
-        "of these, followed ": f"{share[False]:.0%}" if len(table) else "–",
+        "of these, followed ": percent(share[False]),
     }
 
 
@@ -117,10 +118,11 @@ pd.DataFrame({name: counted(of_group(rows, neurons, name)) for name in GROUPS})
 # %% [markdown]
 # ## One look-up by hand
 #
-# As an example we want a pair whose token really follows where its head is active. So we order the kept
-# pairs of selected neurons by the share of active prompts that are followed, times how much more the neuron owes
-# to the head on active training prompts than on others ({func}`~lookups.measure.intervention.followed_first`), and
-# take the first. Of its followed active prompts we read the strongest. This is where the head looks there:
+# As an example we want a pair whose token really follows where its head is active. So we order the
+# kept pairs of selected neurons by the share of active prompts that are followed, times how much
+# more the neuron owes to the head on active training prompts than on others
+# ({func}`~lookups.measure.intervention.followed_first`), and take the first. Of its active prompts
+# that are followed we read the strongest. This is where the head looks in it:
 
 # %%
 chosen = of_group(rows, neurons, "selected")
@@ -193,9 +195,9 @@ Markdown(
 # %% [markdown]
 # ## Three ways to silence a head
 #
-# A head that is set to zero also takes away what it adds to *every* text. Later layers were never
-# trained without it, so a fall may come from that rather than from what the head read. Therefore two
-# other ways stand beside the paper's, which leave the usual in place:
+# A head that is set to zero also loses what it adds to *every* text. Later layers were never
+# trained without that, so a fall may come from there rather than from what the head read. Two other
+# ways therefore stand beside the paper's, which take away only what differs from text to text:
 #
 # | kind | the head's output is replaced by | at |
 # | --- | --- | --- |
@@ -227,10 +229,10 @@ def another_head(neuron: str, head: str) -> str | None:
 
 
 # %% [markdown]
-# {func}`~lookups.measure.ablation.ablate_heads` does for many prompts what we did by hand: the unchanged pass
-# once a prompt, each change resumed at the layer of its head. It also measures what {ref}`direct-path` reads:
-# two kinds that cut only the way from the head straight into the neuron, and `through_neuron`, which
-# changes nothing but the neuron, to the activation that it has without the head.
+# {func}`~lookups.measure.ablation.ablate_heads` does for many prompts what we did by hand. It also
+# measures what {ref}`direct-path` reads: two kinds that cut only the way from the head straight
+# into the neuron, and `through_neuron`, which changes nothing but the neuron, to the activation
+# that it has without the head.
 
 # %%
 KEYS = ["neuron", "head", "split", "prompt", "active", "follows"]
@@ -281,12 +283,12 @@ Markdown(
 # %% [markdown]
 # ## The paper's comparison
 #
-# For each pair we take the mean fall over its active prompts and the mean fall over its inactive ones, and
-# get two lists with one value a pair in each. The paper compares them by the
-# {term}`Kolmogorov–Smirnov test`. Pairs with held-out prompts of one kind only are left out.
-# A fall is measured twice throughout: in percentage *points* of the token's probability, and in *nats* of its
-# logarithm. Points favour tokens that were likely to begin with; in nats, a fall by half counts the same wherever
-# it starts.
+# For each pair we take the mean fall over its active prompts and the mean fall over its inactive
+# ones, and get two lists, each with one value per pair. The paper compares them by the
+# {term}`Kolmogorov–Smirnov test`. Pairs with held-out prompts of one kind only are left out. A fall
+# is measured twice throughout: in percentage *points* of the token's probability, and in
+# {term}`nats <nat>` of its logarithm. Points favour tokens that were likely to begin with; in nats,
+# a fall by half counts the same wherever it starts.
 
 
 # %%
@@ -333,9 +335,9 @@ pd.DataFrame(shown_boxes).T
 # %% [markdown]
 # ## What that test leaves out
 #
-# The test treats the two lists as independent samples. But every pair has a value in both, so much of what
-# spreads them is the pair and not the activity, and pairs that share a neuron share its prompts. So
-# for the same means we add:
+# The test treats the two lists as independent samples. But every pair has a value in both, so much
+# of their spread is due to differences between pairs and not to activity, and pairs that share a
+# neuron share its prompts. So for the same means we add:
 #
 # - the mean *difference within pairs*, active less inactive, with a {term}`bootstrap` over neurons;
 # - *Cliff's delta* between the two lists, the effect size that goes with the paper's test: how much more often
@@ -394,9 +396,9 @@ Markdown(
 # %% [markdown]
 # ## Is it this head, and is it this kind of neuron?
 #
-# From each pair's difference we subtract what silencing another head of the layer gives on the very same
-# prompts (where the layer has a head in no kept pair of the neuron). The random neurons, matched to selected ones, went through the same steps
-# ({numref}`fig-silenced-groups`).
+# From each pair's difference we subtract what silencing another head of the layer gives on the very
+# same prompts (where the layer has such a head). The random neurons, matched to selected ones, went
+# through the same steps ({numref}`fig-silenced-groups`).
 
 
 # %%
@@ -457,9 +459,9 @@ Markdown(
 # %% [markdown]
 # ## Which pairs?
 #
-# A mean over pairs may be the work of a few. Each pair has a p of its own from the same relabelings
-# (two-sided), and `q` corrects them over the pairs of a group {cite}`benjamini1995`. With ten prompts of
-# each kind only a large difference can be significant.
+# A mean over pairs may be due to a few of them. Each pair has a p of its own from the same
+# relabelings (two-sided), and `q` corrects them over the pairs of a group {cite}`benjamini1995`.
+# With ten prompts of each kind only a large difference can be significant.
 
 
 # %% tags=["hide-input"]
@@ -482,8 +484,9 @@ lines = [
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# Of the pairs of {glue:text}`whose-neurons` neurons with three prompts or more of each kind, those with the largest and the
-# smallest difference in nats, with q from the same test over all pairs:
+# These are, of the pairs of {glue:text}`whose-neurons` neurons with three prompts or more of each
+# kind, those with the largest and the smallest difference in nats, with q from the same test over
+# all pairs:
 
 # %% tags=["hide-input"]
 best = tested["zero", "log_fall"]["relabeled"].pairs.assign(q=lambda t: q_values(t.p_two_sided))
@@ -533,10 +536,13 @@ side_by_side((hand.neuron, hand["head"])) if hand is not None else NOTHING
 # (hardest-test)=
 # ## An explanation put to the test
 #
-# An explanation ({ref}`scores`) says on which prompts a head matters. Then it should be enough to silence the head on
-# these: how much of all that the head does, over all held-out prompts of the pair, is done on the prompts that the
-# explanation *calls* active? A judge who calls prompts active at random keeps as large a share of the
-# effect as of the prompts. The *shuffled* explanation calls as many prompts active, at random.
+# An explanation ({ref}`scores`) says on which prompts a head is active. If it is right, the head
+# does most of its work on these prompts. So we add up what silencing the head costs over all
+# held-out prompts of a pair: what share of it is lost on the prompts that the explanation *calls*
+# active? A judge who calls prompts active at random gets, on average, the same share of the effect
+# as of the prompts, so the first column of the table, the share of prompts called active, is what
+# the other columns must exceed. The *shuffled* explanation is such a judge: it calls as many
+# prompts active, but chosen at random.
 
 
 # %%
@@ -569,17 +575,18 @@ if len(whole):
     row = {"prompts called active": written(bootstrap_mean(each.verdict, each.neuron, seed=settings.seed), digits=2)}  # fmt: skip
     for name, what in {"neuron's activation": "act_fall", "token, nats": "log_fall", "token, points": "fall"}.items():  # fmt: skip
         row[f"kept of the effect: {name}"] = written(kept_by(active_only, what).share, digits=2)
-    table["the attribution itself", "prompts where the head is active"] = row
+    table["the labels themselves", "active prompts"] = row
 pd.DataFrame(table).T.rename_axis(["explainer", "explanation"]) if table else NOTHING
 
 # %% [markdown]
-# The last row is what an explanation could keep at best if it said exactly where the head is active. Intervals resample neurons;
-# a dash stands where the whole effect cannot be told from none.
+# The last row is what an explanation would keep that calls active exactly the prompts on which the
+# head is active. A share of the effect is the ratio of two means over pairs. Intervals resample
+# neurons; a dash stands where the whole effect cannot be told from none.
 
 # %% [markdown]
 # ## Beside the paper
 #
-# Zero ablation, mean falls of p(token), one value a pair in each list {cite}`neo2024`: GPT-2 small KS .242
+# Zero ablation, mean falls of p(token), one value per pair in each list {cite}`neo2024`: GPT-2 small KS .242
 # (p 1.0e-5), GPT-2 medium .331 (3.7e-13), GPT-2 large .293 (2.1e-23, 612 pairs). This run:
 # {glue:text}`ks-beside`. The p of such a test falls with the number of pairs, whatever the size of the
 # difference, so two models are better compared by the difference itself.
@@ -594,7 +601,8 @@ pd.DataFrame(table).T.rename_axis(["explainer", "explanation"]) if table else NO
 #
 # ## Check and save
 #
-# A prompt is the same before, whatever is silenced afterwards, and labels are those of {ref}`heads`:
+# What the model says of a prompt before anything is silenced does not depend on what is silenced
+# afterwards, and the labels are those of {ref}`heads`:
 
 # %% tags=["hide-input"]
 beside = {group: compared(of_group(effects[effects.kind == "zero"], neurons, group))[1] for group in GROUPS}  # fmt: skip
@@ -632,11 +640,11 @@ def verdict(found: Estimate) -> str:
     return "more" if found.low > 0 else "less" if found.high < 0 else "same"
 
 
-def told(in_points: Estimate, in_nats: Estimate, more: str, less: str, same: str, unknown: str) -> str:  # fmt: skip
+def told(in_points: Estimate, in_nats: Estimate, more: str, less: str, same: str, unknown: str, what: str = "") -> str:  # fmt: skip
     """One sentence that both units agree on, or one that says that they do not."""
     said = {"more": more, "less": less, "same": same, "unknown": unknown}
     first, second = verdict(in_points), verdict(in_nats)
-    numbers = f"{points(in_points)} points, {written(in_nats)} nats"
+    numbers = f"{what}{points(in_points)} points, {written(in_nats)} nats"
     if first == second:
         return f"{said[first]} ({numbers})." if first != "unknown" else f"{unknown}."
     return f"The two units do not agree. In points: {said[first][0].lower()}{said[first][1:]}. In nats: {said[second][0].lower()}{said[second][1:]} ({numbers})."  # fmt: skip
@@ -649,19 +657,22 @@ headline = told(
     f"Silencing a head costs the token of {whose} neurons about as much where the head is inactive as where it is active",
     "There are too few neurons with kept pairs to say what silencing a head costs",
 )  # fmt: skip
+gains_of = {group: [gains[group, unit] for unit in UNITS] for group in GROUPS}
+own_less = "own head less another: "
+too = ", too" if all(verdict(gain) == "more" for gain in gains_of["selected"]) else ""
 lines = [
     headline,
-    f"Among {DRAWS:,} random relabelings of active and inactive prompts a share of {main['fall']['p_greater']:.2g} gave a difference in points as large as this one, and {main['log_fall']['p_greater']:.2g} in nats. The paper's test says {test}.",
-    told(gains["selected", "fall"], gains["selected", "log_fall"],
-         "Another head of the same layer, on the same prompts, costs less",
-         "Another head of the same layer, on the same prompts, costs more",
-         "What another head of the same layer costs on the same prompts cannot be told from it",
-         "Whether another head of the same layer costs as much is not known"),
-    told(gains["random", "fall"], gains["random", "log_fall"],
-         "Random neurons' tokens, too, lose more by their own head than by another",
-         "Random neurons' tokens lose less by their own head than by another",
-         "Random neurons' tokens lose no more by their own head than by another",
-         "For random neurons there are too few pairs to say"),
+    f"A difference this large in points has p = {main['fall']['p_greater']:.2g}, in nats p = {main['log_fall']['p_greater']:.2g} (one-sided; {DRAWS:,} random relabelings of active and inactive prompts). The paper's test says {test}.",
+    told(*gains_of["selected"],
+         "With another head of the same layer, active and inactive prompts differ less",
+         "With another head of the same layer, active and inactive prompts differ more",
+         "With another head of the same layer, the difference between active and inactive prompts cannot be told from this one",
+         "Whether active and inactive prompts differ as much with another head of the same layer is not known", own_less),
+    told(*gains_of["random"],
+         f"For random neurons{too}, the difference is larger with their own head than with another",
+         "For random neurons, the difference is smaller with their own head than with another",
+         "For random neurons, the difference with their own head cannot be told from that with another",
+         "For random neurons there are too few pairs to say", own_less),
 ]  # fmt: skip
 for kind in ("mean", "resample"):
     falls = [tested[kind, unit]["difference"] for unit in UNITS]
@@ -687,6 +698,6 @@ Markdown("\n".join(f"- {line}" for line in lines) if test.pairs else "No pair co
 #
 # ```{admonition} Try it
 # :class: tip
-# Set `active_rule: top3` in a copy of the run file. Three heads a prompt are then active whatever they
+# Set `active_rule: top3` in a copy of the run file. Three heads per prompt are then active whatever they
 # write. Does the difference within pairs become smaller?
 # ```

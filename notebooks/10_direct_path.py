@@ -8,12 +8,13 @@
 
 # %% [markdown]
 # (direct-path)=
-# # Does it act through this neuron?
+# # Does the head act through the neuron?
 #
-# A look-up is a claim about a chain: the head drives the neuron, and the neuron promotes its token. But a
-# silenced head leaves a gap for everything that reads from it. The neuron may fall because something in
-# between has changed, and the token may fall without the neuron's help. So we cut the chain into its
-# links: only the {term}`direct path` from the head into the neuron, and only what passes through the neuron.
+# A look-up is a claim about a chain: the head drives the neuron, and the neuron promotes its token.
+# But a silenced head leaves a gap for everything that reads from it. The neuron may fall because
+# something in between has changed, and the token may fall without the neuron's help. So we test the
+# links of the chain by themselves: only the {term}`direct path` from the head into the neuron, and
+# only what passes through the neuron. Then we ask which components hand the loss on to the token.
 #
 # **In short:** {glue:text}`headline`
 #
@@ -39,7 +40,7 @@ from lookups.run.store import load
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
 from lookups.measure.routes import ROUTES, routes
-from lookups.statistics.bootstrap import bootstrap_mean, points, written
+from lookups.statistics.bootstrap import bootstrap_mean, percent, points, written
 from lookups.statistics.differences import ks, mean_difference, pair_means
 from lookups.statistics.slopes import MeanShare, agreement, direct_share, share_of_mean
 from lookups.show.figures import COLOURS, house_style
@@ -67,10 +68,11 @@ def square(axis) -> None:
 
 
 # %% [markdown]
-# The rows are those of {ref}`head-ablation`: pairs and their held-out prompts. Two kinds of pair must
-# be kept apart. A head of an *earlier layer* can reach the neuron by many ways: through MLPs, through other
-# heads, through earlier positions. A head of the neuron's *own layer* has, at the last position, no other way
-# than the direct path. (In a {term}`parallel block` it has none at all, and is in no pair.)
+# The rows are those of {ref}`head-ablation`: pairs and their held-out prompts. Two kinds of pair
+# must be kept apart. A head of an *earlier layer* can reach the neuron by many ways: through MLPs,
+# through other heads, through earlier positions. A head of the neuron's *own layer* has, at the
+# last position, no other way than the direct path. (In a {term}`parallel block` it has none at all,
+# and is in no pair.)
 
 # %%
 ROW = ["neuron", "split", "prompt"]
@@ -174,10 +176,11 @@ if hand is not None:
 pd.DataFrame(table).reindex(list(before)).round(3) if hand is not None else NOTHING
 
 # %% [markdown]
-# With the scale frozen, what the neuron's input loses is the {term}`head attribution`: the share that was
-# computed in {ref}`heads` is what happens when the direct path is cut. (A {term}`gated MLP` has two inputs, the gate
-# and the factor "up". Both are linear, so the equality holds for each; the activation is their product, and there
-# an attribution is an even split.) The other columns are no longer arithmetic.
+# With the scale frozen, what the neuron's input loses is the {term}`head attribution`: the share
+# that was computed in {ref}`heads` is what happens when the direct path is cut. (A
+# {term}`gated MLP` has two inputs, the {term}`gate` and the factor {term}`up`. Both are linear, so
+# the equality holds for each; the activation is their product, and there an attribution is an even
+# split.) The other columns do not follow from attributions; they have to be measured.
 #
 # ## All pairs
 #
@@ -211,9 +214,9 @@ if hand is not None:
 
 # %% [markdown]
 # Falls under a frozen scale and attributions are two ways to the same number, one through a changed
-# forward pass and one without. How far apart are they, as a share of the sum of the parts' sizes? On held-out prompts only
-# the heads of followed pairs are stored, so the sum holds these heads and all the other parts; the whole sum is
-# larger, and the true share smaller.
+# forward pass and one without. How far apart are they? We give the distance as a share of the sum
+# of the parts' sizes. On held-out prompts only the heads of followed pairs are stored, so that sum
+# holds these heads and all the other parts; the whole sum is larger, and the true share smaller.
 
 # %% tags=["hide-input"]
 inputs = {"gate": "pre", "up": "up"} if model.gated else {"in": "pre"}
@@ -235,24 +238,27 @@ power = int(np.ceil(np.log10(max(deviations.max(), 1e-16))))
 Markdown(f"In {len(deviations) - 1} comparisons the largest deviation is below 10^{power}.")
 
 # %% [markdown]
-# And for heads of the own layer, to silence the head at every position (in front of the same norm, at the
-# same last position) is the same as to cut the direct path with the scale recomputed:
+# For heads of the own layer, silencing the head at every position changes the same thing as cutting
+# the direct path with the scale recomputed: what the same norm reads at the same last position. The
+# two must agree:
 
 # %% tags=["hide-input"]
 inside, earlier = both[both.own_layer], both[~both.own_layer]
 differs = (inside.act_fall - inside.act_fall_direct).abs() / inside.act_before.abs().clip(lower=1)
 assert differs.max() < 1e-3 or not len(inside)
-Markdown(f"So it is in {len(inside)} rows with a head of the own layer.")
+Markdown(f"They do in {len(inside)} rows with a head of the own layer.")
 
 # %% [markdown]
 # ## Does attribution predict the effect?
 #
-# In {numref}`fig-predicted` each dot is a prompt of a pair. On the left only the direct path is cut; on the right
-# everything moves: heads and MLPs in between, earlier positions, the scale. What lies on the line does
-# exactly as attribution says. Above the line other ways add to the direct one; below it they make up for the
-# head. A vertical stripe at zero is a head that acts on the neuron without a direct path to speak of. (In a
-# gated MLP the activation is a product. Its attributions are an even split between the two factors, but
-# cutting the path takes a share of both at once, up to twice as much: there the left dots rise above the line.)
+# In {numref}`fig-predicted` each dot is a prompt of a pair. On the left only the direct path is
+# cut; on the right everything moves: heads and MLPs in between, earlier positions, the scale. On a
+# dot that lies on the line, the neuron loses exactly what attribution says. Above the line other
+# ways add to the direct one; below it they make up for the head. A vertical stripe of dots at zero
+# is a head that acts on the neuron without a direct path to speak of. (In a gated MLP the
+# activation is a product. Its attributions are an even split between the two factors, but cutting
+# the path takes a share of both at once, up to twice as much: there the left dots rise above the
+# line.)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Attribution predicts what the direct path carries, and little more. Each dot is a prompt of a pair with a head of an earlier layer: its attribution (across) against what the neuron loses (up). Left: only the direct path is cut. Right: the head is silenced at every position. Blue: the head is active; orange: it is not. Both axes have one scale; on the line the two are equal.", "name": "fig-predicted"}, "image": {"alt": "Two scatter plots of attribution against measured effect with the line of equality"}}
 figure, axes = plt.subplots(1, 2, figsize=(8.2, 4.1))
@@ -275,10 +281,11 @@ pd.DataFrame(table).T.rename_axis(["heads of", "attribution against"])
 # %% [markdown]
 # ## How much of what the neuron loses is direct?
 #
-# The *direct share* is the slope of what the cut direct path takes from the neuron on what silencing the head
-# takes in all, over prompts, through the origin: where there is no effect in all, nothing is to be shared.
-# The least-squares slope, with an intercept, stands beside it; intervals resample neurons. A share above
-# 1 means that other ways work against the head. (For heads of the own layer it is 1, as was asserted.)
+# The *direct share* is the slope of what the cut direct path takes from the neuron on what
+# silencing the head takes in all, over prompts and through the origin: where silencing the head has
+# no effect, there is nothing to be shared. The least-squares slope, with an intercept, stands
+# beside it; intervals resample neurons. A share above 1 means that other ways work against the
+# head. (For heads of the own layer it is 1, as was asserted.)
 
 # %% tags=["hide-input"]
 table = {}
@@ -364,10 +371,13 @@ Markdown(
 # (routes)=
 # ## Which component comes last?
 #
-# What reaches the unembedding at the last token is a sum of every head's output and every neuron's. Without the
-# head each of them changes, and together these changes are all that changes. So the token's fall can be divided
-# by the component that comes *last*: the silenced head itself; this neuron; other {term}`sound` neurons of the same
-# token; all other neurons; all other heads.
+# What reaches the unembedding at the last token is a sum, to which every head and every neuron adds
+# its output. When a head is silenced, some of these outputs change, and nothing else in the sum
+# does. So the token's fall can be split into parts, by the component that comes *last* on the way
+# to the token: the silenced head itself, which adds to the sum directly; this neuron; other
+# {term}`sound <sound neuron>` neurons of the same token (*the token's neurons*); all other neurons;
+# and all other heads. A part says which component hands the loss on, not by which ways the loss
+# reached that component.
 
 # %%
 sound = neurons[neurons.sound]
@@ -384,12 +394,12 @@ ends_in = routes(
 )
 
 # %% [markdown]
-# The token's *logit* is a linear function of the sum, as long as the scale of the final norm is held: there the parts
-# sum to the whole. Its log-probability is not, so it is asked twice: what comes back when one part alone is
-# *put back* into the pass without the head, and what is lost when one part alone is *taken* from the normal pass
-# ({numref}`fig-routes`).
+# The token's {term}`logit` is a linear function of the sum, as long as the scale of the final norm
+# is held fixed; so here the parts add up to the whole ({numref}`fig-routes`). Its log-probability
+# is not linear, so it is measured twice: what comes back when one part alone is *put back* into the
+# pass without the head, and what is lost when one part alone is *taken* out of the normal pass.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a silenced head takes from the logit of its neuron's token, divided by the component that comes last. Each bar is a pair of a selected neuron, mean over its active held-out prompts; bars to the left of zero work against the fall. The black mark is the sum of the parts, the whole fall of the logit.", "name": "fig-routes"}, "image": {"alt": "Stacked horizontal bars, one a pair, of five routes from a silenced head to the token's logit"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a silenced head takes from the logit of its neuron's token, split up by the component that comes last. Each bar is a pair of a selected neuron, mean over its active held-out prompts; bars to the left of zero work against the fall. The black mark is the sum of the parts, the whole fall of the logit.", "name": "fig-routes"}, "image": {"alt": "Stacked horizontal bars, one a pair, of five routes from a silenced head to the token's logit"}}
 HOW = {"logit": ends_in.logit, "put back": ends_in.restored[:, 1], "taken": ends_in.sent[:, 1]}
 moved = ends[["neuron", "head"]].assign(whole=ends_in.whole[:, 1], logit=ends_in.logit.sum(1))
 for how, columns in HOW.items():
@@ -442,13 +452,16 @@ for group in GROUPS:
 pd.DataFrame(table).T.rename_axis(["neurons", "comes last"])
 
 # %% [markdown]
-# Where what is not accounted for is larger than a quarter of the whole, the log-probability has no shares: what one part
-# does depends on the others. Rows of log p are in nats, mean over pairs, intervals over neurons.
+# The row *not accounted for* is the whole less the sum of its parts. Where it is larger than a
+# quarter of the whole, the numbers for log p should not be read as shares: what one part does then
+# depends on the others. All numbers are means over pairs with intervals over neurons; those for log
+# p are in nats.
 #
-# Does anything tell the pairs whose fall ends in the neuron from those whose fall does not? Rank correlations, over pairs
-# of selected neurons with three active prompts or more and a logit that falls by 0.3 or more, of the neuron's share of the
-# logit's fall with what is known of the pair; p values are corrected for the number of questions
-# (Benjamini and Hochberg).
+# In which pairs does much of the loss pass through the neuron last? The table has rank correlations
+# of the neuron's share of the logit's fall with what is known of the pair. It takes the
+# {glue:text}`pairs-told` pairs of selected neurons with three active prompts or more and a logit
+# that falls by 0.3 or more; p values are corrected for the number of questions
+# ({term}`Benjamini–Hochberg`).
 
 # %% tags=["hide-input"]
 told = pairs_of("selected", 3)
@@ -481,7 +494,7 @@ tells.round(3) if several else NOTHING
 # %% [markdown]
 # ## The example, from prompt to probability
 #
-# The prompt from above once more, with all there is to say about it:
+# Here is the prompt from above once more, as it is and with each of the three changes:
 
 # %% tags=["hide-input"]
 if hand is not None:
@@ -517,8 +530,9 @@ Markdown(
 ) if hand is not None else NOTHING
 
 # %% [markdown]
-# One look-up is not the mean. These are the pairs whose token loses most without the head on active prompts (of
-# selected neurons, with three such prompts or more): some act through their neuron, some past it.
+# One look-up is not the mean. Here are the pairs of selected neurons, with three active prompts or
+# more, whose token loses most without the head on these prompts. Some act through their neuron,
+# some past it.
 
 # %% tags=["hide-input"]
 mine = of_group(both[both.active], neurons, "selected")
@@ -534,6 +548,9 @@ pd.DataFrame(columns) if len(each) else NOTHING
 
 # %% [markdown]
 # ## Check
+#
+# Each row that changes one neuron belongs to a row of a silenced head, on the same prompt, and starts from
+# the same probability; with all ways cut, the neuron ends at the same activation:
 
 # %% tags=["hide-input"]
 one_neuron = silenced[silenced.kind.isin(["direct_frozen", "direct_recomputed", "through_neuron"])]
@@ -559,13 +576,15 @@ glue("through-share", written(found["log_fall"].share, digits=2), display=False)
 glue("through-share-points", written(found["fall"].share, digits=2), display=False)
 
 
-def percent(estimate) -> str:
-    if not np.isfinite(estimate.low):
-        return "an unknown share"
-    mean, low, high = (round(100 * number) for number in estimate)
-    return f"{mean} % [{low}, {high}]"
-
-
+last = {route: shares["selected", route].share for route in ROUTES}
+own_head, neuron_itself, tokens_neurons, other_neurons, other_heads = map(percent, last.values())
+against = any(share.mean <= -0.005 for share in last.values())
+by_route = (
+    f"Split up by the component that comes last, {neuron_itself} of the fall of the token's logit comes from the neuron, "
+    f"{own_head} straight from the head, {tokens_neurons} from other sound neurons of the token, {other_neurons} from all "
+    f"other neurons and {other_heads} from all other heads{'; what has a minus sign works against the fall' if against else ''}."
+    if np.isfinite(last["the neuron"].low) else ""
+)  # fmt: skip
 whole = found["log_fall"].whole
 if not len(both):
     headline = "No head was silenced, so nothing can be said."
@@ -577,40 +596,37 @@ elif not np.isfinite(found["log_fall"].share.low):
 else:
     headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats "
                 f"({points(found['fall'].whole)} points) without the head. {percent(found['log_fall'].share)} of the nats "
-                f"and {percent(found['fall'].share)} of the points go through the neuron; the direct path alone carries "
-                f"{percent(direct.share)} of the nats. The rest takes other ways.")  # fmt: skip
+                f"and {percent(found['fall'].share, unknown='an unknown share')} of the points go through the neuron; the direct path alone carries "
+                f"{percent(direct.share)} of the nats. {by_route}")  # fmt: skip
 glue("headline", headline, display=False)
 lines = [
-    headline,
+    headline.removesuffix(by_route).strip(),
     "Attribution is exactly what the neuron's input loses when the direct path is cut with the scale frozen.",
-    f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share)} is direct.",
+    f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share, unknown='an unknown share')} is direct.",
 ]  # fmt: skip
-mine = {route: shares["selected", route] for route in ROUTES}
-if np.isfinite(mine["the neuron"].share.low):
-    lines.append(
-        f"Of the fall of the token's logit {percent(mine['the neuron'].share)} comes last through the neuron and "
-        f"{percent(mine['the head'].share)} straight from the head; all other neurons together add "
-        f"{percent(mine['other neurons'].share)}, all other heads {percent(mine['other heads'].share)}."
-    )
+if by_route:
+    lines.append(by_route)
 difference, nats = gap_through["fall"][0], gap_through["log_fall"][0]
 if np.isfinite(difference.low):
-    more = "more" if nats.low > 0 else "less" if nats.high < 0 else "no measurably different amount"
-    lines.append(f"Through the neuron alone the token loses {more} on active than on inactive prompts ({written(nats)} nats, {points(difference)} points).")  # fmt: skip
+    loses = "more on active than on inactive prompts" if nats.low > 0 else "less on active than on inactive prompts" if nats.high < 0 else "about as much on active as on inactive prompts, as far as can be measured"  # fmt: skip
+    lines.append(f"Through the neuron alone the token loses {loses} (active less inactive: {written(nats)} nats, {points(difference)} points).")  # fmt: skip
 Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
 
 # %% [markdown] tags=["default-run"]
-# We were prepared for a small share, because other components could have taken over what one neuron does. Instead
-# about half of what the token loses without the head, in points of probability, is lost when nothing but this one
-# neuron changes; in nats the share may be larger, and its interval is too wide to say. The direct
-# path from the head into the neuron carries only a part of that: earlier layers pass on what the head has found.
-# The rest of the fall takes ways that this chapter does not tell apart.
+# We were prepared for a small share, because other components could have taken over what one neuron
+# does. Instead about half of what the token loses without the head, in points of probability, is
+# lost when nothing but this one neuron changes; in nats the share may be larger, and its interval
+# is too wide to say. The direct path from the head into the neuron carries only a part of that:
+# earlier layers pass on what the head has found. Which components hand on the rest of the loss is
+# told in {ref}`routes`.
 
 # %% [markdown]
-# What is not known: what the neuron itself is worth. It may fall, and its token be carried by others. That
-# is the question of {ref}`neuron-ablation`. Nor is it known by which ways the rest of the loss travels.
+# What is not known: what the neuron itself is worth. It may fall, and its token be carried by
+# others. That is the question of {ref}`neuron-ablation`. Nor is it known by which ways the loss
+# reaches the components that come last.
 #
 # ```{admonition} Try it
 # :class: tip
 # Take a pair whose head stands in an earlier layer and whose direct share is far from 1. Which part of
-# {ref}`heads` changes most when the head is silenced: an MLP, or another head?
+# the neuron's input ({ref}`heads`) changes most when the head is silenced: an MLP, or another head?
 # ```

@@ -10,10 +10,11 @@
 # (neuron-ablation)=
 # # Does the neuron matter?
 #
-# A {term}`next-token neuron` is said to promote its token. If so, the token should be less likely without it
-# where the neuron fires, nothing should be lost where it is silent, and switching it on should make the
-# token more likely. We do all three, once with the selected neurons and once with the random neurons
-# that are matched to them, and each time with controls.
+# A {term}`next-token neuron` is said to promote its token. If so, the token should be less likely
+# without it where the neuron fires, nothing should be lost where it is silent, and switching it on
+# should make the token more likely. We do all three, once with the selected neurons and once with
+# the random neurons that are matched to them, and each time with controls. At the end we silence a
+# head and its neuron together.
 #
 # **In short:** {glue:text}`headline`
 #
@@ -37,7 +38,7 @@ from myst_nb import glue
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.intervention import GROUPS, before_after, of_group, with_falls
 from lookups.corpus.documents import run_documents
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, points, written
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, points, written
 from lookups.statistics.differences import Values, group_difference
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
@@ -61,18 +62,19 @@ UNITS = {"fall": "points", "log_fall": "nats"}
 # %% [markdown]
 # ## Three kinds of text
 #
-# We take the selected neurons and the random neurons that are matched to them in how strongly and how often they
-# fire and in how frequent their token is ({ref}`prompts`); each is read with its own token. For each there
-# are at most {glue:text}`each-kind` held-out texts of three kinds, chosen at random:
+# We take the selected neurons and the random neurons that are matched to them in how strongly and
+# how often they fire and in how frequent their token is ({ref}`prompts`); each is read with its own
+# token. For each there are held-out texts of three kinds, at most {glue:text}`each-kind` of a kind,
+# chosen at random:
 #
 # - `fires`: the neuron's own cut prompts. Its token may follow or not.
 # - `follows_silent`: the token follows, but the neuron is silent: below {glue:text}`silent-share` of its
 #   strongest activation on `train`.
 # - `other`: another token follows.
 #
-# The last two come from all positions of the held-out documents, and neurons with one token share them. No text is longer than
-# {glue:text}`longest-text` tokens: prompts that need more are left out here, and the others begin so many tokens before
-# their position. (Where a run has no `test`, its only split is read.)
+# The last two come from all positions of the held-out documents, and neurons with one token share
+# them. No text is longer than {glue:text}`longest-text` tokens: prompts that need more are left out
+# here, and the other texts begin so many tokens before their position.
 
 # %%
 EACH, CANDIDATES, LONGEST_TEXT, SILENT = 10, 12, 24, 0.1
@@ -85,7 +87,7 @@ documents = run_documents(settings, model, reported)
 
 # %% tags=["hide-input"]
 glue("each-kind", EACH, display=False)
-glue("silent-share", f"{SILENT:.0%}", display=False)
+glue("silent-share", percent(SILENT), display=False)
 glue("longest-text", LONGEST_TEXT, display=False)
 streams = [documents[row] for row in range(len(documents))]
 document = np.repeat(np.arange(len(streams)), [max(0, len(one.ids) - 1) for one in streams])
@@ -155,7 +157,7 @@ if hand is not None:
     neuron, token_id = Neuron.parse(hand.neuron), int(hand.token_id)
     ids = [int(i) for i in hand.token_ids]
 Markdown(
-    f"{hand.neuron}, “{readable(neurons.token[hand.neuron])}”, at the end of “{readable(model.decode(ids))}”"
+    f"The “{readable(neurons.token[hand.neuron])}” neuron ({hand.neuron}), at the end of “{readable(model.decode(ids))}”:"
 ) if hand is not None else NOTHING
 
 
@@ -191,7 +193,8 @@ pd.Series(by_hand, dtype=float).round(3).rename("p(token)").to_frame() if hand i
 #   {glue:text}`factor`;
 # - *other token*: the neuron itself is held, and the token of another examined neuron is read.
 #
-# A next-token neuron moves its own token, and neither control does.
+# If the claim is true, the neuron moves its own token, and there is little to see with either
+# control.
 
 # %% tags=["hide-input"]
 layers = sorted({Neuron.parse(name).layer for name in rows.neuron} or {0})
@@ -267,10 +270,10 @@ def other_token(neuron: str) -> int | None:
 # | kind | the neuron's activation is held at | at |
 # | --- | --- | --- |
 # | `zero` | zero | every position but {term}`BOS` |
-# | `mean` | its mean over tokens of training documents | every position but BOS, where it fires |
+# | `mean` | its mean over tokens of training documents | every position but BOS, in the texts where it fires |
 # | `on` | the median of its own train prompts | the last position, where the neuron was silent |
 #
-# (The other neuron is switched on as far as it takes to write as much.)
+# (The other neuron is switched on far enough to write as much.)
 # {func}`~lookups.measure.ablation.ablate_neurons` measures the token before and after.
 
 # %%
@@ -352,9 +355,10 @@ Markdown(f"{len(effects)} rows of {effects.neuron.nunique()} neurons were measur
 # %% [markdown]
 # ## What is lost without it
 #
-# The mean over neurons of each neuron's mean fall, with a {term}`bootstrap` over neurons, in percentage points
-# of p(token) and in nats of its logarithm ({numref}`fig-neuron-silenced`). The neuron matters if its token falls where
-# it fires, and more than with the controls.
+# {numref}`fig-neuron-silenced` shows the mean fall of the token, in percentage points of p(token)
+# and in nats of its logarithm: first over the texts of each neuron, then over neurons, with a
+# {term}`bootstrap` over neurons. The neuron matters if its token falls where it fires, and more
+# than with the controls.
 
 
 # %%
@@ -417,9 +421,9 @@ def following_is(follows: bool) -> Estimate:
 
 
 Markdown(
-    f"Selected neurons cost their token {in_both(lambda unit: group_gap(['fires'], 'zero', unit))} more than "
-    "matched random neurons cost theirs. "
-    f"Held at its mean instead of zero, a selected neuron costs its token "
+    f"Silencing a selected neuron costs its token {in_both(lambda unit: group_gap(['fires'], 'zero', unit))} more than "
+    "silencing a matched random one costs its own. "
+    f"Holding it at its mean instead of zero costs "
     f"{in_both(lambda unit: over_neurons(of_neurons('selected', ['fires'], 'mean', 'none', unit)))}. "
     f"Where the neuron fires and its token follows, {written(following_is(True))} nats are lost; where another "
     f"token follows, {written(following_is(False))}."
@@ -474,8 +478,9 @@ pd.DataFrame(
 ).reset_index(drop=True) if len(few) else NOTHING  # fmt: skip
 
 # %% [markdown]
-# Above, the neurons that cost their token most and least. Below, for the first of them, the texts in which the token's probability
-# moves most. The mark is what really followed, and the note the probability of the neuron's token.
+# The table above has the neurons whose token falls most without them, and those whose token falls
+# least. Below, for the first of them, stand the texts in which the token's probability moves most.
+# The mark is what really followed, and the note gives the probability of the neuron's token.
 
 # %% tags=["hide-input"]
 first = by_neuron.neuron.iloc[0] if len(by_neuron) else None
@@ -495,8 +500,8 @@ prompt_table(columns) if first else NOTHING
 # %% [markdown]
 # ## Switched on
 #
-# Where the neuron was silent we set its activation, at the last position, to the median of what its own
-# prompts reach. If the neuron promotes its token, that token rises, and others do not
+# Where the neuron was silent we set its activation, at the last position, to the median of what it
+# reaches on its own prompts. If the neuron promotes its token, that token rises, and others do not
 # ({numref}`fig-switched-on`).
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Switched on where they were silent, selected neurons raise their token. One dot a neuron: rise of log p for its own token; for its token when another neuron is switched on instead, to write as much; and for another token. The line is the median. Left: selected neurons; right: the random ones matched to them.", "name": "fig-switched-on"}, "image": {"alt": "Rises of log probability when neurons are switched on, by control and group"}}
@@ -525,10 +530,14 @@ pd.DataFrame(table).T.rename_axis(["neurons", "control"])
 # (together)=
 # ## Head and neuron together
 #
-# A pair is more than its parts if silencing both costs the token other than the sum of what each costs. On the held-out prompts
-# of {ref}`head-ablation` where the head is active: without the head, without the neuron, without both; and, to see whether
-# others stand in for them, without all heads kept for the neuron, and without all {term}`sound` neurons of its
-# token ({func}`~lookups.measure.together.logp_without`). Nothing is changed at other prompts.
+# What is lost when head and neuron are silenced together? If the two did their work independently,
+# the losses would add up. If the head works through the neuron, both together cost less than the
+# sum of what each costs, since a part of the loss is counted twice in that sum. We read the
+# held-out prompts of {ref}`head-ablation` on which the head is active: without the head, without
+# the neuron, and without both. Other heads or neurons may do the same work, so we also read the
+# prompts without all heads that are kept for the neuron, and without all
+# {term}`sound <sound neuron>` neurons of its token
+# ({func}`~lookups.measure.together.logp_without`).
 
 # %% tags=["hide-input"]
 ablated = load(settings, "head_ablations")
@@ -563,12 +572,12 @@ for name, after in lost_without.items():
     falls[f"{name}, nats"] = before - after
     falls[f"{name}, points"] = np.exp(before) - np.exp(after)
 for unit in ("nats", "points"):
-    falls[f"both less the sum of the two, {unit}"] = falls[f"both, {unit}"] - falls[f"the head, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
-    falls[f"all heads less the one, {unit}"] = falls[f"all heads kept for the neuron, {unit}"] - falls[f"the head, {unit}"]  # fmt: skip
-    falls[f"all neurons less the one, {unit}"] = falls[f"all sound neurons of the token, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
+    falls[f"both, less the sum of the two, {unit}"] = falls[f"both, {unit}"] - falls[f"the head, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
+    falls[f"all heads, less the one, {unit}"] = falls[f"all heads kept for the neuron, {unit}"] - falls[f"the head, {unit}"]  # fmt: skip
+    falls[f"all neurons, less the one, {unit}"] = falls[f"all sound neurons of the token, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
 of_pairs = falls.groupby(["neuron", "head"]).mean().reset_index()
 rows_of = list(dict.fromkeys(column.rsplit(", ", 1)[0] for column in of_pairs.columns[2:]))
-added = {unit: bootstrap_mean(of_pairs[f"both less the sum of the two, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
+added = {unit: bootstrap_mean(of_pairs[f"both, less the sum of the two, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
 table = {}
 for name in rows_of:
     found = {unit: bootstrap_mean(of_pairs[f"{name}, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
@@ -578,15 +587,16 @@ glue("several-neurons", f"{several} of {cases.neuron.nunique()}", display=False)
 pd.DataFrame(table).T.rename_axis("the token's fall without") if len(cases) else NOTHING
 
 # %% [markdown]
-# Means over pairs, intervals over neurons. {glue:text}`several-neurons` neurons have another sound neuron of the same token
-# in this run, so for the others the last rows say nothing new.
+# These are means over pairs, with intervals over neurons. {glue:text}`several-neurons` neurons have
+# another sound neuron of the same token in this run; for the rest, the rows on all sound neurons
+# say nothing new.
 
 # %% [markdown]
 # ```{admonition} Differs from the paper
 # :class: note
-# The paper's repository has a notebook named after neuron ablation, which contains none {cite}`neo2024`. Here
-# neurons are silenced and switched on, on held-out texts of three kinds, against other neurons and other
-# tokens.
+# The paper's repository has a notebook that is named after neuron ablation but contains none
+# {cite}`neo2024`. Here neurons are silenced and switched on, on held-out texts of three kinds,
+# against other neurons and other tokens.
 # ```
 #
 # ## Check and save
@@ -642,15 +652,15 @@ headline = told(lost, "Without a selected neuron its token is less likely where 
 against_random = told(lambda unit: group_gap(["fires"], "zero", unit),
                       "That is more than a matched random neuron takes from the token it is most congruent with",
                       "A matched random neuron takes more from the token it is most congruent with",
-                      "It cannot be told from what a matched random neuron takes from the token it is most congruent with")  # fmt: skip
+                      "That cannot be told from what a matched random neuron takes from the token it is most congruent with")  # fmt: skip
 lines = [
     headline, against_random,
     told(lambda unit: own_less("other neuron", unit),
-         "It is more than another neuron, which writes about as much, takes from the same token",
+         "What the neuron takes from its token is more than another neuron, which writes about as much, takes from the same token",
          "Another neuron, which writes about as much, takes more from the same token",
-         "It cannot be told from what another neuron, which writes about as much, takes from the same token"),
-    told(lambda unit: own_less("other token", unit), "It is more than the neuron takes from another token",
-         "The neuron takes more from another token", "It cannot be told from what the neuron takes from another token"),
+         "What the neuron takes from its token cannot be told from what another neuron, which writes about as much, takes from the same token"),
+    told(lambda unit: own_less("other token", unit), "What the neuron takes from its token is more than it takes from another token",
+         "The neuron takes more from another token", "What the neuron takes from its token cannot be told from what it takes from another token"),
     told(lambda unit: over_neurons(of_neurons("selected", ["follows_silent"], "zero", "none", unit)),
          "Where the token follows and the neuron is silent, something is lost without it all the same",
          "Where the token follows and the neuron is silent, the token gains without it",
@@ -663,23 +673,24 @@ lines = [
 ]  # fmt: skip
 if np.isfinite(added["nats"].low):
     lines.append(
-        told(lambda unit: added[UNITS[unit]], "Without head and neuron together the token loses more than the two lose one by one",
-             "Without head and neuron together the token loses less than the two lose one by one",
-             "What head and neuron cost together cannot be told from the sum of what they cost one by one")
+        told(lambda unit: added[UNITS[unit]], "Silencing head and neuron together costs the token more than the sum of what each costs alone",
+             "Silencing head and neuron together costs the token less than the sum of what each costs alone",
+             "What silencing head and neuron together costs the token cannot be told from the sum of what each costs alone")
     )  # fmt: skip
 lines = list(dict.fromkeys(lines))
 glue("headline", " ".join(lines[:2]) if len(effects) else "No neuron was silenced.", display=False)  # fmt: skip
 Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuron was silenced.")
 
 # %% [markdown] tags=["default-run"]
-# A single neuron among tens of thousands can be expected to matter little. Nearly every selected neuron costs its
-# token a good deal where it fires, and nothing where it is silent. In nats, random neurons cost the token
-# that they are congruent with as much, from a probability that is close to zero; what sets selected neurons apart is
-# that their token is the one that really follows.
+# A single neuron among tens of thousands can be expected to matter little. Yet silencing a selected
+# neuron nearly always costs its token a good deal where the neuron fires, and nothing where it is
+# silent. In nats, silencing a random neuron costs the token that it is congruent with as much, from
+# a probability that is close to zero; what sets selected neurons apart is that their token is the
+# one that really follows.
 
 # %% [markdown]
-# What is not known: how much neurons of one token that are not sound carry together, and what takes over when one
-# is silenced.
+# What is not known: how much the neurons of a token carry together that are not sound, and what
+# takes over when one neuron is silenced.
 #
 # ```{admonition} Try it
 # :class: tip

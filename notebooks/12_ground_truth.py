@@ -12,9 +12,10 @@
 #
 # In a trained language model nobody knows the right answer, so nobody can say how often the method
 # misses a look-up or invents one. In the {term}`planted models <planted model>` we know which word
-# decides what comes next, and we can find out by experiment which head tells which neuron. So we hold every
-# step of the method against that knowledge. The run's own model has no part in it: chapters 2 to 5
-# were executed, as they stand, on three planted models that differ in their random seed.
+# decides what comes next, and we can find out by experiment which head tells which neuron. So we
+# compare the result of every step with what we know. The run's own model has no part in it:
+# chapters 2 to 5 were executed, as they stand, on three planted models that differ in their random
+# seed.
 #
 # | needs | leaves |
 # | --- | --- |
@@ -46,6 +47,7 @@ from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
 from lookups.measure.ground_truth import carried, contexts, cut_off
 from lookups.measure.attribution import attribute
 from lookups.model.loaded import load_model
+from lookups.statistics.bootstrap import percent
 from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, widest
 from lookups.measure.path_patching import mean_at_last, path_patch
@@ -242,9 +244,9 @@ glue("planted-neurons", ", ".join(str(int((one.neurons.planted >= 0).sum())) for
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# In the three models, {glue:text}`planted-neurons` neurons of the last layer are for a target. The first
-# rows are what choosing without looking would give: the precision of any way of choosing is worth what it
-# has beyond theirs.
+# In the three models, {glue:text}`planted-neurons` neurons of the last layer are for a target. The
+# first rows are what choosing without looking would give; the precision of any other way of
+# choosing must be compared with theirs.
 #
 # ## Are these the right prompts, and the right cuts?
 #
@@ -353,9 +355,9 @@ targets = {Neuron.parse(neuron): int(token) for neuron, token in tokens.items()}
 straight = carried(models[0], GRAMMAR, targets, n=50, through_mlps=False)
 both = truth[0].merge(straight, on=["neuron", "head", "kind"], suffixes=("", "_straight"))
 share = both[both.carries].change_straight.sum() / both[both.carries].change.sum()
-glue("straight-share", f"{share:.0%}", display=False)
+glue("straight-share", percent(share), display=False)
 Markdown(
-    f"The direct path carries {share:.0%} of what these heads tell these neurons. "
+    f"The direct path carries {percent(share)} of what these heads tell these neurons. "
     + ("A head attribution, which measures the direct path, therefore sees next to nothing of it." if share < 0.1
        else "A head attribution, which measures the direct path, therefore sees a part of it." if share < 0.7
        else "A head attribution, which measures the direct path, therefore sees most of it.")
@@ -364,10 +366,10 @@ Markdown(
 # %% [markdown]
 # ## Does the method find these pairs?
 #
-# {ref}`heads` keeps a pair when its head is active on a middling share of the neuron's prompts and, by
-# effect, when the two kinds of prompts differ enough. For each rule of what *active* means: which share of the
-# pairs that carry a kind is kept (recall), which share of the others (false positives), and which share
-# of the kept pairs carries a kind (precision)?
+# {ref}`heads` keeps a pair when its head is active on a middling share of the neuron's prompts and,
+# by effect, when the two kinds of prompts differ enough. For each rule of what *active* means we
+# ask three questions. Which share of the pairs that carry a kind is kept (recall)? Which share of
+# the others (false positives)? And which share of the kept pairs carries a kind (precision)?
 
 
 # %%
@@ -623,7 +625,7 @@ judged = pd.DataFrame(explained, columns=["seed", "neuron", "head", "token", "by
 judged["names a cue"] = judged.named.map(bool)
 judged["sure"] = ~judged.by.map(lambda one: one.text.startswith("No words tell"))
 judged["wide"] = [found[r.seed].pairs.set_index(KEYS).gap[r.neuron, r.head] >= 0.3 for r in judged.itertuples()]  # fmt: skip
-glue("named-share", f"{judged['names a cue'].mean():.0%}", display=False)
+glue("named-share", percent(judged["names a cue"].mean()), display=False)
 some = {
     "all": judged, "that claim to tell the kinds apart": judged[judged.sure], "that do not": judged[~judged.sure],
     "of pairs whose two kinds differ by .3 of the activation": judged[judged.wide],
@@ -778,15 +780,15 @@ BARS = {
     f"balanced accuracy of active against kind over all kept pairs, .9 or more: {accuracy:.2f}; over those "
     f"whose kinds differ by half of the activation {clear_accuracy.mean():.2f} ({listed(clear_accuracy)})": accuracy >= 0.9,
     f"the shuffled control at .55 or less: {shuffled:.2f} at most": shuffled <= 0.55,
-    f"pairs that were operated on never found: {int(operated.found.sum())} found": not operated.found.any(),
-    f"explanations of true pairs that name a cue of the right kind, 80 % or more: {named:.0%}, and "
-    f"{sure:.0%} of those that claim to tell the kinds apart": named >= 0.8,
+    f"pairs that were operated on and are still found, none: {int(operated.found.sum())}": not operated.found.any(),
+    f"explanations of true pairs that name a cue of the right kind, 80 % or more: {percent(named)}, and "
+    f"{percent(sure)} of those that claim to tell the kinds apart": named >= 0.8,
 }  # fmt: skip
 bars = "\n".join(f"- {words}: {'reached' if reached else '**not reached**'}." for words, reached in BARS.items())  # fmt: skip
 Markdown(
     "Before the chapter was written we said what would count as success. With the best rule, by effect:\n\n"
-    f"{bars}\n\nBy attribution, as in the paper, the same detection reaches {by_attribution:.2f}, and {old.precision.mean():.0%} of the "
-    f"pairs kept by mean + 2 sd carry anything; by effect it is {new.precision.mean():.0%}."
+    f"{bars}\n\nBy attribution, as in the paper, the same detection reaches {by_attribution:.2f}, and {percent(old.precision.mean())} of the "
+    f"pairs kept by mean + 2 sd carry anything; by effect it is {percent(new.precision.mean())}."
 )
 
 # %% [markdown]

@@ -39,7 +39,7 @@ from lookups.explain.controls import permuted_verdicts, shuffled_within
 from lookups.explain.explainer import Case, Example, Question, check_apart
 from lookups.explain.features import words_of
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.bootstrap import bootstrap_mean
+from lookups.statistics.bootstrap import bootstrap_mean, percent
 from lookups.statistics.scores import (
     Counts,
     between_pairs,
@@ -68,9 +68,9 @@ pd.set_option("display.max_colwidth", None)
 # %% [markdown]
 # ## What the paper reports
 #
-# GPT-4 explains a {term}`pair`, and then judges 10 or 20 held-out prompts by its explanation. Printed are the
-# mean {term}`head explanation score` over pairs, its standard deviation, and a test of whether the scores are skewed to
-# the right {cite}`neo2024`:
+# GPT-4 explains a {term}`pair`, and then judges 10 or 20 held-out prompts by its explanation. The
+# paper prints the mean {term}`head explanation score` over pairs, its standard deviation, and a
+# test of whether the scores are skewed to the right {cite}`neo2024`:
 
 # %% tags=["hide-input"]
 reported = pd.DataFrame(REPORTED, columns=REPORTED[0]._fields).set_index("run")
@@ -149,7 +149,7 @@ coins = {n: coin_scores(n // 2, n // 2).sd for n in (10, 20)}
 for n, sd in coins.items():
     glue(f"coin-{n}-prompts", f"{sd:.2f}", display=False)
 pd.DataFrame(
-    {f"luck at most, {n} prompts": {row.run: f"{(sd / row.sd) ** 2:.0%}" for row in REPORTED} for n, sd in coins.items()}
+    {f"luck at most, {n} prompts": {row.run: percent((sd / row.sd) ** 2) for row in REPORTED} for n, sd in coins.items()}
 )  # fmt: skip
 
 # %% [markdown]
@@ -188,7 +188,7 @@ pd.Series(
 
 # %% tags=["hide-input", "with-record"]
 def of_all(claims: pd.Series) -> str:
-    return f"{claims.mean():.0%}" if len(claims) else "none"
+    return percent(claims.mean()) if len(claims) else "none"
 
 
 if record:
@@ -204,7 +204,7 @@ Markdown(
     f"- {len(record.spans)} spans, of which {of_all(kept)} keep 80 % of the activation as recorded; "
     f"{len(record.suffixes)} texts, of which {of_all(known)} can be matched to their span.\n"
     f"- {len(record.heads) / max(len(record.suffixes), 1):.1f} active heads a prompt; {int(share.between(low, high).sum())} pairs are "
-    f"active on {low:.0%} to {high:.0%} of their training prompts.\n"
+    f"active on {percent(low)} to {percent(high)} of their training prompts.\n"
     f"- {len(record.explanations)} explanations, {record.explanations.explanation.isna().sum()} of them missing; "
     f"{len(record.verdicts)} questions, of which {int(record.verdicts.verdict.isna().sum())} have no readable answer."
 ) if record else None
@@ -583,7 +583,7 @@ if answered:
 spare = [(sd / row.sd) ** 2 for sd in coins.values() for row in REPORTED]
 lines = [
     f"By the printed figures alone, random neurons score {apart:.3f} less than next-token neurons in GPT-2 large, "
-    f"and luck may amount to {min(spare):.0%} to {max(spare):.0%} of the variance over pairs, depending on the run and "
+    f"and luck may amount to {percent(min(spare))} to {percent(max(spare))} of the variance over pairs, depending on the run and "
     "the number of prompts."
 ]
 
@@ -616,6 +616,6 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #
 # ```{admonition} Try it
 # :class: tip
-# Write `published_model: gpt2-medium` into the run file, where the folder holds it, and compare the race. Do GPT-4's sentences
-# beat a count of words on the heads of the larger model?
+# Write `published_model: gpt2-medium` into the run file, where the folder holds it, and compare the
+# judges again. Do GPT-4's sentences beat a count of words on the heads of the larger model?
 # ```

@@ -58,6 +58,7 @@ from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.record.read import read_published
 from lookups.record.paper import recorded_as
+from lookups.statistics.bootstrap import percent
 from lookups.settings import check_run, read_run
 from lookups.show.views import readable
 
@@ -411,8 +412,8 @@ bars
 
 # %% tags=["hide-input", "with-record"]
 low, high = settings.pair_share
-glue("agreement-low", f"{low:.0%}", display=False)
-glue("agreement-high", f"{high:.0%}", display=False)
+glue("agreement-low", percent(low), display=False)
+glue("agreement-high", percent(high), display=False)
 
 
 def kept(share: pd.Series) -> pd.Series:
@@ -517,7 +518,7 @@ def told(what: str) -> str | None:
     if some.agrees.all():
         return f"**{what}**: all {len(some)} agree."
     rest = f"{left} without a reason" if left else "every other one has its reason"
-    return f"**{what}**: {some.agrees.mean():.1%} of {len(some)} agree; {rest}."
+    return f"**{what}**: {percent(some.agrees.mean(), digits=1)} of {len(some)} agree; {rest}."
 
 
 lines = [line for line in map(told, whole.what.unique()) if line is not None]

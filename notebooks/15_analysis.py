@@ -38,7 +38,7 @@ from lookups.run.store import load
 from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
 from lookups.explain.blind_sort import majority, read_verdicts, scored
 from lookups.statistics.differences import Values, group_difference, ks, pair_means
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, points, written
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, percent, points, written
 from lookups.statistics.slopes import share_of_mean
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
@@ -74,8 +74,9 @@ FEWEST = 10 if settings.prompts is None else 2  # prompts a neuron needs, as in 
 # %% [markdown]
 # ## Selected against random
 #
-# Every row is a quantity for which each *neuron* of a group has one value or more. A row is computed by one
-# function, which takes the group, so both sides pass the same filter. The functions are short:
+# Every row of the table is a quantity that was measured for each *neuron* of a group, once or more
+# often. It is computed by one function, which takes the group, so both sides pass the same filter.
+# The functions are short:
 
 
 # %%
@@ -226,18 +227,15 @@ def through(group: str, unit: str):
 shares = {(group, unit): through(group, change) for group in GROUPS for unit, change in UNITS.items()}  # fmt: skip
 
 
-def percent(share: Estimate) -> str:
-    if not np.isfinite(share.low):
-        return "no share"
-    mean, low, high = (round(100 * number) for number in share)
-    return f"{mean} % [{low}, {high}]"
+def share_of(group: str, unit: str) -> str:
+    return percent(shares[group, unit], unknown="no share can be given")
 
 
 glue("through-share", written(shares["selected", "nats"], digits=2), display=False)
 Markdown(
     "\n".join(
-        f"- {group} neurons: {percent(shares[group, 'nats'])} of the nats, "
-        f"{percent(shares[group, 'points'])} of the points."
+        f"- {group} neurons: {share_of(group, 'nats')} of the nats, "
+        f"{share_of(group, 'points')} of the points."
         for group in GROUPS
     )
     + "\n\n(No share is given where the whole fall cannot be told from none.)"
@@ -246,10 +244,13 @@ Markdown(
 # %% [markdown]
 # ## The most convincing look-ups
 #
-# Kept pairs of selected neurons whose token really follows, on held-out prompts: ordered by the share of
-# active prompts that are followed, times how much more the neuron owes to the head on active training prompts
-# ({func}`~lookups.measure.intervention.followed_first`), one a token. Beside each stand its strongest active prompt
-# that the token follows and its strongest inactive prompt, each with what really came next.
+# These are kept pairs of selected neurons whose token really follows, on held-out prompts. They are
+# ordered by the share of active prompts that are followed, times how much more the neuron owes to
+# the head on active training prompts ({func}`~lookups.measure.intervention.followed_first`), and no
+# token comes twice. Beside each stand its strongest active prompt that the token follows and its
+# strongest inactive prompt, each with what really came next. *Nats without the head* is the mean
+# fall of the token's log-probability on active and on inactive prompts, *E* the score of the
+# explanation by the run's first explainer.
 
 
 # %% tags=["hide-input"]
@@ -280,7 +281,7 @@ for neuron, head in look_ups.itertuples(index=False):
         {
             "token": f"“{readable(on.token[neuron])}”", "pair": f"{neuron} {head}",
             "active": strongest(active[active.follows]), "inactive": strongest(inactive),
-            "followed, active": f"{active.follows.mean():.0%}",
+            "followed, active": percent(active.follows.mean()),
             "nats without the head": f"{fell.active[neuron, head]:.2f}, {fell.inactive[neuron, head]:.2f}",
             "E": f"{E[neuron, head]:.2f}" if pd.notna(E.get((neuron, head))) else "–",
         }
@@ -290,9 +291,10 @@ pd.DataFrame(lines) if lines else Markdown(
 )
 
 # %% [markdown]
-# One of them opens the book, on the active prompt that the token follows and that loses most without the head: the
-# first pair of which the token loses a tenth there, a quarter of that through the neuron; the first pair, where
-# there is no such one. A pair of the paper's own example, *not only … but also*, goes before all others:
+# One of these look-ups opens the book: the first pair whose token loses at least ten points of
+# probability without the head, at least a quarter of them through the neuron. It is shown on the
+# active prompt on which its token follows and loses most. A pair of the paper's own example, *not
+# only … but also*, goes before all others:
 
 # %% tags=["hide-input"]
 PREFERRED = " also", "not only"
@@ -330,20 +332,19 @@ if opening is not None:
     part = "Part" if through_neuron >= lost / 4 else "Hardly any"
     quote = quoted(opening)
     story = (
-        f"The model gives {named} a probability of {opening.before:.0%} here. Without one attention head, "
-        f"{opening['head']}, it is {opening.zero:.0%}. {part} of the difference goes through one neuron of layer "
+        f"The model gives {named} a probability of {percent(opening.before)} here. Without one attention head, "
+        f"{opening['head']}, it is {percent(opening.zero)}. {part} of the difference goes through one neuron of layer "
         f"{on.layer[opening.neuron]}, the {named} neuron ({opening.neuron}): when nothing changes but that this neuron takes "
-        f"the activation it has without the head, the probability is {opening.through_neuron:.0%}."
+        f"the activation it has without the head, the probability is {percent(opening.through_neuron)}."
     )
 glue("front_quote", quote, display=False)
 glue("front_story", story, display=False)
 Markdown(f"> {quote}\n\n{story}")
 
 # %% [markdown]
-# (*Nats without the head*: the mean fall of the token's log-probability on active and on inactive prompts. *E* is that of the
-# run's first explainer.) Numbers do not tell whether a reader sees what the head sees. In the
-# {ref}`blind sort <blind-sort>` readers who did not know the labels learned from six prompts of each kind and
-# sorted ten held-out ones:
+# Numbers do not tell whether a reader sees what the head sees. In the
+# {ref}`blind sort <blind-sort>` readers who did not know the labels learned from training prompts
+# of each kind, and then sorted held-out ones:
 
 # %% tags=["hide-input"]
 sorted_items = scored(load(settings, "deck"), majority(read_verdicts(settings.verdicts)))
@@ -359,19 +360,20 @@ Markdown(
 # %% [markdown]
 # ## What was left out
 #
-# Every pair of an examined neuron and a candidate head is either kept or left out for one reason: the first of
-# these conditions that holds. They are the conditions of {ref}`heads`, so what no condition leaves out must be what was
-# kept, and the steps add up; both are asserted.
+# Every pair of an examined neuron and a candidate head is either kept or left out for one reason:
+# the first of these conditions that holds for it. They are the conditions of {ref}`heads`, so the
+# pairs that no condition leaves out must be those that were kept, and the steps must add up to all
+# pairs; both are asserted.
 
 # %%
 REASONS = {
     "the neuron has too few prompts": pairs.n_prompts < FEWEST,
     "the head is active on none of them": pairs["share"] == 0,
-    f"active on fewer than {low:.0%}": pairs["share"] < low,
-    f"active on more than {high:.0%}": pairs["share"] > high,
+    f"active on fewer than {percent(low)}": pairs["share"] < low,
+    f"active on more than {percent(high)}": pairs["share"] > high,
 }
 if settings.measure == "effect":
-    apart = f"effect differs by less than {settings.effect_apart:.0%}"
+    apart = f"effect differs by less than {percent(settings.effect_apart)}"
     REASONS[apart] = ~(pairs.gap >= settings.effect_apart)
 holds = [condition.to_numpy(bool) for condition in REASONS.values()]
 fates = np.select(holds, list(REASONS), "kept")
@@ -429,7 +431,7 @@ lengths = of_group(suffixes[suffixes.split == "train"], on, "selected").token_id
 span = f"{lengths.median():.0f}, {lengths.quantile(0.9):.0f}" if len(lengths) else "–"
 beside = [
     ("tokens of a cut prompt: median, 90 %", "12, 54 (record)", span),
-    (f"pairs active on {low:.0%} to {high:.0%} of training prompts", "164 (record)", str(len(own))),
+    (f"pairs active on {percent(low)} to {percent(high)} of training prompts", "164 (record)", str(len(own))),
     ("mean explanation score (sd)", ".650 (.194) small, .610 (.201) medium, .575 (.227) large", mean_and_sd("selected")),
     ("of random neurons", ".558 (.191) large", mean_and_sd("random")),
     ("zero ablation: KS (p)", ".242 (1.0e-5) small, .331 (3.7e-13) medium, .293 (2.1e-23) large", str(test) if test.pairs else "–"),
@@ -460,7 +462,7 @@ Markdown(f"{len(decided)} rows of heads, {len(pairs)} pairs and {len(names)} kep
 
 # %% tags=["hide-input"]
 sound = late[late.sound]
-follows = {name: f"{rates_of.mean():.0%}" if len(rates_of) else "–" for name, rates_of in {
+follows = {name: percent(rates_of.mean()) for name, rates_of in {
     "sound": sound.follow_rate.dropna(), "random": late[late.group == "random"].follow_rate.dropna()}.items()}  # fmt: skip
 few = f"Fewer than 20 sound neurons were found ({len(sound)}): too few to say anything general. " if len(sound) < 20 else ""  # fmt: skip
 
@@ -471,11 +473,11 @@ def in_words(name: str, text: str) -> str:
     for unit in UNITS:
         gap = found[name, unit][1]
         said.append("more" if gap.low > 0 else "less" if gap.high < 0 else "same" if np.isfinite(gap.low) else "unknown")  # fmt: skip
-    words = {"more": "more than for random neurons", "less": "less than for random neurons", "same": "no measurably different amount than for random neurons", "unknown": "an amount that cannot be compared"}  # fmt: skip
+    words = {"more": "that is more than for random neurons", "less": "that is less than for random neurons", "same": "that is about as much as for random neurons, as far as can be measured", "unknown": "how that compares with random neurons is not known"}  # fmt: skip
     own = " and ".join(f"{shown(found[name, unit][0]['selected'], unit)} {unit}" for unit in UNITS)
     if said[0] == said[1]:
-        return f"{text} {own}, {words[said[0]]}."
-    return f"{text} {own}: {words[said[0]]} in points, {words[said[1]]} in nats."
+        return f"{text.format(own)}; {words[said[0]]}."
+    return f"{text.format(own)}. In points {words[said[0]]}; in nats {words[said[1]]}."
 
 
 in_short = (
@@ -486,13 +488,13 @@ in_short = (
 lines = [in_short]
 if len(own):
     lines += [
-        in_words("head silenced: fall, active less inactive", "Without the head, the token of a kept pair loses on active over inactive prompts"),
-        f"Of what it loses on active prompts, {percent(shares['selected', 'nats'])} of the nats and {percent(shares['selected', 'points'])} of the points go through the neuron.",
+        in_words("head silenced: fall, active less inactive", "Without the head, the token of a kept pair loses {} more on active than on inactive prompts"),
+        f"Of what it loses on active prompts, {share_of('selected', 'nats')} of the nats and {share_of('selected', 'points')} of the points go through the neuron.",
     ]  # fmt: skip
 if late.selected.any():
     lines += [
-        in_words("neuron held at zero: fall where it fires", "Without the neuron, its token loses where it fires"),
-        in_words("neuron switched on: rise where it was silent", "Switched on, a neuron adds to its token"),
+        in_words("neuron held at zero: fall where it fires", "Where the neuron fires, its token loses {} without it"),
+        in_words("neuron switched on: rise where it was silent", "Switched on, a neuron adds {} to its token"),
     ]  # fmt: skip
 for name, value in {
     "in_short": in_short, "examined": int(on.examined.sum()), "sound_neurons": len(sound),
@@ -511,9 +513,10 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # neuron is what it writes, and not that its contexts are easier to name.
 
 # %% [markdown]
-# Not known: how much of this holds in models that others use, and whether the method finds all that is
-# there. A head may matter through several neurons at once, or a neuron's work be done by others when it is
-# silenced; pairs show neither.
+# What is not known: how much of this holds in models that others use, and whether the method finds
+# all that is there. A head may matter through several neurons at once, and a neuron's work may be
+# done by others when it is silenced. The pairs of this book show neither; {ref}`routes` and
+# {ref}`together` are a beginning.
 #
 # ```{admonition} Try it
 # :class: tip

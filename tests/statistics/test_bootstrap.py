@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from lookups.statistics.bootstrap import bootstrap_mean
+from lookups.statistics.bootstrap import UNKNOWN, Estimate, bootstrap_mean, percent
 
 VALUES = [1.0, 2.0, 6.0, 0.0, 4.0, 4.0]
 CLUSTERS = ["a", "a", "b", "c", "c", "c"]
@@ -69,3 +69,16 @@ def test_reads_as_mean_and_interval():
     text = str(bootstrap_mean(VALUES, CLUSTERS, seed=0))
     assert text.startswith("2.833 [")
     assert text.endswith("]")
+
+
+def test_a_share_is_written_in_one_way():
+    assert percent(0.444) == "44 %"
+    assert percent(np.float64(-0.001), digits=1) == "-0.1 %"
+    assert percent(-0.001) == "0 %"
+    assert percent(Estimate(0.444, 0.4, 0.49)) == "44 % [40, 49]"
+
+
+def test_a_share_that_is_not_known_is_not_written_as_a_number():
+    assert percent(np.nan) == "–"
+    assert percent(Estimate(0.4, np.nan, np.nan), unknown="no share") == "no share"
+    assert percent(UNKNOWN) == "–"

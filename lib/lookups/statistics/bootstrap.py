@@ -110,3 +110,15 @@ def written(found: Estimate, *, times: float | int = 1, digits: int = 3) -> str:
         return "–"
     mean, low, high = (f"{round(times * number, digits) + 0.0:.{digits}f}" for number in found)
     return f"{mean} [{low}, {high}]"
+
+
+def percent(share: float | Estimate, *, digits: int = 0, unknown: str = "–") -> str:
+    """Return a share as text, "44 %", or an estimate of one, "44 % [40, 49]".
+
+    A share that is not a number is unknown, and so is an estimate without an interval.
+    """
+    numbers = share if isinstance(share, Estimate) else (share,)
+    if not all(map(isfinite, numbers)):
+        return unknown
+    mean, *limits = (f"{round(100 * number, digits) + 0.0:.{digits}f}" for number in numbers)
+    return f"{mean} % [{', '.join(limits)}]" if limits else f"{mean} %"
