@@ -42,7 +42,7 @@ from lookups.statistics.differences import Values, group_difference
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.measure.ablation import ablate_neurons, mean_over_tokens, nearest_in_size
-from lookups.measure.together import logp_without
+from lookups.measure.routes import logp_without
 from lookups.names import Head, Neuron
 from lookups.settings import check_run, read_run
 from lookups.show.views import LONGEST, PromptText, prompt_table, readable
@@ -528,7 +528,7 @@ pd.DataFrame(table).T.rename_axis(["neurons", "control"])
 # A pair is more than its parts if silencing both costs the token other than the sum of what each costs. On the held-out prompts
 # of {ref}`head-ablation` where the head is active: without the head, without the neuron, without both; and, to see whether
 # others stand in for them, without all heads kept for the neuron, and without all {term}`sound` neurons of its
-# token ({func}`~lookups.measure.together.logp_without`). Nothing is changed at other prompts.
+# token ({func}`~lookups.measure.routes.logp_without`). Nothing is changed at other prompts.
 
 # %% tags=["hide-input"]
 ablated = load(settings, "head_ablations")

@@ -7,7 +7,6 @@ did (Wang et al. 2023). What the neuron loses is the head's *effect* on it. A he
 (`measure.attribution`) is the direct term alone, against nothing and with the norm's scale held.
 
 Only the last token is computed again, so one ordinary forward pass a prompt is all that is run.
-Rows pair a prompt with a neuron; heads are ordered as in `lookups.measure.attribution.attribute`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,44 +17,36 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import members, shared
-from lookups.measure.attribution import feeding_heads, layer_of
+from lookups.measure.activation import batched, check_rows, members, shared
+from lookups.measure.attribution import Z, feeding_heads, layer_of
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
-Z, ENTERING = "blocks.{}.attn.hook_z", "blocks.{}.ln2.hook_in"
-"""What heads put out, without their value bias; what an MLP reads, before its norm."""
+ENTERING = "blocks.{}.ln2.hook_in"
+"""What an MLP reads, before its norm."""
 
 
 class Patched(NamedTuple):
-    """Each row's neuron as it is, and with one head's output replaced; times the neuron's sign."""
+    """Each row's neuron as it is, and with one head's output replaced; times the neuron's sign.
+
+    `pre` is the pre-activation (the gate's, in a gated MLP), `act` the activation.
+    """
 
     heads: list[Head]
-    """The heads of the head axis: all that feed the neuron by the architecture."""
     pre: Float[Tensor, " row"]
-    """Pre-activation as it is (the gate's, in a gated MLP)."""
     act: Float[Tensor, " row"]
-    """Activation as it is."""
     pre_without: Float[Tensor, "row head"]
-    """Pre-activation with the head's output replaced."""
     act_without: Float[Tensor, "row head"]
-    """Activation with the head's output replaced."""
 
 
-def mean_at_last(
-    model: Model, sequences: Sequence[Ids], *, tokens_per_batch: int | None = None
-) -> Float[Tensor, "layer head d_head"]:
-    """Return what every head puts out at the last token, on average over the prompts.
-
-    Raises:
-        ValueError: there is no prompt.
-    """
+def mean_at_last(model: Model, sequences: Sequence[Ids]) -> Float[Tensor, "layer head d_head"]:
+    """Return what every head puts out at the last token, on average over the prompts."""
     if not len(sequences):
         raise ValueError("there is no prompt to average over; give the run's training prompts")
     total: Tensor | int = 0
-    lengths, names = [len(ids) for ids in sequences], [Z.format(at) for at in range(model.n_layers)]
-    for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
+    names = [Z.format(at) for at in range(model.n_layers)]
+    for some in batched(model, sequences):
         found = model.read_last([sequences[i] for i in some], names)
         total = total + torch.stack([found[name] for name in names]).double().sum(1)
     return (total / len(sequences)).to(model.dtype)
@@ -69,7 +60,6 @@ def path_patch(
     *,
     through_mlps: bool = True,
     heads: Sequence[Head] | None = None,
-    tokens_per_batch: int | None = None,
 ) -> Patched:
     """Replace the output of each head in turn at each row's last token, and read the row's neuron.
 
@@ -77,14 +67,10 @@ def path_patch(
     a prompt a row on which to read it. Without `through_mlps` the MLPs before the neuron's put out
     what they did, and only the direct path is patched. By default every head that feeds the neurons
     is patched, else those of `heads`, in their order. Rows that share prompts share the work.
-
-    Raises:
-        ValueError: there is no row, neurons of several layers are mixed, or columns differ.
     """
     layer = layer_of(neurons)
     texts = [sequences] if isinstance(instead, Tensor) else [sequences, instead]
-    if {len(column) for column in texts} != {len(neurons)}:
-        raise ValueError("a row has a neuron, a prompt and, where given, a prompt to read instead")
+    check_rows(neurons, *texts)
     feeding = feeding_heads(model, layer)
     wanted = feeding if heads is None else list(heads)
     if absent := [str(head) for head in wanted if head not in feeding]:
@@ -92,7 +78,7 @@ def path_patch(
     computed = sorted(wanted)  # by layer
     entering = [ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
     z_of = {head.layer: Z.format(head.layer) for head in computed}
-    groups, tokens = shared(*texts), model.tokens(tokens_per_batch)
+    groups, tokens = shared(*texts), model.tokens()
     together = max(1, tokens // max(1, len(computed)))
     shape = len(neurons), 1 + len(computed)
     pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
@@ -101,7 +87,7 @@ def path_patch(
         chosen = [groups[i] for i in some]
         first = [group[0] for group in chosen]
         here = model.read_last([sequences[row] for row in first], [*z_of.values(), *entering])
-        there = None
+        there = {}
         if not isinstance(instead, Tensor):
             there = model.read_last([instead[row] for row in first], z_of.values())
         for start in range(0, len(chosen), together):

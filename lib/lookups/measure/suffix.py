@@ -39,12 +39,8 @@ def shortest_suffixes(
     Raises:
         MeasurementError: a neuron is silent on a whole prompt, so no share of it is defined.
     """
-    for row, activation in enumerate(whole):
-        if not activation > 0:
-            raise MeasurementError(
-                f"prompt {row}: the neuron is silent on the whole prompt (activation "
-                f"{activation:.3f}); leave out prompts that never fire it"
-            )
+    if silent := [row for row, activation in enumerate(whole) if not activation > 0]:
+        raise MeasurementError(f"prompt {silent[0]} never fires its neuron; leave it out")
     found: list[Suffix | None] = [None] * len(prompts)
     open_rows = list(range(len(prompts)))
     for length in range(1, longest + 1):
@@ -55,7 +51,6 @@ def shortest_suffixes(
         for row, activation in zip(open_rows, map(float, measured), strict=True):
             if long_enough(activation, whole[row]):
                 found[row] = Suffix(length, activation)
-        still_open = [row for row in open_rows if found[row] is None]
-        progress(len(open_rows) - len(still_open))
-        open_rows = still_open
+        progress(sum(found[row] is not None for row in open_rows))
+        open_rows = [row for row in open_rows if found[row] is None]
     return found
