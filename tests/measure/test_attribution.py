@@ -91,15 +91,6 @@ def test_every_part_is_what_hugging_face_s_own_modules_give(name, dtype):
                 assert float(parts.total[row]) == pytest.approx(whole, abs=1e-5)
 
 
-def test_the_other_sign_turns_every_attribution():
-    one, ids = model("llama"), [5, 9, 31]
-    found = attribute(one, [Neuron(1, 7, 1), Neuron(1, 7, -1)], [ids, ids])
-    for parts in found.values():
-        assert torch.equal(parts.by_head[0], -parts.by_head[1])
-        assert torch.equal(parts.by_part[0], -parts.by_part[1])
-        assert parts.total[0] == -parts.total[1] != 0
-
-
 def test_one_layer_at_a_time():
     with pytest.raises(ValueError, match=r"one layer at a time, not of \[0, 2\]"):
         attribute(model("gpt2"), [Neuron(0, 1), Neuron(2, 1)], [[1], [2]])

@@ -5,10 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lookups.errors import MeasurementError
-from lookups.measure.activation import activations
 from lookups.measure.suffix import Suffix, shortest_suffixes
-from lookups.names import Neuron
-from tiny import ARCHITECTURES, anatomy, model, random_ids
 
 KEEP = 0.8
 
@@ -73,32 +70,3 @@ def test_progress_counts_what_is_settled():
 def test_a_neuron_that_never_fires_is_named(silent):
     with pytest.raises(MeasurementError, match="prompt 1 never fires its neuron; leave it out"):
         shortest_suffixes(reading([]), [[1], [2]], [1.0, silent], long_enough, longest=3)
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_on_a_model_equal_to_one_prompt_and_one_length_at_a_time(name):
-    one, prompts = model(name), random_ids(10, seed=21, shortest=3, longest=12)
-    sign = one.signs[-1]
-    neurons = [strongest(name, ids, sign) for ids in prompts]
-
-    def alone(row: int, length: int) -> float:
-        post = anatomy(name, prompts[row][-length:]).post[neurons[row].layer]
-        return sign * float(post[-1, neurons[row].index])
-
-    whole = [alone(row, len(ids)) for row, ids in enumerate(prompts)]
-
-    def fire(rows, kept):
-        return activations(one, [neurons[row] for row in rows], kept)
-
-    found = shortest_suffixes(fire, prompts, whole, long_enough, longest=100)
-    for row, suffix in enumerate(found):
-        lengths = range(1, len(prompts[row]) + 1)
-        first = next(n for n in lengths if long_enough(alone(row, n), whole[row]))
-        assert suffix.length == first
-        assert suffix.activation == pytest.approx(alone(row, first), abs=1e-5)
-    assert len({suffix.length for suffix in found}) > 1
-
-
-def strongest(name: str, ids: np.ndarray, sign: int) -> Neuron:
-    last = sign * anatomy(name, ids).post[2][-1]
-    return Neuron(2, int(last.argmax()), sign)

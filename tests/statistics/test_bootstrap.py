@@ -42,21 +42,6 @@ def test_the_interval_is_that_of_all_resamples():
     assert found == pytest.approx((np.mean(VALUES), low, high))
 
 
-def test_many_clusters_of_one_value_agree_with_the_normal_interval():
-    values = np.random.default_rng(1).normal(size=400)
-    found = bootstrap_mean(values, [str(i) for i in range(400)], seed=2, draws=20_000)
-    half = 1.96 * values.std() / 20
-    assert found.low == pytest.approx(values.mean() - half, abs=0.006)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.006)
-
-
-def test_prompts_of_one_neuron_do_not_pass_for_independent():
-    values = np.repeat([0.0, 1.0] * 5, 100)
-    clustered = bootstrap_mean(values, np.repeat(np.arange(10), 100).astype(str), seed=0)
-    alone = bootstrap_mean(values, np.arange(1000).astype(str), seed=0)
-    assert clustered.high - clustered.low > 5 * (alone.high - alone.low)
-
-
 def test_the_seed_decides():
     first, again, other = (bootstrap_mean(VALUES, CLUSTERS, seed=s, draws=50) for s in (1, 1, 2))
     assert first == again

@@ -154,15 +154,6 @@ def test_p_is_that_of_all_ways_to_assign_the_labels():
     assert found.pairs.p_greater.tolist() == [found.p_greater]
 
 
-def test_the_mean_over_pairs_is_that_of_loops_over_the_same_relabelings():
-    rows = rows_of(6, 7, heads=3)
-    means = pair_means(rows, "fall")
-    found = permuted_within_pairs(rows, "fall", seed=0, draws=50)
-    assert found.difference == pytest.approx(means.difference.mean())
-    assert found.pairs[["neuron", "head"]].equals(means[["neuron", "head"]])
-    assert np.allclose(found.pairs.difference, means.difference)
-
-
 def test_the_heads_of_a_neuron_are_relabeled_alike():
     """With opposite labels and equal changes the two heads cancel in every relabeling."""
     one = rows_of(1, 12, seed=5)

@@ -3,10 +3,8 @@
 *Path patching*: at the last token of a prompt, the output of one head is replaced by another (its
 average, or what it puts out on another prompt). The change travels to the neuron along the residual
 stream and through the MLPs on the way, which are computed again; all other heads put out what they
-did (Wang et al. 2023). What the neuron loses is the head's *effect* on it. A head attribution
-(`measure.attribution`) is the direct term alone, against nothing and with the norm's scale held.
-
-Only the last token is computed again, so one ordinary forward pass a prompt is all that is run.
+did (Wang et al. 2023). What the neuron loses is the head's *effect* on it. One ordinary forward
+pass a prompt is all that is run: only the last token is computed again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 from einops import einsum, rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lookups.measure.activation import batched, check_rows, members, shared
@@ -52,6 +50,7 @@ def mean_at_last(model: Model, sequences: Sequence[Ids]) -> Float[Tensor, "layer
     return (total / len(sequences)).to(model.dtype)
 
 
+@torch.no_grad()
 def path_patch(
     model: Model,
     neurons: Sequence[Neuron],
@@ -99,15 +98,19 @@ def path_patch(
             rows, places = members(chosen[part])
             index = torch.tensor([neurons[row].index for row in rows], device=model.device)
             at = torch.from_numpy(places).to(model.device)
-            streams = torch.cat([stream.unsqueeze(0), changed])
-            pre[rows], act[rows] = _read_neurons(model, layer, streams, at, index)
+            normed = model.forward.normed(torch.cat([stream.unsqueeze(0), changed]))[:, at]
+            into, *up = (
+                einsum(normed, weight[:, index], "stream row d, d row -> row stream")
+                + rearrange(bias[index], "row -> row 1")
+                for weight, bias in model.mlp_in(layer).values()
+            )
+            pre[rows], act[rows] = into, model.act(into) * up[0] if up else model.act(into)
     sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)[:, None]
     pre, act = pre * sign, act * sign
     column = [1 + computed.index(head) for head in wanted]
     return Patched(wanted, pre[:, 0], act[:, 0], pre[:, column], act[:, column])
 
 
-@torch.no_grad()
 def _changed(
     model: Model,
     layer: int,
@@ -135,22 +138,3 @@ def _changed(
             usual, some = here[ENTERING.format(at)], change[:reaching]
             some += model.forward.mlp(at, usual + some) - model.forward.mlp(at, usual)
     return change
-
-
-@torch.no_grad()
-def _read_neurons(
-    model: Model,
-    layer: int,
-    streams: Float[Tensor, "stream prompt d_model"],
-    place: Int[Tensor, " row"],
-    index: Int[Tensor, " row"],
-) -> tuple[Float[Tensor, "row stream"], Float[Tensor, "row stream"]]:
-    """Each row's own neuron: its pre-activation (the gate's) and its activation."""
-    normed = model.forward.normed(streams)[:, place]
-    inputs = [
-        einsum(normed, weight[:, index], "stream row d, d row -> row stream")
-        + rearrange(bias[index], "row -> row 1")
-        for weight, bias in model.mlp_in(layer).values()
-    ]
-    act = model.act(inputs[0])
-    return inputs[0], act * inputs[1] if model.gated else act

@@ -166,7 +166,7 @@ def lot_of(key: str) -> int:
 
 
 def _reach(lengths: list[int], *, only_last: bool) -> list[tuple[slice, slice]]:
-    """Return, for each run of documents of one length, its rows and where a maximum may be."""
+    """For each run of documents of one length, its rows and where a maximum may be."""
     edges = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), len(lengths)]
     # the column of a last token is the length, for the beginning-of-sequence token is column 0
     runs = [(slice(start, stop), lengths[start]) for start, stop in pairwise(edges)]

@@ -4,10 +4,7 @@ Step 7 of the method takes, for each pair, the mean change over its active promp
 its inactive prompts, and compares the two lists with the Kolmogorov-Smirnov test. That test does
 not know that every pair has a value in both lists, nor that pairs share a neuron. So beside it
 stand the mean difference within pairs and Cliff's delta, with intervals that resample neurons, and
-a test of the same question that permutes labels within pairs.
-
-A change is whatever the caller says, for instance the token's probability before less that after.
-A pair is a neuron and a head, by name.
+a test that permutes labels within pairs. A pair is a neuron and a head, by name.
 """
 
 from collections.abc import Collection

@@ -2,9 +2,8 @@
 
 The head explanation score is E = (TPR + TNR) / 2, the mean of two shares: active prompts that were
 called active, inactive ones that were called inactive (paper, step 6). Calling everything active,
-or tossing a coin, scores one half. A share of no prompts is undefined, and so is E then: it is
-not-a-number, never 0 or one half. Answers that could not be read are counted by kind; E leaves them
-out, and the strict score counts them as wrong.
+or tossing a coin, scores one half. A share of no prompts is undefined, and so is E then. Answers
+that could not be read are counted by kind: E leaves them out, the strict score has them as wrong.
 
 Tests are exact and one-sided: they ask whether *active* is said more often of active prompts. With
 few prompts, or with nearly all of one kind, no verdicts whatever can be significant, so beside each

@@ -2,13 +2,10 @@
 
 On each prompt a head has a *total* effect on the neuron's input, by all ways, and a *direct* one,
 by its own output alone. The direct share is the slope of direct on total effects, **through the
-origin**: Σ direct · total / Σ total², the mean of direct / total weighted by total². Where there
-is no effect in all, nothing is to be shared. The ordinary least-squares slope stands beside it:
-it asks the same of differences between prompts, and departs where direct effects have an offset.
-
-A share above 1 means that other ways work against the head, one below 0 that they outdo it.
-The share of a *mean* fall (`share_of_mean`) is the same question asked of all prompts together.
-Intervals resample neurons, since prompts and heads of one neuron are no independent evidence.
+origin**: Σ direct · total / Σ total², the mean of direct / total weighted by total². The ordinary
+least-squares slope stands beside it: it departs where direct effects have an offset. A share above
+1 means that other ways work against the head, one below 0 that they outdo it. The share of a *mean*
+fall (`share_of_mean`) is the same question asked of all prompts together.
 """
 
 from collections.abc import Collection
