@@ -3,11 +3,10 @@
 A head's output at the last token is Σ over keys of pattern · value. Projected onto the neuron's
 input, each term is what the head reads at that key; the terms sum to the head's attribution.
 
-Known kinds, with scores on given sequences (Elhage et al. 2021; Olsson et al. 2022). *Previous
-token*: attention to the token before. *Duplicate token*: to earlier copies of the token read.
-*Induction*: to the tokens that came right behind such copies. A score is a mean over the positions
-that have such a place to look at; chance is what a head gets that looks at all places alike. The
-beginning-of-sequence token is no token of the text.
+Known kinds (Elhage et al. 2021; Olsson et al. 2022): *previous token*, attention to the token
+before; *duplicate token*, to earlier copies of the token read; *induction*, to the tokens that came
+right behind such copies. A score is a mean over the positions that have such a place to look at;
+chance is what a head gets that looks at all places alike. The BOS is no token of the text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,16 +30,15 @@ HEAD_TYPES: tuple[HeadType, ...] = get_args(HeadType)
 
 
 class Look(NamedTuple):
-    """How some heads look back from the last token of one prompt.
+    """How some heads look back from the last token of one prompt; the BOS is the first key.
 
-    The key axis begins with the beginning-of-sequence token.
+    A contribution is attention from the last token times what the value there writes into the
+    neuron's input. The pattern has all positions, for views.
     """
 
     heads: list[Head]
     pattern: Float[Tensor, "head query key"]
-    """Attention of every position, for views."""
     contribution: Float[Tensor, "head key"]
-    """Attention from the last token times what the value there writes into the neuron's input."""
 
     @property
     def attribution(self) -> Float[Tensor, " head"]:

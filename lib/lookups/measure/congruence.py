@@ -69,8 +69,8 @@ def rotation_null(
     """Return the rows mixed by a random rotation of the neuron basis: the strict null.
 
     The rotated rows have the covariance of the original ones exactly. With W_out = Q R, a random
-    rotation of its rows is Q' R with Q' a random orthonormal frame, so no neuron × neuron matrix
-    is drawn. The frame is uniform: signs are fixed, as the QR of a normal matrix needs.
+    rotation of its rows is Q' R with Q' a uniformly random orthonormal frame (from the QR of a
+    normal matrix, signs fixed), so no neuron × neuron matrix is drawn.
     """
     triangular = torch.linalg.qr(w_out.double()).R.to(w_out)
     q, r = torch.linalg.qr(_normal(w_out, seed).double())

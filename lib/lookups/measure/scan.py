@@ -36,13 +36,11 @@ WINDOW = 2**15
 
 
 class Scan(NamedTuple):
-    """What one pass found.
+    """What one pass found: each neuron's strongest documents, and candidates for the spread sample.
 
-    Of each neuron: its strongest documents, strongest first; candidates for the spread sample,
-    strongest band first, in the order of their lots; and its frequency, the share of documents
-    whose maximum lies in the band that holds half of its largest or in a higher one: a bound
-    between 0.479 and 0.5 of the largest, 0 where it never fires. `successors` counts how often
-    each token id followed a position that could be a maximum; 0 for `only_last`.
+    `successors` counts how often each token id followed a position that could be a maximum; 0 for
+    `only_last`. `frequency` is the share of documents whose maximum lies in the band that holds
+    half of the neuron's largest (0.479 to 0.5 of it) or in a higher one, 0 where it never fires.
     """
 
     neurons: list[Neuron]

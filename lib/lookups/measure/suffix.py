@@ -1,8 +1,4 @@
-"""The shortest suffix of each prompt that keeps its neuron firing (chapter 4).
-
-No model is loaded here: `fire` measures rows of prompts on given ids. Lengths count the prompt's
-own tokens; the beginning-of-sequence token has none.
-"""
+"""The shortest suffix of each prompt that keeps its neuron firing (chapter 4)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -35,9 +31,7 @@ def shortest_suffixes(
     """Return, a prompt, the first length counted upwards that is long enough; None past `longest`.
 
     All prompts of one length are measured together. `progress` is told how many were settled.
-
-    Raises:
-        MeasurementError: a neuron is silent on a whole prompt, so no share of it is defined.
+    MeasurementError if a neuron is silent on a whole prompt, so that no share of it is defined.
     """
     if silent := [row for row, activation in enumerate(whole) if not activation > 0]:
         raise MeasurementError(f"prompt {silent[0]} never fires its neuron; leave it out")

@@ -64,8 +64,8 @@ def pair_means(rows: pd.DataFrame, change: str) -> pd.DataFrame:
 def ks(active_means: Collection, inactive_means: Collection) -> KolmogorovSmirnov:
     """Compare one mean a pair over active prompts with one over inactive prompts (step 7).
 
-    Two-sided, exact where the lists are short. It takes the lists for independent samples, which
-    they are not. Pairs that lack one of the two (not-a-number) are left out and counted.
+    Two-sided, exact where the lists are short; the lists are taken for independent samples, which
+    they are not. Pairs that lack one of the two are left out and counted.
     """
     active, inactive = complete(active=active_means, inactive=inactive_means)
     left_out = len(active_means) - len(active)
@@ -156,9 +156,8 @@ def permuted_within_pairs(
     together, do so in every one. Of d relabelings, p is (1 + those at least as far out) / (1 + d),
     and never 0 (Phipson and Smyth 2010).
 
-    `rows` has a row a prompt of a pair, with `neuron`, `head`, `prompt`, `active` and the column,
-    of which not-a-number is left out. Neither the order of rows nor other neurons change a pair's
-    p. ValueError if a pair has a prompt twice.
+    `rows` has a row a prompt of a pair, none twice, with `neuron`, `head`, `prompt`, `active` and
+    the column. Neither the order of rows nor other neurons change a pair's p.
     """
     rows = rows.dropna(subset=[change])
     if rows.duplicated([*PAIR, "prompt"]).any():

@@ -66,10 +66,9 @@ def score_strict(counts: Counts) -> float:
 def newcombe(counts: Counts) -> tuple[float, float]:
     """Return a 95 % interval for E, from the Wilson intervals of its two shares.
 
-    The distances from each share to its limits add up as independent errors do: as squares
-    (Newcombe 1998, method 10; halved, for a mean of two shares in place of a difference). It takes
-    the prompts for independent. Exact coverage at 50 + 50 prompts is .937 to .961 for shares of .5
-    to .95; at 10 + 10 it can fall to .91.
+    The distances from each share to its limits add up as squares (Newcombe 1998, method 10; halved,
+    for a mean of two shares in place of a difference): prompts are taken for independent. Coverage
+    at 50 + 50 prompts is .937 to .961 for shares of .5 to .95; at 10 + 10 it can fall to .91.
     """
     middle = score(counts)
     if isnan(middle):
@@ -164,9 +163,9 @@ def smallest_p_as_called(n_active: int, n_inactive: int, called_active: int) -> 
 def q_values(p: Collection, *, method: Literal["bh", "by"] = "bh") -> Float[np.ndarray, " pair"]:
     """Return for each p the smallest false discovery rate at which it is still a discovery.
 
-    `bh` is Benjamini and Hochberg's procedure, which holds for tests that are independent or depend
-    on each other positively; `by` is Benjamini and Yekutieli's, stricter, which holds for any.
-    A p that is not-a-number is no test: it is left out of the number of tests and stays as it is.
+    `bh` (Benjamini and Hochberg) holds for tests that are independent or depend on each other
+    positively, `by` (Benjamini and Yekutieli) is stricter and holds for any. What is not
+    a number is no test.
     """
     found = np.array(list(p), float)
     known = ~np.isnan(found)
@@ -237,9 +236,8 @@ def mean_over(
 
     `verdicts` has a row a prompt of a pair: neuron, head, active and verdict (missing: unread, and
     left out); `units` says of each row where its prompt comes from, such as an article. The pairs
-    are taken as they are. The interval is that of the score linearised in the prompts: each one's
-    deviation from the rate of its pair and kind, in the weight that it has in the mean. Pairs with
-    read verdicts of one kind only have no score and are left out.
+    are taken as they are, but for those without a score. The interval is that of the score
+    linearised in the prompts: each one's deviation from the rate of its pair and kind, weighted.
     """
     rows = verdicts.assign(unit=pd.array(list(units), dtype=object)).dropna(subset="verdict")
     rows["right"] = (rows.verdict.astype(bool) == rows.active.astype(bool)).astype(float)
