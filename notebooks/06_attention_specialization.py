@@ -38,8 +38,7 @@ from sklearn.pipeline import make_pipeline
 
 from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
-from lookups.measure.attention import looks
-from lookups.measure.head_kinds import HEAD_TYPES, head_kinds, repeated
+from lookups.measure.attention import HEAD_TYPES, head_kinds, looks, repeated
 from lookups.explain.contrast import Contrast, tells_apart
 from lookups.explain.blind_sort import (
     CLEAR,
@@ -600,7 +599,7 @@ pd.DataFrame(
 # Some heads have been described without any neuron: *previous-token* heads look one token back, *duplicate-token*
 # heads at earlier copies of the last token, *induction* heads at what followed such copies {cite}`elhage2021,olsson2022`. How
 # much attention do the heads of kept pairs pay to such places? We measure it on random tokens that come twice in succession, where
-# nothing but the repetition can be read, and on passages of the run ({func}`~lookups.measure.head_kinds.head_kinds`). A head is of a kind
+# nothing but the repetition can be read, and on passages of the run ({func}`~lookups.measure.attention.head_kinds`). A head is of a kind
 # if it pays at least so much of its attention to the places of that kind, in either of the two:
 
 # %%

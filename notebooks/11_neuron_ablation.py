@@ -43,7 +43,7 @@ from lookups.statistics.differences import Values, group_difference
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.measure.ablation import ablate_neurons, mean_over_tokens, nearest_in_size
-from lookups.measure.together import logp_without
+from lookups.measure.routes import logp_without
 from lookups.names import Head, Neuron
 from lookups.settings import check_run, read_run
 from lookups.show.views import LONGEST, PromptText, prompt_table, readable
@@ -537,7 +537,7 @@ pd.DataFrame(table).T.rename_axis(["neurons", "control"])
 # the neuron, and without both. Other heads or neurons may do the same work, so we also read the
 # prompts without all heads that are kept for the neuron, and without all
 # {term}`sound <sound neuron>` neurons of its token
-# ({func}`~lookups.measure.together.logp_without`).
+# ({func}`~lookups.measure.routes.logp_without`).
 
 # %% tags=["hide-input"]
 ablated = load(settings, "head_ablations")

@@ -23,7 +23,7 @@ def some_rows(name: str, n: int = 12):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_equals_one_prompt_at_a_time(name, bos):
     neurons, sequences = some_rows(name)
-    found = activations(model(name), neurons, sequences, bos=bos, tokens_per_batch=60)
+    found = activations(model(name), neurons, sequences, bos=bos)
     for value, neuron, ids in zip(found, neurons, sequences, strict=True):
         post = anatomy(name, ids, bos=bos).post[neuron.layer]
         assert value == pytest.approx(neuron.sign * float(post[-1, neuron.index]), abs=1e-5)

@@ -1,25 +1,29 @@
-"""What a head brings from every key sums to its attribution; patterns are Hugging Face's."""
+"""What a head brings from every key sums to its attribution; patterns are Hugging Face's; scores of
+known kinds of heads equal a loop over positions, and chance is looking at all alike."""
 
+import numpy as np
 import pytest
 import torch
-from lookups.measure.attention import look, looks
+from lookups.measure.attention import HEAD_TYPES, head_kinds, look, looks, repeated
 from lookups.measure.attribution import attribute
 from lookups.names import Head, Neuron
-from tiny import VARIANTS, model, parts_of, plain, random_ids
+from tiny import ARCHITECTURES, HEADS, LAYERS, VARIANTS, model, parts_of, plain, random_ids
 
 IDS = random_ids(1, seed=41, shortest=9, longest=9)[0]
 
 
-@pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_contributions_sum_to_the_attribution(name, bos):
+def test_contributions_sum_to_the_attribution(name):
     one = model(name)
     for sign in one.signs:
         neuron = Neuron(2, 17, sign)
-        for into, parts in attribute(one, [neuron], [IDS], bos=bos).items():
-            looked = look(one, neuron, parts.heads, IDS, into=into, bos=bos)
+        for into, parts in attribute(one, [neuron], [IDS]).items():
+            looked = look(one, neuron, parts.heads, IDS, into=into)
             assert looked.heads == parts.heads
             assert (looked.attribution - parts.by_head[0]).abs().max() < 1e-5
+            if into in ("in", "post"):  # the default
+                usual = look(one, neuron, parts.heads, IDS)
+                assert torch.equal(usual.contribution, looked.contribution)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -88,13 +92,6 @@ def test_prompts_of_unequal_length_are_seen_together_as_each_alone(name):
             assert torch.allclose(*both, atol=1e-5)
 
 
-def test_the_default_is_the_product_for_gated_neurons():
-    neuron, heads = Neuron(1, 3), [Head(0, 1)]
-    one = model("llama")
-    usual, product = (look(one, neuron, heads, IDS, into=into) for into in (None, "post"))
-    assert torch.equal(usual.contribution, product.contribution)
-
-
 @pytest.mark.parametrize(
     ("name", "head", "into", "words"),
     [
@@ -107,3 +104,45 @@ def test_the_default_is_the_product_for_gated_neurons():
 def test_what_is_wrong_is_said(name, head, into, words):
     with pytest.raises(ValueError, match=words):
         look(model(name), Neuron(1, 3), [head], IDS, into=into)
+
+
+# --- Known kinds of heads ---
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_scores_equal_a_loop_over_positions(name):
+    one = model(name, "float64")
+    texts = [np.array([5, 7, 5, 9, 7, 5]), np.array([3, 3, 8]), np.array([4])]
+    found = head_kinds(one, texts)
+    sums = np.zeros((LAYERS, HEADS, 3))
+    alike, counts = np.zeros(3), np.zeros(3)
+    for ids in texts:
+        with torch.no_grad():
+            _, seen = one.bridge.run_with_cache(one.batch([ids]).ids)
+        for query in range(len(ids)):
+            places = [
+                [key for key in range(query) if key == query - 1],
+                [key for key in range(query) if ids[key] == ids[query]],
+                [key + 1 for key in range(query - 1) if ids[key] == ids[query]],
+            ]
+            for kind, keys in enumerate(places):
+                counts[kind] += bool(keys)
+                alike[kind] += len(keys) / (query + 2)  # the beginning of the sequence counts
+                for layer in range(LAYERS):
+                    pattern = seen[f"blocks.{layer}.attn.hook_pattern"][0]
+                    for key in keys:
+                        sums[layer, :, kind] += pattern[:, query + 1, key + 1].numpy()
+    for layer in range(LAYERS):
+        for head in range(HEADS):
+            row = found.loc[str(Head(layer, head))]
+            assert np.allclose(row, sums[layer, head] / counts, atol=1e-6)
+    assert np.allclose(found.loc["chance"], alike / counts)
+
+
+def test_repeated_ids_are_repeated_and_plain():
+    one = model("gpt2")
+    ids = repeated(one, rows=3, length=10, seed=0)
+    assert (ids[:, :10] == ids[:, 10:]).all()
+    assert not np.isin(ids, one.tokenizer.all_special_ids).any()
+    assert head_kinds(one, list(ids)).notna().all().all()
+    assert head_kinds(one, [[1, 2]])[list(HEAD_TYPES)[1:]].isna().all().all()

@@ -33,22 +33,6 @@ def test_what_is_carried_is_the_mean_change_over_minimal_pairs(model):
     assert np.allclose(mine.change, np.mean(changes, axis=0), atol=1e-5)
 
 
-def test_everything_that_heads_tell_together_is_the_whole_change(model):
-    """With all heads reading the other text at once, the neuron does what it does on that text."""
-    pair = minimal_pairs(GRAMMAR, "topic", COINS, 1)[0]
-    neuron = Neuron(1, 19)
-    expected = float(path_patch(model, [neuron], [pair.other], [pair.other]).pre[0])
-    _, other = model.bridge.run_with_cache(model.batch([pair.other]).ids)
-    found = []
-    hooks = [(f"blocks.{at}.attn.hook_z", lambda z, hook: other[hook.name]) for at in (0, 1)]
-    hooks += [
-        ("blocks.1.mlp.hook_pre", lambda x, hook: found.append(float(x[0, -1, neuron.index])))
-    ]
-    with torch.no_grad():
-        model.bridge.run_with_hooks(model.batch([pair.cued]).ids, fwd_hooks=hooks)
-    assert found == [pytest.approx(expected, abs=1e-3)]
-
-
 def test_contexts_are_the_slots_that_prompts_end_at():
     documents = {"test": labelled_documents("test", 3)}
     slot = documents["test"][2].slots[0]

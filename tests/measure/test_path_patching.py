@@ -3,7 +3,6 @@
 import pytest
 import tiny
 import torch
-from lookups.measure.attribution import attribute
 from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.names import Head, Neuron
 
@@ -46,16 +45,15 @@ def close(model) -> float:
 @pytest.mark.parametrize("through_mlps", [True, False])
 def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
     model = tiny.model(name, dtype="float64")
-    texts = TEXTS
-    mean = mean_at_last(model, texts, tokens_per_batch=30)
-    z = [cached(model, ids)["blocks.1.attn.hook_z"][0, -1] for ids in texts]
+    mean = mean_at_last(model, TEXTS)
+    z = [cached(model, ids)["blocks.1.attn.hook_z"][0, -1] for ids in TEXTS]
     assert torch.allclose(mean[1], torch.stack(z).mean(0), atol=close(model))
-    neurons = [Neuron(2, 3, model.signs[-1]), *[Neuron(2, 5)] * (len(texts) - 1)]
-    found = path_patch(model, neurons, texts, mean, through_mlps=through_mlps, tokens_per_batch=30)
+    neurons = [Neuron(2, 3, model.signs[-1]), *[Neuron(2, 5)] * (len(TEXTS) - 1)]
+    found = path_patch(model, neurons, TEXTS, mean, through_mlps=through_mlps)
     for row in (0, 3):
         for column, head in enumerate(found.heads):
             expected = by_hooks(
-                model, neurons[row], texts[row], head, mean[head.layer, head.index],
+                model, neurons[row], TEXTS[row], head, mean[head.layer, head.index],
                 through_mlps=through_mlps,
             )  # fmt: skip
             got = found.pre_without[row, column].item(), found.act_without[row, column].item()
@@ -65,12 +63,11 @@ def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_another_prompt_s_output_can_stand_in(name):
     model = tiny.model(name, dtype="float64")
-    texts = TEXTS
-    others = texts[1:] + texts[:1]
-    found = path_patch(model, [Neuron(1, 7)] * len(texts), texts, others)
+    others = TEXTS[1:] + TEXTS[:1]
+    found = path_patch(model, [Neuron(1, 7)] * len(TEXTS), TEXTS, others)
     head = Head(0, 2)
     z = cached(model, others[4])["blocks.0.attn.hook_z"][0, -1, 2]
-    expected = by_hooks(model, Neuron(1, 7), texts[4], head, z)
+    expected = by_hooks(model, Neuron(1, 7), TEXTS[4], head, z)
     column = found.heads.index(head)
     got = found.pre_without[4, column].item(), found.act_without[4, column].item()
     assert got == pytest.approx(expected, abs=close(model))
@@ -80,42 +77,17 @@ def test_another_prompt_s_output_can_stand_in(name):
 @pytest.mark.parametrize("through_mlps", [True, False])
 def test_some_heads_are_patched_as_among_all(name, through_mlps):
     model = tiny.model(name, dtype="float64")
-    texts = TEXTS
-    mean, neurons = mean_at_last(model, texts), [Neuron(2, 4)] * len(texts)
-    whole = path_patch(model, neurons, texts, mean, through_mlps=through_mlps)
+    mean, neurons = mean_at_last(model, TEXTS), [Neuron(2, 4)] * len(TEXTS)
+    whole = path_patch(model, neurons, TEXTS, mean, through_mlps=through_mlps)
     some = [Head(1, 3), Head(0, 1), Head(1, 0)]
-    part = path_patch(model, neurons, texts, mean, through_mlps=through_mlps, heads=some)
+    part = path_patch(model, neurons, TEXTS, mean, through_mlps=through_mlps, heads=some)
     column = [whole.heads.index(head) for head in some]
     assert part.heads == some
     assert torch.allclose(part.pre_without, whole.pre_without[:, column])
     assert torch.allclose(part.act_without, whole.act_without[:, column])
-    none = path_patch(model, neurons, texts, mean, heads=[])
-    assert none.act_without.shape == (len(texts), 0)
+    none = path_patch(model, neurons, TEXTS, mean, heads=[])
+    assert none.act_without.shape == (len(TEXTS), 0)
     assert torch.allclose(none.act, whole.act)
-
-
-@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
-def test_its_own_output_changes_nothing(name):
-    model = tiny.model(name, dtype="float64")
-    texts = TEXTS
-    found = path_patch(model, [Neuron(2, 1)] * len(texts), texts, texts)
-    assert torch.allclose(found.pre_without, found.pre[:, None].expand_as(found.pre_without))
-    assert torch.allclose(found.act_without, found.act[:, None].expand_as(found.act_without))
-
-
-def test_in_the_neuron_s_own_layer_the_direct_path_is_all_there_is():
-    """And with the norm's scale held it is the attribution, less that of the average."""
-    model = tiny.model("gpt2", dtype="float64")
-    texts = TEXTS
-    neurons = [Neuron(2, 4)] * len(texts)
-    nothing = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
-    both = [path_patch(model, neurons, texts, nothing, through_mlps=m) for m in (True, False)]
-    own = [column for column, head in enumerate(both[0].heads) if head.layer == 2]
-    assert torch.allclose(both[0].pre_without[:, own], both[1].pre_without[:, own])
-    scores = attribute(model, neurons, texts)["in"]
-    effect = both[1].pre[:, None] - both[1].pre_without
-    together = torch.stack([scores.by_head.flatten(), effect.flatten()])
-    assert torch.corrcoef(together)[0, 1] > 0.9  # they differ by the norm's scale alone
 
 
 def test_bad_rows_are_refused_in_words():
@@ -123,7 +95,7 @@ def test_bad_rows_are_refused_in_words():
     nothing = torch.zeros(model.n_layers, model.n_heads, model.d_head)
     with pytest.raises(ValueError, match="one layer at a time"):
         path_patch(model, [Neuron(1, 0), Neuron(2, 0)], [[1], [2]], nothing)
-    with pytest.raises(ValueError, match="a row has a neuron, a prompt"):
+    with pytest.raises(ValueError, match="every row has one of each"):
         path_patch(model, [Neuron(1, 0)], [[1]], [[1], [2]])
     with pytest.raises(ValueError, match="no prompt to average over"):
         mean_at_last(model, [])

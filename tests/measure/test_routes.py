@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from lookups.measure.routes import ROUTES, routes
+from lookups.measure.routes import ROUTES, logp_without, routes
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
@@ -124,5 +124,6 @@ def test_a_wired_look_up_goes_by_its_neuron(name, shared):
 
 
 def test_columns_must_agree():
-    with pytest.raises(ValueError, match="one of each"):
-        routes(tiny.model("gpt2"), [[1]], [], [], [], [])
+    for measure, columns in ((routes, 5), (logp_without, 4)):
+        with pytest.raises(ValueError, match="one of each"):
+            measure(tiny.model("gpt2"), [[1]], *[[]] * (columns - 1))

@@ -10,6 +10,7 @@ import torch
 from lookups.errors import CorpusError
 from lookups.measure.kept_maxima import BANDS, Maxima
 from lookups.measure.scan import Scan, lot_of, maxima_table, scan
+from lookups.model.loaded import Model
 from lookups.names import Neuron
 from tiny import ARCHITECTURES, TinyDocuments, anatomy, documents, model
 
@@ -95,7 +96,7 @@ def scanned(name: str, docs: TinyDocuments, **options) -> Scan:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_pass_finds_what_one_document_at_a_time_finds(name, only_last):
     docs = documents()
-    found = scanned(name, docs, only_last=only_last, tokens_per_batch=200)
+    found = scanned(name, docs, only_last=only_last)
     expected, lot = by_reading(name, docs, only_last=only_last), lots(docs)
     assert found.neurons == model(name).neurons(LAYERS)
     for neuron, maxima in expected.items():
@@ -113,14 +114,6 @@ def test_the_pass_finds_what_one_document_at_a_time_finds(name, only_last):
 def test_what_follows_a_token_is_counted_once_for_all_neurons():
     successors = scanned("gpt2", TinyDocuments([[1, 2, 2], [9], [3, 2]])).successors
     assert successors[2] == successors.sum() == 3
-
-
-def test_both_signs_of_a_gated_neuron_are_scanned():
-    found = scanned("llama", documents(20))
-    column = {neuron: place for place, neuron in enumerate(found.neurons)}
-    up, down = column[Neuron(2, 5)], column[Neuron(2, 5, -1)]
-    assert found.strongest.activation[0, [up, down]].min() > 0
-    assert found.strongest.document[0, up] != found.strongest.document[0, down]
 
 
 def firm(rows: pd.DataFrame) -> pd.DataFrame:
@@ -146,20 +139,22 @@ def test_batches_windows_portions_and_the_order_of_documents_change_nothing(part
         monkeypatch.setattr(f"{module}.scan.SETTLE", settle)
         monkeypatch.setattr(f"{module}.scan.WINDOW", window)
         monkeypatch.setattr(f"{module}.kept_maxima._AT_ONCE", at_once)
+        monkeypatch.setattr(Model, "tokens", lambda self, tokens=tokens: tokens)
         for docs in (documents(), documents(order=rng.permutation(40).tolist())):
             told = []
-            other = table(docs, part, tokens_per_batch=tokens, progress=told.append)
+            other = table(docs, part, progress=told.append)
             pd.testing.assert_frame_equal(firm(usual), firm(other), rtol=1e-4)
             assert sum(told) == sum(len(one.ids) >= 2 for one in docs)
 
 
-def test_equal_maxima_stand_in_the_order_of_their_numbers_whatever_their_batch():
+def test_equal_maxima_stand_in_the_order_of_their_numbers_whatever_their_batch(monkeypatch):
+    monkeypatch.setattr(Model, "tokens", lambda self: 20)
     begin = [4, 5, 6]
     docs = TinyDocuments(
         [begin + [7] * i for i in range(9)],  # one more token each: other batches, other rounding
         order=[3, 8, 1, 0, 2, 7, 6, 5, 4],
     )
-    found = scanned("gpt2", docs, tokens_per_batch=20)
+    found = scanned("gpt2", docs)
     rows = maxima_table(found.strongest, found, docs)
     tied = rows[rows.position < 2].groupby(["neuron", "position"])
     numbers = tied.prompt.agg(lambda keys: [int(key.rpartition("/")[2]) for key in keys])
@@ -176,13 +171,6 @@ def test_a_tie_within_a_document_goes_to_the_first_position():
             first = int((post[:, neuron] >= best - 1e-7).nonzero()[0])
             assert found.strongest.position[0, neuron] <= first
     assert (found.strongest.position[0] < 11).all(), "the last token has no successor"
-
-
-def test_what_is_kept_does_not_grow_with_the_number_of_documents():
-    for n in (10, 40):
-        found = scanned("gpt2", documents(n))
-        assert len(found.strongest.activation) == STRONGEST
-        assert len(found.spread.activation) == (BANDS + 1) * PER_BAND
 
 
 def test_rows_of_the_table_are_what_they_say():

@@ -3,8 +3,26 @@
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
-from lookups.statistics.bootstrap import UNKNOWN, Estimate, bootstrap_mean, percent
+from lookups.statistics.bootstrap import (
+    UNKNOWN,
+    Estimate,
+    bootstrap_mean,
+    percent,
+    points,
+    times_drawn,
+    written,
+)
+from lookups.statistics.differences import (
+    Values,
+    cliffs_delta_of_means,
+    group_difference,
+    ks,
+    mean_difference,
+)
+from lookups.statistics.scores import auroc, between_pairs, count, mean_over
+from lookups.statistics.slopes import agreement, direct_share, share_of_mean
 
 VALUES = [1.0, 2.0, 6.0, 0.0, 4.0, 4.0]
 CLUSTERS = ["a", "a", "b", "c", "c", "c"]
@@ -23,21 +41,6 @@ def test_the_interval_is_that_of_all_resamples():
     found = bootstrap_mean(VALUES, CLUSTERS, seed=0, draws=40_000)
     low, high = np.quantile(np.repeat(means, 1000), [0.025, 0.975])
     assert found == pytest.approx((np.mean(VALUES), low, high))
-
-
-def test_many_clusters_of_one_value_agree_with_the_normal_interval():
-    values = np.random.default_rng(1).normal(size=400)
-    found = bootstrap_mean(values, [str(i) for i in range(400)], seed=2, draws=20_000)
-    half = 1.96 * values.std() / 20
-    assert found.low == pytest.approx(values.mean() - half, abs=0.006)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.006)
-
-
-def test_prompts_of_one_neuron_do_not_pass_for_independent():
-    values = np.repeat([0.0, 1.0] * 5, 100)
-    clustered = bootstrap_mean(values, np.repeat(np.arange(10), 100).astype(str), seed=0)
-    alone = bootstrap_mean(values, np.arange(1000).astype(str), seed=0)
-    assert clustered.high - clustered.low > 5 * (alone.high - alone.low)
 
 
 def test_the_seed_decides():
@@ -60,15 +63,7 @@ def test_one_cluster_has_a_mean_and_no_interval_and_nothing_known_neither(values
     assert found == pytest.approx((mean, np.nan, np.nan), nan_ok=True)
 
 
-def test_lengths_must_match():
-    with pytest.raises(ValueError, match="2 values need as many clusters, not 1"):
-        bootstrap_mean([1.0, 2.0], ["a"], seed=0)
-
-
-def test_reads_as_mean_and_interval():
-    text = str(bootstrap_mean(VALUES, CLUSTERS, seed=0))
-    assert text.startswith("2.833 [")
-    assert text.endswith("]")
+SHORT, LONG, NAMES = [1.0, 0.0], [1.0, 0.0, 1.0], ["a", "b"]
 
 
 def test_a_share_is_written_in_one_way():
@@ -82,3 +77,39 @@ def test_a_share_that_is_not_known_is_not_written_as_a_number():
     assert percent(np.nan) == "–"
     assert percent(Estimate(0.4, np.nan, np.nan), unknown="no share") == "no share"
     assert percent(UNKNOWN) == "–"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: bootstrap_mean(LONG, NAMES, seed=0),
+        lambda: ks(SHORT, LONG),
+        lambda: mean_difference(SHORT, LONG, NAMES, seed=0),
+        lambda: cliffs_delta_of_means(LONG, LONG, NAMES, seed=0),
+        lambda: group_difference(Values(SHORT, NAMES), Values(LONG, NAMES), seed=0),
+        lambda: direct_share(SHORT, LONG, NAMES, seed=0),
+        lambda: share_of_mean(LONG, SHORT, NAMES, seed=0),
+        lambda: agreement(SHORT, LONG),
+        lambda: auroc([0.5, None], [True]),
+        lambda: between_pairs(SHORT, LONG),
+        lambda: count([True, None], [True]),
+        lambda: mean_over(pd.DataFrame({"verdict": [True, False]}), ["one"], seed=0),
+    ],
+)
+def test_columns_of_unequal_length_are_refused_everywhere(ask):
+    with pytest.raises(ValueError, match=r"length|as many"):
+        ask()
+
+
+def test_estimates_read_as_mean_and_interval_without_a_minus_zero():
+    found = Estimate(0.1234, -0.00001, np.nan)
+    assert written(found, times=100, digits=2) == points(found) == "12.34 [0.00, nan]"
+    assert written(Estimate(-0.0004, -0.01, 2.0)) == "0.000 [-0.010, 2.000]"
+    assert str(Estimate(0.5, 0.25, 2)) == "0.500 [0.250, 2.000]"
+    assert written(UNKNOWN) == "–"
+
+
+def test_neurons_are_drawn_as_often_as_there_are():
+    times = times_drawn(7, seed=0, draws=4000)
+    assert (times.sum(axis=1) == 7).all()
+    assert np.allclose(times.mean(axis=0), 1, atol=0.06)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lookups.statistics.bootstrap import Estimate, times_drawn, written
+from lookups.statistics.bootstrap import times_drawn
 from lookups.statistics.differences import (
     Values,
     cliffs_delta_of_means,
@@ -42,9 +42,6 @@ def turned(rows: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
     return rows.sample(frac=1, random_state=seed)
 
 
-# --- means of pairs, and the paper's test
-
-
 def test_means_of_pairs_are_those_of_a_loop():
     rows = rows_of(5, 9)
     found = pair_means(turned(rows), "fall")
@@ -70,34 +67,14 @@ def test_a_pair_of_one_kind_has_no_other_mean_and_an_empty_table_no_pair():
     assert isnan(ks(empty.active, empty.inactive).p)
 
 
-def test_ks_is_scipys_on_lists_by_hand():
+def test_ks_is_scipys_and_leaves_pairs_out_that_lack_a_kind():
     active, inactive = [0.1, 0.2, 0.5, 0.9], [0.0, 0.05, 0.15, 0.3]
-    found = ks(active, inactive)
+    found = ks([*active, nan, 3.0], [*inactive, 2.0, nan])
     assert found.statistic == pytest.approx(0.5)  # at 0.15 to 0.2: three quarters against one
     assert found.p == pytest.approx(ks_2samp(active, inactive).pvalue)
-    assert (found.pairs, found.left_out) == (4, 0)
+    assert (found.pairs, found.left_out) == (4, 2)
     assert str(found).startswith("KS 0.500, p = ")
-
-
-def test_ks_leaves_pairs_out_that_lack_a_kind_and_counts_them():
-    whole = ks([0.1, 0.2, 0.5], [0.0, 0.05, 0.3])
-    found = ks([0.1, 9.0, 0.2, nan, 0.5, nan], [0.0, nan, 0.05, 9.0, 0.3, nan])
-    assert found == whole._replace(left_out=3)
     assert ks([nan], [1.0])[2:] == (0, 1)
-    with pytest.raises(ValueError, match="1 active need as many inactive, not 2"):
-        ks([1.0], [1.0, 2.0])
-
-
-def test_the_mean_difference_recovers_what_was_planted():
-    means = pair_means(rows_of(60, 60, planted=0.5), "fall")
-    found = mean_difference(means.active, means.inactive, means.neuron, seed=0)
-    assert found.low < 0.5 < found.high
-    assert found.low > 0
-    with pytest.raises(ValueError, match="not 1"):
-        mean_difference([1.0, 2.0], [1.0], ["a", "b"], seed=0)
-
-
-# --- two groups of neurons
 
 
 def group(n_neurons: int, mean: float, random: np.random.Generator) -> Values:
@@ -130,11 +107,6 @@ def test_a_difference_of_groups_is_that_of_their_means():
     assert one.mean == pytest.approx(0.7)
     assert isnan(one.low)
     assert isnan(group_difference(Values([], []), Values([1.0], ["a"]), seed=0).mean)
-    with pytest.raises(ValueError, match="2 values need as many neurons"):
-        group_difference(Values([1.0, 2.0], ["a"]), Values([1.0], ["a"]), seed=0)
-
-
-# --- Cliff's delta
 
 
 def delta_by_loop(active, inactive) -> float:
@@ -149,21 +121,12 @@ def test_cliffs_delta_is_the_double_loop(means):
     assert found.mean == pytest.approx(delta_by_loop(active, inactive))
 
 
-@pytest.mark.parametrize(
-    ("active", "inactive", "delta"),
-    [([3, 4], [1, 2], 1), ([1, 2], [3, 4], -1), ([1, 1], [1, 1], 0), ([1, 4], [2, 3], 0)],
-)
-def test_cliffs_delta_at_its_extremes(active, inactive, delta):
-    assert cliffs_delta_of_means(active, inactive, ["a", "b"], seed=0).mean == delta
-
-
 def test_the_interval_of_delta_is_that_of_delta_computed_again_for_every_draw():
     means = pair_means(rows_of(9, 12, planted=0.3), "fall")
     neurons = sorted(set(means.neuron))
     again = []
     for times in times_drawn(len(neurons), seed=4, draws=300):
-        drawn = [name for name, n in zip(neurons, times, strict=True) for _ in range(n)]
-        own = pd.concat([means[means.neuron == name] for name in drawn])
+        own = pd.concat([means[means.neuron == name] for name in np.repeat(neurons, times)])
         again.append(delta_by_loop(own.active, own.inactive))
     found = cliffs_delta_of_means(means.active, means.inactive, means.neuron, seed=4, draws=300)
     assert found.mean == pytest.approx(delta_by_loop(means.active, means.inactive))
@@ -174,22 +137,6 @@ def test_delta_of_one_neuron_has_no_interval_and_of_none_no_value():
     found = cliffs_delta_of_means([1.0, nan], [0.0, 1.0], ["a", "b"], seed=0)
     assert found == pytest.approx((1, nan, nan), nan_ok=True)
     assert isnan(cliffs_delta_of_means([], [], [], seed=0).mean)
-    with pytest.raises(ValueError, match="2 active need as many neurons, not 1"):
-        cliffs_delta_of_means([1.0, 2.0], [0.0, 1.0], ["a"], seed=0)
-
-
-def test_neurons_are_drawn_as_often_as_there_are():
-    times = times_drawn(7, seed=0, draws=4000)
-    assert (times.sum(axis=1) == 7).all()
-    assert np.allclose(times.mean(axis=0), 1, atol=0.06)
-
-
-def test_estimates_are_written_without_a_minus_zero():
-    assert written(Estimate(0.1234, -0.00001, nan), times=100, digits=2) == "12.34 [0.00, nan]"
-    assert written(Estimate(-0.0004, -0.01, 2.0)) == "0.000 [-0.010, 2.000]"
-
-
-# --- permutation within pairs
 
 
 def test_p_is_that_of_all_ways_to_assign_the_labels():
@@ -205,15 +152,6 @@ def test_p_is_that_of_all_ways_to_assign_the_labels():
     exact = (np.abs(ways) >= abs(seen) - 1e-12).mean()
     assert found.p_two_sided == pytest.approx(exact, abs=0.012)
     assert found.pairs.p_greater.tolist() == [found.p_greater]
-
-
-def test_the_mean_over_pairs_is_that_of_loops_over_the_same_relabelings():
-    rows = rows_of(6, 7, heads=3)
-    means = pair_means(rows, "fall")
-    found = permuted_within_pairs(rows, "fall", seed=0, draws=50)
-    assert found.difference == pytest.approx(means.difference.mean())
-    assert found.pairs[["neuron", "head"]].equals(means[["neuron", "head"]])
-    assert np.allclose(found.pairs.difference, means.difference)
 
 
 def test_the_heads_of_a_neuron_are_relabeled_alike():
@@ -275,9 +213,6 @@ def test_pairs_of_one_kind_are_left_out_and_prompts_may_differ_between_heads():
         permuted_within_pairs(pd.concat([rows, rows]), "fall", seed=0)
 
 
-# --- slopes
-
-
 def shared(n_neurons: int, share: float, seed: int, noise: float = 0.1, offset: float = 0.0):
     """Direct and total effects whose share differs a little from neuron to neuron."""
     random = np.random.default_rng(seed)
@@ -301,22 +236,24 @@ def test_the_interval_is_that_of_slopes_computed_again_for_every_draw():
     names = sorted(set(neurons))
     again = []
     for times in times_drawn(5, seed=2, draws=200):
-        rows = np.concatenate(
-            [
-                np.flatnonzero(neurons == n)
-                for n, k in zip(names, times, strict=True)
-                for _ in range(k)
-            ]
-        )
+        drawn = np.repeat(names, times)
+        rows = np.concatenate([np.flatnonzero(neurons == name) for name in drawn])
         again.append(np.polyfit(total[rows], direct[rows], 1)[0])
     found = direct_share(direct, total, neurons, seed=2, draws=200).least_squares
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(again, [0.025, 0.975])))
 
 
-def test_a_planted_share_is_recovered_and_covered():
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda *columns, **options: direct_share(*columns, **options).direct_share,
+        lambda *columns, **options: share_of_mean(*columns, **options).share,
+    ],
+)
+def test_a_planted_share_is_recovered_and_covered(measure):
     inside = 0
     for seed in range(200):
-        found = direct_share(*shared(40, 0.7, seed=seed), seed=seed, draws=400).direct_share
+        found = measure(*shared(40, 0.7, seed=seed), seed=seed, draws=400)
         assert found.mean == pytest.approx(0.7, abs=0.08)
         inside += found.low <= 0.7 <= found.high
     assert 0.88 <= inside / 200 <= 0.99
@@ -328,11 +265,12 @@ def test_the_order_of_rows_changes_nothing_but_rounding():
     one = direct_share(direct, total, neurons, seed=0)
     other = direct_share(direct[order], total[order], neurons[order], seed=0)
     assert np.allclose(one.direct_share, other.direct_share)
-    means = pair_means(rows_of(9, 12), "fall")
-    again = means.sample(frac=1, random_state=0)
+    means = pair_means(rows_of(60, 60, planted=0.5), "fall")
+    again = turned(means)
     for measure in (cliffs_delta_of_means, mean_difference):
         given, shuffled = (measure(m.active, m.inactive, m.neuron, seed=0) for m in (means, again))
         assert np.allclose(given, shuffled)
+    assert 0 < given.low < 0.5 < given.high
 
 
 def test_degenerate_slopes_are_not_a_number():
@@ -346,32 +284,16 @@ def test_degenerate_slopes_are_not_a_number():
     assert np.isnan(constant.least_squares).all()
     unknown = direct_share([nan, 1.0], [1.0, nan], ["a", "b"], seed=0)
     assert (unknown.prompts, unknown.neurons) == (0, 0)
-    with pytest.raises(ValueError, match="1 direct need as many total, not 2"):
-        direct_share([1.0], [1.0, 2.0], ["a"], seed=0)
-
-
-def test_a_planted_share_of_a_mean_is_recovered_and_covered():
-    inside = 0
-    for seed in range(200):
-        part, whole, neurons = shared(40, 0.4, seed=seed)
-        found = share_of_mean(part, whole, neurons, seed=seed, draws=400)
-        assert found.share.mean == pytest.approx(part.mean() / whole.mean())
-        inside += found.share.low <= 0.4 <= found.share.high
-    assert 0.88 <= inside / 200 <= 0.99
 
 
 def test_a_whole_that_may_be_nothing_has_no_shares():
     part, whole, neurons = shared(20, 0.5, seed=0)
+    assert share_of_mean(part, whole, neurons, seed=0).share.mean == part.mean() / whole.mean()
     found = share_of_mean(part, whole - whole.mean(), neurons, seed=0)
     assert np.isnan(found.share).all()
     assert found.part.mean == pytest.approx(part.mean())
     assert np.isnan(share_of_mean([1.0, nan], [2.0, 1.0], ["a", "b"], seed=0).share.mean)
     assert np.isnan(share_of_mean([], [], [], seed=0).whole.mean)
-    with pytest.raises(ValueError, match="1 parts need as many"):
-        share_of_mean([1.0], [1.0, 2.0], ["a"], seed=0)
-
-
-# --- agreement
 
 
 def test_agreement_of_equal_opposite_and_unknown_columns():
@@ -384,5 +306,3 @@ def test_agreement_of_equal_opposite_and_unknown_columns():
     assert np.isnan([constant.pearson, constant.spearman]).all()
     assert constant.largest_deviation == 1
     assert agreement([], []).prompts == 0
-    with pytest.raises(ValueError, match="need as many"):
-        agreement([1.0], [])

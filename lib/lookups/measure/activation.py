@@ -1,10 +1,10 @@
 """How strongly does each prompt's own neuron fire at its last token? (chapters 3 and 4)
 
 Rows pair a neuron, or a head, with token ids. Rows that share ids share the forward pass, which
-stops at the deepest layer asked about: asking about many neurons costs no more than about one.
+stops at the deepest layer asked about.
 """
 
-from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence, Sized
 
 import numpy as np
 import torch
@@ -20,18 +20,13 @@ APART = 1024
 
 
 def activations(
-    model: Model,
-    neurons: Sequence[Neuron],
-    sequences: Sequence[Ids],
-    *,
-    bos: bool = True,
-    tokens_per_batch: int | None = None,
+    model: Model, neurons: Sequence[Neuron], sequences: Sequence[Ids], *, bos: bool = True
 ) -> Float[np.ndarray, " row"]:
     """Return, for every row, the activation of its neuron (times its sign) at the last token.
 
     `bos=False` reads the ids without a beginning-of-sequence token (the paper's truncation).
     """
-    found = own_at_last(model, "mlp.hook_post", neurons, sequences, bos, tokens_per_batch)
+    found = own_at_last(model, "mlp.hook_post", neurons, sequences, bos)
     signs = np.array([neuron.sign for neuron in neurons], dtype=np.float64)
     return signs * found.double().cpu().numpy()
 
@@ -42,7 +37,6 @@ def own_at_last(
     units: Sequence[Neuron] | Sequence[Head],
     sequences: Sequence[Ids],
     bos: bool = True,
-    tokens_per_batch: int | None = None,
 ) -> Float[Tensor, "row ..."]:
     """Return what each row's neuron or head has at `blocks.*.{hook}` at the row's last token."""
     groups = shared(sequences)
@@ -50,8 +44,7 @@ def own_at_last(
     deepest = np.array([max(units[row].layer for row in rows) for rows in groups], dtype=np.int64)
     pieces, order = [], []
     for alike in _by_depth(deepest, lengths + 1):
-        tokens = model.tokens(tokens_per_batch)
-        for some in batches_by_length(lengths[alike].tolist(), tokens=tokens):
+        for some in batches_by_length(lengths[alike].tolist(), tokens=model.tokens()):
             chosen = [groups[i] for i in alike[some]]
             rows, places = members(chosen)
             layers = np.array([units[row].layer for row in rows])
@@ -65,6 +58,18 @@ def own_at_last(
     if not pieces:
         return torch.empty(0, dtype=model.dtype, device=model.device)
     return torch.cat(pieces)[np.concatenate(order).argsort()]
+
+
+def batched(model: Model, sequences: Sequence[Ids]) -> Iterator[np.ndarray]:
+    """Yield the numbers of sequences that the model reads together."""
+    return batches_by_length([len(ids) for ids in sequences], tokens=model.tokens())
+
+
+def check_rows(*columns: Sized) -> None:
+    """Refuse columns that differ in length (ValueError)."""
+    lengths = [len(column) for column in columns]
+    if len(set(lengths)) != 1:
+        raise ValueError(f"every row has one of each, but there are {lengths}")
 
 
 def shared(*columns: Sequence[Ids]) -> list[np.ndarray]:
@@ -85,11 +90,7 @@ def keeper(
     seen: MutableMapping, name: Hashable, take: Callable[[Tensor], Tensor] = torch.clone
 ) -> Callable[[Tensor], None]:
     """Return a hook that keeps what `take` copies of the tensor that it is shown."""
-
-    def keep(tensor: Tensor) -> None:
-        seen[name] = take(tensor)
-
-    return keep
+    return lambda tensor: seen.update({name: take(tensor)})
 
 
 def _by_depth(deepest: np.ndarray, tokens: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,35 +1,44 @@
-"""Where does a head look, and what does it bring the neuron from there? (chapter 6)
+"""Where does a head look, what does it bring from there, and is it of a known kind? (chapter 6)
 
 A head's output at the last token is Σ over keys of pattern · value. Projected onto the neuron's
 input, each term is what the head reads at that key; the terms sum to the head's attribution.
+
+Known kinds (Elhage et al. 2021; Olsson et al. 2022): *previous token*, attention to the token
+before; *duplicate token*, to earlier copies of the token read; *induction*, to the tokens that came
+right behind such copies. A score is a mean over the positions that have such a place to look at;
+chance is what a head gets that looks at all places alike. The BOS is no token of the text.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+import numpy as np
+import pandas as pd
 import torch
-from einops import einsum, repeat
-from jaxtyping import Float
+from einops import einsum
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lookups.measure.activation import keeper
 from lookups.measure.attribution import Input
-from lookups.model.batches import Ids
+from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
+HeadType = Literal["previous token", "duplicate token", "induction"]
+HEAD_TYPES: tuple[HeadType, ...] = get_args(HeadType)
+
 
 class Look(NamedTuple):
-    """How some heads look back from the last token of one prompt.
+    """How some heads look back from the last token of one prompt; the BOS is the first key.
 
-    The key axis begins with the beginning-of-sequence token.
+    A contribution is attention from the last token times what the value there writes into the
+    neuron's input. The pattern has all positions, for views.
     """
 
     heads: list[Head]
     pattern: Float[Tensor, "head query key"]
-    """Attention of every position, for views."""
     contribution: Float[Tensor, "head key"]
-    """Attention from the last token times what the value there writes into the neuron's input."""
 
     @property
     def attribution(self) -> Float[Tensor, " head"]:
@@ -38,16 +47,10 @@ class Look(NamedTuple):
 
 
 def look(
-    model: Model,
-    neuron: Neuron,
-    heads: Sequence[Head],
-    ids: Ids,
-    *,
-    into: Input | None = None,
-    bos: bool = True,
+    model: Model, neuron: Neuron, heads: Sequence[Head], ids: Ids, *, into: Input | None = None
 ) -> Look:
     """Return the attention of some heads, and what each key brings one neuron, on one prompt."""
-    return looks(model, neuron, heads, [ids], into=into, bos=bos)[0]
+    return looks(model, neuron, heads, [ids], into=into)[0]
 
 
 def looks(
@@ -57,7 +60,6 @@ def looks(
     sequences: Sequence[Ids],
     *,
     into: Input | None = None,
-    bos: bool = True,
 ) -> list[Look]:
     """Look back from the last token of several prompts, all in one pass, in their order.
 
@@ -77,7 +79,7 @@ def looks(
         names |= {f"pattern{at}": f"blocks.{at}.attn.hook_pattern"}
         names |= {f"v{at}": f"blocks.{at}.attn.hook_v"}
     seen: dict[str, Tensor] = {}
-    batch = model.batch(sequences, bos=bos)
+    batch = model.batch(sequences)
     model.read(batch, {hook: keeper(seen, name) for name, hook in names.items()})
     found = []
     for row, size in enumerate((batch.last + 1).tolist()):  # what follows is padding
@@ -88,27 +90,20 @@ def looks(
         for head, pattern in zip(heads, patterns, strict=True):
             w_o = model.w_o(head.layer)[head.index]
             read = einsum(w_o, direction, "d_head d_model, d_model -> d_head")
-            value = _values(own[f"v{head.layer}"][:size], model)[:, head.index]
-            value = einsum(value, read, "key d_head, d_head -> key")
+            values = own[f"v{head.layer}"][:size].reshape(size, -1, model.d_head)
+            shared = head.index * values.shape[1] // model.n_heads  # grouped-query attention
+            value = einsum(values[:, shared], read, "key d_head, d_head -> key")
             brought.append(pattern[-1] * value * neuron.sign)
         found.append(Look(list(heads), torch.stack(patterns), torch.stack(brought)))
     return found
-
-
-def _values(v: Tensor, model: Model) -> Float[Tensor, "key head d_head"]:
-    """Give every head its own values; grouped-query attention shares them among heads."""
-    v = v.reshape(len(v), -1, model.d_head)
-    shared = model.n_heads // v.shape[1]
-    return repeat(v, "key kv d_head -> key (kv shared) d_head", shared=shared)
 
 
 def _direction(
     model: Model, neuron: Neuron, seen: Mapping[str, Tensor], last: int, into: Input | None
 ) -> Float[Tensor, " d_model"]:
     """The direction whose dot product with a part is the part's share of the input, times σ."""
-    weights = {
-        name: weight[:, neuron.index] for name, (weight, _) in model.mlp_in(neuron.layer).items()
-    }
+    reads = model.mlp_in(neuron.layer).items()
+    weights = {name: weight[:, neuron.index] for name, (weight, _) in reads}
     into = into or ("post" if model.gated else "in")
     if into in weights:
         return weights[into]
@@ -116,3 +111,56 @@ def _direction(
         raise ValueError(f"{neuron} has no input {into!r}; it has {', '.join(weights)}")
     gate, up = (seen[name][last, neuron.index] for name in ("gate", "up"))
     return (model.act(gate) * weights["up"] + model.act_over_gate(gate) * up * weights["gate"]) / 2
+
+
+def repeated(model: Model, *, rows: int, length: int, seed: int) -> Int[np.ndarray, "row pos"]:
+    """Return rows of random ids, each twice in succession, without the model's special tokens."""
+    random = np.random.default_rng(seed)
+    special = set(model.tokenizer.all_special_ids) | {model.bos_id}
+    plain = np.array([token for token in range(model.d_vocab) if token not in special])
+    return np.tile(plain[random.integers(0, len(plain), (rows, length))], 2)
+
+
+def head_kinds(model: Model, sequences: Sequence[Ids]) -> pd.DataFrame:
+    """Return a row for every head of the model, a score for each kind, and `chance` as last row.
+
+    A kind for which no sequence has a place to look at is not-a-number.
+    """
+    layers, kinds = range(model.n_layers), len(HEAD_TYPES)
+    sums = torch.zeros(model.n_layers, model.n_heads, kinds, dtype=torch.float64)
+    chance, count = np.zeros(kinds), np.zeros(kinds)
+    lengths = [len(ids) for ids in sequences]
+    for some in batches_by_length(lengths, tokens=model.tokens() // 2):
+        batch = model.batch([sequences[row] for row in some])
+        places = _places(batch.ids, batch.mask)
+        count += places.any(-1).sum((0, 2)).cpu().numpy()
+        reach = torch.arange(1, batch.ids.shape[1] + 1, device=batch.ids.device)
+        chance += (places.sum(-1) / reach).double().sum((0, 2)).cpu().numpy()
+
+        def at_places(pattern: Tensor, places: Tensor = places) -> Tensor:
+            places = places.to(pattern.dtype)
+            found = einsum(pattern, places, "row h q k, row kind q k -> h kind")
+            return found.double().cpu()
+
+        seen: dict[int, Tensor] = {}
+        hook = "blocks.{}.attn.hook_pattern"
+        model.read(batch, {hook.format(at): keeper(seen, at, at_places) for at in layers})
+        sums += torch.stack([seen[at] for at in layers])
+    with np.errstate(invalid="ignore"):
+        scores, last = sums.flatten(0, 1).numpy() / count, chance / count
+    heads = [str(Head(at, h)) for at in layers for h in range(model.n_heads)]
+    return pd.DataFrame([*scores, last], index=[*heads, "chance"], columns=list(HEAD_TYPES))
+
+
+def _places(
+    ids: Int[Tensor, "row pos"], mask: Bool[Tensor, "row pos"]
+) -> Bool[Tensor, "row kind query key"]:
+    """Say where a head of each kind looks: column 0, the beginning, is never asked nor a copy."""
+    at = torch.arange(ids.shape[1], device=ids.device)
+    text = mask & (at > 0)
+    asked = text[:, :, None] & text[:, None, :] & (at[:, None] > at[None, :])
+    copy = (ids[:, :, None] == ids[:, None, :]) & asked
+    behind = torch.zeros_like(copy)
+    behind[:, :, 1:] = copy[:, :, :-1]
+    previous = (at[:, None] == at[None, :] + 1) & asked
+    return torch.stack([previous, copy, behind & asked], 1)

@@ -9,29 +9,38 @@ d_model width. Gated MLPs have two inputs and a product, which is split evenly b
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from lookups.model.batches import Ids, batches_by_length
+from lookups.measure.activation import batched
+from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
 Input = Literal["in", "gate", "up", "post"]
 
+EMBED, POSITION, SCALE = "hook_embed", "hook_pos_embed", "blocks.{}.ln2.hook_scale"
+Z, POST, WRITTEN = "blocks.{}.attn.hook_z", "blocks.{}.mlp.hook_post", "blocks.{}.hook_mlp_out"
+"""What stands where, in TransformerLens's names: heads' outputs (without their value bias),
+neurons' activations, what an MLP writes."""
+
 
 class Attribution(NamedTuple):
-    """One input of a neuron at the last token, taken apart; everything times the neuron's sign."""
+    """One input of a neuron at the last token, taken apart; everything times the neuron's sign.
+
+    The head axis has all heads that feed the neuron by the architecture, the part axis `embed`,
+    `pos_embed`, `L0.attn_bias`, `L0.mlp`, …, `b_in`. `total` is the measured input: pre-activation
+    for `in`, `gate` and `up`, activation for `post`.
+    """
 
     heads: list[Head]
-    """The heads of the head axis: all that feed the neuron by the architecture."""
     parts: list[str]
-    """The parts of the part axis: `embed`, `pos_embed`, `L0.attn_bias`, `L0.mlp`, …, `b_in`."""
     by_head: Float[Tensor, "prompt head"]
     by_part: Float[Tensor, "prompt part"]
     total: Float[Tensor, " prompt"]
-    """The measured input: pre-activation for `in`, `gate` and `up`, activation for `post`."""
 
     def residual(self) -> Float[Tensor, " prompt"]:
         """Return |Σ parts - total| over Σ|parts|: 0 but for rounding."""
@@ -40,47 +49,34 @@ class Attribution(NamedTuple):
 
 
 def attribute(
-    model: Model,
-    neurons: Sequence[Neuron],
-    sequences: Sequence[Ids],
-    *,
-    bos: bool = True,
-    tokens_per_batch: int | None = None,
+    model: Model, neurons: Sequence[Neuron], sequences: Sequence[Ids]
 ) -> dict[Input, Attribution]:
     """Take apart the inputs of each row's neuron at its prompt's last token.
 
     All neurons must be of one layer. Keys: `in`; for a gated MLP `gate`, `up` and `post`.
-
-    Raises:
-        ValueError: there is no row, or neurons of several layers are mixed.
     """
     layer = layer_of(neurons)
+    names = [EMBED, *([POSITION] if model.adds_positions else []), SCALE.format(layer)]
+    names += _inputs(model, layer).values()
+    names += [Z.format(at) for at in model.head_layers(layer)]
+    names += [WRITTEN.format(at) for at in range(layer)]
     pieces: list[dict[Input, Attribution]] = []
-    order: list[Tensor] = []
-    lengths = [len(sequence) for sequence in sequences]
-    for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
-        names = _hook_names(model, layer)
-        found = model.read_last([sequences[i] for i in some], names.values(), bos=bos)
-        seen = {name: found[hook] for name, hook in names.items()}
+    order: list[np.ndarray] = []
+    for some in batched(model, sequences):
+        seen = model.read_last([sequences[i] for i in some], names)
         pieces.append(_taken_apart(model, layer, [neurons[i] for i in some], seen))
-        order.append(torch.from_numpy(some))
-    back = torch.cat(order).argsort().to(model.device)
+        order.append(some)
+    back = torch.from_numpy(np.concatenate(order).argsort()).to(model.device)
     return {
         name: Attribution(
-            one.heads,
-            one.parts,
-            *(torch.cat([piece[name][at] for piece in pieces])[back] for at in (2, 3, 4)),
+            *one[:2], *(torch.cat([piece[name][at] for piece in pieces])[back] for at in (2, 3, 4))
         )
         for name, one in pieces[0].items()
     }
 
 
 def layer_of(neurons: Sequence[Neuron]) -> int:
-    """Return the one layer of some neurons.
-
-    Raises:
-        ValueError: there is none, or there are several.
-    """
+    """Return the one layer of some neurons; ValueError if there is none, or several."""
     layers = sorted({neuron.layer for neuron in neurons})
     if len(layers) != 1:
         raise ValueError(f"take the neurons of one layer at a time, not of {layers}")
@@ -92,25 +88,12 @@ def feeding_heads(model: Model, layer: int) -> list[Head]:
     return [Head(at, index) for at in model.head_layers(layer) for index in range(model.n_heads)]
 
 
-def part_names(model: Model, layer: int) -> list[str]:
-    """Return the names of the parts other than heads, in the order of the part axis."""
-    names = ["embed", "pos_embed"] if model.adds_positions else ["embed"]
-    names += [f"L{at}.attn_bias" for at in model.head_layers(layer)]
-    return [*names, *(f"L{at}.mlp" for at in range(layer)), "b_in"]
-
-
-def _hook_names(model: Model, layer: int) -> dict[str, str]:
-    """Our name of everything that is read, and TransformerLens's."""
-    mlp = f"blocks.{layer}.mlp"
-    names = {"embed": "hook_embed"}
-    if model.adds_positions:
-        names["pos_embed"] = "hook_pos_embed"
-    names |= {f"z{at}": f"blocks.{at}.attn.hook_z" for at in model.head_layers(layer)}
-    names |= {f"mlp{at}": f"blocks.{at}.hook_mlp_out" for at in range(layer)}
-    names |= {"scale": f"blocks.{layer}.ln2.hook_scale", "post": f"{mlp}.hook_post"}
+def _inputs(model: Model, layer: int) -> dict[Input, str]:
+    """The hook names of what a layer's neurons read, and for gated ones of their activations."""
+    mlp = f"blocks.{layer}.mlp."
     if model.gated:
-        return names | {"gate": f"{mlp}.hook_pre", "up": f"{mlp}.hook_pre_linear"}
-    return names | {"in": f"{mlp}.hook_pre"}
+        return {"gate": mlp + "hook_pre", "up": mlp + "hook_pre_linear", "post": mlp + "hook_post"}
+    return {"in": mlp + "hook_pre"}
 
 
 @torch.no_grad()
@@ -120,34 +103,31 @@ def _taken_apart(
     """Every part's share of every input, from what stood at last tokens."""
     rows = torch.arange(len(neurons), device=model.device)
     index = torch.tensor([neuron.index for neuron in neurons], device=model.device)
-    signs = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)[:, None]
-    scale = seen["scale"].reshape(-1, 1)
-    written = [seen["embed"], *([seen["pos_embed"]] if model.adds_positions else [])]
-    written += [model.b_o(at).expand_as(seen["embed"]) for at in model.head_layers(layer)]
-    written += [seen[f"mlp{at}"] for at in range(layer)]
-    heads, parts = feeding_heads(model, layer), part_names(model, layer)
+    sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)
+    signs, layers = sign[:, None], model.head_layers(layer)
+    scale = seen[SCALE.format(layer)].reshape(-1, 1)
+    totals = {name: seen[hook][rows, index] for name, hook in _inputs(model, layer).items()}
+    written = {"embed": seen[EMBED]}
+    written |= {"pos_embed": seen[POSITION]} if model.adds_positions else {}
+    written |= {f"L{at}.attn_bias": model.b_o(at).expand_as(seen[EMBED]) for at in layers}
+    written |= {f"L{at}.mlp": seen[WRITTEN.format(at)] for at in range(layer)}
+    labels = feeding_heads(model, layer), [*written, "b_in"]
     found: dict[Input, Attribution] = {}
     for name, (weight, bias) in model.mlp_in(layer).items():
         into = weight[:, index].T
-        shares = [_head_shares(model.w_o(at), into, seen[f"z{at}"]) for at in
-                  model.head_layers(layer)]  # fmt: skip
+        shares = [_head_shares(model.w_o(at), into, seen[Z.format(at)]) for at in layers]
         by_head = torch.cat([into.new_zeros(len(neurons), 0), *shares], dim=1) / scale
-        projected = [einsum(part, into, "row d_model, row d_model -> row") for part in written]
-        by_part = torch.stack(projected, dim=1) / scale
-        by_part = torch.cat([by_part, bias[index][:, None]], dim=1)
-        total = seen[name][rows, index]
-        found[name] = Attribution(
-            heads, parts, by_head * signs, by_part * signs, total * signs[:, 0]
-        )
+        projected = [
+            einsum(one, into, "row d_model, row d_model -> row") for one in written.values()
+        ]
+        by_part = torch.cat([torch.stack(projected, dim=1) / scale, bias[index][:, None]], dim=1)
+        found[name] = Attribution(*labels, by_head * signs, by_part * signs, totals[name] * sign)
     if model.gated:  # ½ [a(g) · u_part + (a(g) / g) · u · g_part] sums to a(g) · u
-        g, u = (seen[name][rows, index][:, None] for name in ("gate", "up"))
+        g, u = (totals[name][:, None] for name in ("gate", "up"))
         of_up, of_gate = model.act(g), model.act_over_gate(g) * u
-        by_head, by_part = (
-            (of_up * up + of_gate * gate) / 2
-            for up, gate in zip(found["up"][2:4], found["gate"][2:4], strict=True)
-        )
-        total = seen["post"][rows, index] * signs[:, 0]
-        found["post"] = Attribution(heads, parts, by_head, by_part, total)
+        both = zip(found["up"][2:4], found["gate"][2:4], strict=True)
+        shares = [(of_up * up + of_gate * gate) / 2 for up, gate in both]
+        found["post"] = Attribution(*labels, *shares, totals["post"] * sign)
     return found
 
 

@@ -34,10 +34,7 @@ def congruence(
     """Return max over eligible tokens t of direction · W_U[:, t], and that token (paper, step 1).
 
     With several `signs` all directions times the first come first, then all times the next; the
-    products are computed once.
-
-    Raises:
-        ValueError: no token is eligible.
+    products are computed once. ValueError if no token is eligible.
     """
     ids = torch.arange(w_u.shape[1], device=w_u.device)
     if eligible is not None:
@@ -72,21 +69,12 @@ def rotation_null(
     """Return the rows mixed by a random rotation of the neuron basis: the strict null.
 
     The rotated rows have the covariance of the original ones exactly. With W_out = Q R, a random
-    rotation of its rows is Q' R with Q' a random orthonormal frame, so no neuron × neuron matrix
-    is drawn. With fewer neurons than dimensions the rotation is drawn in full.
+    rotation of its rows is Q' R with Q' a uniformly random orthonormal frame (from the QR of a
+    normal matrix, signs fixed), so no neuron × neuron matrix is drawn.
     """
-    n_neurons, d_model = w_out.shape
-    if n_neurons <= d_model:
-        square = w_out.new_zeros(n_neurons, n_neurons)
-        return _frame(_normal(square, seed)) @ w_out
     triangular = torch.linalg.qr(w_out.double()).R.to(w_out)
-    return _frame(_normal(w_out, seed)) @ triangular
-
-
-def _frame(normal: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
-    """A uniformly random orthonormal frame: signs fixed, as the QR of a normal matrix needs."""
-    q, r = torch.linalg.qr(normal.double())
-    return (q * r.diagonal().sign()).to(normal)
+    q, r = torch.linalg.qr(_normal(w_out, seed).double())
+    return (q * r.diagonal().sign()).to(w_out) @ triangular
 
 
 def _normal(like: Tensor, seed: int) -> Tensor:
@@ -104,11 +92,5 @@ def percentile_in(null: Float[Tensor, " draw"], values: Float[Tensor, " neuron"]
 def beyond_null(
     percentile: Float[np.ndarray, " neuron"], *, of_draws: float
 ) -> Bool[np.ndarray, " neuron"]:
-    """Say which neurons lie where only a share `of_draws` of the null's own draws would lie.
-
-    Raises:
-        ValueError: the share is not one between 0 and 1.
-    """
-    if not 0 < of_draws < 1:
-        raise ValueError(f"of_draws is a share between 0 and 1, not {of_draws}")
-    return np.asarray(percentile) >= 100 * (1 - of_draws)
+    """Say which neurons lie where only a share `of_draws` of the null's own draws would lie."""
+    return percentile >= 100 * (1 - of_draws)

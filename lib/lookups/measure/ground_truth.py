@@ -2,8 +2,8 @@
 
 Minimal pairs of a planted language differ in one cue and in nothing else. A (neuron, head) pair
 *carries* a kind of context if the neuron loses its rise when the head puts out, on the text with
-the cue, what it puts out on the other (`lookups.measure.path_patching`). The other direction is
-surgery: a head that can tell a neuron nothing, since what it writes is gone.
+the cue, what it puts out on the other. The other direction is surgery: a head that can tell a
+neuron nothing, since what it writes is gone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,11 +50,10 @@ def carried(
 
 
 def contexts(prompts: pd.DataFrame, documents: Mapping[str, Sequence[Document]]) -> pd.DataFrame:
-    """Tell for each prompt what stands at its last token: the slot's kind, target and cue.
+    """Tell for each prompt what stands at its last token: the slot's kind, target and cue's place.
 
     `prompts` holds split, prompt and position, and `documents` a split's documents in the order of
-    their numbers. A prompt that ends at no slot has the kind "none". `cue` is the cue's place in
-    the document; it is -1 where there is none.
+    their numbers. A prompt that ends at no slot has the kind "none", and -1.
     """
     slots = []
     for split, prompt, position in prompts[["split", "prompt", "position"]].itertuples(index=False):
@@ -66,6 +65,7 @@ def contexts(prompts: pd.DataFrame, documents: Mapping[str, Sequence[Document]])
 
 
 @contextmanager
+@torch.no_grad()
 def cut_off(model: Model, head: Head, neuron: Neuron) -> Iterator[None]:
     """Operate on a model so that a head can tell a neuron nothing, and undo it at the end.
 
@@ -74,15 +74,13 @@ def cut_off(model: Model, head: Head, neuron: Neuron) -> Iterator[None]:
     """
     matrix = model.w_o(head.layer)[head.index]
     usual = matrix.clone()
-    with torch.no_grad():
-        if head.layer == neuron.layer:
-            inputs = [weight[:, neuron.index] for weight, _ in model.mlp_in(neuron.layer).values()]
-            basis = torch.linalg.qr(torch.stack(inputs, dim=1).double()).Q
-            matrix -= (matrix.double() @ basis @ basis.T).to(matrix.dtype)
-        else:
-            matrix.zero_()
+    if head.layer == neuron.layer:
+        inputs = [weight[:, neuron.index] for weight, _ in model.mlp_in(neuron.layer).values()]
+        basis = torch.linalg.qr(torch.stack(inputs, dim=1).double()).Q
+        matrix -= (matrix.double() @ basis @ basis.T).to(matrix.dtype)
+    else:
+        matrix.zero_()
     try:
         yield
     finally:
-        with torch.no_grad():
-            matrix.copy_(usual)
+        matrix.copy_(usual)

@@ -1,8 +1,8 @@
 """The maxima that a scan keeps of each neuron: the strongest, and a few at random from each band.
 
-What is kept is bounded, whatever the number of documents (chapter 3 shows both samples). No model
-is read here (`measure.scan` does). Equals stand in the order of a fact of their document, its
-number or its lot, so neither the order of documents nor how they come in portions matters.
+What is kept is bounded, whatever the number of documents (chapter 3 shows both samples). Equals
+stand in the order of a fact of their document, its number or its lot, so neither the order of
+documents nor how they come in portions matters.
 """
 
 from typing import NamedTuple
@@ -22,12 +22,10 @@ _AT_ONCE = 2**22
 
 
 class Maxima(NamedTuple):
-    """Documents kept for each neuron; a slot that nothing fills holds activation -inf."""
+    """Documents kept for each neuron, by their rows; where nothing is, the activation is -inf."""
 
     activation: Float[Tensor, "slot neuron"]
-    """Rounded to 15 significant bits."""
     document: Int[Tensor, "slot neuron"]
-    """Row number in the documents scanned."""
     position: Int[Tensor, "slot neuron"]
 
 
@@ -59,17 +57,16 @@ class Spread:
     """A few documents at random from each band of activation, and how many lay in each.
 
     Bands have fixed edges, so what was kept stays right as the maximum grows: higher bands open and
-    the lowest fall away. Of each open band the documents with the lowest lots are kept.
+    the lowest fall away. Of each open band the documents with the lowest lots are kept, strongest
+    band first, in the order of lots.
     """
 
     def __init__(self, per_band: int, neurons: int, device: torch.device):
         self.per_band = per_band
         self.kept = _nothing(_OPEN * per_band, neurons, device)
-        """`per_band` slots a band, a neuron's strongest band first, in the order of lots."""
         self.top = torch.full((neurons,), -torch.inf, dtype=torch.float64, device=device)
-        """The highest band of each neuron."""
+        # documents in each open band, the highest first; the last row is all others
         self.counts = torch.zeros(_OPEN + 1, neurons, dtype=torch.long, device=device)
-        """Documents in each open band, the highest first; the last row is all others."""
 
     def add(self, new: Portion, lots: Int[Tensor, " document"]) -> None:
         """Take a portion in; `lots` are those of all documents, below 2 ** 63."""
@@ -96,9 +93,7 @@ class Spread:
         rank = place - torch.where(begins, place, 0).cummax(dim=0).values
         stays = (depth < _OPEN) & (rank < self.per_band)
         slot = torch.where(stays, depth * self.per_band + rank, len(kept.document))
-        empty = _nothing(
-            len(kept.document) + 1, depth.shape[1], depth.device
-        )  # the last: what goes
+        empty = _nothing(1 + len(kept.document), depth.shape[1], depth.device)  # 1: for what goes
         for into, blank, part in zip(self.kept, empty, found, strict=True):
             into[:, some] = blank.scatter(0, slot, part.gather(0, order))[:-1]
 
@@ -111,11 +106,8 @@ class Spread:
         self.counts[:, some] = moved.scatter_add(0, depth, torch.ones_like(depth))
 
     def within_an_octave(self) -> Int[Tensor, " neuron"]:
-        """Return how many documents' maxima lie in an open band.
-
-        The lowest of them holds half of the largest maximum, so that some of what lies less than a
-        sixteenth of an octave below that half counts, too.
-        """
+        """Return how many documents' maxima lie in an open band: the lowest holds half of the
+        largest maximum, so that a little below that half counts, too."""
         return self.counts[:_OPEN].sum(0)
 
 

@@ -3,11 +3,8 @@
 *Path patching*: at the last token of a prompt, the output of one head is replaced by another (its
 average, or what it puts out on another prompt). The change travels to the neuron along the residual
 stream and through the MLPs on the way, which are computed again; all other heads put out what they
-did (Wang et al. 2023). What the neuron loses is the head's *effect* on it. A head attribution
-(`measure.attribution`) is the direct term alone, against nothing and with the norm's scale held.
-
-Only the last token is computed again, so one ordinary forward pass a prompt is all that is run.
-Rows pair a prompt with a neuron; heads are ordered as in `lookups.measure.attribution.attribute`.
+did (Wang et al. 2023). What the neuron loses is the head's *effect* on it. One ordinary forward
+pass a prompt is all that is run: only the last token is computed again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,52 +12,45 @@ from typing import NamedTuple
 
 import torch
 from einops import einsum, rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from lookups.measure.activation import members, shared
-from lookups.measure.attribution import feeding_heads, layer_of
+from lookups.measure.activation import batched, check_rows, members, shared
+from lookups.measure.attribution import Z, feeding_heads, layer_of
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
-Z, ENTERING = "blocks.{}.attn.hook_z", "blocks.{}.ln2.hook_in"
-"""What heads put out, without their value bias; what an MLP reads, before its norm."""
+ENTERING = "blocks.{}.ln2.hook_in"
+"""What an MLP reads, before its norm."""
 
 
 class Patched(NamedTuple):
-    """Each row's neuron as it is, and with one head's output replaced; times the neuron's sign."""
+    """Each row's neuron as it is, and with one head's output replaced; times the neuron's sign.
+
+    `pre` is the pre-activation (the gate's, in a gated MLP), `act` the activation.
+    """
 
     heads: list[Head]
-    """The heads of the head axis: all that feed the neuron by the architecture."""
     pre: Float[Tensor, " row"]
-    """Pre-activation as it is (the gate's, in a gated MLP)."""
     act: Float[Tensor, " row"]
-    """Activation as it is."""
     pre_without: Float[Tensor, "row head"]
-    """Pre-activation with the head's output replaced."""
     act_without: Float[Tensor, "row head"]
-    """Activation with the head's output replaced."""
 
 
-def mean_at_last(
-    model: Model, sequences: Sequence[Ids], *, tokens_per_batch: int | None = None
-) -> Float[Tensor, "layer head d_head"]:
-    """Return what every head puts out at the last token, on average over the prompts.
-
-    Raises:
-        ValueError: there is no prompt.
-    """
+def mean_at_last(model: Model, sequences: Sequence[Ids]) -> Float[Tensor, "layer head d_head"]:
+    """Return what every head puts out at the last token, on average over the prompts."""
     if not len(sequences):
         raise ValueError("there is no prompt to average over; give the run's training prompts")
     total: Tensor | int = 0
-    lengths, names = [len(ids) for ids in sequences], [Z.format(at) for at in range(model.n_layers)]
-    for some in batches_by_length(lengths, tokens=model.tokens(tokens_per_batch)):
+    names = [Z.format(at) for at in range(model.n_layers)]
+    for some in batched(model, sequences):
         found = model.read_last([sequences[i] for i in some], names)
         total = total + torch.stack([found[name] for name in names]).double().sum(1)
     return (total / len(sequences)).to(model.dtype)
 
 
+@torch.no_grad()
 def path_patch(
     model: Model,
     neurons: Sequence[Neuron],
@@ -69,7 +59,6 @@ def path_patch(
     *,
     through_mlps: bool = True,
     heads: Sequence[Head] | None = None,
-    tokens_per_batch: int | None = None,
 ) -> Patched:
     """Replace the output of each head in turn at each row's last token, and read the row's neuron.
 
@@ -77,14 +66,10 @@ def path_patch(
     a prompt a row on which to read it. Without `through_mlps` the MLPs before the neuron's put out
     what they did, and only the direct path is patched. By default every head that feeds the neurons
     is patched, else those of `heads`, in their order. Rows that share prompts share the work.
-
-    Raises:
-        ValueError: there is no row, neurons of several layers are mixed, or columns differ.
     """
     layer = layer_of(neurons)
     texts = [sequences] if isinstance(instead, Tensor) else [sequences, instead]
-    if {len(column) for column in texts} != {len(neurons)}:
-        raise ValueError("a row has a neuron, a prompt and, where given, a prompt to read instead")
+    check_rows(neurons, *texts)
     feeding = feeding_heads(model, layer)
     wanted = feeding if heads is None else list(heads)
     if absent := [str(head) for head in wanted if head not in feeding]:
@@ -92,7 +77,7 @@ def path_patch(
     computed = sorted(wanted)  # by layer
     entering = [ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
     z_of = {head.layer: Z.format(head.layer) for head in computed}
-    groups, tokens = shared(*texts), model.tokens(tokens_per_batch)
+    groups, tokens = shared(*texts), model.tokens()
     together = max(1, tokens // max(1, len(computed)))
     shape = len(neurons), 1 + len(computed)
     pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
@@ -101,7 +86,7 @@ def path_patch(
         chosen = [groups[i] for i in some]
         first = [group[0] for group in chosen]
         here = model.read_last([sequences[row] for row in first], [*z_of.values(), *entering])
-        there = None
+        there = {}
         if not isinstance(instead, Tensor):
             there = model.read_last([instead[row] for row in first], z_of.values())
         for start in range(0, len(chosen), together):
@@ -113,15 +98,19 @@ def path_patch(
             rows, places = members(chosen[part])
             index = torch.tensor([neurons[row].index for row in rows], device=model.device)
             at = torch.from_numpy(places).to(model.device)
-            streams = torch.cat([stream.unsqueeze(0), changed])
-            pre[rows], act[rows] = _read_neurons(model, layer, streams, at, index)
+            normed = model.forward.normed(torch.cat([stream.unsqueeze(0), changed]))[:, at]
+            into, *up = (
+                einsum(normed, weight[:, index], "stream row d, d row -> row stream")
+                + rearrange(bias[index], "row -> row 1")
+                for weight, bias in model.mlp_in(layer).values()
+            )
+            pre[rows], act[rows] = into, model.act(into) * up[0] if up else model.act(into)
     sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)[:, None]
     pre, act = pre * sign, act * sign
     column = [1 + computed.index(head) for head in wanted]
     return Patched(wanted, pre[:, 0], act[:, 0], pre[:, column], act[:, column])
 
 
-@torch.no_grad()
 def _changed(
     model: Model,
     layer: int,
@@ -149,22 +138,3 @@ def _changed(
             usual, some = here[ENTERING.format(at)], change[:reaching]
             some += model.forward.mlp(at, usual + some) - model.forward.mlp(at, usual)
     return change
-
-
-@torch.no_grad()
-def _read_neurons(
-    model: Model,
-    layer: int,
-    streams: Float[Tensor, "stream prompt d_model"],
-    place: Int[Tensor, " row"],
-    index: Int[Tensor, " row"],
-) -> tuple[Float[Tensor, "row stream"], Float[Tensor, "row stream"]]:
-    """Each row's own neuron: its pre-activation (the gate's) and its activation."""
-    normed = model.forward.normed(streams)[:, place]
-    inputs = [
-        einsum(normed, weight[:, index], "stream row d, d row -> row stream")
-        + rearrange(bias[index], "row -> row 1")
-        for weight, bias in model.mlp_in(layer).values()
-    ]
-    act = model.act(inputs[0])
-    return inputs[0], act * inputs[1] if model.gated else act

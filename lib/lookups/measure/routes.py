@@ -1,19 +1,23 @@
-"""By which last component does a silenced head reach its token? (chapter 10)
+"""What a token owes to heads and neurons that are silenced, and by which last component it goes.
+
+A silenced head puts out nothing at every position, a silenced neuron is at zero at every position
+behind the BOS: the kinds `zero` of `lookups.measure.ablation`, here any number of them in one pass,
+each row's own (chapter 11).
 
 What the last layer hands to the unembedding is a sum: embeddings, every head's output and every
-neuron's, all at the last token. When a head is silenced at every position, each of them changes,
-and the changes sum to the change of the whole, whatever happens on the way. So the fall of a token
-has five routes, named for the component that comes last: the head itself, the neuron in question,
-other neurons that write the token, all other neurons, and all other heads (those of later layers).
+neuron's, all at the last token. When a head is silenced their changes sum to the change of the
+whole, so the fall of a token has five routes (chapter 10), named for the component that comes last:
+the head itself, the neuron in question, other neurons that write the token, all other neurons, and
+all other heads (those of later layers).
 
 The token's logit is linear in the routes as long as the final norm's scale is held: there the parts
 sum to the whole exactly. Its log-probability is not, and is measured in both orders: *restored*,
 one route is put back into the pass without the head; *sent*, one route alone is changed in the
-normal pass (the natural indirect effect of Vig et al. 2020). What the routes leave of the whole is
-the remainder.
+normal pass (the natural indirect effect of Vig et al. 2020).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -22,9 +26,12 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.together import Silenced
-from lookups.model.batches import Ids, batches_by_length
+from lookups.measure.activation import batched, check_rows
+from lookups.measure.attribution import POST, WRITTEN, Z
+from lookups.model.batches import Batch, Ids
+from lookups.model.forward import Touch
 from lookups.model.loaded import Model
+from lookups.model.resume import log_probabilities
 from lookups.names import Head, Neuron
 
 Route = Literal["the head", "the neuron", "the token's neurons", "other neurons", "other heads"]
@@ -37,17 +44,36 @@ TOGETHER = 16
 class Routes(NamedTuple):
     """What a row's token loses without the row's head, and by which routes; float64.
 
-    Every fall is positive where the token loses.
+    Falls are positive where the token loses: that of its logit over the vocabulary's mean, scale
+    held (routes sum to the whole); and of its log-probability, with the scale held and recomputed:
+    by all routes, what comes back when one alone is put back, and what is lost by one alone.
     """
 
     logit: Float[np.ndarray, "row route"]
-    """Fall of the token's logit over the vocabulary's mean, scale held; routes sum to the whole."""
     whole: Float[np.ndarray, "row held"]
-    """Fall of the log-probability by all routes: final norm's scale held, and recomputed."""
     restored: Float[np.ndarray, "row held route"]
-    """What comes back of that when one route alone is put back."""
     sent: Float[np.ndarray, "row held route"]
-    """What is lost of it by one route alone."""
+
+
+@torch.no_grad()
+def logp_without(
+    model: Model,
+    prompts: Sequence[Ids],
+    token_ids: Sequence[int],
+    heads: Sequence[Collection[Head]],
+    neurons: Sequence[Collection[Neuron]],
+) -> Float[np.ndarray, " row"]:
+    """Return each row's log-probability of its token without its heads and neurons (float64)."""
+    check_rows(prompts, token_ids, heads, neurons)
+    found = np.zeros(len(prompts))
+    for some in batched(model, prompts):
+        batch = model.batch([prompts[row] for row in some])
+        units = [[*heads[row], *neurons[row]] for row in some]
+        final, _ = _run_without(model, batch, units)
+        tokens = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
+        rows = torch.arange(len(some), device=model.device)
+        found[some] = log_probabilities(model, final, rows, tokens).cpu().numpy()
+    return found
 
 
 def routes(
@@ -57,29 +83,18 @@ def routes(
     neurons: Sequence[Neuron],
     token_ids: Sequence[int],
     allies: Sequence[Sequence[Neuron]],
-    *,
-    tokens_per_batch: int | None = None,
 ) -> Routes:
     """Silence each row's head at every position, and divide its token's fall by the last component.
 
     `allies` are a row's other neurons of the same token; the row's own may stand among them.
-
-    Raises:
-        ValueError: columns differ in length.
     """
-    columns = (prompts, heads, neurons, token_ids, allies)
-    if len({len(column) for column in columns}) != 1:
-        raise ValueError(f"every row has one of each, but there are {[len(c) for c in columns]}")
-    found = Routes(
-        np.zeros((len(prompts), len(ROUTES))),
-        np.zeros((len(prompts), 2)),
-        *(np.zeros((len(prompts), 2, len(ROUTES))) for _ in range(2)),
-    )
-    tokens = model.tokens(tokens_per_batch)
+    check_rows(prompts, heads, neurons, token_ids, allies)
+    n, kinds = len(prompts), len(ROUTES)
+    found = Routes(*(np.zeros((n, *axes)) for axes in ((kinds,), (2,), (2, kinds), (2, kinds))))
     average = model.w_u.double().mean(1, keepdim=True)
-    for some in batches_by_length([len(ids) for ids in prompts], tokens=tokens):
-        final, parts = _changes(model, *([column[row] for row in some] for column in (
-            prompts, heads, neurons, allies)))  # fmt: skip
+    for some in batched(model, prompts):
+        columns = ([column[row] for row in some] for column in (prompts, heads, neurons, allies))
+        final, parts = _changes(model, *columns)
         targets = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
         for start in range(0, len(some), TOGETHER):
             here = slice(start, start + TOGETHER)
@@ -87,6 +102,33 @@ def routes(
             for column, values in zip(found, judged, strict=True):
                 column[some[here]] = values.cpu().numpy()
     return found
+
+
+def _run_without(
+    model: Model,
+    batch: Batch,
+    units: Sequence[Sequence[Head | Neuron]],
+    names: Iterable[str] = (),
+) -> tuple[Float[Tensor, "row d_model"], Mapping[str, Tensor]]:
+    """Run without each row's heads and neurons; return what leaves the last layer at the last
+    token, and what stands there at some hook names."""
+    rows = torch.arange(len(batch.ids), device=batch.ids.device)
+    at_last: dict[str, Tensor] = {}
+    zeros: dict[str, list[tuple[int, int, int]]] = {name: [] for name in names}
+    watched = frozenset(zeros)
+    for row, some in enumerate(units):
+        for unit in some:
+            hook, first = (Z, 0) if isinstance(unit, Head) else (POST, 1)
+            zeros.setdefault(hook.format(unit.layer), []).append((row, first, unit.index))
+
+    def silence(name: str, tensor: Tensor) -> None:
+        for row, first, index in zeros[name]:
+            tensor[row, first:, index] = 0
+        if name in watched:
+            at_last[name] = tensor[rows, batch.last]
+
+    out = model.forward.run(batch.ids, Touch({name: partial(silence, name) for name in zeros}))
+    return out[rows, batch.last], at_last
 
 
 @torch.no_grad()
@@ -99,41 +141,30 @@ def _changes(
 ) -> tuple[Float[Tensor, "row d_model"], Float[Tensor, "row route d_model"]]:
     """Return what leaves the last layer at the last token, and by how much routes change it."""
     batch, layers = model.batch(prompts), range(model.n_layers)
-    z, mlp, post = (
-        {at: f"blocks.{at}.{name}" for at in layers}
-        for name in ("attn.hook_z", "hook_mlp_out", "mlp.hook_post")
-    )
     asked = {neuron.layer for one in (neurons, *allies) for neuron in one}
-    names = {*z.values(), *mlp.values(), *(post[at] for at in asked)}
-    nothing = [()] * len(prompts)
-    usual = Silenced(batch, nothing, nothing, names)
-    silent = Silenced(batch, [(head,) for head in heads], nothing, names)
-    final = model.forward.run(batch.ids, usual.touch)[usual.rows, batch.last].double()
-    model.forward.run(batch.ids, silent.touch)
-    differs = {name: (silent.at_last[name] - usual.at_last[name]).double() for name in names}
+    names = {hook.format(at) for at in layers for hook in (Z, WRITTEN)}
+    names |= {POST.format(at) for at in asked}
+    final, usual = _run_without(model, batch, [()] * len(prompts), names)
+    _, silent = _run_without(model, batch, [(head,) for head in heads], names)
+    final = final.double()
+    differs = {name: (silent[name] - usual[name]).double() for name in names}
     parts = final.new_zeros(len(prompts), len(ROUTES), model.d_model)
     own, neuron, token, others, later = parts.unbind(1)
     for at in layers:
         w_o = model.w_o(at).double()
-        later += einsum(differs[z[at]], w_o, "row head d_head, head d_head d -> row d")
-        others += differs[mlp[at]]
+        later += einsum(differs[Z.format(at)], w_o, "row head d_head, head d_head d -> row d")
+        others += differs[WRITTEN.format(at)]
     for row, head in enumerate(heads):
-        at = usual.at_last[z[head.layer]][row, head.index].double()
+        at = usual[Z.format(head.layer)][row, head.index].double()
         own[row] = -at @ model.w_o(head.layer)[head.index].double()
-        for one, route in _writers(neurons[row], allies[row]):
-            change = differs[post[one.layer]][row, one.index]
-            (neuron if route else token)[row] += change * model.w_out(one.layer)[one.index]
+        # the row's neuron first; every neuron once, whatever its signs
+        writers = dict.fromkeys((one.layer, one.index) for one in (neurons[row], *allies[row]))
+        for place, (layer, index) in enumerate(writers):
+            change = differs[POST.format(layer)][row, index] * model.w_out(layer)[index]
+            (token if place else neuron)[row] += change
     later -= own
     others -= neuron + token
     return final, parts
-
-
-def _writers(neuron: Neuron, allies: Sequence[Neuron]) -> Iterator[tuple[Neuron, bool]]:
-    """The row's neuron (True) and the others of its token, each once, whatever their signs."""
-    yield neuron, True
-    places = {(one.layer, one.index): one for one in allies}
-    places.pop((neuron.layer, neuron.index), None)
-    yield from ((one, False) for one in places.values())
 
 
 @torch.no_grad()

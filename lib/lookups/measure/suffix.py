@@ -1,8 +1,4 @@
-"""The shortest suffix of each prompt that keeps its neuron firing (chapter 4).
-
-No model is loaded here: `fire` measures rows of prompts on given ids. Lengths count the prompt's
-own tokens; the beginning-of-sequence token has none.
-"""
+"""The shortest suffix of each prompt that keeps its neuron firing (chapter 4)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -35,16 +31,10 @@ def shortest_suffixes(
     """Return, a prompt, the first length counted upwards that is long enough; None past `longest`.
 
     All prompts of one length are measured together. `progress` is told how many were settled.
-
-    Raises:
-        MeasurementError: a neuron is silent on a whole prompt, so no share of it is defined.
+    MeasurementError if a neuron is silent on a whole prompt, so that no share of it is defined.
     """
-    for row, activation in enumerate(whole):
-        if not activation > 0:
-            raise MeasurementError(
-                f"prompt {row}: the neuron is silent on the whole prompt (activation "
-                f"{activation:.3f}); leave out prompts that never fire it"
-            )
+    if silent := [row for row, activation in enumerate(whole) if not activation > 0]:
+        raise MeasurementError(f"prompt {silent[0]} never fires its neuron; leave it out")
     found: list[Suffix | None] = [None] * len(prompts)
     open_rows = list(range(len(prompts)))
     for length in range(1, longest + 1):
@@ -55,7 +45,6 @@ def shortest_suffixes(
         for row, activation in zip(open_rows, map(float, measured), strict=True):
             if long_enough(activation, whole[row]):
                 found[row] = Suffix(length, activation)
-        still_open = [row for row in open_rows if found[row] is None]
-        progress(len(open_rows) - len(still_open))
-        open_rows = still_open
+        progress(sum(found[row] is not None for row in open_rows))
+        open_rows = [row for row in open_rows if found[row] is None]
     return found

@@ -32,10 +32,7 @@ UNKNOWN = Estimate(nan, nan, nan)
 
 
 def lots_of(seed: int, *names: str) -> np.random.Generator:
-    """Return a source of random numbers that belongs to a seed and some names, in order.
-
-    What is drawn for one pair stays when others come or go.
-    """
+    """Return a source of random numbers that belongs to a seed and some names, in order."""
     digest = hashlib.sha256("\0".join(names).encode()).digest()
     return np.random.default_rng([seed, *digest])
 
@@ -45,49 +42,52 @@ def bootstrap_mean(
 ) -> Estimate:
     """Return the mean of `values` with a percentile interval from resampling whole clusters.
 
-    Arrays, columns and lists will do; columns of unequal length are refused (ValueError), here and
-    wherever two are given. Not-a-number values are left out. With fewer than two clusters the
-    interval is not-a-number.
+    Columns of unequal length are refused (ValueError), here and wherever two are given.
+    Not-a-number values are left out. With fewer than two clusters there is no interval.
     """
-    if len(values) != len(clusters):
-        raise ValueError(f"{len(values)} values need as many clusters, not {len(clusters)}")
     frame = pd.DataFrame({"value": np.asarray(values, float), "cluster": list(clusters)}).dropna()
     totals = frame.groupby("cluster", sort=True).value.agg(["sum", "count"]).to_numpy()
     if len(totals) == 0:
         return UNKNOWN
-    mean = float(frame.value.mean())
-    if len(totals) == 1:
-        return Estimate(mean, nan, nan)
     random = np.random.default_rng(seed)
     drawn = totals[random.integers(0, len(totals), (draws, len(totals)))].sum(axis=1)
-    return Estimate(mean, *limits(drawn[:, 0] / drawn[:, 1]))
+    return Estimate(float(frame.value.mean()), *limits(drawn[:, 0] / drawn[:, 1], len(totals)))
 
 
-def times_drawn(clusters: int, *, seed: int, draws: int) -> Int[np.ndarray, "draw cluster"]:
+def times_drawn(
+    clusters: int, *, seed: int | np.random.Generator, draws: int
+) -> Int[np.ndarray, "draw cluster"]:
     """Return how often each cluster comes when as many as there are get drawn with replacement."""
     random = np.random.default_rng(seed)
     return random.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws)
 
 
-def limits(drawn: Float[np.ndarray, " draw"]) -> tuple[float, float]:
-    """Return the 95 % percentile interval of what was drawn; undefined draws are left out."""
+def draw(
+    clusters: np.ndarray, *columns: np.ndarray, seed: int | np.random.Generator, draws: int
+) -> tuple[Float[np.ndarray, "cluster column"], Float[np.ndarray, "draw column"]]:
+    """Return the sums of columns over each cluster (in the order of names), and over each draw."""
+    _, place = np.unique(clusters, return_inverse=True)
+    sums = np.stack([np.bincount(place, column) for column in columns], axis=1)
+    return sums, times_drawn(len(sums), seed=seed, draws=draws) @ sums
+
+
+def limits(drawn: Float[np.ndarray, " draw"], clusters: int) -> tuple[float, float]:
+    """Return the 95 % percentile interval of what was drawn; undefined draws are left out.
+
+    Not-a-number with fewer than two clusters.
+    """
     known = drawn[np.isfinite(drawn)]
-    if len(known) == 0:
+    if clusters < 2 or len(known) == 0:
         return nan, nan
     low, high = np.quantile(known, [TAIL, 1 - TAIL])
     return float(low), float(high)
 
 
 def complete(**columns: Collection) -> list[np.ndarray]:
-    """Return columns without the rows in which a number is missing; `neurons` come last, as text.
-
-    Raises:
-        ValueError: the columns differ in length.
-    """
-    (first, size), *others = ((name, len(values)) for name, values in columns.items())
-    for name, length in others:
-        if length != size:
-            raise ValueError(f"{size} {first} need as many {name}, not {length}")
+    """Return columns without rows in which a number is missing; `neurons` come last, as text."""
+    sizes = {name: len(values) for name, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"columns differ in length: {sizes}")
     names = columns.pop("neurons", None)
     numbers = np.array([list(values) for values in columns.values()], float)
     known = ~np.isnan(numbers).any(axis=0)
@@ -101,11 +101,8 @@ def points(found: Estimate) -> str:
     return written(found, times=100, digits=2)
 
 
-def written(found: Estimate, *, times: float | int = 1, digits: int = 3) -> str:
-    """Return an estimate as text, without a minus zero: `times=100` for percentage points.
-
-    A dash stands for what is not known.
-    """
+def written(found: Estimate, *, times: int = 1, digits: int = 3) -> str:
+    """Return an estimate as text, without a minus zero; a dash stands for what is not known."""
     if not isfinite(found.mean):
         return "–"
     mean, low, high = (f"{round(times * number, digits) + 0.0:.{digits}f}" for number in found)

@@ -4,10 +4,7 @@ Step 7 of the method takes, for each pair, the mean change over its active promp
 its inactive prompts, and compares the two lists with the Kolmogorov-Smirnov test. That test does
 not know that every pair has a value in both lists, nor that pairs share a neuron. So beside it
 stand the mean difference within pairs and Cliff's delta, with intervals that resample neurons, and
-a test of the same question that permutes labels within pairs.
-
-A change is whatever the caller says, for instance the token's probability before less that after.
-A pair is a neuron and a head, by name; no model is touched here, and no prompt is chosen.
+a test that permutes labels within pairs. A pair is a neuron and a head, by name.
 """
 
 from collections.abc import Collection
@@ -23,6 +20,7 @@ from lookups.statistics.bootstrap import (
     Estimate,
     bootstrap_mean,
     complete,
+    draw,
     limits,
     lots_of,
     times_drawn,
@@ -35,11 +33,8 @@ _ROUNDING = 1e-9
 
 
 class KolmogorovSmirnov(NamedTuple):
-    """The paper's test of whether two lists of means come from one distribution.
-
-    `statistic` is the largest gap between the two cumulative shares; `left_out` counts pairs with
-    prompts of one kind only.
-    """
+    """The paper's test of whether two lists come from one distribution; pairs that lack one kind of
+    prompt are left out. The statistic is the largest gap between the two cumulative shares."""
 
     statistic: float
     p: float
@@ -53,9 +48,8 @@ class KolmogorovSmirnov(NamedTuple):
 def pair_means(rows: pd.DataFrame, change: str) -> pd.DataFrame:
     """Return a row a pair: the mean of a column over its active and over its inactive prompts.
 
-    `rows` has a row a prompt of a pair, with `neuron`, `head`, `active` and the column. A kind
-    without a prompt has no mean. Beside `active`, `inactive` and `difference` stand the numbers of
-    prompts. Pairs come in the order of their names; not-a-number is left out.
+    `rows` has a row a prompt of a pair, with `neuron`, `head`, `active` and the column, of which
+    not-a-number is left out. Beside the means stand the numbers of prompts.
     """
     found = []
     for pair, own in rows.dropna(subset=[change]).groupby(PAIR, sort=True):
@@ -70,9 +64,8 @@ def pair_means(rows: pd.DataFrame, change: str) -> pd.DataFrame:
 def ks(active_means: Collection, inactive_means: Collection) -> KolmogorovSmirnov:
     """Compare one mean a pair over active prompts with one over inactive prompts (step 7).
 
-    Two-sided, exact where the lists are short. It takes the lists for independent samples, which
-    they are not. Pairs that lack one of the two (not-a-number) are left out and counted; without
-    any pair both results are not-a-number.
+    Two-sided, exact where the lists are short; the lists are taken for independent samples, which
+    they are not. Pairs that lack one of the two are left out and counted.
     """
     active, inactive = complete(active=active_means, inactive=inactive_means)
     left_out = len(active_means) - len(active)
@@ -85,14 +78,9 @@ def ks(active_means: Collection, inactive_means: Collection) -> KolmogorovSmirno
 def mean_difference(
     active_means: Collection, inactive_means: Collection, neurons: Collection, *, seed: int
 ) -> Estimate:
-    """Return the mean over pairs of active less inactive, with an interval that resamples neurons.
-
-    Pairs that lack one of the two are left out.
-    """
-    active, inactive, names = complete(
-        active=active_means, inactive=inactive_means, neurons=neurons
-    )
-    return bootstrap_mean(active - inactive, names, seed=seed)
+    """Return the mean over pairs of active less inactive, with an interval over neurons."""
+    lists = complete(active=active_means, inactive=inactive_means, neurons=neurons)
+    return bootstrap_mean(lists[0] - lists[1], lists[2], seed=seed)
 
 
 def cliffs_delta_of_means(
@@ -101,27 +89,22 @@ def cliffs_delta_of_means(
 ) -> Estimate:  # fmt: skip
     """Return Cliff's delta between the two lists of means, with an interval over neurons.
 
-    Of all twos of an active and an inactive mean: the share in which the active is larger, less
-    that in which it is smaller. Like the paper's test, it compares every pair's active mean with
-    every pair's inactive one. A neuron drawn twice gives its pairs twice to both lists. Pairs that
-    lack one of the two are left out; of fewer than two neurons there is no interval.
+    Of all couples of an active and an inactive mean, whatever their pairs: the share in which the
+    active is larger, less that in which it is smaller. A neuron drawn twice gives its pairs twice
+    to both lists.
     """
-    active, inactive, names = complete(
-        active=active_means, inactive=inactive_means, neurons=neurons
-    )
+    lists = complete(active=active_means, inactive=inactive_means, neurons=neurons)
+    active, inactive, names = lists
     if len(names) == 0:
         return UNKNOWN
     outer = np.sign(np.subtract.outer(active, inactive))
-    delta = float(outer.sum() / len(names) ** 2)
     distinct, cluster = np.unique(names, return_inverse=True)
-    if len(distinct) < 2:
-        return Estimate(delta, nan, nan)
-    # won[i, j]: over all twos of an active mean of neuron i and an inactive one of neuron j
+    # won[i, j]: over all couples of an active mean of neuron i and an inactive one of neuron j
     won = np.zeros((len(distinct), len(distinct)))
     np.add.at(won, (cluster[:, None], cluster[None, :]), outer)
     times = times_drawn(len(distinct), seed=seed, draws=draws).astype(float)
-    sizes = times @ np.bincount(cluster)
-    return Estimate(delta, *limits(np.sum((times @ won) * times, axis=1) / sizes**2))
+    drawn = np.sum((times @ won) * times, axis=1) / (times @ np.bincount(cluster)) ** 2
+    return Estimate(float(outer.sum() / len(names) ** 2), *limits(drawn, len(distinct)))
 
 
 class Values(NamedTuple):
@@ -134,38 +117,32 @@ class Values(NamedTuple):
 def group_difference(first: Values, second: Values, *, seed: int, draws: int = 2000) -> Estimate:
     """Return the mean of the first group less that of the second, neurons drawn within each.
 
-    What is not a number is left out. Without a value in both groups there is no difference, without
-    two neurons in each no interval.
+    Without two neurons in each there is no interval.
     """
-    random = np.random.default_rng(seed)
-    means, drawn, fewest = [], [], 2
+    random, means, drawn, neurons = np.random.default_rng(seed), [], [], []
     for group in (first, second):
         values, names = complete(values=group.values, neurons=group.neurons)
-        distinct, cluster = np.unique(names, return_inverse=True)
-        if not len(distinct):
+        if not len(values):
             return UNKNOWN
-        sums = np.stack([np.bincount(cluster, values), np.bincount(cluster)], axis=1)
-        share = np.full(len(distinct), 1 / len(distinct))
-        totals = random.multinomial(len(distinct), share, size=draws) @ sums
+        sums, totals = draw(names, values, np.ones_like(values), seed=random, draws=draws)
         means.append(values.mean())
         drawn.append(totals[:, 0] / totals[:, 1])
-        fewest = min(fewest, len(distinct))
-    difference = float(means[0] - means[1])
-    return Estimate(difference, *(limits(drawn[0] - drawn[1]) if fewest == 2 else (nan, nan)))
+        neurons.append(len(sums))
+    return Estimate(float(means[0] - means[1]), *limits(drawn[0] - drawn[1], min(neurons)))
 
 
 class Permutation(NamedTuple):
-    """The mean difference over all pairs, its p values, and those of every pair."""
+    """The mean over pairs of (mean change when active - mean change when inactive), and its p.
+
+    One-sided p asks whether active prompts change more. `pairs` has the same of every pair with
+    prompts of both kinds, beside its neuron and head; `left_out` counts those of one kind only.
+    """
 
     difference: float
-    """Mean over pairs of (mean change when active - mean change when inactive)."""
     p_greater: float
-    """One-sided: active prompts change more."""
     p_two_sided: float
     pairs: pd.DataFrame
-    """neuron, head, difference, p_greater, p_two_sided of pairs with prompts of both kinds."""
     left_out: int
-    """Pairs with prompts of one kind only."""
 
 
 def permuted_within_pairs(
@@ -179,12 +156,8 @@ def permuted_within_pairs(
     together, do so in every one. Of d relabelings, p is (1 + those at least as far out) / (1 + d),
     and never 0 (Phipson and Smyth 2010).
 
-    `rows` has a row a prompt of a pair, with `neuron`, `head`, `prompt`, `active` and the column;
-    not-a-number is left out. How a neuron's prompts are relabeled depends on the seed and its name:
-    neither the order of rows nor other neurons change a pair's p.
-
-    Raises:
-        ValueError: a pair has a prompt twice.
+    `rows` has a row a prompt of a pair, none twice, with `neuron`, `head`, `prompt`, `active` and
+    the column. Neither the order of rows nor other neurons change a pair's p.
     """
     rows = rows.dropna(subset=[change])
     if rows.duplicated([*PAIR, "prompt"]).any():

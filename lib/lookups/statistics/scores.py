@@ -2,15 +2,13 @@
 
 The head explanation score is E = (TPR + TNR) / 2, the mean of two shares: active prompts that were
 called active, inactive ones that were called inactive (paper, step 6). Calling everything active,
-or tossing a coin, scores one half. A share of no prompts is undefined, and so is E then: it is
-not-a-number, never 0 or one half. Answers that could not be read are counted by kind; E leaves them
-out, and the strict score counts them as wrong.
+or tossing a coin, scores one half. A share of no prompts is undefined, and so is E then. Answers
+that could not be read are counted by kind: E leaves them out, the strict score has them as wrong.
 
 Tests are exact and one-sided: they ask whether *active* is said more often of active prompts. With
 few prompts, or with nearly all of one kind, no verdicts whatever can be significant, so beside each
 p stands the smallest that the pair could have had. Scores from few prompts differ even if all pairs
-are explained equally well: the variance *between* pairs is what is left when that of the prompts'
-sampling is taken off. Nothing here knows what a prompt, an explanation or a model is.
+are explained equally well: what is left *between* pairs is the variance less that of sampling.
 """
 
 from collections.abc import Collection
@@ -38,15 +36,10 @@ class Counts(NamedTuple):
 
 
 def count(verdicts: Collection, active: Collection) -> Counts:
-    """Count one pair's prompts: a verdict (None: unread) and an activity for each, in one order.
-
-    Raises:
-        ValueError: the lengths differ, or an activity is missing.
-    """
+    """Count one pair's prompts: a verdict (None: unread) and an activity for each, in one order."""
     if len(verdicts) != len(active):
         raise ValueError(f"{len(verdicts)} verdicts need as many activities, not {len(active)}")
-    said = pd.array(list(verdicts), dtype="boolean")
-    true = pd.array(list(active), dtype="boolean")
+    said, true = (pd.array(list(column), dtype="boolean") for column in (verdicts, active))
     if true.isna().any():
         raise ValueError("the activity of a prompt is missing: only verdicts can be unread")
     true = true.to_numpy(dtype=bool)
@@ -54,12 +47,6 @@ def count(verdicts: Collection, active: Collection) -> Counts:
     no = ~unread & ~yes
     kinds = (yes & true, yes & ~true, no & ~true, no & true, unread & true, unread & ~true)
     return Counts(*(int(kind.sum()) for kind in kinds))
-
-
-def unread_as_wrong(counts: Counts) -> Counts:
-    """Return counts in which every unread answer is a wrong one."""
-    fp, fn = counts.fp + counts.unread_inactive, counts.fn + counts.unread_active
-    return Counts(counts.tp, fp, counts.tn, fn)
 
 
 def score(counts: Counts) -> float:
@@ -72,23 +59,23 @@ def score(counts: Counts) -> float:
 
 def score_strict(counts: Counts) -> float:
     """Return E with unread answers counted as wrong; not-a-number when one kind has no prompt."""
-    return score(unread_as_wrong(counts))
+    fp, fn = counts.fp + counts.unread_inactive, counts.fn + counts.unread_active
+    return score(Counts(counts.tp, fp, counts.tn, fn))
 
 
-def newcombe(counts: Counts, *, level: float = 0.95) -> tuple[float, float]:
-    """Return an interval for E, from the Wilson intervals of its two shares.
+def newcombe(counts: Counts) -> tuple[float, float]:
+    """Return a 95 % interval for E, from the Wilson intervals of its two shares.
 
-    The distances from each share to its limits add up as independent errors do: as squares
-    (Newcombe 1998, method 10; halved, for a mean of two shares in place of a difference). It takes
-    the prompts for independent. Exact coverage at 50 + 50 prompts is .937 to .961 for shares of .5
-    to .95; at 10 + 10 it can fall to .91. Where E is undefined, so are both limits.
+    The distances from each share to its limits add up as squares (Newcombe 1998, method 10; halved,
+    for a mean of two shares in place of a difference): prompts are taken for independent. Coverage
+    at 50 + 50 prompts is .937 to .961 for shares of .5 to .95; at 10 + 10 it can fall to .91.
     """
     middle = score(counts)
     if isnan(middle):
         return nan, nan
     below, above = [], []
     for right, of in _shares(counts):
-        low, high = proportion_confint(right, of, alpha=1 - level, method="wilson")
+        low, high = proportion_confint(right, of, alpha=1 - 0.95, method="wilson")
         below.append(right / of - low)
         above.append(high - right / of)
     # the limits lie in [0, 1] by themselves, but for rounding
@@ -98,8 +85,7 @@ def newcombe(counts: Counts, *, level: float = 0.95) -> tuple[float, float]:
 def sampling_variance(counts: Counts) -> float:
     """Return how much E would vary if other prompts had been drawn: an unbiased estimate.
 
-    Each share adds a quarter of p (1 - p) / (n - 1). Not-a-number when one kind has fewer than two
-    read answers.
+    Not-a-number when one kind has fewer than two read answers.
     """
     shares = _shares(counts)
     if any(of < 2 for _, of in shares):
@@ -111,8 +97,7 @@ def auroc(probabilities: Collection, active: Collection) -> float:
     """Return how often an active prompt has the higher probability than an inactive one.
 
     Ties count one half. Prompts without a probability (None) are left out; not-a-number when those
-    with one are all of one kind, or none. It is the rank sum of Mann and Whitney: a tenth of the
-    time of scikit-learn's, which matters for thousands of pairs of twenty prompts.
+    with one are all of one kind, or none. (Ten times as fast as scikit-learn's on twenty prompts.)
     """
     known, active = complete(probabilities=probabilities, activities=active)
     ranks, kinds = rankdata(known), active.astype(bool)
@@ -151,7 +136,7 @@ def fisher(counts: Counts) -> Significance:
     """Test by Fisher's exact test whether *active* is said more often of active prompts.
 
     Mid-p is less cautious: Fisher's p is too large on average, since few tables are possible. Both
-    are not-a-number when one kind has no read answer; verdicts that are all alike have p = 1.
+    are not-a-number when one kind has no read answer.
     """
     n_active, n_inactive = counts.tp + counts.fn, counts.tn + counts.fp
     if not (n_active and n_inactive):
@@ -170,90 +155,71 @@ def smallest_p_as_called(n_active: int, n_inactive: int, called_active: int) -> 
     """Return the p of the best verdicts that call that many prompts active.
 
     An explainer that calls nearly everything active cannot reach a small p, whatever it knows.
-
-    Raises:
-        ValueError: more are called active than there are.
     """
-    prompts = n_active + n_inactive
-    if not 0 <= called_active <= prompts:
-        raise ValueError(f"of {prompts} prompts, {called_active} cannot be called active")
-    return float(hypergeom(prompts, n_active, called_active).pmf(min(n_active, called_active)))
+    best = min(n_active, called_active)
+    return float(hypergeom.pmf(best, n_active + n_inactive, n_active, called_active))
 
 
 def q_values(p: Collection, *, method: Literal["bh", "by"] = "bh") -> Float[np.ndarray, " pair"]:
     """Return for each p the smallest false discovery rate at which it is still a discovery.
 
-    `bh` is Benjamini and Hochberg's procedure, which holds for tests that are independent or depend
-    on each other positively; `by` is Benjamini and Yekutieli's, stricter, which holds for any.
-    A p that is not-a-number is no test: it is left out of the number of tests and stays as it is.
-
-    Raises:
-        ValueError: a p is not between 0 and 1.
+    `bh` (Benjamini and Hochberg) holds for tests that are independent or depend on each other
+    positively, `by` (Benjamini and Yekutieli) is stricter and holds for any. What is not
+    a number is no test.
     """
-    given = np.array(list(p), float)
-    known = ~np.isnan(given)
-    found = np.full(len(given), nan)
+    found = np.array(list(p), float)
+    known = ~np.isnan(found)
     if known.any():
-        found[known] = false_discovery_control(given[known], method=method)
+        found[known] = false_discovery_control(found[known], method=method)
     return found
 
 
 def coin_scores(n_active: int, n_inactive: int) -> CoinScores:
     """Return the exact distribution of E when every verdict is a coin's.
 
-    Its standard deviation is a quarter of the root of 1 / n_active + 1 / n_inactive: how far a
-    pair's score strays from one half when nothing is known.
-
-    Raises:
-        ValueError: one kind has no prompt, so that E is undefined.
+    Its standard deviation is a quarter of the root of 1 / n_active + 1 / n_inactive.
     """
     if min(n_active, n_inactive) < 1:
-        raise ValueError(
-            f"a score needs prompts of both kinds, not {n_active} active and {n_inactive} inactive"
-        )
-    right_active, right_inactive = np.arange(n_active + 1), np.arange(n_inactive + 1)
+        raise ValueError(f"a score needs prompts of both kinds, not {n_active} and {n_inactive}")
     # whole numbers, so that equal scores are found equal: E times twice the product of both sizes
-    scaled = np.add.outer(right_active * n_inactive, right_inactive * n_active)
-    weight = np.multiply.outer(
-        binom.pmf(right_active, n_active, 0.5), binom.pmf(right_inactive, n_inactive, 0.5)
-    )
-    distinct, place = np.unique(scaled.ravel(), return_inverse=True)
-    return CoinScores(
-        distinct / (2 * n_active * n_inactive), np.bincount(place, weights=weight.ravel())
-    )
+    right = np.arange(n_active + 1) * n_inactive, np.arange(n_inactive + 1) * n_active
+    chances = [binom.pmf(np.arange(n + 1), n, 0.5) for n in (n_active, n_inactive)]
+    distinct, place = np.unique(np.add.outer(*right).ravel(), return_inverse=True)
+    probability = np.bincount(place, weights=np.multiply.outer(*chances).ravel())
+    return CoinScores(distinct / (2 * n_active * n_inactive), probability)
 
 
 class Variances(NamedTuple):
-    """Where the variance of scores comes from; of pairs with a score and a sampling variance."""
+    """Where the variance of scores (with n - 1) comes from; of pairs that have both.
+
+    `sampling` is the mean of the pairs' own sampling variances. `between` is what is left of the
+    observed one: below 0 when scores differ less than their prompts alone explain.
+    """
 
     observed: float
-    """With n - 1."""
     sampling: float
-    """Mean of the pairs' own sampling variances."""
     between: float
-    """Observed less sampling. Below 0 when scores differ less than their prompts alone explain."""
     pairs: int
 
 
 class Summary(NamedTuple):
-    """The paper's description of the scores of many pairs."""
+    """The paper's description of the scores of many pairs: sd with n, as the paper has it.
+
+    `p_skew` is of D'Agostino's test that the skew is above 0, as where a few heads stand out.
+    """
 
     pairs: int
-    """With a score."""
     mean: float
     sd: float
-    """With n, as the paper has it."""
     skew: float
     p_skew: float
-    """Of D'Agostino's test that the skew is above 0, as it is where a few heads stand out."""
 
 
 def between_pairs(scores: Collection, variances: Collection) -> Variances:
     """Split the variance of scores; `variances` are `sampling_variance`'s.
 
-    A difference of two estimates: it may be negative and is reported as it is. It takes the errors
-    of different pairs for independent; pairs of one neuron share their prompts. Pairs without a
-    score or a variance (not-a-number) are left out; with fewer than two, all three are undefined.
+    It takes the errors of different pairs for independent; pairs of one neuron share their prompts.
+    Pairs without a score or a variance are left out.
     """
     scores, variances = complete(scores=scores, variances=variances)
     pairs = len(scores)
@@ -270,14 +236,10 @@ def mean_over(
 
     `verdicts` has a row a prompt of a pair: neuron, head, active and verdict (missing: unread, and
     left out); `units` says of each row where its prompt comes from, such as an article. The pairs
-    are taken as they are. The interval is that of the score linearised in the prompts: each one's
-    deviation from the rate of its pair and kind, in the weight that it has in the mean. Pairs with
-    read verdicts of one kind only have no score and are left out.
+    are taken as they are, but for those without a score. The interval is that of the score
+    linearised in the prompts: each one's deviation from the rate of its pair and kind, weighted.
     """
-    if len(units) != len(verdicts):
-        raise ValueError(f"{len(verdicts)} verdicts need as many units, not {len(units)}")
-    known = verdicts.verdict.notna().to_numpy(bool)
-    rows = verdicts[known].assign(unit=pd.array(list(units), dtype=object)[known])
+    rows = verdicts.assign(unit=pd.array(list(units), dtype=object)).dropna(subset="verdict")
     rows["right"] = (rows.verdict.astype(bool) == rows.active.astype(bool)).astype(float)
     of_pair = rows.groupby(["neuron", "head"])
     rows = rows[of_pair.active.transform("nunique") == 2]
@@ -294,15 +256,15 @@ def mean_over(
 def paper_summary(scores: Collection) -> Summary:
     """Return mean, sd, skew and the skew's test as the paper computes them (step 6).
 
-    Scores that are not-a-number are left out. Undefined: mean and sd of none; the skew of fewer
-    than three scores, or of scores all alike; its p for fewer than eight.
+    Undefined: the skew of fewer than three scores, or of scores all alike; its p for fewer than
+    eight. Scores that are not-a-number are left out.
     """
     (known,) = complete(scores=scores)
     pairs = len(known)
     if pairs == 0:
         return Summary(0, nan, nan, nan, nan)
     mean, sd = float(known.mean()), float(known.std())
-    if pairs < 3 or np.ptp(known) == 0:
-        return Summary(pairs, mean, sd, nan, nan)
-    p_skew = float(skewtest(known, alternative="greater").pvalue) if pairs >= 8 else nan
-    return Summary(pairs, mean, sd, float(skew(known)), p_skew)
+    known = known if np.ptp(known) > 0 else known[:0]
+    skewed = float(skew(known)) if len(known) >= 3 else nan
+    p = float(skewtest(known, alternative="greater").pvalue) if len(known) >= 8 else nan
+    return Summary(pairs, mean, sd, skewed, p)

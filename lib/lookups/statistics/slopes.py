@@ -2,13 +2,10 @@
 
 On each prompt a head has a *total* effect on the neuron's input, by all ways, and a *direct* one,
 by its own output alone. The direct share is the slope of direct on total effects, **through the
-origin**: Σ direct · total / Σ total², the mean of direct / total weighted by total². Where there
-is no effect in all, nothing is to be shared. The ordinary least-squares slope stands beside it:
-it asks the same of differences between prompts, and departs where direct effects have an offset.
-
-A share above 1 means that other ways work against the head, one below 0 that they outdo it.
-The share of a *mean* fall (`share_of_mean`) is the same question asked of all prompts together.
-Intervals resample neurons, since prompts and heads of one neuron are no independent evidence.
+origin**: Σ direct · total / Σ total², the mean of direct / total weighted by total². The ordinary
+least-squares slope stands beside it: it departs where direct effects have an offset. A share above
+1 means that other ways work against the head, one below 0 that they outdo it. The share of a *mean*
+fall (`share_of_mean`) is the same question asked of all prompts together.
 """
 
 from collections.abc import Collection
@@ -19,14 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import pearsonr, spearmanr
 
-from lookups.statistics.bootstrap import (
-    UNKNOWN,
-    Estimate,
-    bootstrap_mean,
-    complete,
-    limits,
-    times_drawn,
-)
+from lookups.statistics.bootstrap import UNKNOWN, Estimate, bootstrap_mean, complete, draw, limits
 
 _NOTHING = 1e-12
 """A spread below this share of the values' size is rounding, and a slope over it means nothing."""
@@ -42,10 +32,9 @@ class Slopes(NamedTuple):
 
 
 class MeanShare(NamedTuple):
-    """How much of a mean fall is a part of it: the mean part over the mean whole."""
+    """The mean part over the mean whole; a number only where the whole's interval lies above 0."""
 
     share: Estimate
-    """Not-a-number where the whole cannot be told from none."""
     part: Estimate
     whole: Estimate
 
@@ -65,44 +54,32 @@ def direct_share(
     """Return the slope of direct on total effects, with intervals that resample neurons.
 
     A slope is not-a-number where totals do not vary (least squares) or are all 0 (both); an
-    interval also with fewer than two neurons. Prompts without a direct or a total effect are left
-    out.
+    interval also with fewer than two neurons. Prompts that lack an effect are left out.
     """
     y, x, names = complete(direct=direct, total=total, neurons=neurons)
     if len(x) == 0:
         return Slopes(UNKNOWN, UNKNOWN, 0, 0)
-    distinct, cluster = np.unique(names, return_inverse=True)
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y], axis=1)
-    sums = np.zeros((len(distinct), terms.shape[1]))
-    np.add.at(sums, cluster, terms)
-    times = times_drawn(len(distinct), seed=seed, draws=draws)
-    both = zip(_slopes(sums.sum(axis=0, keepdims=True)), _slopes(times @ sums), strict=True)
-    share, least_squares = (
-        Estimate(float(at[0]), *limits(drawn))
-        if len(distinct) > 1 and np.isfinite(at[0])
-        else Estimate(float(at[0]), nan, nan)
-        for at, drawn in both
-    )
-    return Slopes(share, least_squares, len(x), len(distinct))
+    terms = np.ones_like(x), x, y, x * x, x * y
+    sums, drawn = draw(names, *terms, seed=seed, draws=draws)
+    both = zip(_slopes(sums.sum(axis=0, keepdims=True)), _slopes(drawn), strict=True)
+    found = [
+        Estimate(float(slope), *(limits(others, len(sums)) if np.isfinite(slope) else (nan, nan)))
+        for (slope,), others in both
+    ]
+    return Slopes(*found, len(x), len(sums))
 
 
 def share_of_mean(
     part: Collection, whole: Collection, neurons: Collection, *, seed: int, draws: int = 2000
 ) -> MeanShare:
-    """Return mean part / mean whole over pairs that have both, with intervals over neurons.
-
-    A mean that may be 0 or less has no shares: only where the whole's interval lies above 0 is the
-    share a number.
-    """
+    """Return mean part / mean whole over pairs that have both, with intervals over neurons."""
     *both, names = complete(parts=part, wholes=whole, neurons=neurons)
     found = [bootstrap_mean(values, names, seed=seed, draws=draws) for values in both]
     if not found[1].low > 0:
         return MeanShare(UNKNOWN, *found)
-    distinct, cluster = np.unique(names, return_inverse=True)
-    sums = np.stack([np.bincount(cluster, values) for values in both], axis=1)
-    drawn = times_drawn(len(distinct), seed=seed, draws=draws) @ sums
+    sums, drawn = draw(names, *both, seed=seed, draws=draws)
     ratio = np.divide(*drawn.T, out=np.full(draws, nan), where=drawn[:, 1] > 0)
-    share = Estimate(found[0].mean / found[1].mean, *limits(ratio))
+    share = Estimate(found[0].mean / found[1].mean, *limits(ratio, len(sums)))
     return MeanShare(share, *found)
 
 
