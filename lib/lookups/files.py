@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from lookups.errors import StorageError
+from lookups.errors import LookupsError
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Folders that are missing are made. If the block raises, `path` stays as it was.
 
     Raises:
-        StorageError: the disk is full, or the folder cannot be written.
+        LookupsError: the disk is full, or the folder cannot be written.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -42,16 +42,16 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write text (as UTF-8) or bytes to a file, whole or not at all.
 
     Raises:
-        StorageError: the disk is full, or the folder cannot be written.
+        LookupsError: the disk is full, or the folder cannot be written.
     """
     with replacing(path) as aside:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def not_written(path: Path, error: OSError) -> StorageError:
+def not_written(path: Path, error: OSError) -> LookupsError:
     """Return the sentence for a file or folder that cannot be written."""
     why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return StorageError(
+    return LookupsError(
         f"{path} cannot be written ({why}); make room there, or choose another folder with "
         "LOOKUPS_MODELS, LOOKUPS_DATA or LOOKUPS_ARTIFACTS; what was there before is untouched"
     )

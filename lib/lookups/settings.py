@@ -176,10 +176,7 @@ class Run(Section):
     @classmethod
     def _names_are_neurons(cls, value):
         for name in value or ():
-            try:
-                Neuron.parse(name)
-            except RunError as error:
-                raise ValueError(str(error)) from None
+            Neuron.parse(name)
         return value
 
     @model_validator(mode="before")

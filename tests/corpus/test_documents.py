@@ -12,7 +12,7 @@ from lookups.corpus.documents import Documents, load_documents, load_prompts, pa
 from lookups.corpus.passages import pieces, sentences
 from lookups.corpus.texts import Text, half_of, local_texts
 from lookups.corpus.wikipedia import article_of
-from lookups.errors import CorpusError, StorageError
+from lookups.errors import LookupsError, SourceError
 from lookups.settings import CorpusSpec
 from tiny import random_tokenizer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -158,7 +158,7 @@ def test_a_word_that_the_tokenizer_does_not_know_is_refused(tmp_path):
     path.write_text("w1 w2\n\nw3 other")
     known = random_tokenizer(bos_token=BOS)
     split = half_of("w3 other")
-    with pytest.raises(CorpusError, match=r"mine\.txt#2: a special token .* take it out"):
+    with pytest.raises(SourceError, match=r"mine\.txt#2: a special token .* take it out"):
         load(path, known, split)
 
 
@@ -184,9 +184,9 @@ def test_documents_do_not_change_and_unknown_keys_say_why(tokenizer, tmp_path):
     assert found[np.int64(1)].key == found[1 - len(found)].key
     with pytest.raises(IndexError):
         found[len(found)]
-    with pytest.raises(CorpusError, match="is not a key of mine/train"):
+    with pytest.raises(SourceError, match="is not a key of mine/train"):
         found.by_key("mine/test/1")
-    with pytest.raises(CorpusError, match=r"'mine/train/99999' is none of the \d+ documents"):
+    with pytest.raises(SourceError, match=r"'mine/train/99999' is none of the \d+ documents"):
         found.by_key("mine/train/99999")
 
 
@@ -214,11 +214,11 @@ def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numb
         ids = found.by_key(f"test/test/{number}").ids
         assert " ".join(f"w{i}" for i in ids) == test[number]
     gap = next(n for n in range(expected[-1]) if n not in set(expected))
-    with pytest.raises(CorpusError, match="or the train split holds its text"):
+    with pytest.raises(SourceError, match="or the train split holds its text"):
         found.by_key(f"test/test/{gap}")
     assert load(place, random_tokenizer(), **read).n_shared == 0
     both = str(jsonl(tmp_path / "both.jsonl", train))
-    with pytest.raises(CorpusError, match=r"its test split \(all 300 stand in the train split\)"):
+    with pytest.raises(SourceError, match=r"its test split \(all 300 stand in the train split\)"):
         load(place, random_tokenizer(), "test", **read | {"held_out": both})
 
 
@@ -231,7 +231,7 @@ def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
     assert (found.n_missing, found.n_texts) == (6, len(found))
     assert found[0].line > len(rows)
     with pytest.raises(
-        CorpusError, match=r"\(46 rows have no text in the field 'content': `corpus"
+        SourceError, match=r"\(46 rows have no text in the field 'content': `corpus"
     ):
         load(path, tokenizer, field="content")
 
@@ -262,18 +262,18 @@ def test_tokens_that_cannot_be_kept_say_so(tokenizer, tmp_path):
     load(path, tokenizer)
     (kept,) = (tmp_path / "tokens").rglob("*.arrow")
     kept.write_bytes(kept.read_bytes()[:300])
-    with pytest.raises(StorageError, match=r"cannot be kept in .*delete that folder if it is dam"):
+    with pytest.raises(LookupsError, match=r"cannot be kept in .*delete that folder if it is dam"):
         load(path, tokenizer)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "tokens").write_text("a file")
-    with pytest.raises(StorageError, match=r"cannot be kept in .*set LOOKUPS_DATA to another"):
+    with pytest.raises(LookupsError, match=r"cannot be kept in .*set LOOKUPS_DATA to another"):
         load(path, tokenizer, folder=tmp_path / "other")
 
 
 def test_a_split_without_a_text_says_so(tokenizer, tmp_path):
     path = jsonl(tmp_path / "mine.jsonl", ["The value is kept."])
     other = "test" if half_of("The value is kept.") == "train" else "train"
-    with pytest.raises(CorpusError, match=f"has no text for its {other} split; add texts to it"):
+    with pytest.raises(SourceError, match=f"has no text for its {other} split; add texts to it"):
         load(path, tokenizer, other)
 
 
@@ -296,9 +296,9 @@ def test_prompts_of_ones_own_one_a_line(tmp_path, tokenizer):
     assert [one.line for one in found] == [1, 3, 4]
     assert (found.n_cut, found.length) == (1, 31)
     path.write_text("\n")
-    with pytest.raises(CorpusError, match="holds no prompt; write one on each line"):
+    with pytest.raises(SourceError, match="holds no prompt; write one on each line"):
         load_prompts(path, tokenizer=tokenizer, context=32)
-    with pytest.raises(CorpusError, match=r"there is no file .*nowhere; correct `prompts:`"):
+    with pytest.raises(SourceError, match=r"there is no file .*nowhere; correct `prompts:`"):
         load_prompts(tmp_path / "nowhere", tokenizer=tokenizer, context=32)
 
 

@@ -9,7 +9,7 @@ import huggingface_hub
 import pandas as pd
 import pytest
 from lookups.corpus.texts import corpus_texts, half_of, hub_texts, key_name, kind_of, local_texts
-from lookups.errors import CorpusError
+from lookups.errors import SourceError
 from lookups.settings import CorpusSpec, read_run
 
 TEXTS = [f"Number {n} is naïve → and\nhas two lines." for n in range(60)]
@@ -165,18 +165,18 @@ CUT = gzip.compress(b"one\n" * 9999)[:-20]
 )
 def test_a_bad_file_says_what_is_wrong(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(CorpusError, match=f"^corpus: .*{words}"):
+    with pytest.raises(SourceError, match=f"^corpus: .*{words}"):
         texts_of(tmp_path / name)
 
 
 def test_what_is_nowhere_says_where_to_look(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(CorpusError, match=r"there is no file or folder .*mine\.jsonl\.gz; correct"):
+    with pytest.raises(SourceError, match=r"there is no file or folder .*mine\.jsonl\.gz; correct"):
         texts_of("mine.jsonl.gz", folder=tmp_path)
     words = "'org/name/a.jsonl' is no local file, and .* beforehand with `lookups download`"
-    with pytest.raises(CorpusError, match=words):
+    with pytest.raises(SourceError, match=words):
         texts_of("org/name/a.jsonl", folder=tmp_path)
-    with pytest.raises(CorpusError, match=r"holds no \.txt, \.jsonl, \.parquet file"):
+    with pytest.raises(SourceError, match=r"holds no \.txt, \.jsonl, \.parquet file"):
         texts_of(tmp_path)
 
 

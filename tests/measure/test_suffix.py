@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 from lookups.measure.activation import activations
 from lookups.measure.suffix import Suffix, shortest_suffixes
 from lookups.names import Neuron
@@ -78,7 +78,7 @@ def test_progress_counts_what_is_settled():
 
 @pytest.mark.parametrize("silent", [0.0, -1.0, float("nan")])
 def test_a_neuron_that_never_fires_is_named(silent):
-    with pytest.raises(MeasurementError) as caught:
+    with pytest.raises(LookupsError) as caught:
         shortest_suffixes(reading([]), [[1], [2]], [1.0, silent], long_enough, longest=3)
     message = str(caught.value)
     assert message.startswith("prompt 1: the neuron is silent on the whole prompt (activation ")

@@ -9,7 +9,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
-from lookups.errors import MeasurementError, ModelError
+from lookups.errors import LookupsError, SourceError
 from lookups.model.files import find_checkpoint, permute_weights
 from lookups.model.loaded import SUPPORTED, bridge_of, load_model
 from lookups.names import Neuron
@@ -234,7 +234,7 @@ REFUSED = [
 def test_what_cannot_be_loaded_says_why(make, said, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(SourceError, match=said):
         load_model(ModelSpec(name=str(make()), device="cpu"))
 
 
@@ -242,12 +242,14 @@ def test_a_device_that_is_not_there_whoever_asks_for_it(monkeypatch):
     monkeypatch.delenv("LOOKUPS_DEVICE", raising=False)
     spec = ModelSpec(name=str(folder("gpt2")))
     for device in ("warp", "cuda:99", "meta"):
-        with pytest.raises(ModelError, match=f"device '{device}' is not there; set 'device: auto'"):
+        with pytest.raises(
+            SourceError, match=f"device '{device}' is not there; set 'device: auto'"
+        ):
             load_model(spec.model_copy(update={"device": device}))
     monkeypatch.setenv("LOOKUPS_DEVICE", "cpu")
     assert load_model(spec.model_copy(update={"device": "warp"})).device.type == "cpu"
     monkeypatch.setenv("LOOKUPS_DEVICE", "meta")
-    with pytest.raises(ModelError, match="device 'meta' is not there; unset LOOKUPS_DEVICE"):
+    with pytest.raises(SourceError, match="device 'meta' is not there; unset LOOKUPS_DEVICE"):
         load_model(spec)
 
 
@@ -255,10 +257,10 @@ def test_a_device_that_is_not_there_whoever_asks_for_it(monkeypatch):
 def test_a_sequence_that_does_not_fit_is_refused_before_it_is_read(name):
     one = model(name)
     assert one.batch([np.ones(CONTEXT - 1, int)]).ids.shape[1] == CONTEXT
-    with pytest.raises(MeasurementError, match=r"of 65 tokens does not fit into the 64 .* cut"):
+    with pytest.raises(LookupsError, match=r"of 65 tokens does not fit into the 64 .* cut"):
         one.batch([np.ones(CONTEXT, int)])
 
 
 def test_ids_of_another_vocabulary_are_refused():
-    with pytest.raises(MeasurementError, match=r"between 0 and 100 .* own tokenizer"):
+    with pytest.raises(LookupsError, match=r"between 0 and 100 .* own tokenizer"):
         model("gpt2").batch([[5, VOCAB]])

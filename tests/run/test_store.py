@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from lookups.errors import MissingStage, RunError, StaleStage, StorageError
+from lookups.errors import LookupsError, MissingStage, RunError, StaleStage
 from lookups.run.stages import STAGES, settings_of, stage_named
 from lookups.run.store import contents_digest, load, manifest, parameters, save, stage_folder
 from lookups.settings import Run, read_run
@@ -250,7 +250,7 @@ def test_a_full_disk_is_told_and_nothing_half_written_is_read(settings, monkeypa
     place = (pd.DataFrame, "to_parquet") if step == "table" else (Path, "write_text")
     with monkeypatch.context() as patch:
         patch.setattr(*place, full)
-        with pytest.raises(StorageError, match="the disk is full"):
+        with pytest.raises(LookupsError, match="the disk is full"):
             save(settings, "neurons", table("neurons", rows=9))
     assert len(load(settings, "neurons")) == 3
     assert sorted(os.listdir(stage_folder(settings, "neurons"))) == [

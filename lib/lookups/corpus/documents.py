@@ -31,7 +31,7 @@ from lookups.corpus import texts
 from lookups.corpus.grammar import labelled_documents
 from lookups.corpus.passages import Piece, Tokenizer, pieces
 from lookups.corpus.texts import Split, Text, corpus_texts, key_name, part_of
-from lookups.errors import CorpusError, LookupsError, StorageError
+from lookups.errors import LookupsError, SourceError
 from lookups.model.packaged import PACKAGED
 from lookups.settings import CorpusSpec, Run
 
@@ -109,13 +109,13 @@ class Documents(Sequence[Document]):
         """Return the document of that key.
 
         Raises:
-            CorpusError: the key belongs to another corpus or split, or to no document that is read.
+            SourceError: the key belongs to another corpus or split, or to no document that is read.
         """
         if key in self._row_of:
             return self._document(self._row_of[key])
         if key.rpartition("/")[0] != self._name:
-            raise CorpusError(f"{key!r} is not a key of {self._name}; load the documents it names")
-        raise CorpusError(
+            raise SourceError(f"{key!r} is not a key of {self._name}; load the documents it names")
+        raise SourceError(
             f"{key!r} is none of the {len(self)} documents that are read; it lies beyond `corpus: "
             "documents:`, or the train split holds its text; run the chapter that named it again"
         )
@@ -161,8 +161,8 @@ def load_documents(
     """Load one split of the corpus that a run names; `context` counts the BOS, as models do.
 
     Raises:
-        CorpusError: the corpus is missing, unreadable, or has no text in this split.
-        StorageError: the disk is full, or the data folder cannot be written.
+        SourceError: the corpus is missing, unreadable, or has no text in this split.
+        LookupsError: the disk is full, or the data folder cannot be written.
     """
     limit = min(corpus.length, context - 1)
     named, _ = part_of(corpus, split)
@@ -177,7 +177,7 @@ def load_documents(
         why = f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
         if (n := found.n_missing) > 0:
             why = f" ({n} rows have no text in the field {corpus.field!r}: `corpus: field:`)"
-        raise CorpusError(
+        raise SourceError(
             f"corpus {named!r} has no text for its {split} split{why}; add texts to it, or name "
             "another corpus in the run file"
         )
@@ -188,15 +188,15 @@ def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents
     """Load a text file of one's own prompts, one a line; empty lines are left out.
 
     Raises:
-        CorpusError: there is no such file, or no prompt in it.
+        SourceError: there is no such file, or no prompt in it.
     """
     if not path.is_file():
-        raise CorpusError(f"prompts: there is no file {path}; correct `prompts:` in the run file")
+        raise SourceError(f"prompts: there is no file {path}; correct `prompts:` in the run file")
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
     found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
     table = _table(pieces(found, tokenizer, context - 1, "first"))
     if not len(table):
-        raise CorpusError(f"prompts: {path.name} holds no prompt; write one on each line")
+        raise SourceError(f"prompts: {path.name} holds no prompt; write one on each line")
     return Documents("own", "train", table, tokenizer.decode)
 
 
@@ -240,7 +240,7 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
     except (datasets.exceptions.DatasetGenerationError, pyarrow.ArrowInvalid, OSError) as error:
         if isinstance(error.__cause__, LookupsError):
             raise error.__cause__ from None
-        raise StorageError(
+        raise LookupsError(
             f"the corpus's tokens cannot be kept in {folder} ({error.__cause__ or error}); free "
             "some space, delete that folder if it is damaged, or set LOOKUPS_DATA to another"
         ) from error

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from lookups.corpus.texts import Text
-from lookups.errors import CorpusError
+from lookups.errors import SourceError
 
 Tokenizer = Any
 """A fast Hugging Face tokenizer, as `lookups.model.loaded.Model` carries it."""
@@ -76,14 +76,14 @@ def pieces(
     """Yield every text with its documents, of at most `limit` tokens.
 
     Raises:
-        CorpusError: a text has a word that the tokenizer does not know, or gives a special token.
+        SourceError: a text has a word that the tokenizer does not know, or gives a special token.
     """
     special = set(tokenizer.all_special_ids)
     for lot in _lots(texts):
         found = encoded(tokenizer, [one.text or "" for one in lot])
         for text, encoding in zip(lot, found, strict=True):
             if not special.isdisjoint(encoding.ids):
-                raise CorpusError(
+                raise SourceError(
                     f"{text.source}: a special token stands in the text, or a word that the "
                     "model's tokenizer does not know; take it out"
                 )

@@ -26,7 +26,7 @@ from pyarrow import parquet
 
 from lookups import paths
 from lookups.corpus import wikipedia
-from lookups.errors import CorpusError
+from lookups.errors import SourceError
 from lookups.settings import CorpusSpec
 
 Split = Literal["train", "test"]
@@ -66,7 +66,7 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
     """Yield the texts of one split of a run's corpus; 'planted' has none.
 
     Raises:
-        CorpusError: the corpus is not there, or a file of it cannot be read.
+        SourceError: the corpus is not there, or a file of it cannot be read.
     """
     name, half = part_of(corpus, split)
     if name == "wikipedia":
@@ -120,7 +120,7 @@ def files_of(path: Path) -> list[Path]:
     """Return the files of a corpus in the order of their names; hidden ones are left out.
 
     Raises:
-        CorpusError: there is nothing at `path`, or nothing that can be read.
+        SourceError: there is nothing at `path`, or nothing that can be read.
     """
     endings = ", ".join(ENDINGS)
     if path.is_dir():
@@ -128,13 +128,13 @@ def files_of(path: Path) -> list[Path]:
         files = [f for f in found if not any(p[0] == "." for p in f.relative_to(path).parts)]
         if files:
             return sorted(files)
-        raise CorpusError(f"corpus: the folder {path} holds no {endings} file; put texts there")
+        raise SourceError(f"corpus: the folder {path} holds no {endings} file; put texts there")
     if not path.exists():
-        raise CorpusError(
+        raise SourceError(
             f"corpus: there is no file or folder {path}; correct its name in the run file"
         )
     if kind_of(path.name) is None:
-        raise CorpusError(
+        raise SourceError(
             f"corpus: {path.name} is not one of {endings} (the first two also with .gz behind); "
             "convert it to one of them"
         )
@@ -145,7 +145,7 @@ def local_texts(path: Path, split: Split | None, *, field: str = "text") -> Iter
     """Yield the texts of one split of a file or folder, or all (None), files in order.
 
     Raises:
-        CorpusError: there is nothing at `path`, or a file of it cannot be read.
+        SourceError: there is nothing at `path`, or a file of it cannot be read.
     """
     files = files_of(path)
     by_file = sum(kind_of(file.name) == ".txt" for file in files) > 1
@@ -164,7 +164,7 @@ def hub_texts(dataset: str, split: Split | None, *, field: str = "text") -> Iter
     own `train` split is read, or all of its splits where it has none of that name.
 
     Raises:
-        CorpusError: the hub cannot be reached, or has no such dataset.
+        SourceError: the hub cannot be reached, or has no such dataset.
     """
     rows = enumerate(_hub_rows(dataset), start=1)
     found = ((number, _text(row, field)) for number, row in rows)
@@ -188,12 +188,12 @@ def _readable(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
             if text is None or text.strip():
                 yield line, text
     except UnicodeDecodeError as error:
-        raise CorpusError(
+        raise SourceError(
             f"corpus: {file.name} is not UTF-8 text ({error.reason}); save it again as UTF-8"
         ) from None
     except (OSError, EOFError, zlib.error, pyarrow.ArrowInvalid) as error:
         reason = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
-        raise CorpusError(
+        raise SourceError(
             f"corpus: {file.name} cannot be read ({reason}); fetch or save it again"
         ) from None
 
@@ -261,7 +261,7 @@ def _hub_rows(dataset: str) -> Iterator[dict[str, Any]]:
             yield from splits[split]
     except Exception as error:  # the hub's clients share no parent for "cannot be reached"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise CorpusError(
+        raise SourceError(
             f"corpus: {dataset!r} is no local file, and as a Hugging Face dataset it could not be "
             f"read ({reason}); check the name and the network, fetch it beforehand with `lookups "
             "download`, or name a local file"

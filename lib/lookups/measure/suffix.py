@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 from lookups.model.batches import Ids
 
 Fire = Callable[[Sequence[int], Sequence[Ids]], np.ndarray]
@@ -37,11 +37,11 @@ def shortest_suffixes(
     All prompts of one length are measured together. `progress` is told how many were settled.
 
     Raises:
-        MeasurementError: a neuron is silent on a whole prompt, so no share of it is defined.
+        LookupsError: a neuron is silent on a whole prompt, so no share of it is defined.
     """
     for row, activation in enumerate(whole):
         if not activation > 0:
-            raise MeasurementError(
+            raise LookupsError(
                 f"prompt {row}: the neuron is silent on the whole prompt (activation "
                 f"{activation:.3f}); leave out prompts that never fire it"
             )

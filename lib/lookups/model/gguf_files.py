@@ -21,7 +21,7 @@ import pandas as pd
 from filelock import FileLock
 from safetensors import SafetensorError
 
-from lookups.errors import ModelError, StorageError
+from lookups.errors import LookupsError, SourceError
 from lookups.files import digest_of
 
 RECORD = "gguf.json"
@@ -38,11 +38,11 @@ def folder_of(file: Path, models: Path) -> Path:
     """Return the folder in Hugging Face format of a GGUF file, below `models`; made where missing.
 
     Raises:
-        ModelError: the file is missing, broken, a part of several, or of an unsupported kind.
-        StorageError: the folder cannot be written.
+        SourceError: the file is missing, broken, a part of several, or of an unsupported kind.
+        LookupsError: the folder cannot be written.
     """
     if not file.is_file():
-        raise ModelError(f"there is no file {file}; correct the model's name")
+        raise SourceError(f"there is no file {file}; correct the model's name")
     sha256 = digest_of(file)
     folder = models / f"{file.stem}-{sha256[:12]}"
     if (folder / RECORD).is_file():
@@ -54,7 +54,7 @@ def folder_of(file: Path, models: Path) -> Path:
             if not (folder / RECORD).is_file():
                 _make(file, reader, sha256, folder)
     except (OSError, SafetensorError) as error:
-        raise StorageError(
+        raise LookupsError(
             f"{folder} cannot be written ({getattr(error, 'strerror', None) or error}); make "
             "room, or choose another folder with LOOKUPS_MODELS"
         ) from error
@@ -85,13 +85,13 @@ def _read(file: Path) -> Any:
     except Exception as error:  # what a broken file makes of the reader is of every kind
         with file.open("rb") as start:
             broken = start.read(4) == b"GGUF"
-        raise ModelError(
+        raise SourceError(
             f"{file} is cut off or damaged; fetch it again"
             if broken
             else f"{file} is not a GGUF file; name one that is, or a folder in Hugging Face format"
         ) from error
     if wrong := _fault(file, reader, kind):
-        raise ModelError(f"{file.name} {wrong}")
+        raise SourceError(f"{file.name} {wrong}")
     return reader
 
 
@@ -141,7 +141,7 @@ def _make(file: Path, reader: Any, sha256: str, folder: Path) -> None:
     partial.rename(folder)
 
 
-def load_complete(place: Any, wrong: Callable[[str], ModelError], **options: Any) -> Any:
+def load_complete(place: Any, wrong: Callable[[str], SourceError], **options: Any) -> Any:
     """Load a Hugging Face model of which every weight is there, or raise what is `wrong`."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -197,8 +197,8 @@ def _save_tokenizer(file: Path, splitter: str | None, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _unreadable(file: Path, why: str) -> ModelError:
-    return ModelError(f"{file.name} cannot be read ({why}); fetch it again, or another file of it")
+def _unreadable(file: Path, why: str) -> SourceError:
+    return SourceError(f"{file.name} cannot be read ({why}); fetch it again, or another file of it")
 
 
 def _tensors(tensors: Iterable[Any]) -> list[dict[str, Any]]:

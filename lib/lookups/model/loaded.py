@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lookups.errors import MeasurementError, ModelError
+from lookups.errors import LookupsError, SourceError
 from lookups.model.batches import Batch, Ids, batch_of
 from lookups.model.files import Checkpoint, find_checkpoint
 from lookups.model.forward import Forward
@@ -57,16 +57,16 @@ class Model(Checkpoint):
         """Pad sequences of ids; `bos=False` only for the paper's truncation.
 
         Raises:
-            MeasurementError: a sequence is longer than the model reads, or has an id it lacks.
+            LookupsError: a sequence is longer than the model reads, or has an id it lacks.
         """
         batch = batch_of(sequences, self.bos_id if bos else None, self.device)
         if batch.ids.shape[1] > self.context:
-            raise MeasurementError(
+            raise LookupsError(
                 f"a sequence of {batch.ids.shape[1]} tokens does not fit into the {self.context} "
                 f"that {self.name} reads, beginning-of-sequence token included; cut it"
             )
         if not 0 <= int(batch.ids.min()) <= int(batch.ids.max()) < self.d_vocab:
-            raise MeasurementError(
+            raise LookupsError(
                 f"token ids must lie between 0 and {self.d_vocab - 1} for {self.name}; use the "
                 "model's own tokenizer"
             )
@@ -155,7 +155,7 @@ class Model(Checkpoint):
         not defined.
 
         Raises:
-            ModelError: the model has no tensor of that name.
+            SourceError: the model has no tensor of that name.
         """
         self._check(hooks)
         self.forward.read(batch.ids, hooks)
@@ -181,7 +181,7 @@ class Model(Checkpoint):
         Attention patterns, which have the tokens on two axes, are not among them.
 
         Raises:
-            ModelError: the model has no tensor of that name.
+            SourceError: the model has no tensor of that name.
         """
         self._check(names)
         ids, _, last = self.batch(sequences, bos=bos)
@@ -189,7 +189,7 @@ class Model(Checkpoint):
 
     def _check(self, names: Collection[str]) -> None:
         if strange := [name for name in names if not self.forward.has(name)]:
-            raise ModelError(
+            raise SourceError(
                 f"{self.name} has no {strange[0]} to be read; see lookups.model.forward"
             )
 
@@ -205,7 +205,7 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     compute in float64 if the result is to be `exact`.
 
     Raises:
-        ModelError: it is missing, unreachable, without weights, or not of a supported architecture.
+        SourceError: it is missing, unreachable, without weights, or of another architecture.
     """
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
     device = _device(spec.device)
@@ -269,7 +269,7 @@ def _device(wanted: str) -> torch.device:
         torch.ones(1, device=wanted).item()  # some devices parse but are not there
         return torch.device(wanted)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise ModelError(
+        raise SourceError(
             f"device {wanted!r} is not there; "
             + ("unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'")
         ) from None

