@@ -15,10 +15,9 @@ from chapters import NAMES, write_chapters
 from lookups.errors import ChapterError, LookupsError, RunError
 from lookups.paths import PROJECT
 from lookups.run import book as site
-from lookups.run import execute, kernel
+from lookups.run import execute, notebooks
 from lookups.run.execute import Chain, chain_of, clean, run_chapters, stages_read, why_stale
-from lookups.run.kernel import kernel_environment
-from lookups.run.notebooks import read_source
+from lookups.run.notebooks import kernel_environment, read_source
 from lookups.run.stages import chapters_to, other_runs
 from lookups.settings import read_run
 
@@ -210,7 +209,7 @@ def test_a_kernel_that_does_not_start_is_told(done, tmp_path, monkeypatch, inste
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "ipykernel_launcher.py").write_text(instead, "utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "first"))
-    monkeypatch.setattr(kernel, "START_TIMEOUT", 2)
+    monkeypatch.setattr(notebooks, "START_TIMEOUT", 2)
     edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "1 / 0")
     with pytest.raises(ChapterError, match=r"04_suffixes: no Python started to run it \(.*again"):
         run_chapters(chain_of("planted", sources=done))

@@ -102,11 +102,11 @@ def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, m
         ("paths: {artefacts: here}", "unknown key 'paths.artefacts'"),
         ("spread_per_neuron: {train: 0}", "spread_per_neuron.train: Input should be greater"),
         ("id: ../outside", "id: String should match pattern"),
-        ("prompts: nowhere.txt", "prompts: there is no file"),
-        ("published: nowhere", "published: there is no folder"),
+        ("prompts: nowhere.txt", "prompts: there is nothing at"),
+        ("published: nowhere", "published: there is nothing at"),
         ("seed: -1", "seed: Input should be greater than or equal to 0"),
-        ("3: 4", "keys must be words"),
-        ("title: [", "mine.yml is not valid YAML"),
+        ("3: 4", "3: Keys should be strings"),
+        ("title: [", "mine.yml cannot be read as YAML"),
     ],
 )
 def test_wrong_keys_and_values_say_where_and_what(written, change, words):
@@ -117,7 +117,7 @@ def test_wrong_keys_and_values_say_where_and_what(written, change, words):
     ("old", "new", "words"),
     [
         ("title: A test", "", "key 'title' is missing; add it"),
-        ("layers: [0, 1]", "layers: []", "layers is empty; name at least one layer"),
+        ("layers: [0, 1]", "layers: []", "layers: Tuple should have at least 1 item"),
         ("layers: [0, 1]", "layers: [-1]", "layers.0: Input should be greater than or equal to 0"),
         ("model: {name: planted-0}", "model: gpt2", "model is a section: put its keys below it"),
         ("{name: planted-0}", "{name: x, dtype: int8}", "model.dtype: Input should be 'float32'"),
@@ -141,7 +141,7 @@ def test_files_that_are_not_there_or_no_text(tmp_path):
         read_run("gpt9")
     assert "no run '" in problem(tmp_path / "nothing.yml")
     (tmp_path / "mine.yml").write_bytes(b"\xff\xfe\x00\x81")
-    assert "cannot be read as text" in problem(tmp_path / "mine.yml")
+    assert "cannot be read as YAML" in problem(tmp_path / "mine.yml")
 
 
 def test_a_longer_circle_is_told_with_its_way(written):

@@ -22,7 +22,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from lookups.errors import LookupsError, SourceError
-from lookups.files import digest_of
+from lookups.paths import digest_of
 
 RECORD = "gguf.json"
 """What a folder was made from; written last, so a folder that has it is whole."""

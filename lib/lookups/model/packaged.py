@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lookups.errors import LookupsError, SourceError
-from lookups.files import digest_of, write_whole
-from lookups.paths import PROJECT, folder
+from lookups.paths import PROJECT, digest_of, folder, write_whole
 
 LOCK = PROJECT / "data.lock"
 """The packages, their versions and the hash of every wheel, as pip reads them."""

@@ -3,13 +3,15 @@
 Nothing heavy is imported before a command needs it, so that `lookups --help` answers at once.
 """
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from lookups.errors import LookupsError, RunError
+from lookups.errors import LookupsError, MissingStage, RunError, StaleStage
 
 app = typer.Typer(
     name="lookups",
@@ -65,8 +67,6 @@ def run(
     renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
     would send and what that may cost, and sends it only with --yes.
     """
-    import os
-
     from lookups.run.execute import chain_of, run_chapters
 
     if yes:
@@ -109,7 +109,6 @@ def runs() -> None:
 @app.command()
 def status(run: RunArgument) -> None:
     """Tell what a run would execute and why, and which tables it has."""
-    from lookups.errors import MissingStage, StaleStage
     from lookups.run.execute import chain_of, outlook
     from lookups.run.stages import STAGES
     from lookups.run.store import manifest
@@ -130,11 +129,10 @@ def status(run: RunArgument) -> None:
 @app.command()
 def pair() -> None:
     """Bring every notebook in step with its .py; outputs stay."""
-    from lookups.run.notebooks import chapter_sources
-    from lookups.run.notebooks import pair as make_pair
+    from lookups.run import notebooks
 
-    for source in chapter_sources():
-        changed = make_pair(source)
+    for source in notebooks.chapter_sources():
+        changed = notebooks.pair(source)
         typer.echo(f"{source.stem:30}  {'brought in step' if changed else 'in step'}")
 
 
@@ -182,11 +180,14 @@ def download(
 @app.command()
 def clean(run: RunArgument) -> None:
     """Remove a run's tables, executed notebooks and book."""
-    from lookups.run.execute import clean as remove
-    from lookups.settings import read_run
+    from lookups.run.book import site_folder
+    from lookups.run.execute import chain_of
 
-    removed = [f"removed {folder}" for folder in remove(read_run(run))]
-    typer.echo("\n".join(removed) or "there was nothing to remove")
+    chain = chain_of(run)
+    for folder in (chain.folder, site_folder(chain.settings.id, default=chain.default)):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+            typer.echo(f"removed {folder}")
 
 
 def main(command: Callable[[], None] = app) -> None:

@@ -23,10 +23,10 @@ from huggingface_hub import HfApi, constants, errors, snapshot_download
 
 from lookups.corpus.texts import kind_of, local_path
 from lookups.errors import LookupsError, RunError, SourceError
-from lookups.files import not_written, write_whole
 from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED, downloaded, fetch_package, is_here
 from lookups.paths import folder as folder_of
+from lookups.paths import not_written, write_whole
 from lookups.settings import Run, is_made, read_run
 
 FILES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lookups.errors import LookupsError
-from lookups.files import digest_of, replacing, sha256_of, write_whole
+from lookups.paths import digest_of, replacing, sha256_of, write_whole
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
