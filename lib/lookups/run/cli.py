@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lookups.errors import LookupsError, MissingStage, RunError, StaleStage
+from lookups.errors import LookupsError, RunError
 
 app = typer.Typer(
     name="lookups",
@@ -108,22 +108,12 @@ def runs() -> None:
 
 @app.command()
 def status(run: RunArgument) -> None:
-    """Tell what a run would execute and why, and which tables it has."""
+    """Tell what a run would execute, why, and how long each chapter took the last time."""
     from lookups.run.execute import chain_of, outlook
-    from lookups.run.stages import STAGES
-    from lookups.run.store import manifest
 
     chain = chain_of(run)
     typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
     typer.echo("\n".join(outlook(chain)))
-    for stage in STAGES:
-        try:
-            state = f"{manifest(chain.settings, stage.name)['rows']} rows"
-        except MissingStage:
-            state = "missing"
-        except StaleStage as error:
-            state = f"stale: {str(error).split(';')[0]}"
-        typer.echo(f"{stage.name:30}  {state}")
 
 
 @app.command()

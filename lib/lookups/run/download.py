@@ -83,37 +83,32 @@ def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
         SourceError: the hub cannot be asked or refuses, or a folder holds another revision.
     """
     settings = read_run(run)
-    parts: dict[Path, Part | None] = {}
+    parts: dict[Path, Part] = {}
     for one in [settings, *([read_run(settings.permuted)] if settings.permuted else [])]:
         for kind, name, wanted in _needs(one):
             folder = one.folder("models" if kind == "model" else "data") / name
-            if folder in parts:
-                continue
             asked = one.model.revision if kind == "model" else "main"
             note = downloaded(folder, asked)
-            parts[folder] = None
             if note is None and _on_this_machine(kind, name, one):
                 say(f"the {kind} {name} is on this machine")
-            elif not constants.is_offline_mode():
+            elif folder not in parts and not (note and constants.is_offline_mode()):
                 part = Part(kind, name, asked, note["commit"] if note else asked, folder, {})
                 parts[folder] = _asked(part, wanted, 2 * one.corpus.documents)
-            elif note is None:
-                raise SourceError(f"{folder} is not there, and HF_HUB_OFFLINE is set; unset it")
-    return [part for part in parts.values() if part is not None]
+    return list(parts.values())
 
 
 def _needs(settings: Run) -> Iterator[tuple[str, str, set[str]]]:
     """Yield the model and the corpora of a run; of a dataset named by its files, those files."""
     yield "model", settings.model.name, set()
     files: dict[str, set[str]] = {}
-    for corpus in (settings.corpus.name, settings.corpus.held_out):
-        if corpus is not None and settings.prompts is None:
-            parts = corpus.split("/", 2)
-            of_hub = len(parts) == 3 and kind_of(corpus) and not Path(corpus).is_absolute()
-            name = "/".join(parts[:2]) if of_hub else corpus
-            if name in files and not (files[name] and of_hub):
-                raise RunError(f"corpus: {name} is named whole and by a file; name its files each")
-            files.setdefault(name, set()).update(parts[2:] if of_hub else ())
+    corpora = [settings.corpus.name, settings.corpus.held_out] if settings.prompts is None else []
+    for corpus in filter(None, corpora):
+        parts = corpus.split("/", 2)
+        of_hub = len(parts) == 3 and kind_of(corpus) and not Path(corpus).is_absolute()
+        name = "/".join(parts[:2]) if of_hub else corpus
+        if name in files and not (files[name] and of_hub):
+            raise RunError(f"corpus: {name} is named whole and by a file; name its files each")
+        files.setdefault(name, set()).update(parts[2:] if of_hub else ())
     yield from (("dataset", name, wanted) for name, wanted in files.items())
 
 
@@ -161,10 +156,10 @@ def table(parts: list[Part]) -> str:
     lines = []
     for part in parts:
         lines.append(f"{part.kind} {part.name} at {part.commit}, into {part.folder}")
-        missing, width = part.missing(), max(map(len, part.files), default=0)
+        missing = part.missing()
         for path, size in part.files.items():
             state = "to fetch" if path in missing else "here"
-            lines.append(f"  {path:{width}}  {size / 1e6:9,.1f} MB  {state}")
+            lines.append(f"  {path:50}  {size / 1e6:9,.1f} MB  {state}")
     return "\n".join([*lines, f"to fetch: {bytes_left(parts) / 1e6:,.1f} MB"])
 
 
@@ -247,8 +242,7 @@ def _aside(folder: Path) -> Path:
 
 def _finish(made: Path, folder: Path, asked: str, commit: str) -> None:
     """Note in a whole folder what lies in it, and give it its name."""
-    note = json.dumps({"asked": asked, "commit": commit}, indent=1)
-    write_whole(made / "download.json", note + "\n")
+    write_whole(made / "download.json", json.dumps({"asked": asked, "commit": commit}) + "\n")
     os.replace(made, folder)
 
 
@@ -263,13 +257,14 @@ def _in_words(what: str, folder: Path) -> Iterator[None]:
         if isinstance(error, OSError) and (error.errno == errno.ENOSPC or error.filename):
             raise not_written(folder, error) from error
         token = "put a token that may read it into the environment variable HF_TOKEN"
-        if isinstance(error, errors.GatedRepoError):
-            why = f"{what} is gated: accept its terms on the hub, and {token}"
-        elif isinstance(error, errors.RepositoryNotFoundError):
-            why = f"the hub has not {what}; correct its name, or, if it is private, {token}"
-        elif isinstance(error, errors.RevisionNotFoundError):
-            why = f"the hub has not {what}; correct `revision:`"
-        else:
-            reason = (str(error).split("\n")[0] or type(error).__name__)[:200]
-            why = f"{what} cannot be fetched ({reason}); check the network and try again"
+        reason = (str(error).split("\n")[0] or type(error).__name__)[:200]
+        match error:
+            case errors.GatedRepoError():
+                why = f"{what} is gated: accept its terms on the hub, and {token}"
+            case errors.RepositoryNotFoundError():
+                why = f"the hub has not {what}; correct its name, or, if it is private, {token}"
+            case errors.RevisionNotFoundError():
+                why = f"the hub has not {what}; correct `revision:`"
+            case _:
+                why = f"{what} cannot be fetched ({reason}); check the network and try again"
         raise SourceError(why) from error
