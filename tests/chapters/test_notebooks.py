@@ -114,24 +114,20 @@ def executed(source: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("neurons = load", "others = load"),
-        ("# # Which texts", "# # What texts"),
-        ('tags=["hide-input"]', 'tags=["hide-cell"]'),
-        ('tags=["hide-input"]', 'tags=["hide-input"] mystnb={"figure": {}}'),
-        ("# %% [markdown]\n# # Which", "# %%\n# # Which"),
-        ("# %%\ndef table", "# %%\nprompts = 1\n\n\n# %%\ndef table"),
-    ],
-)
-def test_a_notebook_out_of_step_is_noticed_and_brought_in_step(source, old, new):
+def test_a_notebook_out_of_step_is_noticed_and_brought_in_step(source):
     assert pair(source) is False
     text = source.read_text()
-    assert old in text
-    source.write_text(text.replace(old, new))
-    assert pair(source) is True
-    assert pair(source) is False
+    for old, new in {
+        "neurons = load": "others = load",
+        "# # Which texts": "# # What texts",
+        'tags=["hide-input"]': 'tags=["hide-cell"] mystnb={"figure": {}}',
+        "# %% [markdown]\n# # Which": "# %%\n# # Which",
+        "# %%\ndef table": "# %%\nprompts = 1\n\n\n# %%\ndef table",
+    }.items():
+        assert old in text
+        source.write_text(text.replace(old, new))
+        assert pair(source) is True
+        assert pair(source) is False
 
 
 def test_pairing_keeps_outputs_and_ids_of_unchanged_cells_only(source):
@@ -147,13 +143,10 @@ def test_pairing_keeps_outputs_and_ids_of_unchanged_cells_only(source):
     assert [c.id for c in notebook.cells if c.id in before] == before[:-1]
 
 
-def test_cleaning_twice_is_cleaning_once(source):
-    notebook = read_notebook(executed(source))
-    assert as_text(cleaned(cleaned(notebook))) == as_text(cleaned(notebook))
-
-
-def test_a_damaged_notebook_says_what_to_do(source):
-    path = source.with_suffix(".ipynb")
+def test_cleaning_twice_is_cleaning_once_and_a_damaged_notebook_says_what_to_do(source):
+    path = executed(source)
+    once = cleaned(read_notebook(path))
+    assert as_text(cleaned(once)) == as_text(once)
     path.write_text("{")
     with pytest.raises(LookupsError, match=r"is not a notebook .*; delete it and run again"):
         pair(source)
