@@ -219,27 +219,23 @@ def read_run(run: str | Path) -> Run:
 
 
 def check_run(settings: Run, model: Any) -> None:
-    """Check a run against its `Model`: layers, neurons and lengths that the model does not have.
-
-    Raises:
-        RunError: naming the key, its value and what the model has.
-    """
+    """Check a run against its `Model`; a RunError names the key, its value and what there is."""
     asked = [(k, Neuron(n, 0)) for k in ("layers", "middle_layers") for n in getattr(settings, k)]
     for key in ("neurons", "rejected"):
         asked += [(f"{key}: {name}", Neuron.parse(name)) for name in getattr(settings, key) or ()]
     for where, (layer, index, sign) in asked:
+        has = ""
         if layer >= model.n_layers:
-            has = f": layer {layer} does not exist; {model.name} has layers 0 to "
-            raise RunError(f"{where}{has}{model.n_layers - 1}")
-        if index >= model.d_mlp:
+            where += f": layer {layer}"
+            has = f"{model.name} has layers 0 to {model.n_layers - 1}"
+        elif index >= model.d_mlp:
             has = f"a layer of {model.name} has neurons 0 to {model.d_mlp - 1}"
-            raise RunError(f"{where} does not exist; {has}")
-        if sign < 0 and not model.gated:
+        elif sign < 0 and not model.gated:
             has = f"only gated neurons are read with both signs, and {model.name} has none"
+        if has:
             raise RunError(f"{where} does not exist; {has}")
-    longest = settings.longest
-    if settings.prompts is None:
-        longest = min(longest, settings.corpus.length)
+    lengths = [settings.longest] if settings.prompts else [settings.longest, settings.corpus.length]
+    longest = min(lengths)
     if longest + 1 > model.context:
         raise RunError(
             f"longest: prompts of {longest} tokens do not fit; {model.name} reads {model.context} "

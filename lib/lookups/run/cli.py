@@ -100,10 +100,7 @@ def runs() -> None:
     from lookups.settings import RUNS, read_run
 
     for path in sorted(RUNS.glob("*.yml"), key=lambda path: path.stem):
-        try:
-            typer.echo(f"{path.stem:20}  {read_run(path.stem).title}")
-        except RunError as error:
-            typer.echo(f"{path.stem:20}  cannot be used: {error}")
+        typer.echo(f"{path.stem:20}  {read_run(path.stem).title}")
 
 
 @app.command()

@@ -93,7 +93,7 @@ def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
                 say(f"the {kind} {name} is on this machine")
             elif folder not in parts and not (note and constants.is_offline_mode()):
                 part = Part(kind, name, asked, note["commit"] if note else asked, folder, {})
-                parts[folder] = _asked(part, wanted, 2 * one.corpus.documents)
+                parts[folder] = _with_files(part, wanted, 2 * one.corpus.documents)
     return list(parts.values())
 
 
@@ -120,7 +120,7 @@ def _on_this_machine(kind: str, name: str, settings: Run) -> bool:
     return place is not None or name.startswith((".", "/", "~")) or name.endswith(".gguf")
 
 
-def _asked(part: Part, wanted: set[str], documents: int) -> Part:
+def _with_files(part: Part, wanted: set[str], documents: int) -> Part:
     """Ask the hub for the commit of a part, and choose the files that are read."""
     what = f"the {part.kind} {part.name} at {part.commit}"
     with _in_words(what, part.folder):
@@ -258,13 +258,11 @@ def _in_words(what: str, folder: Path) -> Iterator[None]:
             raise not_written(folder, error) from error
         token = "put a token that may read it into the environment variable HF_TOKEN"
         reason = (str(error).split("\n")[0] or type(error).__name__)[:200]
-        match error:
-            case errors.GatedRepoError():
-                why = f"{what} is gated: accept its terms on the hub, and {token}"
-            case errors.RepositoryNotFoundError():
-                why = f"the hub has not {what}; correct its name, or, if it is private, {token}"
-            case errors.RevisionNotFoundError():
-                why = f"the hub has not {what}; correct `revision:`"
-            case _:
-                why = f"{what} cannot be fetched ({reason}); check the network and try again"
+        why = f"{what} cannot be fetched ({reason}); check the network and try again"
+        if isinstance(error, errors.GatedRepoError):
+            why = f"{what} is gated: accept its terms on the hub, and {token}"
+        elif isinstance(error, errors.RepositoryNotFoundError):
+            why = f"the hub has not {what}; correct its name, or, if it is private, {token}"
+        elif isinstance(error, errors.RevisionNotFoundError):
+            why = f"the hub has not {what}; correct `revision:`"
         raise SourceError(why) from error
