@@ -48,7 +48,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise not_written(path, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        if aside.exists():
+            aside.unlink()
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

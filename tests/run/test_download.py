@@ -158,14 +158,14 @@ def test_what_breaks_off_is_not_found_and_goes_on(world):
     load_model(read_run(world.run).model)
 
 
-def test_a_file_that_is_not_what_the_hub_states_leaves_no_model(world):
-    for file in ("model.safetensors", "config.json"):
-        data = model_files()[file]
-        world.hub.replace(f"{world.commit}/{file}", data[:-2] + b"??")
-        sentence = f"{file} of the model {MODEL} is not what the hub states; give the same command"
-        assert sentence in world.refusal()
-        assert not (world.models / MODEL).exists()
-        world.hub.replace(f"{world.commit}/{file}", data)
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_file_that_is_not_what_the_hub_states_leaves_no_model(world, file):
+    data = model_files()[file]
+    world.hub.replace(f"{world.commit}/{file}", data[:-2] + b"??")
+    sentence = f"{file} of the model {MODEL} is not what the hub states; give the same command"
+    assert sentence in world.refusal()
+    assert not (world.models / MODEL).exists()
+    world.hub.replace(f"{world.commit}/{file}", data)
     world.download()
     assert (world.models / MODEL / file).read_bytes() == data
 
