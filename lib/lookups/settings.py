@@ -86,7 +86,7 @@ class CorpusSpec(Section):
                 "have a test split of their own, so leave the key out"
             )
         if self.held_out == self.name:
-            raise ValueError(f"held_out is {self.name!r}, too; without the key half is held out")
+            raise ValueError(f"held_out is {self.name!r} as well; without the key half is held out")
         return self
 
 
