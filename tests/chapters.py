@@ -38,9 +38,8 @@ def table(stage, start):
     return pd.DataFrame({{name: [start + 0.25, start + 1.5] for name in columns}})
 """
 
-FIRST = (
-    HEADER.format(question="Does a neuron have a token?")
-    + """
+BODIES = {
+    "02_next_token_neurons": """
 # %% [markdown] tags=["default-run"]
 # The default run shows it.
 
@@ -49,23 +48,15 @@ neurons = save(settings, "neurons", table("neurons", settings.seed))
 print("to stdout")
 print("to stderr", file=sys.stderr)
 neurons[["neuron", "layer"]]
-"""
-)
-
-SECOND = (
-    HEADER.format(question="Which texts fire it?")
-    + """
+""",
+    "03_prompts": """
 # %%
 neurons = load(settings, "neurons")
 save(settings, "follow_rates", table("follow_rates", 1))
 prompts = save(settings, "prompts", table("prompts", len(neurons)))
 {"prompts": len(prompts), "of a neuron": settings.prompts_per_neuron}
-"""
-)
-
-THIRD = (
-    HEADER.format(question="How much of a text does it need?")
-    + """
+""",
+    "04_suffixes": """
 # %%
 prompts = load(settings, "prompts")
 load(settings, "follow_rates")
@@ -74,15 +65,17 @@ suffixes[["neuron", "activation"]]
 
 # %%
 prompts[["neuron", "activation"]]
-"""
-)
-
-NAMES = ("02_next_token_neurons", "03_prompts", "04_suffixes")
+""",
+}
+NAMES = tuple(BODIES)
+QUESTIONS = (
+    "Does a neuron have a token?", "Which texts fire it?", "How much of a text does it need?",
+)  # fmt: skip
 
 
 def write_chapters(folder: Path) -> Path:
     """Write the three chapters into a folder and return it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in zip(NAMES, (FIRST, SECOND, THIRD), strict=True):
-        (folder / f"{name}.py").write_text(text, "utf-8")
+    for (name, body), question in zip(BODIES.items(), QUESTIONS, strict=True):
+        (folder / f"{name}.py").write_text(HEADER.format(question=question) + body, "utf-8")
     return folder

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lookups.run.kernel import kernel_environment
+from lookups.run.notebooks import kernel_environment
 
 IMAGES = ("image/png", "image/svg+xml")
 NEVER_COMPARED = ("stderr", *IMAGES, *(f"application/papermill.record/{one}" for one in IMAGES))

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lookups.errors import RunError
 from lookups.names import Head, Neuron
 
 NUMBER = st.integers(0, 10**6)
@@ -38,5 +37,5 @@ def test_as_they_stand_in_tables():
 )  # fmt: skip
 def test_another_form_is_no_name(kind, example, names):
     for name in names:
-        with pytest.raises(RunError, match=example):
+        with pytest.raises(ValueError, match=example):
             kind.parse(name)

@@ -1,4 +1,7 @@
-"""Every error a reader can meet: what is wrong, and what to do next, in one sentence each."""
+"""Every error a reader can meet: what is wrong, and what to do next, in one sentence each.
+
+A kind of its own stands here only where something tells it apart from the others.
+"""
 
 
 class LookupsError(Exception):
@@ -9,16 +12,8 @@ class RunError(LookupsError):
     """A run file is missing, or a key or value in it is wrong or more than the model has."""
 
 
-class ModelError(LookupsError):
-    """A model is missing, unreachable, incomplete or of an architecture that is not supported."""
-
-
-class CorpusError(LookupsError):
-    """A corpus is missing, empty, or not the one that was expected."""
-
-
-class PublishedError(LookupsError):
-    """A file of the authors' released record is missing, cut off, or not what it should hold."""
+class SourceError(LookupsError):
+    """A model, a corpus or a record is missing, out of reach, incomplete or of another kind."""
 
 
 class MissingStage(LookupsError):
@@ -29,25 +24,9 @@ class StaleStage(LookupsError):
     """A stage was made from parents or settings that have changed; the text names the chapter."""
 
 
-class StorageError(LookupsError):
-    """A table or notebook cannot be written: the disk is full or the folder is closed to us."""
-
-
 class ChapterError(LookupsError):
     """A chapter stopped before its end; the text says in which cell, why, and where to look."""
 
 
-class MeasurementError(LookupsError):
-    """A quantity is undefined on this input, such as a share of an activation that never rose."""
-
-
 class ServerError(LookupsError):
     """A language model's server is unreachable, lacks a key or model, or keeps failing."""
-
-
-class NotConfirmed(LookupsError):
-    """Requests would be sent, and perhaps paid for, that nobody has agreed to."""
-
-
-class DownloadError(LookupsError):
-    """A file cannot be fetched, is not the one stated, or a folder holds another revision of it."""

@@ -8,8 +8,6 @@ of layer 7. Names sort as text only for display: order tables by the numbers.
 import re
 from typing import Literal, NamedTuple
 
-from lookups.errors import RunError
-
 Sign = Literal[1, -1]
 
 
@@ -25,14 +23,10 @@ class Neuron(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "Neuron":
-        """Read `L9.N5` or `L9.N5-`.
-
-        Raises:
-            RunError: the text has another form.
-        """
+        """Read `L9.N5` or `L9.N5-`; a ValueError if the text has another form."""
         match = re.fullmatch(r"L(\d+)\.N(\d+)(-?)", name.strip())
         if match is None:
-            raise RunError(f"{name!r} names no neuron; write layer and index as in 'L9.N5'")
+            raise ValueError(f"{name!r} names no neuron; write layer and index as in 'L9.N5'")
         return cls(int(match[1]), int(match[2]), -1 if match[3] else 1)
 
 
@@ -47,12 +41,8 @@ class Head(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "Head":
-        """Read `L7.H4`.
-
-        Raises:
-            RunError: the text has another form.
-        """
+        """Read `L7.H4`; a ValueError if the text has another form."""
         match = re.fullmatch(r"L(\d+)\.H(\d+)", name.strip())
         if match is None:
-            raise RunError(f"{name!r} names no head; write layer and index as in 'L7.H4'")
+            raise ValueError(f"{name!r} names no head; write layer and index as in 'L7.H4'")
         return cls(int(match[1]), int(match[2]))

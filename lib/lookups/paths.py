@@ -1,11 +1,20 @@
-"""Where things lie on disk: never relative to the working directory, always overridable.
+"""Where things lie on disk, and files that are written whole or not at all; used by all rooms.
 
-Order: environment variable, then the run file's `paths`, then a folder of the project.
+A place follows from an environment variable, else the run file's `paths`, else it is a folder of
+the project; never from the working directory. Content goes into a hidden file beside the final one,
+which takes its name only when everything is on disk: a kill or a full disk leaves what was there.
 """
 
+import errno
+import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+
+from lookups.errors import LookupsError
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The checkout: the package is installed editable, so its files lie in `lib/lookups`."""
@@ -18,9 +27,58 @@ Room = Literal["data", "models", "artifacts"]
 
 def folder(room: Room, configured: Path | None = None) -> Path:
     """Return the folder of a room; `LOOKUPS_DATA`, `LOOKUPS_MODELS`, `LOOKUPS_ARTIFACTS` win."""
-    override = os.environ.get(f"LOOKUPS_{room.upper()}")
-    if override:
-        return Path(override).expanduser().resolve()
-    if configured is not None:
-        return Path(configured).expanduser().resolve()
-    return PROJECT / room
+    place = os.environ.get(f"LOOKUPS_{room.upper()}") or configured or PROJECT / room
+    return Path(place).expanduser().resolve()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to; what is there at the end of the block takes the place of `path`.
+
+    Raises:
+        LookupsError: the disk is full, or the folder cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        with aside.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        raise not_written(path, error) from error
+    finally:
+        if aside.exists():
+            aside.unlink()
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write text (as UTF-8) or bytes to a file, whole or not at all."""
+    with replacing(path) as aside:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def not_written(path: Path, error: OSError) -> LookupsError:
+    """Return the sentence for a file or folder that cannot be written."""
+    why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    return LookupsError(
+        f"{path} cannot be written ({why}); make room there, or choose another folder with "
+        "LOOKUPS_MODELS, LOOKUPS_DATA or LOOKUPS_ARTIFACTS; what was there before is untouched"
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """Return the sha256 of a large file, read again only when its size or time has changed."""
+    stat = path.stat()
+    return _known_digest(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _known_digest(path: Path, size: int, changed: int) -> str:
+    return sha256_of(path)

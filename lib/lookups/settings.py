@@ -80,15 +80,13 @@ class CorpusSpec(Section):
 
     @model_validator(mode="after")
     def _held_out_is_texts(self):
-        if self.held_out is None:
-            return self
-        if is_made(self.name) or is_made(self.held_out):
+        if self.held_out is not None and (is_made(self.name) or is_made(self.held_out)):
             raise ValueError(
                 "held_out goes with texts of one's own or from the hub; 'wikipedia' and 'planted' "
                 "have a test split of their own, so leave the key out"
             )
         if self.held_out == self.name:
-            raise ValueError(f"held_out is {self.name!r}, too; without the key half is held out")
+            raise ValueError(f"held_out is {self.name!r} as well; without the key half is held out")
         return self
 
 
@@ -116,7 +114,7 @@ class Run(Section):
     model: ModelSpec
     corpus: CorpusSpec
     paths: Paths = Paths()
-    layers: Layers
+    layers: Annotated[Layers, Field(min_length=1)]
     """The layers whose neurons are candidates."""
     middle_layers: Layers = ()
     """Layers for the control 'the same procedure, but not late in the network'."""
@@ -176,10 +174,7 @@ class Run(Section):
     @classmethod
     def _names_are_neurons(cls, value):
         for name in value or ():
-            try:
-                Neuron.parse(name)
-            except RunError as error:
-                raise ValueError(str(error)) from None
+            Neuron.parse(name)
         return value
 
     @model_validator(mode="before")
@@ -192,17 +187,10 @@ class Run(Section):
     def _shares_in_order(self):
         if not 0 <= self.pair_share[0] < self.pair_share[1] <= 1:
             raise ValueError(f"pair_share must be two shares in order, not {self.pair_share}")
-        if not self.layers:
-            raise ValueError("layers is empty; name at least one layer")
         for key in ("layers", "middle_layers"):
             if len(set(getattr(self, key))) < len(getattr(self, key)):
                 raise ValueError(f"{key} names a layer twice; name each once")
         return self
-
-    @property
-    def is_default(self) -> bool:
-        """Whether this is the run whose notebooks are committed."""
-        return self.id == DEFAULT_RUN
 
     @property
     def measure(self) -> Literal["effect", "attribution"]:
@@ -217,44 +205,37 @@ class Run(Section):
 def read_run(run: str | Path) -> Run:
     """Read a run by its id (`notebooks/runs/<id>.yml`) or by a path to its file.
 
-    Relative paths inside a run file are taken from the file's own folder. The id is always the
-    file's own.
+    Relative paths inside a run file are taken from the file's own folder.
 
     Raises:
         RunError: there is no such file, it is not YAML, or a key or value in it is wrong.
     """
     path = path_of(run)
-    content = content_of(path)
     try:
-        settings = Run(**{"id": path.stem} | content)
-    except (ValidationError, TypeError) as error:
-        raise RunError(f"{path.name}: {_first_problem(error)}") from None
+        settings = Run.model_validate({"id": path.stem} | content_of(path))
+    except ValidationError as error:
+        raise RunError(f"{path.name}: {_problems(error)}") from None
     return _with_files(settings)
 
 
 def check_run(settings: Run, model: Any) -> None:
-    """Check a run against its `Model`: layers, neurons and lengths that the model does not have.
-
-    Raises:
-        RunError: naming the key, its value and what the model has.
-    """
-    asked = [(key, n) for key in ("layers", "middle_layers") for n in getattr(settings, key)]
-    written = {key: getattr(settings, key) or () for key in ("neurons", "rejected")}
-    neurons = {f"{key}: {name}": Neuron.parse(name) for key in written for name in written[key]}
-    for where, layer in [*asked, *((where, neuron.layer) for where, neuron in neurons.items())]:
+    """Check a run against its `Model`; a RunError names the key, its value and what there is."""
+    asked = [(k, Neuron(n, 0)) for k in ("layers", "middle_layers") for n in getattr(settings, k)]
+    for key in ("neurons", "rejected"):
+        asked += [(f"{key}: {name}", Neuron.parse(name)) for name in getattr(settings, key) or ()]
+    for where, (layer, index, sign) in asked:
+        has = ""
         if layer >= model.n_layers:
+            where += f": layer {layer}"
             has = f"{model.name} has layers 0 to {model.n_layers - 1}"
-            raise RunError(f"{where}: layer {layer} does not exist; {has}")
-    for where, neuron in neurons.items():
-        if neuron.index >= model.d_mlp:
+        elif index >= model.d_mlp:
             has = f"a layer of {model.name} has neurons 0 to {model.d_mlp - 1}"
-            raise RunError(f"{where} does not exist; {has}")
-        if neuron.sign < 0 and not model.gated:
+        elif sign < 0 and not model.gated:
             has = f"only gated neurons are read with both signs, and {model.name} has none"
+        if has:
             raise RunError(f"{where} does not exist; {has}")
-    longest = settings.longest
-    if settings.prompts is None:
-        longest = min(longest, settings.corpus.length)
+    lengths = [settings.longest] if settings.prompts else [settings.longest, settings.corpus.length]
+    longest = min(lengths)
     if longest + 1 > model.context:
         raise RunError(
             f"longest: prompts of {longest} tokens do not fit; {model.name} reads {model.context} "
@@ -274,18 +255,15 @@ def path_of(run: str | Path) -> Path:
 
 
 def content_of(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Any, Any]:
-    """Return a file's keys, paths made absolute, over those of the run that it extends.
-
-    `extended_by` are the files that led here. A RunError says what is wrong with one of them.
-    """
+    """Return a file's keys, paths made absolute, over those of the run that it extends."""
     content = _anchored(_yaml_of(path), path.resolve().parent)
     base = content.pop("extends", None)
     if base is None:
         return content
     if not isinstance(base, str):
         raise RunError(f"{path.name}: extends takes one run's id or file, not {base!r}")
+    place = path.parent / Path(base).expanduser() if base.endswith((".yml", ".yaml")) else base
     try:
-        place = path.parent / Path(base).expanduser() if base.endswith((".yml", ".yaml")) else base
         other = path_of(place)
     except RunError as error:
         raise RunError(f"{path.name}: extends: {error}") from None
@@ -293,19 +271,15 @@ def content_of(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Any, Any]
     if other.resolve() in chain:
         circle = " → ".join(one.stem for one in (*chain, other))
         raise RunError(f"{path.name}: extends goes in a circle ({circle}); take one of them out")
-    inherited = content_of(other, chain)
-    inherited.pop("id", None)
-    return _merged(inherited, content)
+    return _merged(content_of(other, chain) | {"id": path.stem}, content)
 
 
 def _yaml_of(path: Path) -> dict[Any, Any]:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read as text ({error}); check the file") from None
-    except yaml.YAMLError as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         where = str(error).splitlines()[-1].strip()
-        raise RunError(f"{path.name} is not valid YAML ({where}); mend that line") from None
+        raise RunError(f"{path.name} cannot be read as YAML ({where}); mend it") from None
     if not isinstance(content, dict):
         raise RunError(f"{path.name} holds no settings; start from a copy of smollm2.yml")
     return content
@@ -326,12 +300,13 @@ def _merged(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
 
 def _anchored(content: dict[Any, Any], folder: Path, section: str = "") -> dict[Any, Any]:
     """Make the relative paths of a run file absolute: they are taken from its own folder."""
-    found = dict(content)
+    found = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            found[key] = _anchored(value, folder, f"{section}{key}.")
+            value = _anchored(value, folder, f"{section}{key}.")
         elif isinstance(value, str) and _is_path(f"{section}{key}", value, folder):
-            found[key] = str(folder / Path(value).expanduser())
+            value = str(folder / Path(value).expanduser())
+        found[key] = value
     return found
 
 
@@ -347,15 +322,14 @@ def _is_path(key: str, value: str, folder: Path) -> bool:
 
 def _with_files(settings: Run) -> Run:
     """Check that the files of a run are there, find its verdicts, hand folders to the sections."""
-    for key in ("prompts", "verdicts"):
-        file = getattr(settings, key)
-        if file is not None and not file.is_file():
-            raise RunError(f"{key}: there is no file {file}; correct its path")
-    if settings.published is not None and not settings.published.is_dir():
-        raise RunError(
-            f"published: there is no folder {settings.published}; fetch the record with: "
-            "lookups download --published"
-        )
+    for key, remedy in (
+        ("prompts", "correct its path"),
+        ("verdicts", "correct its path"),
+        ("published", "fetch the record with: lookups download --published"),
+    ):
+        place = getattr(settings, key)
+        if place is not None and not place.exists():
+            raise RunError(f"{key}: there is nothing at {place}; {remedy}")
     record = RECORDS / f"{settings.id}.sort.yml"
     if settings.verdicts is None and record.is_file():
         settings = settings.model_copy(update={"verdicts": record})
@@ -364,9 +338,7 @@ def _with_files(settings: Run) -> Run:
     return settings.model_copy(update={"model": model, "corpus": corpus})
 
 
-def _first_problem(error: ValidationError | TypeError) -> str:
-    if isinstance(error, TypeError):
-        return f"keys must be words ({error})"
+def _problems(error: ValidationError) -> str:
     problems = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "the file"

@@ -15,7 +15,7 @@ import pytest
 import tiny
 import yaml
 from inline import execute
-from lookups.errors import LookupsError, NotConfirmed
+from lookups.errors import LookupsError
 from lookups.explain.language_model import CONSENT
 from lookups.run.stages import CHAPTERS
 from lookups.run.store import load
@@ -153,7 +153,7 @@ def test_a_language_model_is_asked_with_consent_and_once(executed, tmp_path, mon
         content = yaml.safe_load(path.read_text("utf-8"))
         content["llm"] = {"model": "tiny", "base_url": server.url, "price_in": 1, "price_out": 1}
         path.write_text(yaml.safe_dump(content), "utf-8")
-        with pytest.raises(NotConfirmed, match=r"requests to send .*about \$.*pass --yes"):
+        with pytest.raises(LookupsError, match=r"requests to send .*about \$.*pass --yes"):
             execute("07_explanations", path)
         assert not server.asked
         monkeypatch.setenv(CONSENT, "yes")

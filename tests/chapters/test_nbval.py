@@ -13,8 +13,7 @@ import pytest
 import yaml
 from comparing import Comparison, compare
 from lookups.run.execute import Chain, chain_of, run_chapters, run_others
-from lookups.run.kernel import RECORD_THREADS
-from lookups.run.notebooks import NOTEBOOKS, chapter_sources
+from lookups.run.notebooks import NOTEBOOKS, RECORD_THREADS, chapter_sources
 from lookups.run.store import load, save
 from lookups.settings import DEFAULT_RUN, RUNS
 

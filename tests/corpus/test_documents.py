@@ -11,7 +11,7 @@ from lookups.corpus import texts as reading
 from lookups.corpus.documents import Documents, load_documents, load_prompts, pack
 from lookups.corpus.texts import Text, half_of, pieces, sentences
 from lookups.corpus.wikipedia import article_of
-from lookups.errors import CorpusError, StorageError
+from lookups.errors import LookupsError, SourceError
 from lookups.settings import CorpusSpec
 from tiny import random_tokenizer
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, normalizers
@@ -153,7 +153,7 @@ def test_a_word_that_the_tokenizer_does_not_know_is_refused(tmp_path):
     path.write_text("w1 w2\n\nw3 other")
     known = random_tokenizer(bos_token=BOS)
     split = half_of("w3 other")
-    with pytest.raises(CorpusError, match=r"mine\.txt#2: a special token .* take it out"):
+    with pytest.raises(SourceError, match=r"mine\.txt#2: a special token .* take it out"):
         load(path, known, split)
 
 
@@ -176,7 +176,7 @@ def test_keys_and_order_do_not_depend_on_how_many_are_read(tokenizer, tmp_path):
     with pytest.raises(IndexError):
         every[len(every)]
     for key in ("mine/test/1", "mine/train/99999"):
-        with pytest.raises(CorpusError, match=rf"'{key}' is none of the \d+ documents .* of mine/"):
+        with pytest.raises(SourceError, match=rf"'{key}' is none of the \d+ documents .* of mine/"):
             every.by_key(key)
 
 
@@ -204,11 +204,11 @@ def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numb
         ids = found.by_key(f"test/test/{number}").ids
         assert " ".join(f"w{i}" for i in ids) == test[number]
     gap = next(n for n in range(expected[-1]) if n not in set(expected))
-    with pytest.raises(CorpusError, match="or the train split holds its text"):
+    with pytest.raises(SourceError, match="or the train split holds its text"):
         found.by_key(f"test/test/{gap}")
     assert load(place, random_tokenizer(), **read).n_shared == 0
     both = str(jsonl(tmp_path / "both.jsonl", train))
-    with pytest.raises(CorpusError, match=r"its test split \(all 300 stand in the train split\)"):
+    with pytest.raises(SourceError, match=r"its test split \(all 300 stand in the train split\)"):
         load(place, random_tokenizer(), "test", **read | {"held_out": both})
 
 
@@ -220,7 +220,7 @@ def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
     found = load(path, tokenizer)
     assert (found.n_missing, found.n_texts) == (6, len(found))
     assert found[0].line > len(rows)
-    with pytest.raises(CorpusError, match=r"\(46 rows have no text in the field 'content': `cor"):
+    with pytest.raises(SourceError, match=r"\(46 rows have no text in the field 'content': `cor"):
         load(path, tokenizer, field="content")
 
 
@@ -250,18 +250,18 @@ def test_tokens_that_cannot_be_kept_say_so(tokenizer, tmp_path):
     load(path, tokenizer)
     (kept,) = (tmp_path / "tokens").rglob("*.arrow")
     kept.write_bytes(kept.read_bytes()[:300])
-    with pytest.raises(StorageError, match=r"cannot be kept in .*delete that folder if it is dam"):
+    with pytest.raises(LookupsError, match=r"cannot be kept in .*delete that folder if it is dam"):
         load(path, tokenizer)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "tokens").write_text("a file")
-    with pytest.raises(StorageError, match=r"cannot be kept in .*set LOOKUPS_DATA to another"):
+    with pytest.raises(LookupsError, match=r"cannot be kept in .*set LOOKUPS_DATA to another"):
         load(path, tokenizer, folder=tmp_path / "other")
 
 
 def test_a_split_without_a_text_says_so(tokenizer, tmp_path):
     path = jsonl(tmp_path / "mine.jsonl", ["The value is kept."])
     other = "test" if half_of("The value is kept.") == "train" else "train"
-    with pytest.raises(CorpusError, match=f"has no text for its {other} split; add texts to it"):
+    with pytest.raises(SourceError, match=f"has no text for its {other} split; add texts to it"):
         load(path, tokenizer, other)
 
 
@@ -284,7 +284,7 @@ def test_prompts_of_ones_own_one_a_line(tmp_path, tokenizer):
         ("own/train/0", 1), ("own/train/1", 3), ("own/train/2", 4)]  # fmt: skip
     assert (found.n_cut, found.length) == (1, 31)
     path.write_text("\n")
-    with pytest.raises(CorpusError, match="holds no prompt; write one on each line"):
+    with pytest.raises(SourceError, match="holds no prompt; write one on each line"):
         load_prompts(path, tokenizer=tokenizer, context=32)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from lookups.corpus.texts import Text, corpus_texts, half_of, key_name, kind_of
-from lookups.errors import CorpusError
+from lookups.errors import SourceError
 from lookups.settings import CorpusSpec, read_run
 
 TEXTS = [f"Number {n} is naïve → and\nhas two lines." for n in range(60)]
@@ -138,7 +138,7 @@ CUT = gzip.compress(b"one\n" * 9999)[:-20]
 def test_what_cannot_be_read_says_what_is_wrong(tmp_path, name, content, words):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(CorpusError, match=f"^corpus: .*{words}"):
+    with pytest.raises(SourceError, match=f"^corpus: .*{words}"):
         texts_of(name, folder=tmp_path)
 
 

@@ -11,7 +11,7 @@ import pytest
 from lookups.corpus import wikipedia
 from lookups.corpus.documents import load_documents
 from lookups.corpus.wikipedia import Paragraph, Wikipedia, article_of, clean, load_wikipedia
-from lookups.errors import CorpusError
+from lookups.errors import SourceError
 from lookups.settings import CorpusSpec
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -158,7 +158,7 @@ def test_articles_of_an_export(tmp_path):
 def test_half_an_export_says_so(tmp_path):
     path = export(tmp_path, page("Ob", LONG * 50))
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(CorpusError, match=r"export\.xml\.bz2 is not a whole MediaWiki export"):
+    with pytest.raises(SourceError, match=r"export\.xml\.bz2 is not a whole MediaWiki export"):
         clean(path)
 
 
@@ -208,7 +208,7 @@ def test_documents_are_passages_that_never_cross_a_section(tmp_path, monkeypatch
 def test_the_real_texts_are_the_expected_ones_in_halves_of_one_size(tmp_path):
     try:
         real = load_wikipedia(tmp_path)
-    except CorpusError as error:
+    except SourceError as error:
         pytest.skip(f"NOT RUN: {error}")
     content = hashlib.sha256()
     for one in real.paragraphs:

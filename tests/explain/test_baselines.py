@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 from lookups.explain.baselines import BagOfWords, Nearest, likeness
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question
@@ -121,14 +121,14 @@ def test_judging_reads_the_rule_alone(explainer: Explainer):
 def test_an_explanation_by_another_is_refused(explainer: Explainer):
     wanted = "judge it with the explainer that made it|is no checklist; explain the pair again"
     for rule in ("", "{}", "[1]", "3", "is active", '{"conditions": [], "chances": []}'):
-        with pytest.raises(MeasurementError, match=wanted):
+        with pytest.raises(LookupsError, match=wanted):
             explainer.judge(Question(Explanation("llm", "When it rains.", rule), HELD_OUT))
 
 
 @EVERY
 def test_both_kinds_are_needed(explainer: Explainer):
     case = random_case()
-    with pytest.raises(MeasurementError, match="there is no active prompt to explain from"):
+    with pytest.raises(LookupsError, match="there is no active prompt to explain from"):
         explainer.explain(case._replace(active=()))
-    with pytest.raises(MeasurementError, match="there is no inactive prompt"):
+    with pytest.raises(LookupsError, match="there is no inactive prompt"):
         explainer.explain(case._replace(inactive=()))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 from lookups.explain.features import (
     KINDS,
     LENGTHS,
@@ -133,7 +133,7 @@ def test_features_come_back_from_json():
     ],
 )
 def test_what_is_no_feature_is_refused(parts: dict):
-    with pytest.raises(MeasurementError, match="is no feature; explain the pair again"):
+    with pytest.raises(LookupsError, match="is no feature; explain the pair again"):
         Feature.from_json(parts)
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lookups.errors import MeasurementError, NotConfirmed, ServerError
+from lookups.errors import LookupsError, ServerError
 from lookups.explain.explainer import Case, Example, Explanation, Question, Verdict
 from lookups.explain.language_model import (
     CONSENT,
@@ -132,7 +132,7 @@ def test_no_prompt_can_end_its_own_quotation(text):
 
 def test_nothing_to_compare_is_said_before_anything_is_sent(store):
     one_sided = case()._replace(inactive=())
-    with Server() as server, pytest.raises(MeasurementError, match="no inactive prompts"):
+    with Server() as server, pytest.raises(LookupsError, match="no inactive prompts"):
         llm(server, store).explain_all([case(), one_sided])
     assert not server.asked
 
@@ -222,9 +222,9 @@ def test_questions_keep_their_order_and_unread_answers_are_counted(store):
 def test_nothing_is_sent_unless_confirmed(store):
     with Server() as server:
         asked = llm(server, store, confirmed=False, price_in=10.0, price_out=30.0)
-        with pytest.raises(NotConfirmed) as error:
+        with pytest.raises(LookupsError) as error:
             asked.judge(question(5))
-        with pytest.raises(NotConfirmed):
+        with pytest.raises(LookupsError, match="pass --yes"):
             asked.explain(case())
     assert not server.asked
     for words in ("5 requests to send (0 more are stored)", "$0.01", "pass --yes"):
@@ -288,7 +288,7 @@ def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, m
     assert list(run_explainers(settings))[:2] == ["contrast", "llm"]
     # The replies lie with the data, where `lookups clean` does not reach.
     assert run_explainers(settings)["llm"].store == tmp_path / "data" / "replies.sqlite"
-    with pytest.raises(NotConfirmed, match=r"1 requests to send.*--yes"):
+    with pytest.raises(LookupsError, match=r"1 requests to send.*--yes"):
         run_explainers(settings)["llm"].explain(case())
     monkeypatch.setenv(CONSENT, "yes")
     with pytest.raises(ServerError, match=r"127\.0\.0\.1:9"):  # now it tries: nobody listens there

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 from lookups.explain.explainer import Explanation, Question, check_apart
 from lookups.explain.prompts import (
     PairPrompts,
@@ -76,10 +76,10 @@ def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
     case = prompts.case("L1.N0", "L0.H1")
     test = tuple(examples(prompts.rows("L1.N0", "L0.H1", "test")))
     check_apart(case, Question(Explanation("contrast", "so"), test))
-    with pytest.raises(MeasurementError, match="c/train/0 was used to explain"):
+    with pytest.raises(LookupsError, match="c/train/0 was used to explain"):
         check_apart(case, Question(Explanation("contrast", "so"), (*test, case.active[0])))
     copy = test[0]._replace(ids=case.active[0].ids)  # another key, the same words
-    with pytest.raises(MeasurementError, match="cannot be used to score"):
+    with pytest.raises(LookupsError, match="cannot be used to score"):
         check_apart(case, Question(Explanation("contrast", "so"), (copy,)))
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lookups.errors import LookupsError, ServerError, StorageError
+from lookups.errors import LookupsError, ServerError
 from lookups.explain.server import Reply, Request, replies_in, send
 from lookups.llm_settings import LlmSettings
 from misbehaving import Server, cut_short, hangs, says, sends, status
@@ -243,7 +243,7 @@ def test_what_cannot_hold_replies_is_named_and_not_touched(tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("these are notes and no store of replies\n" * 50)
     for path in (notes, tmp_path, notes / "replies.sqlite"):
-        with pytest.raises(StorageError, match=r"cannot hold .*move the file"), replies_in(path):
+        with pytest.raises(LookupsError, match=r"cannot hold .*move the file"), replies_in(path):
             pass
     assert notes.read_text().startswith("these are notes")
 
@@ -257,7 +257,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_there(store):
             send([request(number) for number in range(1, 9)], replies, settings)
 
     with Server(answer=lambda _: says("No" * 40_000)) as server:
-        with pytest.raises(StorageError, match=r"full.* make room"):
+        with pytest.raises(LookupsError, match=r"full.* make room"):
             fill()
         assert server.asked.total() <= 3
         assert ask(server, store) == [YES]

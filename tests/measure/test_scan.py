@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lookups.errors import CorpusError
+from lookups.errors import SourceError
 from lookups.measure.kept_maxima import BANDS, Maxima
 from lookups.measure.scan import Scan, lot_of, maxima_table, scan
 from lookups.model.loaded import Model
@@ -209,5 +209,5 @@ def test_the_last_token_has_no_successor():
 
 
 def test_documents_that_are_too_short_are_refused():
-    with pytest.raises(CorpusError, match=r"no document of tiny/train is long .* two tokens"):
+    with pytest.raises(SourceError, match=r"no document of tiny/train is long .* two tokens"):
         scanned("gpt2", TinyDocuments([[1], [2]]))

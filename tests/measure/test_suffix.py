@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 from lookups.measure.suffix import Suffix, shortest_suffixes
 
 KEEP = 0.8
@@ -68,5 +68,5 @@ def test_progress_counts_what_is_settled():
 
 @pytest.mark.parametrize("silent", [0.0, -1.0, float("nan")])
 def test_a_neuron_that_never_fires_is_named(silent):
-    with pytest.raises(MeasurementError, match="prompt 1 never fires its neuron; leave it out"):
+    with pytest.raises(LookupsError, match="prompt 1 never fires its neuron; leave it out"):
         shortest_suffixes(reading([]), [[1], [2]], [1.0, silent], long_enough, longest=3)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lookups.errors import ModelError
+from lookups.errors import SourceError
 from tiny import LAYERS, VARIANTS, model, random_ids
 
 
@@ -71,7 +71,7 @@ def test_what_there_is_not_is_refused(name):
     one = model(name)
     missing = "blocks.0.mlp.hook_pre_linear" if name == "gpt2" else "hook_pos_embed"
     for hook in (missing, "blocks.3.hook_mlp_out", "blocks.0.attn.hook_q"):
-        with pytest.raises(ModelError, match=f"has no {hook} to be read"):
+        with pytest.raises(SourceError, match=f"has no {hook} to be read"):
             one.read_last([[1, 2]], [hook])
 
 

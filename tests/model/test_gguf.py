@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lookups.errors import ModelError
+from lookups.errors import SourceError
 from lookups.model.files import find_checkpoint
 from lookups.model.gguf_files import about, folder_of
 from lookups.model.loaded import SUPPORTED, bridge_of, load_model
@@ -107,7 +107,7 @@ def test_a_run_may_pin_the_file(tmp_path: Path) -> None:
     revision = find_checkpoint(spec, SUPPORTED).revision
     assert find_checkpoint(spec.model_copy(update={"revision": revision}), SUPPORTED)
     other = spec.model_copy(update={"revision": "gguf:0123456789ab"})
-    with pytest.raises(ModelError, match="and the run asks for gguf:0123456789ab"):
+    with pytest.raises(SourceError, match="and the run asks for gguf:0123456789ab"):
         find_checkpoint(other, SUPPORTED)
 
 
@@ -140,6 +140,6 @@ REFUSED = [
 
 @pytest.mark.parametrize(("make", "said"), REFUSED)
 def test_what_cannot_be_read_says_why(tmp_path: Path, make, said: str) -> None:
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(SourceError, match=said):
         folder_of(make(tmp_path / "x.gguf"), tmp_path / "models")
     assert not [path for path in (tmp_path / "models").glob("x*") if path.is_dir()]

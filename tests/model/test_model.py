@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from lookups.errors import MeasurementError, ModelError
+from lookups.errors import LookupsError, SourceError
 from lookups.model.files import find_checkpoint, permute_weights
 from lookups.model.loaded import SUPPORTED, bridge_of, load_model
 from lookups.names import Neuron
@@ -218,7 +218,7 @@ REFUSED = [
 def test_what_cannot_be_loaded_says_why(make, said, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(SourceError, match=said):
         load_model(ModelSpec(name=str(make()), device="cpu"))
 
 
@@ -226,19 +226,21 @@ def test_a_device_that_is_not_there_whoever_asks_for_it(monkeypatch):
     monkeypatch.delenv("LOOKUPS_DEVICE", raising=False)
     spec = ModelSpec(name=str(folder("gpt2")))
     for device in ("warp", "cuda:99", "meta"):
-        with pytest.raises(ModelError, match=f"device '{device}' is not there; set 'device: auto'"):
+        with pytest.raises(
+            SourceError, match=f"device '{device}' is not there; set 'device: auto'"
+        ):
             load_model(spec.model_copy(update={"device": device}))
     monkeypatch.setenv("LOOKUPS_DEVICE", "cpu")
     assert load_model(spec.model_copy(update={"device": "warp"})).device.type == "cpu"
     monkeypatch.setenv("LOOKUPS_DEVICE", "meta")
-    with pytest.raises(ModelError, match="device 'meta' is not there; unset LOOKUPS_DEVICE"):
+    with pytest.raises(SourceError, match="device 'meta' is not there; unset LOOKUPS_DEVICE"):
         load_model(spec)
 
 
 def test_a_sequence_that_does_not_fit_and_ids_of_another_vocabulary_are_refused():
     one = model("gpt2")
     assert one.batch([np.ones(tiny.CONTEXT - 1, int)]).ids.shape[1] == tiny.CONTEXT
-    with pytest.raises(MeasurementError, match=r"of 65 tokens does not fit into the 64 .* cut"):
+    with pytest.raises(LookupsError, match=r"of 65 tokens does not fit into the 64 .* cut"):
         one.batch([np.ones(tiny.CONTEXT, int)])
-    with pytest.raises(MeasurementError, match=r"between 0 and 100 .* own tokenizer"):
+    with pytest.raises(LookupsError, match=r"between 0 and 100 .* own tokenizer"):
         one.batch([[5, tiny.VOCAB]])

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from lookups.errors import CorpusError, DownloadError, ModelError
+from lookups.errors import SourceError
 from lookups.model import packaged
 from lookups.model.packaged import LOCK, PACKAGED, Packaged, aside, fetch_package, packaged_file
 
@@ -27,7 +27,7 @@ def test_every_package_of_the_table_is_locked_at_its_version():
 def test_a_packaged_file_is_found_and_its_package_is_not_imported(name):
     try:
         found = packaged_file(name)
-    except (ModelError, CorpusError):
+    except SourceError:
         pytest.skip(f"NOT RUN: {PACKAGED[name].distribution} is not installed here")
     assert found.name == Path(PACKAGED[name].path).name
     assert PACKAGED[name].module not in sys.modules
@@ -69,7 +69,7 @@ def add_wheel(root: Path, content: bytes = TEXT) -> Path:
 
 def test_a_file_is_taken_out_of_its_packages_wheel(tiny):
     add_wheel(tiny)
-    with pytest.raises(CorpusError, match=r"comes in the package tinytexts 1\.0, which is not"):
+    with pytest.raises(SourceError, match=r"comes in the package tinytexts 1\.0, which is not"):
         packaged_file("tiny", tiny / "data")
     said = []
     fetch_package("tiny", tiny / "data", said.append)
@@ -77,7 +77,7 @@ def test_a_file_is_taken_out_of_its_packages_wheel(tiny):
     assert (file, file.read_bytes()) == (aside("tiny", tiny / "data"), TEXT)
     assert said == ["fetching tinytexts 1.0 (1 MB) with pip"]
     file.write_bytes(b"other texts")
-    with pytest.raises(CorpusError, match=r"texts\.txt is not the file that tinytexts holds"):
+    with pytest.raises(SourceError, match=r"texts\.txt is not the file that tinytexts holds"):
         packaged_file("tiny", tiny / "data")
     fetch_package("tiny", tiny / "data", said.append)
     assert packaged_file("tiny", tiny / "data") == file
@@ -98,5 +98,5 @@ def test_what_is_not_pinned_is_refused(tiny, wrong):
         wheel.write_bytes(wheel.read_bytes() + b" ")
     elif wrong == "nothing":
         wheel.unlink()
-    with pytest.raises(DownloadError, match=r"tinytexts 1\.0 cannot be fetched"):
+    with pytest.raises(SourceError, match=r"tinytexts 1\.0 cannot be fetched"):
         fetch_package("tiny", tiny / "data", lambda line: None)

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from lookups.errors import ModelError
+from lookups.errors import SourceError
 from lookups.measure.attribution import attribute
 from lookups.model.files import Checkpoint, find_checkpoint
 from lookups.model.loaded import SUPPORTED, Model, bridge_of, load_model
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 def packaged() -> None:
     try:
         packaged_file(NAME)
-    except ModelError as error:
+    except SourceError as error:
         pytest.skip(f"NOT RUN: {error}")
 
 

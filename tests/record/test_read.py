@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from lookups.errors import PublishedError
+from lookups.errors import SourceError
 from lookups.paths import PROJECT
 from lookups.record.paper import EARLIER, REPORTED, pairs_behind, skew_statistic
 from lookups.record.read import STEPS, Published, read_published
@@ -188,9 +188,9 @@ def test_models_in_one_folder_and_in_folders_of_their_own_are_chosen_by_name(tmp
     assert set(found.heads["head"].str.split(".").str[0]) <= {f"L{layer}" for layer in range(6)}
     small = read_published(apart, "gpt2-small")
     assert small.verdicts.equals(read_published(flat, "org/gpt2-small").verdicts)
-    with pytest.raises(PublishedError, match="gpt2-large, gpt2-large_mid, gpt2-small: name one"):
+    with pytest.raises(SourceError, match="gpt2-large, gpt2-large_mid, gpt2-small: name one"):
         read_published(flat)
-    with pytest.raises(PublishedError, match="no file about 'gpt2-xl', only about gpt2-large"):
+    with pytest.raises(SourceError, match="no file about 'gpt2-xl', only about gpt2-large"):
         read_published(flat, "gpt2-xl")
 
 
@@ -311,12 +311,12 @@ ASKED, REPLIES = "6_*/*_20.json", "6_*/*results.jsonl"
 def test_what_is_wrong_and_where_is_said(tmp_path, pattern, change, words):
     folder = write_record(tmp_path, planted_neurons())
     change(sorted(folder.glob(pattern))[0])
-    with pytest.raises(PublishedError, match=words):
+    with pytest.raises(SourceError, match=words):
         read_published(folder)
 
 
 def test_a_folder_that_is_no_record_says_what_to_give(tmp_path):
-    with pytest.raises(PublishedError, match=r"no 1_next_token_neurons.*download --published"):
+    with pytest.raises(SourceError, match=r"no 1_next_token_neurons.*download --published"):
         read_published(tmp_path, "gpt2-small")
 
 

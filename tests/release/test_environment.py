@@ -94,15 +94,12 @@ def tracked() -> list[str]:
     return made.stdout.splitlines()
 
 
-def test_nothing_that_is_made_is_committed():
+def test_nothing_that_is_made_is_committed_and_no_text_holds_a_path_of_someones_machine():
     made = ("_build/", "artifacts/", "data/", "models/", ".venv/")
-    assert not [name for name in tracked() if name.startswith(made) or "__pycache__" in name]
-
-
-def test_no_committed_text_holds_a_path_of_someones_machine():
-    pattern = re.compile(r"(?<![\w.])/(home|root|Users|work|tmp/w)/")
-    found = []
+    pattern, found = re.compile(r"(?<![\w.])/(home|root|Users|work|tmp/w)/"), []
     for name in tracked():
+        assert not name.startswith(made)
+        assert "__pycache__" not in name
         path = PROJECT / name
         if path.suffix in (".safetensors", ".parquet", ".png") or not path.is_file():
             continue
@@ -112,9 +109,8 @@ def test_no_committed_text_holds_a_path_of_someones_machine():
 
 
 def test_automation_calls_the_makefiles_targets_and_nothing_else():
-    targets = set(
-        re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE)
-    )
+    makefile = (PROJECT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     workflow = yaml.safe_load((PROJECT / ".github/workflows/check.yml").read_text("utf-8"))
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     hooks = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]

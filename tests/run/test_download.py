@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import tiny
 import yaml
 from huggingface_hub import constants
 from lookups.corpus.texts import corpus_texts
-from lookups.errors import DownloadError, LookupsError, ModelError, RunError, StorageError
+from lookups.errors import LookupsError, RunError, SourceError
 from lookups.model.files import place_of
 from lookups.model.loaded import load_model
 from lookups.run import download
@@ -63,7 +64,7 @@ class World:
         for part in plan_run(self.run, NOTES.append):
             fetch(part)
 
-    def refusal(self, kind: type[LookupsError] = DownloadError) -> str:
+    def refusal(self, kind: type[LookupsError] = SourceError) -> str:
         with pytest.raises(kind) as error:
             self.download()
         assert "\n" not in str(error.value)
@@ -125,8 +126,15 @@ def test_a_plan_shows_sizes_and_what_comes_is_the_model_itself_and_comes_once(wo
     assert not world.hub.fetched()
 
 
-def test_a_file_that_was_harmed_is_mended(world):
+def test_a_file_that_was_harmed_is_mended_and_a_token_is_sent_and_written_nowhere(
+    world, monkeypatch
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     world.download()
+    assert world.hub.asked[-1][2]["authorization"] == "Bearer hf_secret"
+    written = [p for p in world.folder.rglob("*") if p.is_file()]
+    assert len(written) > 8
+    assert not any(b"hf_secret" in path.read_bytes() for path in written)
     weights = world.models / MODEL / "model.safetensors"
     data = weights.read_bytes()
     for harmed in (None, data[:-1]):
@@ -178,7 +186,7 @@ def test_main_may_go_on_and_a_folder_stays_at_its_commit(world):
         "`lookups download`"
     )
     assert world.refusal() == sentence
-    with pytest.raises(ModelError) as error:
+    with pytest.raises(SourceError) as error:
         load_model(read_run(world.run).model)
     assert str(error.value) == sentence
     (world.models / MODEL).rename(world.folder / "aside")
@@ -195,47 +203,36 @@ def test_a_folder_of_ones_own_is_left_alone(world):
     assert f"the model {MODEL} is on this machine" in NOTES
     assert load_model(read_run(world.run).model).revision == "local"
     world.write(model={"revision": world.commit})
-    with pytest.raises(ModelError, match="does not say which revision it holds, and the run asks"):
+    with pytest.raises(SourceError, match="does not say which revision it holds, and the run asks"):
         load_model(read_run(world.run).model)
 
 
-def test_what_is_here_needs_no_hub(world, call):
-    world.write(model={"name": str(tiny.folder("gpt2"))}, corpus={"name": "planted"})
-    world.hub.close()
-    assert plan_run(world.run, NOTES.append) == []
-    assert len(NOTES) == 2
-    assert call("download", str(world.run))[0] == 0
-    assert call("download")[::2] == (2, "lookups: name a RUN, or give --published\n")
-
-
 TOKEN = "put a token that may read it into the environment variable HF_TOKEN"
+REFUSED = [
+    (
+        MODEL,
+        404,
+        "RepoNotFound",
+        "the hub has not the model someone/tiny at main; correct its name",
+    ),
+    (MODEL, 401, "RepoNotFound", f"correct its name, or, if it is private, {TOKEN}"),
+    (MODEL, 404, "RevisionNotFound", "the hub has not the model .* at main; correct `revision:`"),
+    (MODEL, 403, "GatedRepo", f"is gated: accept its terms on the hub, and {TOKEN}"),
+    ("/resolve/", 403, "GatedRepo", f"is gated: accept its terms on the hub, and {TOKEN}"),
+    (MODEL, 500, "", "cannot be fetched .*500.*; check the network and try again"),
+]
 
 
-@pytest.mark.parametrize(
-    ("place", "code", "error", "sentence"),
-    [
-        (MODEL, 404, "RepoNotFound", "the hub has not the model someone/tiny at main; correct its"),
-        (MODEL, 401, "RepoNotFound", f"correct its name, or, if it is private, {TOKEN}"),
-        (MODEL, 404, "RevisionNotFound", "the hub has not the model .* at main; correct `revisi"),
-        (MODEL, 403, "GatedRepo", f"is gated: accept its terms on the hub, and {TOKEN}"),
-        ("/resolve/", 403, "GatedRepo", f"is gated: accept its terms on the hub, and {TOKEN}"),
-        (MODEL, 500, "", "cannot be fetched .*500.*; check the network and try again"),
-    ],
-)
-def test_what_the_hub_refuses_is_one_sentence(world, place, code, error, sentence):
-    world.hub.refuse(place, code, error)
-    with pytest.raises(DownloadError, match=sentence):
-        world.download()
-    assert not (world.models / MODEL).exists()
-
-
-def test_no_network_is_one_sentence(world, monkeypatch):
+def test_what_the_hub_refuses_and_no_network_are_one_sentence(world, monkeypatch):
+    for place, code, error, sentence in REFUSED:
+        world.hub.refused.clear()
+        world.hub.refuse(place, code, error)
+        assert re.search(sentence, world.refusal())
+        assert not (world.models / MODEL).exists()
     world.hub.close()
     assert "at main cannot be fetched (" in world.refusal()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert world.refusal() == (
-        f"{world.models / MODEL} is not there, and HF_HUB_OFFLINE is set; unset it"
-    )
+    assert "unset the `HF_HUB_OFFLINE` environment variable" in world.refusal()
 
 
 def test_a_full_disk_and_a_closed_folder_are_told(world, monkeypatch):
@@ -244,21 +241,12 @@ def test_a_full_disk_and_a_closed_folder_are_told(world, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(download, "snapshot_download", full)
-        assert "cannot be written (the disk is full); make room" in world.refusal(StorageError)
+        assert "cannot be written (the disk is full); make room" in world.refusal(LookupsError)
     world.models.write_text("a file where a folder should be")
-    assert f"{world.models / MODEL} cannot be written (" in world.refusal(StorageError)
+    assert f"{world.models / MODEL} cannot be written (" in world.refusal(LookupsError)
 
 
-def test_a_token_is_sent_and_written_nowhere(world, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    world.download()
-    assert world.hub.asked[-1][2]["authorization"] == "Bearer hf_secret"
-    written = [p for p in world.folder.rglob("*") if p.is_file()]
-    assert len(written) > 8
-    assert not any(b"hf_secret" in path.read_bytes() for path in written)
-
-
-def test_more_than_a_gigabyte_wants_a_yes(world, call):
+def test_more_than_a_gigabyte_wants_a_yes_and_what_is_here_no_hub(world, call):
     address = f"/api/models/{MODEL}/revision/main"
     about = json.loads(world.hub.answers[address].content)
     next(one for one in about["siblings"] if "lfs" in one)["size"] = 10**17
@@ -267,6 +255,12 @@ def test_more_than_a_gigabyte_wants_a_yes(world, call):
     assert (code, err) == (1, "lookups: 100,000,000.0 GB are to be fetched; give --yes\n")
     assert "100,000,000,000.0 MB" in out
     assert not world.hub.fetched()
+    world.write(model={"name": str(tiny.folder("gpt2"))}, corpus={"name": "planted"})
+    world.hub.close()
+    assert plan_run(world.run, NOTES.append) == []
+    assert len(NOTES) == 2
+    assert call("download", str(world.run))[0] == 0
+    assert call("download")[::2] == (2, "lookups: name a RUN, or give --published\n")
 
 
 def test_pickled_weights_are_no_model_and_one_set_of_weights_is_enough(world):
@@ -300,12 +294,9 @@ def test_of_a_corpus_come_the_files_that_are_named_or_enough_of_the_train_files(
     assert "has no none.jsonl that can be read: of a model config" in world.refusal()
     world.write(corpus={"held_out": f"{CORPUS}/data/train-0.jsonl"})
     assert "is named whole and by a file" in world.refusal(RunError)
-
-
-def test_the_run_on_permuted_weights_is_fetched_with_it(world):
     world.hub.publish(OTHER, model_files())
     world.write(world.folder / "b.yml", model={"name": OTHER, "permute_seed": 1})
-    world.write(permuted="b.yml")
+    world.write(permuted="b.yml")  # the run on permuted weights is fetched with it
     names = [part.name for part in plan_run(world.run, NOTES.append)]
     assert names == [MODEL, CORPUS, OTHER]
 
@@ -348,12 +339,12 @@ def test_the_record_comes_at_its_commit_without_pickles(record, tmp_path):
 
 
 def test_a_record_that_cannot_be_had_or_is_ones_own_is_told(record, tmp_path, monkeypatch):
-    with pytest.raises(DownloadError, match=r"the authors' record cannot be fetched \(fatal: .*\)"):
+    with pytest.raises(SourceError, match=r"the authors' record cannot be fetched \(fatal: .*\)"):
         fetch_published(tmp_path / "data", "file:///nowhere")
     monkeypatch.setattr(download, "RECORD_COMMIT", "0" * 40)
-    with pytest.raises(DownloadError, match=r"the authors' record cannot be fetched"):
+    with pytest.raises(SourceError, match=r"the authors' record cannot be fetched"):
         fetch_published(tmp_path / "data", record)
     assert not (tmp_path / "data" / "published").exists()
     (tmp_path / "data" / "published").mkdir()
-    with pytest.raises(DownloadError, match="holds files of your own; move that folder away"):
+    with pytest.raises(SourceError, match="holds files of your own; move that folder away"):
         fetch_published(tmp_path / "data", record)

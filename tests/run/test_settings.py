@@ -1,5 +1,6 @@
 """Run files: what is accepted, taken over and refused, and that a mistake is one sentence."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,11 +62,6 @@ def test_every_shipped_run_is_called_like_its_file_and_its_middle_is_in_the_midd
             assert layer < min(settings.layers) - 3
 
 
-def test_a_path_works_like_an_id(written):
-    settings = read_run(written(GOOD))
-    assert (settings.id, settings.layers, settings.keep) == ("mine", (0, 1), 0.8)
-
-
 def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, monkeypatch):
     written("one prompt\n", "there/prompts.txt")
     text = GOOD.replace("planted-0", "./model").replace("{name: planted}", "{name: ./texts}")
@@ -89,10 +85,8 @@ def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, m
     [
         ("kepe: 0.5\nlongst: 2", "unknown key 'kepe'; remove it or correct its spelling; unknown "),
         ("keep: 1.5", "keep: Input should be less than or equal to 1 (it holds 1.5)"),
-        ("keep: most", "keep: Input should be a valid number"),
         ("keep: yes", "keep: no key takes true or false"),
         ("tokens: [no, the]", "put a word such as no or on in quotes"),
-        ("longest: 2.5", "longest: Input should be a valid integer"),
         ("protocol: fair", "protocol: Input should be 'sound' or 'paper' (it holds 'fair')"),
         ("active_rule: 3sd", "active_rule: Input should be 'effect', '2sd' or 'top3'"),
         ("pair_share: [0.75, 0.25]", "pair_share must be two shares in order"),
@@ -102,11 +96,10 @@ def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, m
         ("paths: {artefacts: here}", "unknown key 'paths.artefacts'"),
         ("spread_per_neuron: {train: 0}", "spread_per_neuron.train: Input should be greater"),
         ("id: ../outside", "id: String should match pattern"),
-        ("prompts: nowhere.txt", "prompts: there is no file"),
-        ("published: nowhere", "published: there is no folder"),
-        ("seed: -1", "seed: Input should be greater than or equal to 0"),
-        ("3: 4", "keys must be words"),
-        ("title: [", "mine.yml is not valid YAML"),
+        ("prompts: nowhere.txt", "prompts: there is nothing at"),
+        ("published: nowhere", "published: there is nothing at"),
+        ("3: 4", "3: Keys should be strings"),
+        ("title: [", "mine.yml cannot be read as YAML"),
     ],
 )
 def test_wrong_keys_and_values_say_where_and_what(written, change, words):
@@ -117,8 +110,7 @@ def test_wrong_keys_and_values_say_where_and_what(written, change, words):
     ("old", "new", "words"),
     [
         ("title: A test", "", "key 'title' is missing; add it"),
-        ("layers: [0, 1]", "layers: []", "layers is empty; name at least one layer"),
-        ("layers: [0, 1]", "layers: [-1]", "layers.0: Input should be greater than or equal to 0"),
+        ("layers: [0, 1]", "layers: []", "layers: Tuple should have at least 1 item"),
         ("model: {name: planted-0}", "model: gpt2", "model is a section: put its keys below it"),
         ("{name: planted-0}", "{name: x, dtype: int8}", "model.dtype: Input should be 'float32'"),
         (GOOD, "", "holds no settings"),
@@ -127,39 +119,30 @@ def test_wrong_keys_and_values_say_where_and_what(written, change, words):
         (GOOD, "extends: none.yml", "none.yml': known ids are "),
         (GOOD, "extends: [a, b]", "extends takes one run's id or file, not ['a', 'b']"),
         (GOOD, "extends: mine.yml", "extends goes in a circle (mine → mine); take one of them out"),
-        (GOOD, "extends: planted\nkepe: 1", "mine.yml: unknown key 'kepe'"),
         (GOOD, "extends: planted\nlayers: null", "key 'layers' is missing; add it"),
-        (GOOD, "extends: planted\nmodel: gpt2", "model is a section: put its keys below it"),
     ],
 )
 def test_wrong_sections_say_where_and_what(written, old, new, words):
     assert words in problem(written(GOOD.replace(old, new)))
 
 
-def test_files_that_are_not_there_or_no_text(tmp_path):
+def test_files_that_are_not_there_or_no_text_and_a_longer_circle(written, tmp_path):
     with pytest.raises(RunError, match=r"no run 'gpt9': known ids are .*planted.*path to a \.yml"):
         read_run("gpt9")
     assert "no run '" in problem(tmp_path / "nothing.yml")
     (tmp_path / "mine.yml").write_bytes(b"\xff\xfe\x00\x81")
-    assert "cannot be read as text" in problem(tmp_path / "mine.yml")
-
-
-def test_a_longer_circle_is_told_with_its_way(written):
+    assert "cannot be read as YAML" in problem(tmp_path / "mine.yml")
     written("extends: two.yml\n", "one.yml")
     written("extends: three.yml\n", "two.yml")
-    assert "circle (three → one → two → three)" in problem(
-        written("extends: one.yml\n", "three.yml")
-    )
+    circle = problem(written("extends: one.yml\n", "three.yml"))
+    assert "circle (three → one → two → three)" in circle
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("key_variable", "sk-not-to-be-shown"), ("base_url", "http://me:sk-not-to-be-shown@host/v1")],
-)
-def test_a_key_written_where_it_does_not_belong_is_not_shown(key, value, written):
-    said = problem(written(GOOD + f"llm: {{model: small, {key}: '{value}'}}\n"))
-    assert f"llm.{key}" in said
-    assert "sk-not-to-be-shown" not in said
+def test_a_key_written_where_it_does_not_belong_is_not_shown(written):
+    for key, value in (("key_variable", "sk-secret"), ("base_url", "http://me:sk-secret@host/v1")):
+        said = problem(written(GOOD + f"llm: {{model: small, {key}: '{value}'}}\n"))
+        assert f"llm.{key}" in said
+        assert "sk-secret" not in said
 
 
 def test_what_is_not_said_is_taken_over_section_by_section(written):
@@ -178,9 +161,6 @@ def test_what_is_not_said_is_taken_over_section_by_section(written):
     assert (settings.layers, settings.middle_layers) == ((1,), ())  # lists are taken whole
     assert settings.rejected == {"L0.N1": "a glitch token", "L1.N2": "mine"}
     assert tuple(settings.spread_per_neuron) == (("train", 5), ("test", 9))
-
-
-def test_a_shipped_run_is_extended_by_its_id(written):
     mine = read_run(written("extends: planted\nid: other\n"))
     assert mine == read_run("planted").model_copy(update={"id": "other"})
 
@@ -203,32 +183,26 @@ SMALL = SimpleNamespace(name="small", n_layers=2, d_mlp=16, gated=False, context
     ],
 )
 def test_a_run_that_asks_for_what_the_model_lacks(written, change, words):
-    key = change.split(":")[0]
-    base = "\n".join(line for line in GOOD.splitlines() if not line.startswith(f"{key}:"))
-    settings = read_run(written(f"{base}\n{change}\n"))
-    if not words:
-        assert check_run(settings, SMALL) is None
-        return
-    with pytest.raises(RunError) as caught:
+    written(GOOD, "good.yml")
+    settings = read_run(written(f"extends: good.yml\n{change}\n"))
+    with pytest.raises(RunError, match=words) if words else nullcontext():
         check_run(settings, SMALL)
-    assert words in str(caught.value)
 
 
 def test_every_model_of_the_paper_has_a_run_under_both_protocols():
     ours = {f"{run}{end}" for run in narrow_models.SHAPES for end in ("", "-paper")}
     assert set(PAPER) == ours - {"smollm2-base-paper"}
-    for run in PAPER:
-        assert read_run(run).protocol == ("paper" if run.endswith("-paper") else "sound")
 
 
 @pytest.mark.parametrize("run", PAPER)
-def test_a_shipped_run_fits_the_model_it_names(run):
+def test_a_run_of_the_papers_models_fits_the_model_it_names(run):
     settings, shape = read_run(run), narrow_models.SHAPES[run.removesuffix("-paper")]
     model = SimpleNamespace(
         name=run, n_layers=shape.layers, d_mlp=shape.d_mlp, context=shape.context,
         gated=shape.gated,
     )  # fmt: skip
     check_run(settings, model)
+    assert settings.protocol == ("paper" if run.endswith("-paper") else "sound")
     assert settings.corpus.length < shape.context
     read = {*settings.layers, *settings.middle_layers}
     for name, reason in settings.rejected.items():

@@ -14,7 +14,7 @@ import torch
 import transformers
 from jaxtyping import Int
 from lookups.corpus.grammar import BOS_ID
-from lookups.errors import ModelError
+from lookups.errors import SourceError
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import GPT2LMHeadModel
@@ -38,7 +38,7 @@ def ship(
     The folder is built aside and put in place at the end, so a half-written model is never found.
 
     Raises:
-        ModelError: rounding to float16 costs 0.001 nats or more on `windows`.
+        SourceError: rounding to float16 costs 0.001 nats or more on `windows`.
     """
     transformers.utils.logging.disable_progress_bar()
     before = mean_loss(trained.model, windows)
@@ -52,7 +52,7 @@ def ship(
     reloaded = GPT2LMHeadModel.from_pretrained(aside, dtype=torch.float32)
     cost = mean_loss(reloaded.to(trained.model.device), windows) - before
     if not cost < 0.001:
-        raise ModelError(
+        raise SourceError(
             f"Rounding the weights to half precision costs {cost:.4f} nats a token: "
             "train with a lower learning rate or more weight decay, or ship in float32."
         )

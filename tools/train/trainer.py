@@ -143,7 +143,7 @@ def train(
         data: a digest of what `batches` draws from.
 
     Raises:
-        ModelError: the checkpoint is of another recipe or of other data.
+        SourceError: the checkpoint is of another recipe or of other data.
     """
     place = device_of_choice(device)
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import safetensors
 import torch
-from lookups.errors import ModelError
+from lookups.errors import SourceError
 from safetensors.torch import save_file
 from transformers import GPT2LMHeadModel
 
@@ -57,12 +57,12 @@ def load_checkpoint(
     """Fill the model and the optimizer from a file, and return where the run stood.
 
     Raises:
-        ModelError: the checkpoint belongs to another recipe or to other data.
+        SourceError: the checkpoint belongs to another recipe or to other data.
     """
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata()
         if metadata["identity"] != identity:
-            raise ModelError(
+            raise SourceError(
                 f"The checkpoint in {path.parent} was made with another recipe or other data: "
                 "choose another folder, or delete it to begin again."
             )

@@ -27,7 +27,7 @@ from lookups import paths
 from lookups.corpus import texts
 from lookups.corpus.grammar import labelled_documents
 from lookups.corpus.texts import Piece, Split, Text, Tokenizer
-from lookups.errors import CorpusError, LookupsError, StorageError
+from lookups.errors import LookupsError, SourceError
 from lookups.model.loaded import Model
 from lookups.model.packaged import PACKAGED
 from lookups.settings import CorpusSpec, Run
@@ -103,10 +103,10 @@ class Documents(Sequence[Document]):
         """Return the document of that key.
 
         Raises:
-            CorpusError: the key belongs to another corpus or split, or to no document that is read.
+            SourceError: the key belongs to another corpus or split, or to no document that is read.
         """
         if key not in self._row_of:
-            raise CorpusError(
+            raise SourceError(
                 f"{key!r} is none of the {len(self)} documents that are read of {self._name}: it "
                 "is another corpus's or split's, lies beyond `corpus: documents:`, or the train "
                 "split holds its text; run the chapter that named it again"
@@ -154,8 +154,8 @@ def load_documents(
     """Load one split of the corpus that a run names; `context` counts the BOS, as models do.
 
     Raises:
-        CorpusError: the corpus is missing, unreadable, or has no text in this split.
-        StorageError: the disk is full, or the data folder cannot be written.
+        SourceError: the corpus is missing, unreadable, or has no text in this split.
+        LookupsError: the disk is full, or the data folder cannot be written.
     """
     limit = min(corpus.length, context - 1)
     named, _ = texts.part_of(corpus, split)
@@ -171,7 +171,7 @@ def load_documents(
     why = f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
     if (n := found.n_missing) > 0:
         why = f" ({n} rows have no text in the field {corpus.field!r}: `corpus: field:`)"
-    raise CorpusError(
+    raise SourceError(
         f"corpus {named!r} has no text for its {split} split{why}; add texts to it, or name "
         "another corpus in the run file"
     )
@@ -181,13 +181,13 @@ def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents
     """Load a text file of one's own prompts, one a line; empty lines are left out.
 
     Raises:
-        CorpusError: there is no prompt in it.
+        SourceError: there is no prompt in it.
     """
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
     found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
     table = _table(texts.pieces(found, tokenizer, context - 1, "first"))
     if not len(table):
-        raise CorpusError(f"prompts: {path.name} holds no prompt; write one on each line")
+        raise SourceError(f"prompts: {path.name} holds no prompt; write one on each line")
     return Documents("own", "train", table, tokenizer.decode)
 
 
@@ -225,7 +225,7 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
     except (datasets.exceptions.DatasetGenerationError, pyarrow.ArrowInvalid, OSError) as error:
         if isinstance(error.__cause__, LookupsError):
             raise error.__cause__ from None
-        raise StorageError(
+        raise LookupsError(
             f"the corpus's tokens cannot be kept in {folder} ({error.__cause__ or error}); free "
             "some space, delete that folder if it is damaged, or set LOOKUPS_DATA to another"
         ) from error

@@ -35,7 +35,7 @@ from pyarrow import parquet
 
 from lookups import paths
 from lookups.corpus import wikipedia
-from lookups.errors import CorpusError
+from lookups.errors import SourceError
 from lookups.settings import CorpusSpec
 
 Split = Literal["train", "test"]
@@ -97,7 +97,7 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
     """Yield the texts of one split of a run's corpus; 'planted' has none.
 
     Raises:
-        CorpusError: the corpus is not there, or a file of it cannot be read.
+        SourceError: the corpus is not there, or a file of it cannot be read.
     """
     name, half = part_of(corpus, split)
     if name == "wikipedia":
@@ -151,11 +151,11 @@ def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
     """Return the files of a corpus by their names in it, in order; hidden ones are left out.
 
     Raises:
-        CorpusError: there is nothing of that name, or nothing that can be read.
+        SourceError: there is nothing of that name, or nothing that can be read.
     """
     path, endings = local_path(corpus, name), ", ".join(ENDINGS)
     if path is None or not path.exists():
-        raise CorpusError(
+        raise SourceError(
             f"corpus: {path or name} is not on this machine; correct its name in the run file, or "
             "fetch the hub's dataset with `lookups download`"
         )
@@ -167,10 +167,10 @@ def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
             if kind_of(file) and not any(part[0] == "." for part in place.parts)
         }
         if not files:
-            raise CorpusError(f"corpus: the folder {path} holds no {endings} file; put texts there")
+            raise SourceError(f"corpus: the folder {path} holds no {endings} file; put texts there")
         return files
     if kind_of(path) is None:
-        raise CorpusError(
+        raise SourceError(
             f"corpus: {path.name} is not one of {endings} (the first two also with .gz behind); "
             "convert it to one of them"
         )
@@ -187,12 +187,12 @@ def _readable(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
             elif text.strip():  # half a character, as JSON can spell it, becomes `?`
                 yield line, text.encode("utf-8", "replace").decode()
     except UnicodeDecodeError as error:
-        raise CorpusError(
+        raise SourceError(
             f"corpus: {file.name} is not UTF-8 text ({error.reason}); save it again as UTF-8"
         ) from None
     except (OSError, EOFError, zlib.error, pyarrow.ArrowInvalid) as error:
         reason = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
-        raise CorpusError(
+        raise SourceError(
             f"corpus: {file.name} cannot be read ({reason}); fetch or save it again"
         ) from None
 
@@ -272,14 +272,14 @@ def pieces(
     """Yield every text with its documents, of at most `limit` tokens.
 
     Raises:
-        CorpusError: a text has a word that the tokenizer does not know, or gives a special token.
+        SourceError: a text has a word that the tokenizer does not know, or gives a special token.
     """
     special, texts = set(tokenizer.all_special_ids), iter(texts)
     while lot := list(islice(texts, LOT)):
         found = encoded(tokenizer, [one.text or "" for one in lot])
         for text, encoding in zip(lot, found, strict=True):
             if not special.isdisjoint(encoding.ids):
-                raise CorpusError(
+                raise SourceError(
                     f"{text.source}: a special token stands in the text, or a word that the "
                     "model's tokenizer does not know; take it out"
                 )

@@ -23,7 +23,7 @@ import pandas as pd
 from mwparserfromhell import nodes
 from mwparserfromhell.wikicode import Wikicode
 
-from lookups.errors import CorpusError
+from lookups.errors import SourceError
 from lookups.model.packaged import packaged_file
 
 LEAD = "lead"
@@ -85,7 +85,7 @@ def load_wikipedia(data: Path | None = None) -> Wikipedia:
     """Return the cleaned texts; `data` is where the export may lie if its package is not installed.
 
     Raises:
-        CorpusError: the package that holds the export is not installed, or its file is damaged.
+        SourceError: the package that holds the export is not installed, or its file is damaged.
     """
     return clean(packaged_file("wikipedia", data))
 
@@ -94,13 +94,13 @@ def clean(export: Path) -> Wikipedia:
     """Return the articles of a compressed MediaWiki export as plain paragraphs.
 
     Raises:
-        CorpusError: the file is not a whole export.
+        SourceError: the file is not a whole export.
     """
     try:
         with bz2.open(export) as file:
             tree = ElementTree.parse(file)
     except (OSError, EOFError, ElementTree.ParseError) as error:
-        raise CorpusError(
+        raise SourceError(
             f"corpus: {export.name} is not a whole MediaWiki export ({error}); install the package "
             "that holds it again"
         ) from error

@@ -14,7 +14,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 
 DIGITS = 6
@@ -105,7 +105,7 @@ def _rule_of(explanation: Explanation, *parts: str) -> list[Any]:
         rule = json.loads(explanation.rule)
         return [rule[part] for part in parts]
     except (ValueError, KeyError, TypeError):
-        raise MeasurementError(
+        raise LookupsError(
             f"an explanation by {explanation.explainer!r} has no {' and '.join(parts)} to judge "
             "by: judge it with the explainer that made it"
         ) from None

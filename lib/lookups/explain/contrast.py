@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 from lookups.explain.features import Feature, candidates, holds, said, words_of
 
@@ -134,7 +134,7 @@ class Checklist(NamedTuple):
         """Read what `as_json` wrote.
 
         Raises:
-            MeasurementError: it is something else.
+            LookupsError: it is something else.
         """
         try:
             parts = json.loads(rule)
@@ -145,7 +145,7 @@ class Checklist(NamedTuple):
         except (ValueError, KeyError, TypeError, AttributeError):
             made = None
         if made is None or len(made.chances) != len(made.conditions) + 1:
-            raise MeasurementError(f"{rule[:60]!r} is no checklist; explain the pair again")
+            raise LookupsError(f"{rule[:60]!r} is no checklist; explain the pair again")
         return made
 
 

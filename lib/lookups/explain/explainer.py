@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 
 
 class Example(NamedTuple):
@@ -62,11 +62,11 @@ class Case(NamedTuple):
         """Return the prompts by key, however they were given, and whether the head is active.
 
         Raises:
-            MeasurementError: there is no prompt of one of the two kinds.
+            LookupsError: there is no prompt of one of the two kinds.
         """
         if not (self.active and self.inactive):
             missing = "inactive" if self.active else "active"
-            raise MeasurementError(
+            raise LookupsError(
                 f"there is no {missing} prompt to explain from: choose a pair whose head is active "
                 "on some of the neuron's training prompts and not on others"
             )
@@ -107,13 +107,13 @@ def check_apart(case: Case, question: Question) -> None:
     """Check that no prompt that was explained from is judged, by its key or by its token ids.
 
     Raises:
-        MeasurementError: naming the first prompt that stands on both sides.
+        LookupsError: naming the first prompt that stands on both sides.
     """
     learned = [*case.active, *case.inactive]
     keys, ids = {one.prompt for one in learned}, {one.ids for one in learned}
     for one in question.prompts:
         if one.prompt in keys or one.ids in ids:
-            raise MeasurementError(
+            raise LookupsError(
                 f"{one.prompt} was used to explain and cannot be used to score: "
                 "leave it out of the held-out prompts"
             )

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Bool
 
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 
 Kind = Literal["ends", "has", "place", "exact end", "exact", "shorter", "gap", "both"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -77,7 +77,7 @@ class Feature(NamedTuple):
         """Read what `as_json` wrote.
 
         Raises:
-            MeasurementError: it is of no known kind, or a part is missing or of another type.
+            LookupsError: it is of no known kind, or a part is missing or of another type.
         """
         kind, number = parts.get("kind"), parts.get("number", 0)
         words, then = (parts.get(name, []) for name in ("words", "then"))
@@ -86,7 +86,7 @@ class Feature(NamedTuple):
         fits = bool(words) == (kind != "shorter") and bool(then) == (kind in ("gap", "both"))
         typed = all(isinstance(text, str) for text in texts) and type(number) is int
         if not (kind in KINDS and fits and typed and number >= least):
-            raise MeasurementError(f"{dict(parts)} is no feature; explain the pair again")
+            raise LookupsError(f"{dict(parts)} is no feature; explain the pair again")
         return cls(kind, tuple(words), tuple(then), number)
 
 

@@ -14,7 +14,7 @@ from math import exp
 from pathlib import Path
 from typing import NamedTuple
 
-from lookups.errors import MeasurementError, NotConfirmed
+from lookups.errors import LookupsError
 from lookups.explain.baselines import BagOfWords, Nearest
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question, Verdict
@@ -138,9 +138,9 @@ class Llm(Explainer):
             return self._plan(requests, replies)
 
     def confirm(self, what: Plan) -> None:
-        """Raise `NotConfirmed`, with the plan, if requests would be sent without consent."""
+        """Raise `LookupsError`, with the plan, if requests would be sent without consent."""
         if what.requests and not self._confirmed:
-            raise NotConfirmed(
+            raise LookupsError(
                 f"{what}, by {self.settings.model} at {self.settings.address}: nothing was sent; "
                 "pass --yes to send them"
             )
@@ -194,10 +194,10 @@ class Llm(Explainer):
 
 
 def explaining(case: Case) -> str:
-    """Ask in which contexts a head is active; `MeasurementError` if one kind has no prompts."""
+    """Ask in which contexts a head is active; `LookupsError` if one kind has no prompts."""
     if not case.active or not case.inactive:
         kind = "inactive" if case.active else "active"
-        raise MeasurementError(f"there are no {kind} prompts to explain from; leave this pair out")
+        raise LookupsError(f"there are no {kind} prompts to explain from; leave this pair out")
     active, inactive = ("\n".join(map(_shown, some)) for some in (case.active, case.inactive))
     return EXPLAIN.format(token=_quoted(case.token), active=active, inactive=inactive)
 

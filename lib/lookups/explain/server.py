@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lookups.errors import ServerError, StorageError
+from lookups.errors import LookupsError, ServerError
 from lookups.llm_settings import LlmSettings
 
 
@@ -73,7 +73,7 @@ def replies_in(path: Path) -> Iterator[Replies]:
     """Open the file of replies, which is made if need be.
 
     Raises:
-        StorageError: it cannot be opened, read or written, or is something else.
+        LookupsError: it cannot be opened, read or written, or is something else.
     """
     columns = "digest TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL"
     try:
@@ -84,7 +84,7 @@ def replies_in(path: Path) -> Iterator[Replies]:
             file.execute(f"CREATE TABLE IF NOT EXISTS replies ({columns})")
             yield Replies(file)
     except (OSError, sqlite3.Error) as error:
-        raise StorageError(
+        raise LookupsError(
             f"{path} cannot hold replies ({error}): make room, choose a folder that can be "
             "written, or move the file away if it is something else; replies in it are kept"
         ) from None

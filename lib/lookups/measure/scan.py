@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.corpus.documents import Documents
-from lookups.errors import CorpusError
+from lookups.errors import SourceError
 from lookups.measure.kept_maxima import Maxima, Portion, Spread, Strongest, level_of
 from lookups.model.batches import Batch, batches_by_length
 from lookups.model.loaded import Model
@@ -64,7 +64,7 @@ def scan(
 
     A maximum is never at the beginning-of-sequence token, at padding, or (unless `only_last`) at a
     document's last token, which has no successor. `progress` is told the documents of each batch.
-    CorpusError if no document has a position that could be a maximum.
+    SourceError if no document has a position that could be a maximum.
     """
     neurons = model.neurons(layers)
     numbers, lots = torch.zeros(2, len(documents), dtype=torch.long, device=model.device)
@@ -152,7 +152,7 @@ def _batches(
         for some in batches_by_length(length[usable].tolist(), tokens=tokens):
             yield (start + usable[some]).tolist()
     if not n_usable:
-        raise CorpusError(
+        raise SourceError(
             f"no document of {documents.corpus}/{documents.split} is long enough to scan; "
             "give documents of two tokens or more"
         )

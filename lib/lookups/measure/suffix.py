@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lookups.errors import MeasurementError
+from lookups.errors import LookupsError
 from lookups.model.batches import Ids
 
 Fire = Callable[[Sequence[int], Sequence[Ids]], np.ndarray]
@@ -31,10 +31,10 @@ def shortest_suffixes(
     """Return, a prompt, the first length counted upwards that is long enough; None past `longest`.
 
     All prompts of one length are measured together. `progress` is told how many were settled.
-    MeasurementError if a neuron is silent on a whole prompt, so that no share of it is defined.
+    LookupsError if a neuron is silent on a whole prompt, so that no share of it is defined.
     """
     if silent := [row for row, activation in enumerate(whole) if not activation > 0]:
-        raise MeasurementError(f"prompt {silent[0]} never fires its neuron; leave it out")
+        raise LookupsError(f"prompt {silent[0]} never fires its neuron; leave it out")
     found: list[Suffix | None] = [None] * len(prompts)
     open_rows = list(range(len(prompts)))
     for length in range(1, longest + 1):

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lookups.errors import DownloadError, ModelError
+from lookups.errors import SourceError
 from lookups.model.gguf_files import about, folder_of, load_complete, load_tokenizer, short
 from lookups.model.packaged import PACKAGED, downloaded, packaged_file
 from lookups.paths import EMBEDDED, folder
@@ -55,7 +55,7 @@ class Checkpoint:
         Weights are rounded to `dtype`; they compute in float32 at least, in float64 if `exact`.
 
         Raises:
-            ModelError: the weight files are missing or damaged.
+            SourceError: the weight files are missing or damaged.
         """
         options = {"attn_implementation": "eager", "use_safetensors": True}
         safe = _safely(self.location, self.revision)
@@ -95,14 +95,14 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
     """Find the files of a model and check its architecture.
 
     Raises:
-        ModelError: nothing is there under that name, or it is of a kind that is not supported.
+        SourceError: nothing is there under that name, or it is of a kind that is not supported.
     """
     location, revision = _locate(spec)
     config = _config(location, revision)
     revision = getattr(config, "_commit_hash", None) or revision  # of the hub's cache
     architecture = (getattr(config, "architectures", None) or ["model of no named kind"])[0]
     if architecture not in supported:
-        raise ModelError(
+        raise SourceError(
             f"{spec.name!r} is a {architecture} (`architectures` in its config.json); "
             f"supported are {', '.join(supported)}"
         )
@@ -110,7 +110,7 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     bos_id = next((token for token in special if token is not None), None)
     if bos_id is None:
-        raise ModelError(
+        raise SourceError(
             f"the tokenizer of {spec.name!r} has neither a beginning- nor an end-of-sequence "
             "token; name one in its tokenizer_config.json"
         )
@@ -134,7 +134,7 @@ def place_of(spec: ModelSpec) -> Path | None:
     """Return the folder or GGUF file of a model on this machine; None if it comes from the hub.
 
     Raises:
-        ModelError: a packaged model is missing.
+        SourceError: a packaged model is missing.
     """
     if spec.name in PACKAGED:
         return packaged_file(spec.name, spec.folder)
@@ -153,33 +153,33 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
     if found is None:
         if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
             kind = "file" if spec.name.endswith(".gguf") else "folder"
-            raise ModelError(f"there is no {kind} {spec.name}; embedded models are {_known()}")
+            raise SourceError(f"there is no {kind} {spec.name}; embedded models are {_known()}")
         return spec.name, spec.revision
     if found.is_file():
         made = folder_of(found, spec.folder or folder("models"))
         revision = f"gguf:{about(made)['sha256'][:12]}"
         if spec.revision not in ("main", revision):
-            raise ModelError(
+            raise SourceError(
                 f"{found} is {revision}, and the run asks for {spec.revision}; fetch that file, "
                 "or leave out `revision:`"
             )
         return str(made), revision
     if not (found / "config.json").is_file():
-        raise ModelError(f"{found} has no config.json; give a folder in Hugging Face format")
+        raise SourceError(f"{found} has no config.json; give a folder in Hugging Face format")
     if not any(found.glob("*.safetensors")):
-        raise ModelError(
+        raise SourceError(
             f"{found} has no weights; put the model's .safetensors files there (pickled .bin files "
             "are never read)"
         )
     try:
         note = downloaded(found, spec.revision)
-    except DownloadError as error:
-        raise ModelError(str(error)) from error
+    except SourceError as error:
+        raise SourceError(str(error)) from error
     if note is not None:
         return str(found), note["commit"]
     in_room = spec.folder is not None and not Path(spec.name).is_absolute()
     if spec.revision != "main" and in_room and found == spec.folder / spec.name:
-        raise ModelError(
+        raise SourceError(
             f"{found} does not say which revision it holds, and the run asks for "
             f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
             "`revision:`"
@@ -200,10 +200,10 @@ def _config(location: str, revision: str) -> Any:
         return AutoConfig.from_pretrained(location, **_safely(location, revision))
     except Exception as error:
         if Path(location).is_dir():
-            raise ModelError(f"{location}/config.json cannot be read ({short(error)})") from error
+            raise SourceError(f"{location}/config.json cannot be read ({short(error)})") from error
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
         reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
-        raise ModelError(
+        raise SourceError(
             f"no model {location!r}: it is not embedded ({_known()}), no such folder exists, and "
             f"{reach}; check the name, or download it elsewhere and give its folder"
         ) from error

@@ -19,7 +19,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.errors import ModelError
+from lookups.errors import SourceError
 
 KeysValues = tuple[Tensor, Tensor]
 """Of one layer, positions rotated in: prompt × key/value head × pos × d_head."""
@@ -99,7 +99,7 @@ class Forward:
         """Hand each named tensor to its function, which must copy what it keeps, and stop.
 
         Raises:
-            ModelError: there is no tensor of that name.
+            SourceError: there is no tensor of that name.
         """
         waiting = set(takes)
 
@@ -112,7 +112,7 @@ class Forward:
         with suppress(_Enough):
             self.run(ids, Touch({name: partial(take, name) for name in takes}), **how)
         if waiting:
-            raise ModelError(f"the model has no {min(waiting)} to be read; see {__name__}")
+            raise SourceError(f"the model has no {min(waiting)} to be read; see {__name__}")
 
     def read_last(
         self,

@@ -22,8 +22,8 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 
-from lookups.errors import ModelError
-from lookups.files import digest_of, not_written
+from lookups.errors import SourceError
+from lookups.paths import digest_of, not_written
 
 RECORD = "gguf.json"
 """What a folder was made from; written last, so a folder that has it is whole."""
@@ -39,11 +39,11 @@ def folder_of(file: Path, models: Path) -> Path:
     """Return the folder in Hugging Face format of a GGUF file, below `models`; made where missing.
 
     Raises:
-        ModelError: the file is missing, broken, a part of several, or of an unsupported kind.
-        StorageError: the folder cannot be written.
+        SourceError: the file is missing, broken, a part of several, or of an unsupported kind.
+        LookupsError: the folder cannot be written.
     """
     if not file.is_file():
-        raise ModelError(f"there is no file {file}; correct the model's name")
+        raise SourceError(f"there is no file {file}; correct the model's name")
     sha256 = digest_of(file)
     folder = models / f"{file.stem}-{sha256[:12]}"
     if (folder / RECORD).is_file():
@@ -82,9 +82,9 @@ def _read(file: Path) -> Any:
             broken = start.read(4) == b"GGUF"
         what = "is cut off or damaged; fetch it again"
         other = "is not a GGUF file; name one that is, or a folder in Hugging Face format"
-        raise ModelError(f"{file} {what if broken else other}") from error
+        raise SourceError(f"{file} {what if broken else other}") from error
     if re.search(r"-\d+-of-\d+$", file.stem) or (_field(reader, "split.count") or 1) > 1:
-        raise ModelError(
+        raise SourceError(
             f"{file.name} is one of several parts; join them with gguf-split --merge and name the "
             "one file"
         )
@@ -100,7 +100,7 @@ def _read(file: Path) -> Any:
     }
     for what, is_so in faults.items():
         if is_so:
-            raise ModelError(
+            raise SourceError(
                 f"{file.name} {what}; of GGUF files {' and '.join(ARCHITECTURES)} are read, "
                 "without any of this: give the model's folder in Hugging Face format"
             )
@@ -141,7 +141,7 @@ def load_complete(place: Path | str, **options: Any) -> Any:
     """Load a Hugging Face model of which every weight is there.
 
     Raises:
-        ModelError: weights are missing, damaged or of another shape.
+        SourceError: weights are missing, damaged or of another shape.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -159,7 +159,7 @@ def load_complete(place: Path | str, **options: Any) -> Any:
             raise ValueError(f"{unequal[0]} has not the shape that the configuration says")
     except Exception as error:  # of every kind, where a file is damaged
         name = options.get("gguf_file", str(place))
-        raise ModelError(
+        raise SourceError(
             f"the weights of {name!r} cannot be read ({short(error)}); put a "
             "complete file of weights there, or download the model again"
         ) from error
@@ -170,7 +170,7 @@ def load_tokenizer(place: Path | str, **options: Any) -> Any:
     """Load a Hugging Face tokenizer.
 
     Raises:
-        ModelError: it is missing or damaged.
+        SourceError: it is missing or damaged.
     """
     from transformers import AutoTokenizer
 
@@ -178,7 +178,7 @@ def load_tokenizer(place: Path | str, **options: Any) -> Any:
         return AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:
         name = options.get("gguf_file", str(place))
-        raise ModelError(
+        raise SourceError(
             f"the tokenizer of {name!r} cannot be read ({short(error)}); a folder "
             "needs tokenizer.json and tokenizer_config.json, a GGUF file its own"
         ) from error

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lookups.errors import MeasurementError, ModelError
+from lookups.errors import LookupsError, SourceError
 from lookups.model.batches import Batch, Ids, batch_of
 from lookups.model.files import Checkpoint, find_checkpoint
 from lookups.model.forward import Forward
@@ -56,16 +56,16 @@ class Model(Checkpoint):
         """Pad sequences of ids; `bos=False` only for the paper's truncation.
 
         Raises:
-            MeasurementError: a sequence is longer than the model reads, or has an id it lacks.
+            LookupsError: a sequence is longer than the model reads, or has an id it lacks.
         """
         batch = batch_of(sequences, self.bos_id if bos else None, self.device)
         if batch.ids.shape[1] > self.context:
-            raise MeasurementError(
+            raise LookupsError(
                 f"a sequence of {batch.ids.shape[1]} tokens does not fit into the {self.context} "
                 f"that {self.name} reads, beginning-of-sequence token included; cut it"
             )
         if not 0 <= int(batch.ids.min()) <= int(batch.ids.max()) < self.d_vocab:
-            raise MeasurementError(
+            raise LookupsError(
                 f"token ids must lie between 0 and {self.d_vocab - 1} for {self.name}; use the "
                 "model's own tokenizer"
             )
@@ -153,7 +153,7 @@ class Model(Checkpoint):
         is not defined.
 
         Raises:
-            ModelError: the model has no tensor of that name.
+            SourceError: the model has no tensor of that name.
         """
         self.forward.read(batch.ids, hooks)
 
@@ -178,7 +178,7 @@ class Model(Checkpoint):
         Attention patterns, which have the tokens on two axes, are not among them.
 
         Raises:
-            ModelError: the model has no tensor of that name.
+            SourceError: the model has no tensor of that name.
         """
         ids, _, last = self.batch(sequences, bos=bos)
         return self.forward.read_last(ids, last, names, bos=self.bos_id if bos else None)
@@ -195,7 +195,7 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     compute in float64 if the result is to be `exact`.
 
     Raises:
-        ModelError: it is missing, unreachable, without weights, or not of a supported architecture.
+        SourceError: it is missing, unreachable, without weights, or of another architecture.
     """
     from transformers.activations import ACT2FN
 
@@ -255,7 +255,7 @@ def _device(wanted: str) -> torch.device:
         torch.ones(1, device=wanted).item()  # some devices parse but are not there
         return torch.device(wanted)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise ModelError(
+        raise SourceError(
             f"device {wanted!r} is not there; "
             + ("unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'")
         ) from None

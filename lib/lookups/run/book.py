@@ -11,16 +11,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import yaml
+from nbformat import NotebookNode
 
 from lookups.errors import LookupsError
 from lookups.paths import PROJECT
+from lookups.run.notebooks import read_notebook, tags_of
 from lookups.show.html import without_bundle
-
-DEFAULT_ONLY = "default-run"
-"""The tag of Markdown cells that are true of the default run only."""
 
 WITH_RECORD = "with-record"
 """The tag of cells about the authors' record: left out of a chapter in which none of them shows
@@ -35,13 +33,11 @@ def site_folder(run_id: str, *, default: bool) -> Path:
 def build_book(run_id: str, notebooks: Path, out: Path | None = None, *, default: bool) -> Path:
     """Render the executed notebooks of a run with the prose pages; return the site's index page.
 
-    Runs other than the default one lose the Markdown cells that are true of that one alone.
-
     Raises:
         LookupsError: a chapter is missing or was not executed, or the build gave a warning.
     """
     out = out or site_folder(run_id, default=default)
-    chapters = {path.name: _chapter(path, run_id, default) for path in _chapter_files(notebooks)}
+    chapters = {path.name: _chapter(path, run_id) for path in _chapter_files(notebooks)}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".book-", dir=out.parent) as scratch:
         source = Path(scratch) / "source"
@@ -65,41 +61,27 @@ def _chapter_files(notebooks: Path) -> list[Path]:
     return paths
 
 
-def _chapter(path: Path, run_id: str, default: bool) -> str:
+def _chapter(path: Path, run_id: str) -> str:
     """An executed notebook as this run's book shows it."""
-    remedy = f"execute the run: lookups run {run_id}"
-    try:
-        notebook = json.loads(path.read_text("utf-8"))
-    except ValueError:
-        raise LookupsError(f"{path} is not a notebook; {remedy}") from None
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    if any(
-        cell.get("execution_count") is None and "".join(cell["source"]).strip() for cell in code
-    ):
-        raise LookupsError(f"{path.name} has cells that were never executed; {remedy}")
-    left_out = {WITH_RECORD} if not _shows_record(code) else set()
-    notebook["cells"] = [
-        cell
-        for cell in notebook["cells"]
-        if not _tags(cell) & left_out
-        and (default or cell["cell_type"] == "code" or DEFAULT_ONLY not in _tags(cell))
-    ]
-    for output in (output for cell in code for output in cell.get("outputs", [])):
-        data = output.get("data", {})
+    notebook = read_notebook(path)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    if any(cell.execution_count is None for cell in code):
+        raise LookupsError(
+            f"{path.name} has cells that were never executed; execute the run: lookups run {run_id}"
+        )
+    if not _shows_record(code):
+        notebook.cells = [cell for cell in notebook.cells if WITH_RECORD not in tags_of(cell)]
+    for data in (output.get("data", {}) for cell in code for output in cell.outputs):
         if "text/html" in data:
-            data["text/html"] = without_bundle("".join(data["text/html"]))
+            data["text/html"] = without_bundle(data["text/html"])
     return json.dumps(notebook, ensure_ascii=False, indent=1)
 
 
-def _shows_record(code: list[dict[str, Any]]) -> bool:
+def _shows_record(code: list[NotebookNode]) -> bool:
     """Whether a cell about the record shows something where it stands; glued elsewhere is not."""
-    about_it = [cell for cell in code if WITH_RECORD in _tags(cell)]
-    outputs = [output.get("data", {"": ""}) for cell in about_it for output in cell["outputs"]]
+    about_it = [cell for cell in code if WITH_RECORD in tags_of(cell)]
+    outputs = [output.get("data", {"": ""}) for cell in about_it for output in cell.outputs]
     return any(not mime.startswith("application/papermill.record/") for o in outputs for mime in o)
-
-
-def _tags(cell: dict[str, Any]) -> set[str]:
-    return set(cell.get("metadata", {}).get("tags", []))
 
 
 def _assemble(source: Path, run_id: str, chapters: dict[str, str], default: bool) -> None:

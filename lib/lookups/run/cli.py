@@ -3,13 +3,15 @@
 Nothing heavy is imported before a command needs it, so that `lookups --help` answers at once.
 """
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from lookups.errors import LookupsError, NotConfirmed, RunError
+from lookups.errors import LookupsError, RunError
 
 app = typer.Typer(
     name="lookups",
@@ -65,8 +67,6 @@ def run(
     renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
     would send and what that may cost, and sends it only with --yes.
     """
-    import os
-
     from lookups.run.execute import chain_of, run_chapters
 
     if yes:
@@ -100,41 +100,26 @@ def runs() -> None:
     from lookups.settings import RUNS, read_run
 
     for path in sorted(RUNS.glob("*.yml"), key=lambda path: path.stem):
-        try:
-            typer.echo(f"{path.stem:20}  {read_run(path.stem).title}")
-        except RunError as error:
-            typer.echo(f"{path.stem:20}  cannot be used: {error}")
+        typer.echo(f"{path.stem:20}  {read_run(path.stem).title}")
 
 
 @app.command()
 def status(run: RunArgument) -> None:
-    """Tell what a run would execute and why, and which tables it has."""
-    from lookups.errors import MissingStage, StaleStage
+    """Tell what a run would execute, why, and how long each chapter took the last time."""
     from lookups.run.execute import chain_of, outlook
-    from lookups.run.stages import STAGES
-    from lookups.run.store import manifest
 
     chain = chain_of(run)
     typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
     typer.echo("\n".join(outlook(chain)))
-    for stage in STAGES:
-        try:
-            state = f"{manifest(chain.settings, stage.name)['rows']} rows"
-        except MissingStage:
-            state = "missing"
-        except StaleStage as error:
-            state = f"stale: {str(error).split(';')[0]}"
-        typer.echo(f"{stage.name:30}  {state}")
 
 
 @app.command()
 def pair() -> None:
     """Bring every notebook in step with its .py; outputs stay."""
-    from lookups.run.notebooks import chapter_sources
-    from lookups.run.notebooks import pair as make_pair
+    from lookups.run import notebooks
 
-    for source in chapter_sources():
-        changed = make_pair(source)
+    for source in notebooks.chapter_sources():
+        changed = notebooks.pair(source)
         typer.echo(f"{source.stem:30}  {'brought in step' if changed else 'in step'}")
 
 
@@ -165,7 +150,7 @@ def download(
             if parts:
                 typer.echo(downloads.table(parts))
             if (left := downloads.bytes_left(parts)) > 10**9 and not yes:
-                raise NotConfirmed(f"{left / 1e9:,.1f} GB are to be fetched; give --yes")
+                raise LookupsError(f"{left / 1e9:,.1f} GB are to be fetched; give --yes")
             for part in parts:
                 downloads.fetch(part)
                 if part.kind == "model" and part.asked != part.commit:
@@ -182,11 +167,14 @@ def download(
 @app.command()
 def clean(run: RunArgument) -> None:
     """Remove a run's tables, executed notebooks and book."""
-    from lookups.run.execute import clean as remove
-    from lookups.settings import read_run
+    from lookups.run.book import site_folder
+    from lookups.run.execute import chain_of
 
-    removed = [f"removed {folder}" for folder in remove(read_run(run))]
-    typer.echo("\n".join(removed) or "there was nothing to remove")
+    chain = chain_of(run)
+    for folder in (chain.folder, site_folder(chain.settings.id, default=chain.default)):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+            typer.echo(f"removed {folder}")
 
 
 def main(command: Callable[[], None] = app) -> None:

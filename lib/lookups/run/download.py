@@ -22,11 +22,11 @@ from typing import NamedTuple
 from huggingface_hub import HfApi, constants, errors, snapshot_download
 
 from lookups.corpus.texts import kind_of, local_path
-from lookups.errors import DownloadError, LookupsError, RunError
-from lookups.files import not_written, write_whole
+from lookups.errors import LookupsError, RunError, SourceError
 from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED, downloaded, fetch_package, is_here
 from lookups.paths import folder as folder_of
+from lookups.paths import not_written, write_whole
 from lookups.settings import Run, is_made, read_run
 
 FILES = {
@@ -80,40 +80,35 @@ def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
 
     Raises:
         RunError: there is no such run, or its file is wrong.
-        DownloadError: the hub cannot be asked or refuses, or a folder holds another revision.
+        SourceError: the hub cannot be asked or refuses, or a folder holds another revision.
     """
     settings = read_run(run)
-    parts: dict[Path, Part | None] = {}
+    parts: dict[Path, Part] = {}
     for one in [settings, *([read_run(settings.permuted)] if settings.permuted else [])]:
         for kind, name, wanted in _needs(one):
             folder = one.folder("models" if kind == "model" else "data") / name
-            if folder in parts:
-                continue
             asked = one.model.revision if kind == "model" else "main"
             note = downloaded(folder, asked)
-            parts[folder] = None
             if note is None and _on_this_machine(kind, name, one):
                 say(f"the {kind} {name} is on this machine")
-            elif not constants.is_offline_mode():
+            elif folder not in parts and not (note and constants.is_offline_mode()):
                 part = Part(kind, name, asked, note["commit"] if note else asked, folder, {})
-                parts[folder] = _asked(part, wanted, 2 * one.corpus.documents)
-            elif note is None:
-                raise DownloadError(f"{folder} is not there, and HF_HUB_OFFLINE is set; unset it")
-    return [part for part in parts.values() if part is not None]
+                parts[folder] = _with_files(part, wanted, 2 * one.corpus.documents)
+    return list(parts.values())
 
 
 def _needs(settings: Run) -> Iterator[tuple[str, str, set[str]]]:
     """Yield the model and the corpora of a run; of a dataset named by its files, those files."""
     yield "model", settings.model.name, set()
     files: dict[str, set[str]] = {}
-    for corpus in (settings.corpus.name, settings.corpus.held_out):
-        if corpus is not None and settings.prompts is None:
-            parts = corpus.split("/", 2)
-            of_hub = len(parts) == 3 and kind_of(corpus) and not Path(corpus).is_absolute()
-            name = "/".join(parts[:2]) if of_hub else corpus
-            if name in files and not (files[name] and of_hub):
-                raise RunError(f"corpus: {name} is named whole and by a file; name its files each")
-            files.setdefault(name, set()).update(parts[2:] if of_hub else ())
+    corpora = [settings.corpus.name, settings.corpus.held_out] if settings.prompts is None else []
+    for corpus in filter(None, corpora):
+        parts = corpus.split("/", 2)
+        of_hub = len(parts) == 3 and kind_of(corpus) and not Path(corpus).is_absolute()
+        name = "/".join(parts[:2]) if of_hub else corpus
+        if name in files and not (files[name] and of_hub):
+            raise RunError(f"corpus: {name} is named whole and by a file; name its files each")
+        files.setdefault(name, set()).update(parts[2:] if of_hub else ())
     yield from (("dataset", name, wanted) for name, wanted in files.items())
 
 
@@ -125,7 +120,7 @@ def _on_this_machine(kind: str, name: str, settings: Run) -> bool:
     return place is not None or name.startswith((".", "/", "~")) or name.endswith(".gguf")
 
 
-def _asked(part: Part, wanted: set[str], documents: int) -> Part:
+def _with_files(part: Part, wanted: set[str], documents: int) -> Part:
     """Ask the hub for the commit of a part, and choose the files that are read."""
     what = f"the {part.kind} {part.name} at {part.commit}"
     with _in_words(what, part.folder):
@@ -147,7 +142,7 @@ def _asked(part: Part, wanted: set[str], documents: int) -> Part:
         enough = documents * BYTES_A_DOCUMENT
         chosen = {path for path, so_far in zip(train, before, strict=False) if so_far < enough}
     if not chosen:
-        raise DownloadError(
+        raise SourceError(
             f"{what} has no {', '.join(wanted) or 'file'} that can be read: of a model config.json "
             "and .safetensors weights, of a dataset .txt, .jsonl or .parquet files; convert it, "
             "and name a folder or file on this machine"
@@ -161,10 +156,10 @@ def table(parts: list[Part]) -> str:
     lines = []
     for part in parts:
         lines.append(f"{part.kind} {part.name} at {part.commit}, into {part.folder}")
-        missing, width = part.missing(), max(map(len, part.files), default=0)
+        missing = part.missing()
         for path, size in part.files.items():
             state = "to fetch" if path in missing else "here"
-            lines.append(f"  {path:{width}}  {size / 1e6:9,.1f} MB  {state}")
+            lines.append(f"  {path:50}  {size / 1e6:9,.1f} MB  {state}")
     return "\n".join([*lines, f"to fetch: {bytes_left(parts) / 1e6:,.1f} MB"])
 
 
@@ -177,8 +172,8 @@ def fetch(part: Part) -> None:
     """Fetch what is missing of a part; its folder is out of sight until all of it is whole.
 
     Raises:
-        DownloadError: a file cannot be had, or is not what the hub states; whole ones are kept.
-        StorageError: the disk is full, or the folder cannot be written.
+        SourceError: a file cannot be had, or is not what the hub states; whole ones are kept.
+        LookupsError: the disk is full, or the folder cannot be written.
     """
     what, staging = f"the {part.kind} {part.name}", _aside(part.folder)
     with _in_words(what, part.folder):
@@ -200,7 +195,7 @@ def fetch(part: Part) -> None:
         for path in [*verified.extra_paths, *(one["path"] for one in verified.mismatches)]:
             (staging / path).unlink()
         if wrong := part.missing():
-            raise DownloadError(
+            raise SourceError(
                 f"{min(wrong)} of {what} is not what the hub states; give the same command again"
             )
         shutil.rmtree(staging / ".cache")
@@ -211,13 +206,13 @@ def fetch_published(data: Path | None = None, origin: str = RECORD) -> Path:
     """Fetch the JSON files of the authors' record at its one commit; git verifies them.
 
     Raises:
-        DownloadError: it cannot be fetched, or the folder holds something else.
-        StorageError: the folder cannot be written.
+        SourceError: it cannot be fetched, or the folder holds something else.
+        LookupsError: the folder cannot be written.
     """
     folder = (data or folder_of("data")) / "published"
     if folder.exists():
         if downloaded(folder, RECORD_COMMIT) is None:
-            raise DownloadError(f"{folder} holds files of your own; move that folder away")
+            raise SourceError(f"{folder} holds files of your own; move that folder away")
         return folder
     staging = _aside(folder)
     wanted = (f"/{RECORD_FOLDER}/**/*.{ending}" for ending in ("json", "jsonl"))
@@ -247,8 +242,7 @@ def _aside(folder: Path) -> Path:
 
 def _finish(made: Path, folder: Path, asked: str, commit: str) -> None:
     """Note in a whole folder what lies in it, and give it its name."""
-    note = json.dumps({"asked": asked, "commit": commit}, indent=1)
-    write_whole(made / "download.json", note + "\n")
+    write_whole(made / "download.json", json.dumps({"asked": asked, "commit": commit}) + "\n")
     os.replace(made, folder)
 
 
@@ -263,13 +257,12 @@ def _in_words(what: str, folder: Path) -> Iterator[None]:
         if isinstance(error, OSError) and (error.errno == errno.ENOSPC or error.filename):
             raise not_written(folder, error) from error
         token = "put a token that may read it into the environment variable HF_TOKEN"
+        reason = (str(error).split("\n")[0] or type(error).__name__)[:200]
+        why = f"{what} cannot be fetched ({reason}); check the network and try again"
         if isinstance(error, errors.GatedRepoError):
             why = f"{what} is gated: accept its terms on the hub, and {token}"
         elif isinstance(error, errors.RepositoryNotFoundError):
             why = f"the hub has not {what}; correct its name, or, if it is private, {token}"
         elif isinstance(error, errors.RevisionNotFoundError):
             why = f"the hub has not {what}; correct `revision:`"
-        else:
-            reason = (str(error).split("\n")[0] or type(error).__name__)[:200]
-            why = f"{what} cannot be fetched ({reason}); check the network and try again"
-        raise DownloadError(why) from error
+        raise SourceError(why) from error

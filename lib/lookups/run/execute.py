@@ -11,10 +11,8 @@ import hashlib
 import json
 import platform
 import re
-import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -24,10 +22,8 @@ from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
 from lookups.errors import ChapterError, LookupsError, MissingStage, RunError, StaleStage
-from lookups.files import write_whole
-from lookups.paths import PROJECT
+from lookups.paths import PROJECT, write_whole
 from lookups.run import notebooks
-from lookups.run.kernel import execute, kernel_environment
 from lookups.run.stages import STAGES, other_runs
 from lookups.run.store import manifest, parameters
 from lookups.settings import DEFAULT_RUN, RUNS, Run, read_run
@@ -76,12 +72,16 @@ class Chain(NamedTuple):
     """A run and its chapters in order."""
 
     settings: Run
-    default: bool
     chapters: tuple[Chapter, ...]
     sources: Path
     """The folder of the chapters' sources, which is also the kernels' working directory."""
     parameters: dict[str, str]
     """What papermill hands to every chapter; nothing in the default run."""
+
+    @property
+    def default(self) -> bool:
+        """Whether this is the run whose notebooks are committed."""
+        return self.settings.id == DEFAULT_RUN
 
     @property
     def folder(self) -> Path:
@@ -103,27 +103,27 @@ def chain_of(run: str | Path, *, sources: Path = notebooks.NOTEBOOKS) -> Chain:
     """
     settings, path = read_run(run), Path(run).expanduser()
     shipped = path.suffix not in (".yml", ".yaml") or path.resolve().parent == RUNS
-    if not shipped and settings.is_default:
+    chain = Chain(settings, (), sources, {})
+    if chain.default and not shipped:
         raise RunError(
             f"{path.name} calls itself {DEFAULT_RUN!r}, which is the run whose notebooks are "
             "committed; give the file another name, or an id"
         )
-    chapters = tuple(_chapter(settings, path) for path in notebooks.chapter_sources(sources))
+    chapters = tuple(_chapter(chain, source) for source in notebooks.chapter_sources(sources))
     given = {"run": settings.id if shipped else path.resolve().as_posix()}
-    default = settings.is_default
-    return Chain(settings, default, chapters, sources, {} if default else given)
+    return chain._replace(chapters=chapters, parameters={} if chain.default else given)
 
 
-def _chapter(settings: Run, source: Path) -> Chapter:
+def _chapter(chain: Chain, source: Path) -> Chapter:
     notebook = notebooks.read_source(source)
-    if not settings.is_default:
+    if not chain.default:
         notebook = notebooks.without_default_words(notebook)
     try:
         cells = [ast.parse(c.source) for c in notebook.cells if c.cell_type == "code"]
     except SyntaxError as error:
         line = (error.text or "").strip()
         raise ChapterError(f"{source.stem}: {error.msg} in the line {line!r}; correct it") from None
-    executed = settings.folder("artifacts") / settings.id / "notebooks" / f"{source.stem}.ipynb"
+    executed = chain.notebooks / f"{source.stem}.ipynb"
     return Chapter(source.stem, notebook, ast.Module(cells, []), executed)
 
 
@@ -140,20 +140,16 @@ def why_stale(settings: Run, chapter: Chapter) -> str | None:
         return str(error).split(";")[0]
     for part, words in REASONS.items():
         then, new = record.get(part), now[part]
-        if isinstance(then, dict) and isinstance(new, dict):
+        if then != new and isinstance(then, dict) and isinstance(new, dict):
             changed = sorted(key for key in then | new if then.get(key) != new.get(key))
-            words = f"{words}: {', '.join(changed)}"
+            return f"{words}: {', '.join(changed)}"
         if then != new:
             return words
     return None
 
 
 def _basis(settings: Run, chapter: Chapter) -> dict[str, Any]:
-    """What a chapter stands on now, as JSON.
-
-    Raises:
-        MissingStage, StaleStage: a stage that it reads is not up to date.
-    """
+    """What a chapter stands on now, as JSON; MissingStage or StaleStage for what it reads."""
     reads = {stage: manifest(settings, stage)["digest"] for stage in stages_read(chapter)}
     for run, chapters in other_runs(chapter.name, settings).items():
         other = read_run(run)
@@ -194,14 +190,11 @@ def library_digest(package: Path) -> str:
         tree = ast.parse(path.read_text("utf-8"), path)
         for node in ast.walk(tree):
             if isinstance(body := getattr(node, "body", None), list):
-                node.body = [one for one in body if not _is_constant(one)]
+                alone = (one for one in body if isinstance(one, ast.Expr))
+                unread = [one for one in alone if isinstance(one.value, ast.Constant)]
+                node.body = [one for one in body if one not in unread]
         lines.append(f"{path.relative_to(package).as_posix()} {ast.dump(tree)}")
     return _digest("\n".join(lines))
-
-
-def _is_constant(node: ast.AST) -> bool:
-    """Whether a statement is a string (or number) standing alone, which nothing reads."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 @lru_cache(maxsize=1)
@@ -223,17 +216,12 @@ def _digest(text: str) -> str:
 
 
 def run_chapters(
-    chain: Chain,
-    *,
-    only: Sequence[str] = (),
-    again: bool = False,
-    say: Say = lambda _: None,
-    within: tuple[str, ...] = (),
+    chain: Chain, *, only: Sequence[str] = (), again: bool = False, say: Say = lambda _: None
 ) -> list[str]:
     """Execute the chapters that are not up to date, in order; return the names of those executed.
 
     `only` names chapters to look at (their numbers do), `again` executes what is up to date as
-    well, `say` takes lines of progress, `within` are runs for the sake of which this is executed.
+    well, `say` takes lines of progress.
 
     Raises:
         ChapterError: a chapter stopped; those before it are kept.
@@ -244,8 +232,8 @@ def run_chapters(
     if not chosen:
         known = ", ".join(chapter.name for chapter in chain.chapters)
         raise LookupsError(f"no chapter {', '.join(only)}; there are {known}")
-    executed = run_others(chain, chosen, say=say, within=within)
-    with _alone(chain.folder), kernel_environment(record=chain.default):
+    executed = run_others(chain, chosen, say=say)
+    with _alone(chain.folder), notebooks.kernel_environment(record=chain.default):
         say(_forecast(chain, chosen, again))
         for number, chapter in enumerate(chosen, 1):
             where = f"[{number}/{len(chosen)}] {chapter.name}"
@@ -262,27 +250,14 @@ def run_chapters(
 
 
 def run_others(
-    chain: Chain,
-    chapters: Sequence[Chapter],
-    *,
-    say: Say = lambda _: None,
-    within: tuple[str, ...] = (),
+    chain: Chain, chapters: Sequence[Chapter], *, say: Say = lambda _: None
 ) -> list[str]:
-    """Execute what is not up to date of the other runs that chapters read; return what was.
-
-    Raises:
-        RunError: a run needs itself executed first.
-    """
+    """Execute what is not up to date of the other runs that chapters read; return what was."""
     executed = []
     for other, names in _others(chain, chapters):
-        run = other.settings.id
-        if run in within:
-            raise RunError(
-                f"the run {run} is held against itself; take `permuted:` out of its file"
-            )
-        with kernel_environment(record=chain.default):
-            done = run_chapters(other, only=names, say=say, within=(*within, run))
-        executed += [f"{run}/{name}" for name in done]
+        with notebooks.kernel_environment(record=chain.default):
+            done = run_chapters(other, only=names, say=say)
+        executed += [f"{other.settings.id}/{name}" for name in done]
     return executed
 
 
@@ -291,7 +266,14 @@ def _others(chain: Chain, chapters: Sequence[Chapter]) -> list[tuple[Chain, tupl
     found = {}
     for chapter in chapters:
         found |= other_runs(chapter.name, chain.settings)
-    return [(chain_of(run, sources=chain.sources), names) for run, names in found.items()]
+    others = [(chain_of(run, sources=chain.sources), names) for run, names in found.items()]
+    for other, _ in others:
+        if other.settings.permuted is not None:  # it might lead back here
+            raise RunError(
+                f"{other.settings.id}, which {chain.settings.id} reads, is held against a run "
+                "itself; write `permuted: null` into its file"
+            )
+    return others
 
 
 def outlook(chain: Chain) -> list[str]:
@@ -312,23 +294,10 @@ def outlook(chain: Chain) -> list[str]:
 def _forecast(chain: Chain, chosen: Sequence[Chapter], again: bool) -> str:
     """How many chapters there are to execute, and what they cost the last time."""
     stale = [c for c in chosen if again or why_stale(chain.settings, c) is not None]
-    if not stale:
-        return f"run {chain.settings.id}: {len(chosen)} chapters, all up to date"
     known = [chapter.record.get("seconds") for chapter in stale]
     cost = "" if None in known else f"; {sum(known):.0f} s the last time"
-    return f"run {chain.settings.id}: {len(stale)} of {len(chosen)} chapters to execute{cost}"
-
-
-def clean(settings: Run) -> list[Path]:
-    """Remove a run's stages, executed notebooks and book; return the folders removed."""
-    from lookups.run.book import site_folder
-
-    site = site_folder(settings.id, default=settings.is_default)
-    found = [settings.folder("artifacts") / settings.id, site]
-    found = [folder for folder in found if folder.is_dir()]
-    for folder in found:
-        shutil.rmtree(folder)
-    return found
+    some = f"{len(stale)} of {len(chosen)} chapters to execute{cost}"
+    return f"run {chain.settings.id}: {some if stale else 'all up to date'}"
 
 
 def _execute(chain: Chain, chapter: Chapter) -> float:
@@ -336,14 +305,13 @@ def _execute(chain: Chain, chapter: Chapter) -> float:
     basis, start = _basis(chain.settings, chapter), time.perf_counter()
     unfinished = chapter.executed.with_suffix(".unfinished.ipynb")
     try:
-        done = execute(
+        done = notebooks.execute(
             chapter.notebook, chain.parameters, folder=chain.sources, unfinished=unfinished
         )
+        seconds = round(time.perf_counter() - start, 1)
+        makes = _made(chain.settings, chapter)
     except ChapterError as error:
         raise ChapterError(f"{chapter.name}: {error}") from None
-    seconds = round(time.perf_counter() - start, 1)
-    try:
-        makes = _made(chain.settings, chapter)
     except (MissingStage, StaleStage) as error:
         raise ChapterError(
             f"{chapter.name} came to its end but did not leave its table ({error}); does it call "
@@ -369,7 +337,7 @@ def _keep(chain: Chain, chapter: Chapter, notebook: NotebookNode, record: dict[s
         notebooks.write_if_new(chain.sources / chapter.executed.name, text)
 
 
-def _alone(folder: Path) -> AbstractContextManager:
+def _alone(folder: Path):
     """Hold a run's folder for this process; the lock ends with the process, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
     try:

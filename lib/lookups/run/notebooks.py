@@ -1,12 +1,19 @@
-"""A chapter's two files: the percent `.py` that is edited, the `.ipynb` that is made from it.
+"""A chapter's two files, the `.py` that is edited and the `.ipynb` made from it; its execution.
 
 The way goes from text to notebook and never back. A notebook made here holds no time, no path of
-papermill's and no random id, so that two executions of the same chapter are the same bytes.
+papermill's and no random id, so that two executions of the same chapter are the same bytes. It is
+executed in a kernel of this Python, in which nothing of the user's Jupyter set-up takes part.
 """
 
 import ast
 import hashlib
+import json
+import os
+import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -14,9 +21,9 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from lookups.errors import LookupsError
-from lookups.files import write_whole
-from lookups.paths import PROJECT
+from lookups import errors
+from lookups.errors import ChapterError, LookupsError
+from lookups.paths import PROJECT, write_whole
 from lookups.run.stages import CHAPTERS
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -25,6 +32,25 @@ DEFAULT_ONLY = "default-run"
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT_METADATA = ("tags", "mystnb")
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin slow down everything else
+    "LOOKUPS_VIEWS": "linked",
+    "PYTHONHASHSEED": "0",
+    "PYTHONWARNINGS": "ignore",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "TQDM_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
+RECORD_THREADS = "2"
+"""Threads of the default run: how sums are split decides their last digit, and what is committed
+should not depend on how many processors a machine has."""
+
+START_TIMEOUT = 300
+"""Seconds a kernel may take to start: on a machine busy with something else a minute is too few."""
 
 
 def chapter_sources(folder: Path = NOTEBOOKS) -> list[Path]:
@@ -41,21 +67,18 @@ def read_notebook(path: Path) -> NotebookNode:
     """Read an executed notebook."""
     try:
         return nbformat.reads(path.read_text("utf-8"), as_version=4)
-    except Exception as error:  # what nbformat raises on a damaged file depends on the damage
+    except Exception as error:  # what nbformat raises depends on the damage
         raise LookupsError(f"{path} is not a notebook ({error}); delete it and run again") from None
 
 
 def without_default_words(notebook: NotebookNode) -> NotebookNode:
     """Return a chapter as runs other than the default one see it."""
-    cells = [c for c in notebook.cells if c.cell_type == "code" or DEFAULT_ONLY not in _tags(c)]
+    cells = [c for c in notebook.cells if c.cell_type == "code" or DEFAULT_ONLY not in tags_of(c)]
     return NotebookNode(notebook | {"cells": cells})
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """Return a notebook with only what its source and its outputs decide; ids follow the sources.
-
-    Dropped: papermill's metadata and times, stderr. Execution counts are those of a fresh kernel.
-    """
+    """Return a notebook without papermill's metadata and times, stderr and chance ids."""
     cells, seen, count = [], Counter(), 0
     for cell in notebook.cells:
         # papermill gives every cell an empty list of tags
@@ -105,8 +128,8 @@ def with_outputs_of(notebook: NotebookNode, former: NotebookNode) -> NotebookNod
     taken over. (`jupytext --update` would leave a changed cell the output that it had.)
     """
     cells = [deepcopy(cell) for cell in notebook.cells]
-    place = 1 + next(n for n, cell in enumerate(cells) if "parameters" in _tags(cell))
-    cells[place:place] = [cell for cell in former.cells if "injected-parameters" in _tags(cell)]
+    place = 1 + next(n for n, cell in enumerate(cells) if "parameters" in tags_of(cell))
+    cells[place:place] = [cell for cell in former.cells if "injected-parameters" in tags_of(cell)]
     left = [(_meaning(cell.source), cell) for cell in former.cells if cell.cell_type == "code"]
     for cell in (cell for cell in cells if cell.cell_type == "code"):
         meant = _meaning(cell.source)
@@ -117,7 +140,8 @@ def with_outputs_of(notebook: NotebookNode, former: NotebookNode) -> NotebookNod
     return cleaned(NotebookNode(cells=cells))
 
 
-def _tags(cell: NotebookNode) -> list[str]:
+def tags_of(cell: NotebookNode) -> list[str]:
+    """Return the tags of a cell."""
     return cell.metadata.get("tags", [])
 
 
@@ -128,20 +152,15 @@ def _meaning(code: str) -> str:
         return code
 
 
-def paired(source: Path) -> str:
-    """Return what a chapter's notebook should hold: its source, outputs of unchanged cells kept."""
-    notebook, target = read_source(source), source.with_suffix(".ipynb")
-    if target.is_file():
-        notebook = with_outputs_of(notebook, read_notebook(target))
-    return as_text(notebook)
-
-
 def pair(source: Path) -> bool:
     """Bring a chapter's notebook in step with its source; True if it changed.
 
     A cell whose code changed loses its output until the chapter is run.
     """
-    return write_if_new(source.with_suffix(".ipynb"), paired(source))
+    notebook, target = read_source(source), source.with_suffix(".ipynb")
+    if target.is_file():
+        notebook = with_outputs_of(notebook, read_notebook(target))
+    return write_if_new(target, as_text(notebook))
 
 
 def write_if_new(path: Path, text: str) -> bool:
@@ -150,3 +169,84 @@ def write_if_new(path: Path, text: str) -> bool:
         return False
     write_whole(path, text)
     return True
+
+
+@contextmanager
+def kernel_environment(*, record: bool = False) -> Iterator[None]:
+    """Set this process's environment so that kernels started inside are alike everywhere.
+
+    `record` also fixes the number of threads, unless OMP_NUM_THREADS is set.
+    """
+    former = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="lookups-kernel-") as folder:
+        kernel = Path(folder) / "kernels" / KERNEL["name"]
+        kernel.mkdir(parents=True)
+        command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
+        command += ["-f", "{connection_file}"]
+        (kernel / "kernel.json").write_text(json.dumps({"argv": command} | KERNEL), "utf-8")
+        os.environ.update(ENVIRONMENT)
+        before = os.environ.get("JUPYTER_PATH")
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
+        os.environ["IPYTHONDIR"] = str(Path(folder) / "ipython")
+        if record:
+            os.environ.setdefault("OMP_NUM_THREADS", RECORD_THREADS)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(former)
+
+
+def execute(
+    notebook: NotebookNode, parameters: dict[str, str], *, folder: Path, unfinished: Path
+) -> NotebookNode:
+    """Execute a chapter in `folder` with papermill's parameters, and return it cleaned.
+
+    On failure the notebook so far stays at `unfinished`.
+
+    Raises:
+        ChapterError: a cell raised, or the kernel died or did not start.
+    """
+    import papermill  # most of a second to import
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        done = papermill.execute_notebook(
+            notebook,
+            unfinished,
+            parameters,
+            kernel_name=KERNEL["name"],
+            cwd=folder,
+            progress_bar=sys.stderr.isatty() and {"leave": False},
+            log_output=False,
+            start_timeout=START_TIMEOUT,
+        )
+    except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
+        raise ChapterError(_in_words(error, unfinished)) from None
+    except RuntimeError as error:  # so jupyter_client tells that no kernel answers
+        raise ChapterError(
+            f"no Python started to run it ({error}); try again when the machine is less busy, and "
+            f"see that `{sys.executable} -m ipykernel_launcher --version` works"
+        ) from None
+    unfinished.unlink()
+    return cleaned(done)
+
+
+def _in_words(error: Exception, place: Path) -> str:
+    """One readable sentence: an error of the project speaks for itself, others give their name."""
+    if not hasattr(error, "ename"):
+        return (
+            f"the Python that ran it ended abruptly ({type(error).__name__}); most often memory "
+            "ran out: close other programs or ask for fewer documents in the run file. The "
+            f"notebook so far: {place}"
+        )
+    kind = getattr(errors, error.ename, None)
+    lines = str(error.evalue).strip().splitlines() or ["no message"]
+    if isinstance(kind, type) and issubclass(kind, LookupsError):
+        return f"{' '.join(lines)}\n(the notebook so far: {place})"
+    return (
+        f"cell [{error.exec_count}] raised {error.ename}: {lines[0]}; the traceback is in the "
+        f"notebook so far: {place}"
+    )

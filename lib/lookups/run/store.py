@@ -19,10 +19,9 @@ import pandas as pd
 
 from lookups.corpus.texts import local_path
 from lookups.errors import MissingStage, StaleStage
-from lookups.files import digest_of, replacing, sha256_of
 from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED
-from lookups.paths import PROJECT
+from lookups.paths import PROJECT, digest_of, replacing, sha256_of
 from lookups.run.stages import Stage, settings_of, stage_named
 from lookups.settings import Run, is_made
 
@@ -52,7 +51,7 @@ def save(
     Raises:
         ValueError: the table lacks a column that the stage declares.
         MissingStage, StaleStage: a parent is not there, or not up to date.
-        StorageError: the disk is full, or the folder cannot be written.
+        LookupsError: the disk is full, or the folder cannot be written.
     """
     declared = stage_named(stage)
     missing = [column for column in declared.columns if column not in table.columns]
@@ -85,12 +84,7 @@ def save(
 
 
 def load(settings: Run, stage: str) -> pd.DataFrame:
-    """Return the table of a stage that an earlier chapter saved.
-
-    Raises:
-        MissingStage: it was never made, or not to the end.
-        StaleStage: it, a parent or a setting has changed since.
-    """
+    """Return the table of a stage that an earlier chapter saved, checked as `manifest` does."""
     manifest(settings, stage)
     return pd.read_parquet(stage_folder(settings, stage) / "table.parquet")
 
@@ -107,22 +101,18 @@ def manifest(settings: Run, stage: str) -> dict[str, Any]:
 
 def _checked(settings: Run, declared: Stage, known: dict[str, dict]) -> dict[str, Any]:
     """Check a stage after its parents; `known` holds those checked already."""
-    name = declared.name
+    name, parents = declared.name, {}
     if name in known:
         return known[name]
-    parents = {
-        parent: _checked(settings, stage_named(parent), known)["digest"]
-        for parent in declared.parents
-    }
+    for parent in declared.parents:
+        parents[parent] = _checked(settings, stage_named(parent), known)["digest"]
     remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.id})"
     folder = stage_folder(settings, name)
     try:
         about = json.loads((folder / "manifest.json").read_text("utf-8"))
         found = sha256_of(folder / "table.parquet")
     except (OSError, ValueError):
-        former = next(folder.parent.glob(f"[0-9][0-9]_{name}"), None)
-        what = f", only {former.name} of a former version of this code" if former else ""
-        raise MissingStage(f"run {settings.id!r} has no stage {name}{what}; {remedy}") from None
+        raise MissingStage(f"run {settings.id!r} has no stage {name}; {remedy}") from None
     if not isinstance(about, dict) or (about.get("schema"), about.get("stage")) != (SCHEMA, name):
         raise StaleStage(f"{name} was written by another version of this code; {remedy}")
     if about.get("digest") != found:
@@ -139,29 +129,23 @@ def _checked(settings: Run, declared: Stage, known: dict[str, dict]) -> dict[str
 
 def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
     """Return some settings as JSON; places are left out, what lies there counts."""
-    content = settings.model_dump(mode="json", include=set(keys))
-    for section in ("model", "corpus"):
-        content.get(section, {}).pop("folder", None)
+    places = {"model": {"folder"}, "corpus": {"folder"}}
+    content = settings.model_dump(mode="json", include=set(keys), exclude=places)
     if "model" in content and settings.model.name in PACKAGED:
         content["model"]["files"] = PACKAGED[settings.model.name].sha256
     elif "model" in content and (place := place_of(settings.model)) is not None:
         content["model"]["files"] = contents_digest(place, "*.safetensors", "*.json")
-    if "corpus" in content and (files := _corpus_files(settings)):
-        content["corpus"]["files"] = files
+    if "corpus" in content:
+        corpus = settings.corpus
+        names = [n for n in (corpus.name, corpus.held_out) if n and not is_made(n)]
+        paths = {Path(name).name: local_path(corpus, name) for name in sorted(names)}
+        if files := {name: contents_digest(p) for name, p in paths.items() if p and p.exists()}:
+            content["corpus"]["files"] = files
     for key in ("prompts", "verdicts", "published"):
         if content.get(key) is not None:
             patterns = ("*.json", "*.jsonl") if key == "published" else ()
             content[key] = contents_digest(getattr(settings, key), *patterns)
     return content
-
-
-def _corpus_files(settings: Run) -> dict[str, str]:
-    """Digests of the texts that lie on this machine, of both halves of a corpus."""
-    corpus = settings.corpus
-    names = [name for name in (corpus.name, corpus.held_out) if name and not is_made(name)]
-    paths = {name: local_path(corpus, name) for name in names}
-    there = {name: path for name, path in paths.items() if path is not None and path.exists()}
-    return {Path(name).name: contents_digest(path) for name, path in sorted(there.items())}
 
 
 def contents_digest(path: Path, *patterns: str) -> str:
@@ -181,7 +165,6 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """Seconds so far."""
         return time.perf_counter() - self._start
 
 

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from lookups.errors import StorageError
-from lookups.files import digest_of, replacing, sha256_of, write_whole
+from lookups.errors import LookupsError
+from lookups.paths import digest_of, replacing, sha256_of, write_whole
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -26,7 +26,7 @@ def test_what_breaks_off_leaves_the_former_file(tmp_path: Path):
     write_whole(path, "before")
     with pytest.raises(KeyboardInterrupt):
         _break_off(path, KeyboardInterrupt())
-    with pytest.raises(StorageError) as error:
+    with pytest.raises(LookupsError) as error:
         _break_off(path, OSError(errno.ENOSPC, "No space left on device"))
     assert str(error.value).startswith(f"{path} cannot be written (the disk is full); make room")
     assert path.read_text() == "before"
@@ -41,5 +41,5 @@ def _break_off(path: Path, error: BaseException) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
     (tmp_path / "taken").write_text("a file where a folder should be")
-    with pytest.raises(StorageError, match=r"cannot be written \(.*\); make room there, or choose"):
+    with pytest.raises(LookupsError, match=r"cannot be written \(.*\); make room there, or choose"):
         write_whole(tmp_path / "taken" / "notes.txt", "")
