@@ -4,9 +4,6 @@
 neurons with their texts and the flat numbers of the heads that were active on each. What a language
 model replied is a rule of the test. `planted_neurons` gives neurons whose heads follow words, so
 that explainers and verdicts have something to find.
-
-    folder = write_record(tmp_path / "gpt2-small", planted_neurons(seed=0))
-    record = read_published(folder)
 """
 
 import json
@@ -14,12 +11,6 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import jupytext
-import matplotlib.pyplot as plt
-from lookups.paths import PROJECT
-
-plt.switch_backend("agg")
 
 Reply = Callable[[str, bool, random.Random], str]
 """From a prompt's text, whether the head was active, and a source of luck, to Yes, No or else."""
@@ -29,12 +20,10 @@ class Text(NamedTuple):
     """One cut prompt: its text, which one file has, and where it was cut, which another has."""
 
     text: str
-    heads: tuple[int, ...]
-    """The heads that were active, counted through all layers: layer x heads a layer + head."""
+    heads: tuple[int, ...]  # those that were active, counted through all layers
     document: int = 0
     start: int = 0
-    last: int = 4
-    """The last token of the span, which is in it."""
+    last: int = 4  # the last token of the span, which is in it
     activation: float = 4.0
     whole: float = 5.0
 
@@ -76,15 +65,9 @@ def write_record(
 
     Several models, or several sets of layers of one model (`variant="mid"`), can be written into
     one folder. Every head that was active on some training text of a neuron makes a pair with it;
-    a pair is asked about its neuron's first `asked` test texts. `day` is in the files' names:
-    later ones are later runs of the steps.
+    a pair is asked about its neuron's first `asked` test texts. A later `day` is a later run.
     """
-    parameters = {
-        "model_name": model,
-        "layers": sorted({one.layer for one in neurons}),
-        "num_neurons_per_layer": 20,
-        "rejected_neurons": [list(one) for one in rejected],
-    }
+    parameters = {"model_name": model, "rejected_neurons": [list(one) for one in rejected]}
     made, mark = {"parameters": parameters}, f"_{variant}" if variant else ""
     stem = f"2023-10-{day}_06-52-17_{model}{mark}"
     chosen = {one.key: {"token": one.token, "congruence": one.congruence} for one in neurons}
@@ -110,10 +93,7 @@ def _write_prompts(folder: Path, stem: str, made: dict, neurons: Sequence[Record
         spans = {one.key: [_span(text) for text in getattr(one, split)] for one in neurons}
         content = made | {"neuron_to_trunc_data": spans, "prior_filename": "not-released"}
         _write(folder / "3_trimmed_texts" / f"{stem}{ending}.json", content)
-        heads = {
-            one.key: {text.text: list(text.heads) for text in getattr(one, split)}
-            for one in neurons
-        }
+        heads = {one.key: {t.text: list(t.heads) for t in getattr(one, split)} for one in neurons}
         content = made | {"head_attributions": heads, "prior_filename": stem + ending}
         _write(folder / "4_head_attributions" / f"{stem}{ending}.json", content)
 
@@ -143,10 +123,8 @@ def _write_evaluation(
     half = asked // 2
     content = made | {"prior_filename": f"{stem}_test", "classify_filepath": "not-read"}
     for ending, part in {f"_{asked}": slice(None), "": slice(half)}.items():
-        shown = {
-            key: {question: text + token for question, text, token, _ in some[part]}
-            for key, some in questions.items()
-        }
+        shown = {key: {q: text + token for q, text, token, _ in some[part]}
+                 for key, some in questions.items()}  # fmt: skip
         _write(path / f"{stem}_test{ending}.json", content | {"classify_prompts": shown})
     for ending, part in {"": slice(half), "_10": slice(half, None)}.items():
         some = [one for own in questions.values() for one in own[part]]
@@ -223,7 +201,7 @@ def _sent(text: str, most: int) -> dict[str, Any]:
 
 def _replied(text: str) -> dict[str, Any]:
     choice = {"index": 0, "message": {"role": "assistant", "content": text}}
-    return {"object": "chat.completion", "choices": [choice | {"finish_reason": "stop"}]}
+    return {"object": "chat.completion", "choices": [choice]}
 
 
 def _write(path: Path, content: Any) -> None:
@@ -234,20 +212,3 @@ def _write(path: Path, content: Any) -> None:
 def _lines(path: Path, lines: Sequence[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-
-
-def executed(chapter: str, run: Path | str) -> dict[str, Any]:
-    """Run the code cells of a chapter in one namespace and return it, with the Markdown `said`."""
-    said: list[str] = []
-    names: dict[str, Any] = {"__name__": chapter, "display": lambda *_: None, "said": said}
-    for cell in jupytext.read(PROJECT / "notebooks" / f"{chapter}.py").cells:
-        if cell.cell_type != "code":
-            continue
-        exec(compile(cell.source, f"{chapter}.py", "exec"), names)
-        if "parameters" in cell.metadata.get("tags", []):
-            names |= {"run": str(run)}
-        last = f"\n{cell.source}".rsplit("\nMarkdown(", 1)
-        if len(last) == 2 and (shown := eval("Markdown(" + last[1], names)) is not None:
-            said.append(shown.data)
-        plt.close("all")
-    return names

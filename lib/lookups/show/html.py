@@ -1,8 +1,7 @@
 """The HTML of a view: circuitsvis in a page, with nothing fetched from outside.
 
 Takes the place of the circuitsvis package's own renderer. The same view gives the same bytes, and
-no text from data can become markup or end a script. What is drawn, and the words that say the same,
-come from `lookups.show.views`.
+no text from data can become markup or end a script.
 """
 
 import html
@@ -43,8 +42,7 @@ line-height:1.9;white-space:pre-wrap}
 """
 
 # Mounts every view of this name that is on the page and not yet drawn. A notebook may attach the
-# output after its scripts ran, so it looks again for a while. `stuck` replaces nothing: the text
-# summary stays where it is and a sentence says what is missing.
+# output after its scripts ran, so it looks again for a while. Where it is stuck, the text stays.
 _MOUNT = """
 (function(name){
 var left=100;
