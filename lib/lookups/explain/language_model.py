@@ -9,7 +9,7 @@ neither a clear yes nor a clear no is no verdict, and a refusal is no explanatio
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import exp
 from pathlib import Path
 from typing import NamedTuple
@@ -115,7 +115,7 @@ class Llm(Explainer):
                 size = round(self.settings.explain_tokens * BYTES_A_TOKEN)
                 text = asked.digest.ljust(size, "-") if reply is None else explanation_of(reply)
                 requests += [asked, *(self._judging(text, one) for one in prompts if text)]
-            return self._plan(requests, replies)
+            return self._missing(requests, replies)[1]
 
     def confirm(self, what: Plan) -> None:
         """Raise `NotConfirmed`, with the plan, if requests would be sent without consent."""
@@ -150,22 +150,24 @@ class Llm(Explainer):
         body = self.settings.sampling(self.settings.judge_tokens, logprobs=True)
         return Request(self.settings.model, judging(text, prompt), body)
 
-    def _plan(self, requests: Iterable[Request], replies: Replies) -> Plan:
+    def _missing(self, requests: Sequence[Request], replies: Replies) -> tuple[list[Request], Plan]:
+        """Each request that is not stored, once, and what sending them would mean."""
         different = {request.digest: request for request in requests}
         missing = [request for request in different.values() if replies.find(request) is None]
         tokens = round(sum(len(one.text.encode()) for one in missing) / BYTES_A_TOKEN)
         longest = sum(one.settings[self.settings.limit_key] for one in missing)
         prices = self.settings.price_in, self.settings.price_out
         cost = None if None in prices else (tokens * prices[0] + longest * prices[1]) / 1e6
-        return Plan(len(missing), len(different) - len(missing), tokens, longest, cost)
+        stored = len(different) - len(missing)
+        return missing, Plan(len(missing), stored, tokens, longest, cost)
 
     def _replies_to(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return the reply to every request, in order, after sending those that are not stored."""
+        """The reply to every request, in order, after sending those that are not stored."""
         with replies_in(self.store) as replies:
-            self.confirm(self._plan(requests, replies))
-            missing = {one.digest: one for one in requests if replies.find(one) is None}
+            missing, plan = self._missing(requests, replies)
+            self.confirm(plan)
             if missing:
-                send(list(missing.values()), replies, self.settings)
+                send(missing, replies, self.settings)
             return [replies.find(request) for request in requests]
 
 

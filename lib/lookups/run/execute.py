@@ -188,7 +188,7 @@ def _made(settings: Run, chapter: Chapter) -> dict[str, str]:
 
 @lru_cache(maxsize=2)
 def library_digest(package: Path) -> str:
-    """Return a digest of what a package's modules do: comments, layout and docstrings left out."""
+    """Return a digest of what a package does: its modules without comments and docstrings."""
     lines = []
     for path in sorted(package.rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"), path)
@@ -196,6 +196,7 @@ def library_digest(package: Path) -> str:
             if isinstance(body := getattr(node, "body", None), list):
                 node.body = [one for one in body if not _is_constant(one)]
         lines.append(f"{path.relative_to(package).as_posix()} {ast.dump(tree)}")
+    lines += [path.read_text("utf-8") for path in sorted(package.glob("show/page/*"))]
     return _digest("\n".join(lines))
 
 

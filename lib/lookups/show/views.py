@@ -15,7 +15,7 @@ import pandas as pd
 from torch import Tensor
 
 from lookups.errors import LookupsError
-from lookups.show.html import inert, slug, view_html
+from lookups.show.html import inert, page_part, slug, view_html
 
 BOS = "⟨BOS⟩"
 """The label of the beginning-of-sequence token; first in `tokens`, it survives every cut."""
@@ -232,21 +232,7 @@ def _prompt_line(row: PromptText) -> str:
     return f"  {readable(row.text)}{said}{then}{note}"
 
 
-_TABLE_STYLE = """
-.prompt-table{display:table!important;width:100%!important;table-layout:fixed!important;
-border-collapse:collapse;margin:1rem 0;font-size:.82rem}
-.prompt-table tr{background:none!important}
-.prompt-table th,.prompt-table td{text-align:left!important;vertical-align:top;padding:.35rem .5rem;
-border:0;border-bottom:1px solid #8884;white-space:pre-wrap;overflow-wrap:anywhere}
-.prompt-table td span{font-family:ui-monospace,Menlo,Consolas,monospace}
-.prompt-table mark{background:#ffd54d;color:#1a1a1a;padding:0 .1em;border-radius:2px;
-display:inline-block;max-width:100%}
-.prompt-table mark.other{background:none;color:inherit;text-decoration:line-through;
-border:1px dashed #888}
-.prompt-table .next{width:5.5rem}
-@media(max-width:600px){.prompt-table .next{width:3.6rem}}
-.prompt-table small{display:block;opacity:.75}
-"""
+_TABLE_STYLE = page_part("table.css")
 
 
 def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
@@ -260,7 +246,7 @@ def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
     )
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return (
-        f"<style>{_TABLE_STYLE.strip()}</style>\n"
+        f"<style>{_TABLE_STYLE}</style>\n"
         '<table class="prompt-table tex2jax_ignore mathjax_ignore">\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
     )
