@@ -21,7 +21,6 @@ class Text(NamedTuple):
 
     text: str
     heads: tuple[int, ...]  # those that were active, counted through all layers
-    document: int = 0
     start: int = 0
     last: int = 4  # the last token of the span, which is in it
     activation: float = 4.0
@@ -113,14 +112,13 @@ def _write_evaluation(
     folder: Path, stem: str, made: dict, pairs: list, said: dict, asked: int, reply: Callable
 ) -> None:
     """All questions, and the first half of them, in a file each; replies to each half."""
-    path, questions = folder / "6_explanation_eval", {}
+    path, questions, half = folder / "6_explanation_eval", {}, asked // 2
     for one, head in pairs:
         own = said[_pair(one, head)]
         questions[_pair(one, head)] = [
             (_question(own, text.text + one.token), text.text, one.token, head in text.heads)
             for text in one.test[:asked]
         ]
-    half = asked // 2
     content = made | {"prior_filename": f"{stem}_test", "classify_filepath": "not-read"}
     for ending, part in {f"_{asked}": slice(None), "": slice(half)}.items():
         shown = {key: {q: text + token for q, text, token, _ in some[part]}
@@ -160,7 +158,7 @@ def planted_neurons(
                 mine = own[0] if cue != (luck.random() < 0.1) else own[1]
                 heads = (mine, own[2]) if luck.random() < 0.5 else (mine,)
                 last = 10 + len(text.split())
-                some.append(Text(text, heads, place, 10, last, 3.0 + luck.random(), 5.0))
+                some.append(Text(text, heads, 10, last, 3.0 + luck.random(), 5.0))
             of_split[split] = tuple(some)
         token = f" {words[number % len(words)]}"
         found.append(RecordNeuron(layer + number % 2, 5 + number, token, 9.5 - number, **of_split))
@@ -190,23 +188,20 @@ def _question(explanation: str, shown: str) -> str:
 
 
 def _span(text: Text) -> dict[str, Any]:
-    return {"og_act": text.whole, "token_pos": text.last, "dataset_index": text.document,
+    return {"og_act": text.whole, "token_pos": text.last, "dataset_index": 0,
             "start_pos": text.start, "trunc_act": text.activation}  # fmt: skip
 
 
 def _sent(text: str, most: int) -> dict[str, Any]:
-    message = {"role": "user", "content": text}
-    return {"model": "gpt-4", "messages": [message], "max_tokens": most}
+    return {"model": "gpt-4", "messages": [{"role": "user", "content": text}], "max_tokens": most}
 
 
 def _replied(text: str) -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}}
-    return {"object": "chat.completion", "choices": [choice]}
+    return {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]}
 
 
 def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), "utf-8")
+    _lines(path, [content])
 
 
 def _lines(path: Path, lines: Sequence[Any]) -> None:

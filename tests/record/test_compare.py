@@ -185,15 +185,12 @@ def planted(neurons: list[RecordNeuron]) -> tuple[list[RecordNeuron], dict[str, 
     worst = next(head for head in range(LAYERS * HEADS) if head not in text.heads)
     flipped = text._replace(heads=(worst, *text.heads[1:]))
     change(6, "flipped", test=(flipped, *of[6].test[1:]))
-    place, cut = next(
-        (at, cut)
-        for at, text in enumerate(of[8].test)
-        for cut in [text.text.split(" ", 1)[-1]]
-        if len(cut.split()) >= 2
-        and not any(other.text.endswith(cut) for other in of[8].test if other != text)
-    )  # fmt: skip
-    shorter = of[8].test[place]._replace(text=cut)
-    change(8, "shortened", test=(*of[8].test[:place], shorter, *of[8].test[place + 1 :]))
+    texts = list(of[8].test)
+    cuts = [text.text.split(" ", 1)[-1] for text in texts]
+    alone = (sum(text.text.endswith(cut) for text in texts) == 1 for cut in cuts)
+    place = next(at for at, one in enumerate(alone) if one and " " in cuts[at])
+    texts[place] = texts[place]._replace(text=cuts[place])
+    change(8, "shortened", test=tuple(texts))
     return of, where
 
 
@@ -202,9 +199,8 @@ def test_planted_disagreements_are_found_and_no_others(run, tmp_path):
     folder = write_record(tmp_path / "gpt2-small", neurons, rejected=())
     names = execute("14_agreement", held_against(run, folder))
     whole = names["whole"]
-    found = set(
-        whole[~whole.agrees][["what", "neuron", "reason"]].itertuples(index=False, name=None)
-    )
+    found = whole[~whole.agrees][["what", "neuron", "reason"]]
+    found = set(found.itertuples(index=False, name=None))
     expected = {
         ("neuron on the list", where["swapped"], "not explained"),
         ("neuron on the list", where["swapped in"], "not explained"),
@@ -244,10 +240,9 @@ def test_a_record_of_neurons_alone_is_compared_as_far_as_it_goes(run, tmp_path):
         path.unlink()
     names = execute("14_agreement", held_against(run, folder))
     assert "only neurons and tokens are compared" in names["found"]
-    agreement = names["agreement"]
-    assert list(agreement.index) == [
-        "neuron on the list", "order in its layer", "token", "congruence"]  # fmt: skip
-    assert (agreement["share"] == 1).all()
+    share = names["agreement"]["share"].to_dict()
+    assert share == dict.fromkeys(
+        ["neuron on the list", "order in its layer", "token", "congruence"], 1)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["", "gpt2-small"])
@@ -346,10 +341,8 @@ def test_a_place_changed_by_rounding_is_told_from_another_order():
 
 def test_a_row_that_differs_gets_the_first_reason_that_holds():
     at = table("neuron", ("L1.N0",), ("L1.N1",), ("L1.N2",), ("L1.N3",))
-    why = {
-        "other corpus": [True, False, True, False],
-        "tie or rounding": [True, False, False, True],
-    }
+    why = {"other corpus": [True, False, True, False]}
+    why["tie or rounding"] = [True, False, False, True]
     found = compared("token", at, [1, 2, 3, 4], [1, 0, 0, 0], why)
     assert found.agrees.tolist() == [True, False, False, False]
     assert found.reason.tolist() == [None, "not explained", "other corpus", "tie or rounding"]
@@ -426,9 +419,7 @@ def test_active_heads_differ_for_reasons_that_the_tables_hold():
     assert judged(ours=top, theirs=("L0.H0", "L0.H1", "L1.H0")) == "not explained"
     assert judged(ours=(*top[:2], "L1.H0"), theirs=top) == "other rule of the run"
     assert judged(ours=top, theirs=top, run_rule=top[:1]) == "other rule of the run"
-    assert judged(ours=top, theirs=top[:2], text="so as it is") == (
-        "follows from a difference above"
-    )
+    assert judged(ours=top, theirs=top[:2], text="so as it is").startswith("follows from")
     assert jaccard(frozenset(), frozenset()) == 1.0
 
 
@@ -454,9 +445,8 @@ def test_shares_count_equal_texts_once():
     heads = table("neuron split prompt head active", ("L1.N0", "train", "a/0", "L0.H0", True),
                   ("L1.N0", "train", "a/1", "L0.H0", False),
                   ("L1.N0", "train", "a/2", "L0.H0", True))  # fmt: skip
-    assert compare.shares(heads, texts)[["n_active", "n_prompts", "share"]].to_numpy().tolist() == [
-        [1, 2, 0.5]
-    ]
+    (row,) = compare.shares(heads, texts).itertuples()
+    assert (row.n_active, row.n_prompts, row.share) == (1, 2, 0.5)
 
 
 def test_summaries_of_nothing_and_of_something():

@@ -59,9 +59,6 @@ def edit(path: Path, change) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
 
 
-# --- what stands in the tables
-
-
 def scores_from_files(folder: Path) -> dict[str, float]:
     """E of every pair, from the raw files: no table, no code of ours."""
     replies = {}
@@ -149,7 +146,7 @@ def test_what_was_shown_agrees_with_the_active_heads_and_no_question_stands_twic
 
 def test_a_span_is_known_where_no_text_fell_together(tmp_path):
     plain, twice = planted_neurons(neurons=2, texts=6)
-    again = twice.train[0]._replace(document=99)
+    again = twice.train[0]
     folder = write_record(tmp_path, [plain, twice._replace(train=(again, *twice.train))])
     cut = {"og_act": 1, "trunc_act": 1, "dataset_index": 98, "start_pos": 0, "token_pos": 100}
     cuts = lambda content: content["neuron_to_trunc_data"][plain.key]  # noqa: E731
@@ -160,9 +157,6 @@ def test_a_span_is_known_where_no_text_fell_together(tmp_path):
     assert train.activation["L9.N5"].tolist() == [text.activation for text in plain.train]
     assert train.activation["L10.N6"].isna().all()
     assert len(read_published(folder).spans) == 6 + 1 + 7 + 12
-
-
-# --- several models, several runs
 
 
 def test_models_in_one_folder_and_in_folders_of_their_own_are_chosen_by_name(tmp_path):
@@ -238,9 +232,6 @@ def test_a_record_with_neurons_alone_says_what_is_missing(tmp_path):
     assert len(found.neurons) == 7
 
 
-# --- broken files
-
-
 def test_a_pickle_is_never_opened(tmp_path, monkeypatch):
     folder = write_record(tmp_path, planted_neurons())
     (folder / "6_explanation_eval" / "2023-10-12_06-52-17_gpt2-small.pkl").write_bytes(b"\x80")
@@ -310,9 +301,6 @@ def test_a_folder_that_is_no_record_says_what_to_give(tmp_path):
         read_published(tmp_path, "gpt2-small")
 
 
-# --- what reported figures tell
-
-
 def test_the_number_of_scores_is_found_from_their_skew_and_its_p():
     random = np.random.default_rng(0)
     for size in (60, 247, 1500):
@@ -336,9 +324,6 @@ def test_printed_figures_are_those_of_a_range_of_numbers_or_refused():
         pairs_behind(0.2, 0.9, skew_digit=1e-3, p_digit=1e-3)
 
 
-# --- the chapter
-
-
 def chapter(folder: Path, published: Path | None = None) -> tuple[dict[str, Any], str]:
     """The names and the Markdown of chapter 13 of the run `planted`, with a record if given."""
     named = {} if published is None else {"published": str(published)}
@@ -348,11 +333,13 @@ def chapter(folder: Path, published: Path | None = None) -> tuple[dict[str, Any]
     return names, "\n".join(names["said"])
 
 
-def test_the_chapter_without_a_folder_shows_what_the_paper_reports(tmp_path):
+def test_the_chapter_without_a_record_or_answers_says_so_and_what_the_paper_reports(tmp_path):
     names, shown = chapter(tmp_path)
     assert names["record"] is None
     assert "names no folder of the record" in shown
     assert "0.017" in shown
+    folder = write_record(tmp_path / "mute", planted_neurons(), reply=lambda *_: "")
+    assert "no score can be computed" in chapter(tmp_path, folder)[1]
 
 
 def test_the_chapter_reads_a_record(written, tmp_path):
@@ -366,11 +353,6 @@ def test_the_chapter_reads_a_record(written, tmp_path):
     assert names["results"].contrast.mean() > 0.6
     assert names["gains"]["other head"][1].low > 0
     assert "do better than explanations of another head" in shown
-
-
-def test_the_chapter_says_when_a_record_has_no_answers(tmp_path):
-    folder = write_record(tmp_path, planted_neurons(), reply=lambda *_: "")
-    assert "no score can be computed" in chapter(tmp_path, folder)[1]
 
 
 @needs_record
