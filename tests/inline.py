@@ -10,13 +10,18 @@ from lookups.paths import PROJECT
 matplotlib.use("agg")
 
 
-def execute(chapter: str, run: Path) -> None:
-    """Run the code cells of a chapter in one namespace."""
-    names: dict[str, Any] = {"__name__": chapter, "display": print}
+def execute(chapter: str, run: Path | str) -> dict[str, Any]:
+    """Run the code cells of a chapter in one namespace and return it, with the Markdown `said`."""
+    said: list[str] = []
+    names: dict[str, Any] = {"__name__": chapter, "display": lambda *_: None, "said": said}
     for cell in jupytext.read(PROJECT / "notebooks" / f"{chapter}.py").cells:
         if cell.cell_type != "code":
             continue
         exec(compile(cell.source, f"{chapter}.py", "exec"), names)
         if "parameters" in cell.metadata.get("tags", []):
             names["run"] = str(run)
+        last = f"\n{cell.source}".rsplit("\nMarkdown(", 1)
+        if len(last) == 2 and (shown := eval("Markdown(" + last[1], names)) is not None:
+            said.append(shown.data)
         matplotlib.pyplot.close("all")
+    return names

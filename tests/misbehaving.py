@@ -20,13 +20,7 @@ Act = Callable[["Handler", dict], None]
 class Server:
     """Serves while its `with` is open, on a port that the system chooses."""
 
-    def __init__(
-        self,
-        script: Iterable[Act | None] = (),
-        *,
-        answer: Callable[[dict], Act] | None = None,
-        key: str | None = None,
-    ) -> None:
+    def __init__(self, script: Iterable[Act | None] = (), *, answer=None, key=None) -> None:
         self.script, self.key = iter(script), key
         self.answer = answer or (lambda _: says("Yes"))
         self.asked: Counter[str] = Counter()
@@ -91,13 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing is said on stderr."""
 
 
-def says(
-    text: str | None,
-    *,
-    first: dict[str, float] | None = None,
-    refusal: str | None = None,
-    seconds: float = 0.0,
-) -> Act:
+def says(text: str | None, *, first=None, refusal=None, seconds: float = 0.0) -> Act:
     """Answer; `first` gives the probabilities of the candidates for the first token."""
 
     def act(handler: Handler, body: dict) -> None:

@@ -4,9 +4,6 @@
 neurons with their texts and the flat numbers of the heads that were active on each. What a language
 model replied is a rule of the test. `planted_neurons` gives neurons whose heads follow words, so
 that explainers and verdicts have something to find.
-
-    folder = write_record(tmp_path / "gpt2-small", planted_neurons(seed=0))
-    record = read_published(folder)
 """
 
 import json
@@ -14,12 +11,6 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import jupytext
-import matplotlib.pyplot as plt
-from lookups.paths import PROJECT
-
-plt.switch_backend("agg")
 
 Reply = Callable[[str, bool, random.Random], str]
 """From a prompt's text, whether the head was active, and a source of luck, to Yes, No or else."""
@@ -29,12 +20,9 @@ class Text(NamedTuple):
     """One cut prompt: its text, which one file has, and where it was cut, which another has."""
 
     text: str
-    heads: tuple[int, ...]
-    """The heads that were active, counted through all layers: layer x heads a layer + head."""
-    document: int = 0
+    heads: tuple[int, ...]  # those that were active, counted through all layers
     start: int = 0
-    last: int = 4
-    """The last token of the span, which is in it."""
+    last: int = 4  # the last token of the span, which is in it
     activation: float = 4.0
     whole: float = 5.0
 
@@ -76,15 +64,9 @@ def write_record(
 
     Several models, or several sets of layers of one model (`variant="mid"`), can be written into
     one folder. Every head that was active on some training text of a neuron makes a pair with it;
-    a pair is asked about its neuron's first `asked` test texts. `day` is in the files' names:
-    later ones are later runs of the steps.
+    a pair is asked about its neuron's first `asked` test texts. A later `day` is a later run.
     """
-    parameters = {
-        "model_name": model,
-        "layers": sorted({one.layer for one in neurons}),
-        "num_neurons_per_layer": 20,
-        "rejected_neurons": [list(one) for one in rejected],
-    }
+    parameters = {"model_name": model, "rejected_neurons": [list(one) for one in rejected]}
     made, mark = {"parameters": parameters}, f"_{variant}" if variant else ""
     stem = f"2023-10-{day}_06-52-17_{model}{mark}"
     chosen = {one.key: {"token": one.token, "congruence": one.congruence} for one in neurons}
@@ -110,10 +92,7 @@ def _write_prompts(folder: Path, stem: str, made: dict, neurons: Sequence[Record
         spans = {one.key: [_span(text) for text in getattr(one, split)] for one in neurons}
         content = made | {"neuron_to_trunc_data": spans, "prior_filename": "not-released"}
         _write(folder / "3_trimmed_texts" / f"{stem}{ending}.json", content)
-        heads = {
-            one.key: {text.text: list(text.heads) for text in getattr(one, split)}
-            for one in neurons
-        }
+        heads = {one.key: {t.text: list(t.heads) for t in getattr(one, split)} for one in neurons}
         content = made | {"head_attributions": heads, "prior_filename": stem + ending}
         _write(folder / "4_head_attributions" / f"{stem}{ending}.json", content)
 
@@ -133,20 +112,17 @@ def _write_evaluation(
     folder: Path, stem: str, made: dict, pairs: list, said: dict, asked: int, reply: Callable
 ) -> None:
     """All questions, and the first half of them, in a file each; replies to each half."""
-    path, questions = folder / "6_explanation_eval", {}
+    path, questions, half = folder / "6_explanation_eval", {}, asked // 2
     for one, head in pairs:
         own = said[_pair(one, head)]
         questions[_pair(one, head)] = [
             (_question(own, text.text + one.token), text.text, one.token, head in text.heads)
             for text in one.test[:asked]
         ]
-    half = asked // 2
     content = made | {"prior_filename": f"{stem}_test", "classify_filepath": "not-read"}
     for ending, part in {f"_{asked}": slice(None), "": slice(half)}.items():
-        shown = {
-            key: {question: text + token for question, text, token, _ in some[part]}
-            for key, some in questions.items()
-        }
+        shown = {key: {q: text + token for q, text, token, _ in some[part]}
+                 for key, some in questions.items()}  # fmt: skip
         _write(path / f"{stem}_test{ending}.json", content | {"classify_prompts": shown})
     for ending, part in {"": slice(half), "_10": slice(half, None)}.items():
         some = [one for own in questions.values() for one in own[part]]
@@ -182,7 +158,7 @@ def planted_neurons(
                 mine = own[0] if cue != (luck.random() < 0.1) else own[1]
                 heads = (mine, own[2]) if luck.random() < 0.5 else (mine,)
                 last = 10 + len(text.split())
-                some.append(Text(text, heads, place, 10, last, 3.0 + luck.random(), 5.0))
+                some.append(Text(text, heads, 10, last, 3.0 + luck.random(), 5.0))
             of_split[split] = tuple(some)
         token = f" {words[number % len(words)]}"
         found.append(RecordNeuron(layer + number % 2, 5 + number, token, 9.5 - number, **of_split))
@@ -212,42 +188,22 @@ def _question(explanation: str, shown: str) -> str:
 
 
 def _span(text: Text) -> dict[str, Any]:
-    return {"og_act": text.whole, "token_pos": text.last, "dataset_index": text.document,
+    return {"og_act": text.whole, "token_pos": text.last, "dataset_index": 0,
             "start_pos": text.start, "trunc_act": text.activation}  # fmt: skip
 
 
 def _sent(text: str, most: int) -> dict[str, Any]:
-    message = {"role": "user", "content": text}
-    return {"model": "gpt-4", "messages": [message], "max_tokens": most}
+    return {"model": "gpt-4", "messages": [{"role": "user", "content": text}], "max_tokens": most}
 
 
 def _replied(text: str) -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}}
-    return {"object": "chat.completion", "choices": [choice | {"finish_reason": "stop"}]}
+    return {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]}
 
 
 def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), "utf-8")
+    _lines(path, [content])
 
 
 def _lines(path: Path, lines: Sequence[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-
-
-def executed(chapter: str, run: Path | str) -> dict[str, Any]:
-    """Run the code cells of a chapter in one namespace and return it, with the Markdown `said`."""
-    said: list[str] = []
-    names: dict[str, Any] = {"__name__": chapter, "display": lambda *_: None, "said": said}
-    for cell in jupytext.read(PROJECT / "notebooks" / f"{chapter}.py").cells:
-        if cell.cell_type != "code":
-            continue
-        exec(compile(cell.source, f"{chapter}.py", "exec"), names)
-        if "parameters" in cell.metadata.get("tags", []):
-            names |= {"run": str(run)}
-        last = f"\n{cell.source}".rsplit("\nMarkdown(", 1)
-        if len(last) == 2 and (shown := eval("Markdown(" + last[1], names)) is not None:
-            said.append(shown.data)
-        plt.close("all")
-    return names

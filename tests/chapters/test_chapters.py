@@ -16,7 +16,7 @@ import tiny
 import yaml
 from inline import execute
 from lookups.errors import LookupsError
-from lookups.explain.language_model import CONSENT
+from lookups.llm_settings import CONSENT
 from lookups.run.stages import CHAPTERS
 from lookups.run.store import load
 from lookups.settings import Run, read_run

@@ -76,8 +76,7 @@ def test_the_nearest_prompt_is_that_of_brute_force():
         expected.append(min(ranked)[3])
     verdicts = Nearest().judge(Question(Nearest().explain(case), HELD_OUT))
     assert [one.active for one in verdicts] == expected
-    assert True in expected
-    assert False in expected
+    assert set(expected) == {True, False}
 
 
 def test_likeness_counts_the_common_end_first():
@@ -87,15 +86,6 @@ def test_likeness_counts_the_common_end_first():
     assert likeness([2, 1], [1, 2]) == (0, 1.0)
     assert likeness([], []) == (0, 0.0)
     assert likeness([4, 3], [1, 2, 3]) > likeness([2, 1, 4], [1, 2, 3])
-
-
-def test_a_training_prompt_is_nearest_to_itself():
-    case = Case(*(tuple({e.ids: e for e in kind}.values()) for kind in random_case()[:2]), "")
-    explained = Nearest().explain(case)
-    seen = [one.ids for one in case.inactive]
-    for one in case.active:
-        if one.ids not in seen:
-            assert Nearest().judge(Question(explained, (one,)))[0].active is True
 
 
 @EVERY
@@ -119,8 +109,8 @@ def test_judging_reads_the_rule_alone(explainer: Explainer):
 
 @EVERY
 def test_an_explanation_by_another_is_refused(explainer: Explainer):
-    wanted = "judge it with the explainer that made it|is no checklist; explain the pair again"
-    for rule in ("", "{}", "[1]", "3", "is active", '{"conditions": [], "chances": []}'):
+    wanted = "judge it with the same explainer|is no checklist; explain the pair again"
+    for rule in ("", "{}", "[1]", "3", "is active", '{"conditions": [{}], "chances": []}'):
         with pytest.raises(LookupsError, match=wanted):
             explainer.judge(Question(Explanation("llm", "When it rains.", rule), HELD_OUT))
 

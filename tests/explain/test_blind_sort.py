@@ -6,19 +6,17 @@ import pandas as pd
 import pytest
 import yaml
 from lookups.errors import LookupsError
+from lookups.explain import blind_sort
 from lookups.explain.blind_sort import (
-    CLEAR,
     LEARN,
     SORT,
-    UNKNOWN,
-    agreement,
     draw_deck,
-    is_sortable,
     majority,
     read_verdicts,
     scored,
     who_read,
 )
+from lookups.run.stages import stage_named
 from lookups.run.store import save
 from lookups.settings import read_run
 from sklearn.metrics import cohen_kappa_score
@@ -42,11 +40,7 @@ def prompts_of(pairs=PAIRS, train=LEARN + 2, test=7) -> pd.DataFrame:
 
 
 def pairs_of(pairs=PAIRS) -> pd.DataFrame:
-    kinds = ["clear", "random", "clear"]
-    return pd.DataFrame(
-        [(*pair, kind) for pair, kind in zip(pairs, kinds, strict=False)],
-        columns=["neuron", "head", "kind"],
-    )
+    return pd.DataFrame(pairs, columns=["neuron", "head"]).assign(kind="random")
 
 
 @pytest.fixture
@@ -56,10 +50,8 @@ def deck() -> pd.DataFrame:
 
 def right_letters(deck: pd.DataFrame) -> dict[int, str]:
     held_out = deck[deck.role == "sort"].sort_values(["item", "place"])
-    return {
-        int(number): "".join("A" if active else "B" for active in item.active)
-        for number, item in held_out.groupby("item")
-    }
+    letters = held_out.active.map({True: "A", False: "B"}).groupby(held_out["item"]).agg("".join)
+    return {int(number): said for number, said in letters.items()}
 
 
 def test_every_item_teaches_with_train_and_asks_about_test(deck):
@@ -77,14 +69,14 @@ def test_every_item_teaches_with_train_and_asks_about_test(deck):
 
 @pytest.mark.parametrize(("train", "test"), [(3, 7), (4, 4), (4, 0)])
 def test_too_few_prompts_cannot_be_sorted(train, test):
-    assert is_sortable(prompts_of(PAIRS[:1], 4, 5))
-    assert not is_sortable(prompts_of(PAIRS[:1], train, test))
+    assert blind_sort.is_sortable(prompts_of(PAIRS[:1], 4, 5))
+    assert not blind_sort.is_sortable(prompts_of(PAIRS[:1], train, test))
 
 
 def test_what_is_missing_of_one_kind_is_filled_with_the_other():
     prompts = prompts_of(PAIRS[:1])
     few = prompts.drop(index=prompts[(prompts.split == "test") & prompts.active].index[3:])
-    assert is_sortable(few)
+    assert blind_sort.is_sortable(few)
     sort = draw_deck(pairs_of(PAIRS[:1]), few, seed=0).query("role == 'sort'")
     assert sort.active.value_counts().to_dict() == {False: 7, True: 3}
 
@@ -107,7 +99,7 @@ def test_rows_in_another_order_give_the_same_deck(deck):
 def test_the_reader_sees_every_prompt_and_no_key(deck):
     page = as_markdown(deck)
     assert page.count("«") == len(deck) + 1  # one in the instructions
-    for hidden in ("L1.N5", "L1.N7", "own/sort", "clear", "random", *deck.digest):
+    for hidden in ("L1.N5", "L1.N7", "random", *deck.digest):
         assert hidden not in page
     for _, item in deck.groupby("item"):
         part = page.split(f"## Item {item['item'].iloc[0]}\n")[1].split("## Item")[0]
@@ -121,8 +113,7 @@ def test_the_reader_sees_every_prompt_and_no_key(deck):
 
 def test_held_out_prompts_are_not_in_the_order_of_their_answers():
     pairs = [(f"L1.N{n}", "L0.H0") for n in range(40)]
-    frame = pd.DataFrame(pairs, columns=["neuron", "head"]).assign(kind="clear")
-    deck = draw_deck(frame, prompts_of(pairs), seed=0)
+    deck = draw_deck(pairs_of(pairs), prompts_of(pairs), seed=0)
     first = deck[(deck.role == "sort") & (deck.place <= SORT // 2)]
     assert 0.4 < first.active.mean() < 0.6
 
@@ -135,7 +126,7 @@ def test_an_item_is_clear_up_to_one_error(deck, wrong):
     }
     table = scored(deck, verdicts_of(deck, letters))
     assert table.correct.tolist() == [SORT - wrong] * len(PAIRS)
-    assert table.clear.tolist() == [SORT - wrong >= CLEAR] * len(PAIRS)
+    assert table.clear.tolist() == [SORT - wrong >= blind_sort.CLEAR] * len(PAIRS)
 
 
 def test_items_without_a_verdict_are_told_apart_from_failures(deck):
@@ -169,29 +160,26 @@ def test_the_majority_is_what_more_than_half_of_an_items_readers_said():
 
 def test_two_readers_agree_as_often_as_they_gave_the_same_letter():
     one, other = {"x": "ABAB", "y": "AA"}, {"x": "ABBB", "y": "A?", "z": "BB"}
-    (row,) = agreement([one, other]).itertuples()
+    (row,) = blind_sort.agreement([one, other]).itertuples()
     assert (row.reader, row.other, row.letters) == (1, 2, 5)
     assert row.same == pytest.approx(4 / 5)
     assert row.kappa == pytest.approx(cohen_kappa_score(list("ABABA"), list("ABBBA")))
-    assert len(agreement([one, other, one])) == 3
-    assert agreement([one]).empty
+    assert len(blind_sort.agreement([one, other, one])) == 3
+    assert blind_sort.agreement([one]).empty
     for readers, same in (([{"x": "AA"}] * 2, [1.0]), ([{"x": "AB"}, {"y": "AB"}], [])):
-        (row,) = agreement(readers).itertuples()
+        (row,) = blind_sort.agreement(readers).itertuples()
         assert pd.isna(row.kappa)
         assert [row.same][pd.isna(row.same) :] == same
 
 
 def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     run = tmp_path / "mine.yml"
-    run.write_text(
-        "title: A test\nmodel: {name: planted-0}\ncorpus: {name: planted}\nlayers: [1]\n"
-        "verdicts: said.yml\n"
-    )
+    run.write_text("{extends: planted, verdicts: said.yml}")
     (tmp_path / "said.yml").write_text("")
     settings = read_run(run)
     assert read_verdicts(settings.verdicts) == []
     for stage in ("neurons", "prompts", "follow_rates", "suffixes", "heads", "pairs"):
-        save(settings, stage, placeholder(stage))
+        save(settings, stage, pd.DataFrame({name: [0] for name in stage_named(stage).columns}))
     save(settings, "deck", deck)
     assert "give this to readers" in main(["export", str(run), str(tmp_path / "deck")])
     assert [path.name for path in (tmp_path / "deck").iterdir()] == ["deck.md"]
@@ -199,7 +187,7 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     answers.write_text(yaml.safe_dump(right_letters(deck)))
     other = tmp_path / "other.yml"
     other.write_text(yaml.safe_dump(dict.fromkeys(right_letters(deck), "?" * SORT)))
-    assert who_read(settings.verdicts) == who_read(None) == UNKNOWN
+    assert who_read(settings.verdicts) == who_read(None) == blind_sort.UNKNOWN
     files = [str(answers), str(other), str(answers)]
     made = main(["record", str(run), "language models", *files])
     assert "now run chapter 6 again" in made
@@ -207,12 +195,6 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     readers = read_verdicts(read_run(run).verdicts)
     assert [scored(deck, one).clear.all() for one in readers] == [True, False, True]
     assert scored(deck, majority(readers)).clear.all()
-
-
-def placeholder(stage: str) -> pd.DataFrame:
-    from lookups.run.stages import stage_named
-
-    return pd.DataFrame({name: [0] for name in stage_named(stage).columns})
 
 
 @pytest.mark.parametrize("text", [None, "- a list", "1: [", "AABB"])

@@ -21,16 +21,12 @@ def activities(draw) -> dict:
     return {pair: np.array(draw(row)) for pair in sorted(draw(PAIRS))}
 
 
-def others_of(pair, activity, alike=0.5) -> set:
+def others_of(pair, activity) -> set:
     """The heads that a pair may borrow from, by numpy's correlation."""
+    others = [other for other in activity if other[0] == pair[0] and other != pair]
     with np.errstate(invalid="ignore"):
-        return {
-            other
-            for other in activity
-            if other[0] == pair[0]
-            and other != pair
-            and np.corrcoef(activity[pair], activity[other])[0, 1] <= alike + 1e-9
-        }
+        phis = [np.corrcoef(activity[pair], activity[other])[0, 1] for other in others]
+    return {other for other, phi in zip(others, phis, strict=True) if phi <= 0.5 + 1e-9}
 
 
 def test_permuting_keeps_the_verdicts_and_the_callers_list():
@@ -41,9 +37,7 @@ def test_permuting_keeps_the_verdicts_and_the_callers_list():
     assert verdicts == before
     assert found == permuted_verdicts(verdicts, seed=0)
     assert permuted_verdicts([], seed=0) == []
-
-
-def test_pairs_with_as_many_prompts_are_not_permuted_alike():
+    # pairs with as many prompts are not permuted alike
     places = list(range(40))
     drawn = [permuted_verdicts(places, seed=s, of=of) for s in (0, 1) for of in (("a",), ("b",))]
     assert len({tuple(order) for order in drawn}) == 4
@@ -65,13 +59,9 @@ def test_phi_is_the_correlation():
         a, b = random.random((2, 25)) < [[0.4], [0.6]]
         assert phi(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
         assert (phi(a, a), phi(a, ~a)) == (1, -1)
-
-
-def test_phi_of_a_head_that_is_always_active_is_undefined():
-    assert isnan(phi([True, True], [True, False]))
-    assert isnan(phi([True, False], [False, False]))
-    assert isnan(phi([], []))
-    with pytest.raises(ValueError, match="not 1 with 2"):
+    for a, b in (([True] * 2, [True, False]), ([True, False], [False] * 2), ([], [])):
+        assert isnan(phi(a, b))
+    with pytest.raises(ValueError):
         phi([True], [True, False])
 
 
@@ -94,18 +84,6 @@ def test_neither_order_nor_other_neurons_change_what_is_borrowed(activity, seed,
     assert shuffled_within(alone, seed=seed) == own
 
 
-def test_heads_active_on_the_same_prompts_do_not_borrow_from_each_other():
-    one, other = np.arange(12) < 6, np.arange(12) % 2 == 0
-    activity = {("n", "1"): one, ("n", "2"): one, ("n", "3"): other, ("m", "1"): one}
-    for seed in range(20):
-        found = shuffled_within(activity, seed=seed)
-        assert found[("n", "1")] == found[("n", "2")] == ("n", "3")
-        assert found[("n", "3")] in {("n", "1"), ("n", "2")}
-        assert ("m", "1") not in found
-    assert not shuffled_within(dict.fromkeys(activity, one), seed=0)
-    assert len(shuffled_within(dict.fromkeys(activity, one), seed=0, alike=1.0)) == 3
-
-
 def test_heads_exactly_as_alike_as_allowed_may_borrow():
     # each active on 4 of 8, on 3 of them together: phi = (8 * 3 - 4 * 4) / (4 * 4), exactly
     a, b = [True] * 4 + [False] * 4, [False] + [True] * 4 + [False] * 3
@@ -121,24 +99,18 @@ def test_every_head_lends_once_where_that_can_be():
     for seed in range(20):
         found = shuffled_within(activity, seed=seed)
         assert set(found.values()) == set(activity)
-
-
-def test_neurons_with_the_same_heads_are_not_shuffled_alike():
+    # and neurons with the same heads are not shuffled alike
     activity = {(neuron, str(i)): np.eye(6, dtype=bool)[i] for neuron in "nm" for i in range(6)}
     lender = shuffled_within(activity, seed=0)
     of_n, of_m = ([lender[(neuron, str(i))][1] for i in range(6)] for neuron in "nm")
     assert of_n != of_m
 
 
-def test_the_prompts_of_a_neuron_are_the_same_for_its_heads():
-    with pytest.raises(ValueError, match="the same prompts"):
-        shuffled_within({("n", "1"): [True, False], ("n", "2"): [True]}, seed=0)
-
-
 @given(PAIRS, SEEDS)
 @settings(max_examples=200)
 def test_among_neurons_nobody_borrows_from_the_own_neuron(pairs, seed):
-    found = shuffled_among(pairs, seed=seed)
+    found = shuffled_among(sorted(pairs), seed=seed)
+    assert shuffled_among(sorted(pairs, reverse=True), seed=seed) == found
     sizes = Counter(neuron for neuron, _ in pairs)
     if len(sizes) < 2:
         assert not found
@@ -152,12 +124,6 @@ def test_among_neurons_nobody_borrows_from_the_own_neuron(pairs, seed):
     else:
         lent = set(found.values())
         assert {pair for pair in pairs if sizes[pair[0]] < largest} <= lent
-
-
-@given(PAIRS, SEEDS)
-def test_the_seed_decides_and_the_order_does_not(pairs, seed):
-    first = shuffled_among(sorted(pairs), seed=seed)
-    assert shuffled_among(sorted(pairs, reverse=True), seed=seed) == first
 
 
 def test_seeds_differ_and_every_other_is_as_likely():

@@ -1,31 +1,33 @@
-"""What a language model is asked, how its replies are read, and what is sent only with consent."""
+"""A language model as explainer: what it is asked, how its replies are read, what consent is for;
 
+requests to a real server on this machine that misbehaves on purpose, and the file of replies.
+"""
+
+import asyncio
 import json
+import logging
+import os
+import signal
+import subprocess
 import sys
+import textwrap
+import time
 from pathlib import Path
 
 import pytest
 from lookups.errors import LookupsError, ServerError
+from lookups.explain import language_model
 from lookups.explain.explainer import Case, Example, Explanation, Question, Verdict
-from lookups.explain.language_model import (
-    CONSENT,
-    READABLE,
-    Llm,
-    Plan,
-    explaining,
-    explanation_of,
-    judging,
-    run_explainers,
-    verdict_of,
-    yes_or_no,
-)
-from lookups.explain.server import Reply
-from lookups.llm_settings import LlmSettings
+from lookups.explain.language_model import READABLE, Llm, Plan, run_explainers, verdict_of
+from lookups.explain.server import Reply, Request, replies_in, send, yes_or_no
+from lookups.llm_settings import CONSENT, LlmSettings
 from lookups.settings import read_run
-from misbehaving import Server, says
+from misbehaving import Server, cut_short, hangs, says, sends, status
 from pydantic import ValidationError
 
 SAID = Explanation("llm", "The head is active after 'not only'.")
+KEY = "sk-secret-0123456789abcdef"
+YES = Reply("Yes")
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +40,16 @@ def no_key(monkeypatch):
 
 @pytest.fixture
 def store(tmp_path) -> Path:
-    return tmp_path / "replies.sqlite"
+    return tmp_path / "deep" / "replies.sqlite"
+
+
+def of(server: Server, **changes) -> LlmSettings:
+    settings = {"model": "tiny", "base_url": server.url, "concurrency": 1, "retries": 1}
+    return LlmSettings(**settings | changes)
 
 
 def llm(server: Server, store: Path, *, confirmed: bool = True, **changes) -> Llm:
-    settings = {"model": "tiny", "base_url": server.url, "concurrency": 1, "retries": 1}
-    return Llm(LlmSettings(**settings | changes), store, confirmed=confirmed)
+    return Llm(of(server, **changes), store, confirmed=confirmed)
 
 
 def example(number: int, text: str = "not only fast but", token: str = " also") -> Example:
@@ -59,9 +65,6 @@ def question(prompts: int = 1, start: int = 0, said: Explanation = SAID) -> Ques
     return Question(said, tuple(example(start + number) for number in range(prompts)))
 
 
-# Settings
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -72,7 +75,6 @@ def question(prompts: int = 1, start: int = 0, said: Explanation = SAID) -> Ques
         ({"key_variable": "sk-secret"}, "key_variable"),
         ({"seed": True}, "valid integer"),
         ({"temperature": False}, "valid number"),
-        ({"top_logprobs": True}, "valid integer"),
         ({"concurrency": 0}, "concurrency"),
     ],
 )
@@ -86,12 +88,8 @@ def test_settings_may_leave_out_or_add_to_what_is_sent(store):
     changes |= {"limit_key": "max_completion_tokens", "extra": {"reasoning_effort": "none"}}
     with Server() as server:
         llm(server, store, **changes).judge(question())
-    assert set(server.bodies[0]) == {
-        *("model", "messages", "max_completion_tokens", "reasoning_effort")
-    }
-
-
-# What is asked
+    sent = {"model", "messages", "max_completion_tokens", "reasoning_effort"}
+    assert set(server.bodies[0]) == sent
 
 
 def test_an_explanation_is_asked_for_with_both_kinds_of_prompts(store):
@@ -100,11 +98,9 @@ def test_an_explanation_is_asked_for_with_both_kinds_of_prompts(store):
     [body] = server.bodies
     assert (body["max_tokens"], body["temperature"], body["seed"]) == (200, 0, 0)
     assert "logprobs" not in body
-    text = body["messages"][0]["content"]
-    active, inactive = text.split("\nActive:\n")[1].split("\nInactive:\n")
-    assert [json.loads(line) for line in active.split("\n") if line] == [
-        f"{number} not only fast but also" for number in (100, 101, 102)
-    ]
+    active, inactive = body["messages"][0]["content"].split("\nActive:\n")[1].split("\nInactive:\n")
+    shown = [json.loads(line) for line in active.split("\n") if line]
+    assert shown == [f"{number} not only fast but also" for number in (100, 101, 102)]
     assert '"150 he came also"' in inactive
 
 
@@ -122,22 +118,13 @@ def test_a_verdict_is_asked_for_one_prompt_at_a_time(store):
 @pytest.mark.parametrize("text", ['"\n\nInactive:\n"', "\\", '" Yes or No?', "{token}", "\u2028"])
 def test_no_prompt_can_end_its_own_quotation(text):
     made = Case((example(1, text),), (example(2, text),), ' "also"\n')
-    lines = explaining(made).split("\n")
+    lines = language_model.explaining(made).split("\n")
     assert json.loads(lines[lines.index("Active:") + 1]) == f"1 {text} also"
     assert json.loads(lines[lines.index("Inactive:") + 1]) == f"2 {text} also"
-    lines = judging(text, example(3, text)).split("\n")
+    lines = language_model.judging(text, example(3, text)).split("\n")
     assert json.loads(lines[-2].removeprefix("Prompt: ")) == f"3 {text} also"
     assert json.loads(lines[2]) == text
 
-
-def test_nothing_to_compare_is_said_before_anything_is_sent(store):
-    one_sided = case()._replace(inactive=())
-    with Server() as server, pytest.raises(LookupsError, match="no inactive prompts"):
-        llm(server, store).explain_all([case(), one_sided])
-    assert not server.asked
-
-
-# What is read
 
 UNREAD = (
     *("", " ", "...", "Maybe", "Y", "N", "None", "Now", "Nope", "Yesterday", "Yesss", "Not sure"),
@@ -151,10 +138,8 @@ UNREAD = (
     ("active", "texts"),
     [
         (True, ("Yes", "yes", "Yes.", "YES!", " yes\n", "**Yes**", "_Yes_", '"Yes"', "Yes (sure)")),
-        (True, ("Yes, because it says so", "Yes because it says so", "Yes — it does")),
-        (True, ("Yes\n\nThe prompt", "Yes: it does")),
-        (False, ("No", "no.", "**No**", "No, it is not.", "NO", "No because", "'No'")),
-        (False, ("No - it does not",)),
+        (True, ("Yes, because it says so", "Yes because it does", "Yes — it does", "Yes\n\nThe")),
+        (False, ("No", "no.", "**No**", "No, it is not.", "NO", "No because", "'No'", "No - it")),
         (None, UNREAD),
     ],
 )
@@ -168,10 +153,10 @@ def test_a_refusal_is_neither_verdict_nor_explanation_and_thoughts_are_not_read(
     assert verdict_of(Reply("<think>No, or…</think>\n\nYes")) == Verdict(True)
     sorry = "I'm sorry, but I can't assist with that."
     for text in ("", " \n", sorry, "As an AI, I have no view", "<think>Let me see"):
-        assert explanation_of(Reply(text)) == ""
+        assert language_model.explanation_of(Reply(text)) == ""
     for text in ("In lists.", "It is active after a sorry excuse.", "As an adverb follows."):
-        assert explanation_of(Reply(text)) == text
-        assert explanation_of(Reply(text, refusal="no")) == ""
+        assert language_model.explanation_of(Reply(text)) == text
+        assert language_model.explanation_of(Reply(text, refusal="no")) == ""
 
 
 @pytest.mark.parametrize(
@@ -211,12 +196,8 @@ def test_questions_keep_their_order_and_unread_answers_are_counted(store):
         answers = llm(server, store, concurrency=4).judge_all(
             [question(4), question(2, said=empty), none, question(3, start=7)]
         )
-    assert [[one.active for one in verdicts] for verdicts in answers] == [
-        *([True, False, None, True], [None, None], [], [False, None, True])
-    ]
-
-
-# What it costs
+    expected = [[True, False, None, True], [None, None], [], [False, None, True]]
+    assert [[one.active for one in verdicts] for verdicts in answers] == expected
 
 
 def test_nothing_is_sent_unless_confirmed(store):
@@ -233,9 +214,7 @@ def test_nothing_is_sent_unless_confirmed(store):
 
 def test_a_whole_run_is_planned_before_its_first_explanation(store):
     cases, held_out = [case(100), case(300)], [question(4).prompts, question(6).prompts]
-    with Server(
-        answer=lambda body: says("Yes" if body["max_tokens"] == 1 else SAID.text)
-    ) as server:
+    with Server(answer=lambda body: says(["Yes", SAID.text][body["max_tokens"] > 1])) as server:
         before = llm(server, store, confirmed=False).plan(cases, held_out)
         assert (before.requests, before.stored, before.reply_tokens) == (12, 0, 410)
         assert before.cost is None
@@ -247,7 +226,7 @@ def test_a_whole_run_is_planned_before_its_first_explanation(store):
         # Both heads were explained in the same words, so the same question is asked once.
         left = asked.plan(cases, held_out)
         assert (left.requests, left.stored, left.reply_tokens) == (2, 2 + 4, 2)
-        size = sum(len(judging(SAID.text, one).encode()) for one in held_out[1][4:])
+        size = sum(len(language_model.judging(SAID.text, one).encode()) for one in held_out[1][4:])
         assert left.prompt_tokens == pytest.approx(size / 3.5, abs=1)
         assert left.cost == pytest.approx((left.prompt_tokens * 1.0 + 2 * 2.0) / 1e6)
         asked.judge_all([Question(said[0], held_out[0]), Question(said[1], held_out[1])])
@@ -257,26 +236,16 @@ def test_a_whole_run_is_planned_before_its_first_explanation(store):
         llm(server, store, confirmed=False).confirm(after)
 
 
-def test_one_prompt_in_two_questions_is_sent_once(store):
-    with Server(answer=lambda _: says("No", seconds=0.02)) as server:
-        verdicts = llm(server, store, concurrency=8).judge_all([question(3)] * 4)
-    assert verdicts == [[Verdict(False)] * 3] * 4
-    assert server.asked.total() == 3
-
-
 def test_a_finished_run_needs_neither_server_nor_key_nor_package(store, monkeypatch):
     with Server(answer=lambda body: says("Yes" if body["max_tokens"] == 1 else "Lists.")) as server:
         said = llm(server, store).explain_all([case()])
         verdicts = llm(server, store).judge_all([Question(said[0], question(4).prompts)])
     monkeypatch.setitem(sys.modules, "openai", None)
-    for base_url in (server.url, None, "https://elsewhere.example/v1"):
-        again = Llm(LlmSettings(model="tiny", base_url=base_url), store)
+    for address in ({"base_url": server.url}, {}, {"base_url": "https://elsewhere.example/v1"}):
+        again = Llm(LlmSettings(model="tiny", **address), store)
         assert again.explain_all([case()]) == said
         assert again.judge_all([Question(said[0], question(4).prompts)]) == verdicts
         assert again.plan([case()], [question(4).prompts]) == Plan(0, 5, 0, 0, None)
-
-
-# What a run asks
 
 
 def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, monkeypatch):
@@ -293,3 +262,219 @@ def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, m
     monkeypatch.setenv(CONSENT, "yes")
     with pytest.raises(ServerError, match=r"127\.0\.0\.1:9"):  # now it tries: nobody listens there
         run_explainers(settings)["llm"].explain(case())
+
+
+def request(number: int = 0, **changes) -> Request:
+    return Request("tiny", f"prompt {number}", {"max_tokens": 1})._replace(**changes)
+
+
+def ask(server: Server, store: Path, numbers: int = 1, start: int = 0, **changes) -> list[Reply]:
+    """Send what is not stored, and return all replies."""
+    model = changes.get("model", "tiny")
+    requests = [request(number, model=model) for number in range(start, start + numbers)]
+    with replies_in(store) as replies:
+        send([one for one in requests if replies.find(one) is None], replies, of(server, **changes))
+        return [replies.find(one) for one in requests]
+
+
+def kept(store: Path) -> int:
+    with replies_in(store) as replies:
+        return replies.file.execute("SELECT count(*) FROM replies").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("act", "attempts", "words"),
+    [
+        (status(500, "it is on fire"), 2, r"answered 500 \(it is on fire\): try again later"),
+        (status(429), 2, "answered 429.* lower concurrency, raise retries, or top up the account"),
+        (status(429, "slowly", retry_after="3600", retry_after_ms=""), 1, r"429 \(slowly\)"),
+        (status(400, "prompt too long"), 1, r"400 \(prompt too long\): change the setting"),
+        (status(403), 1, "answered 403: set OPENAI_API_KEY to a valid key"),
+        (cut_short, 2, "cannot be reached .* check that it runs"),
+        (hangs(2.0), 2, r"cannot be reached \(Request timed out.*raise timeout"),
+        (sends(b"<html>hi</html>"), 1, r"no reply of a chat \(<html>hi.*base_url is a server"),
+        (sends(b'{"error": {"message": "busy"}, "choices": []}'), 1, "no reply of a chat.*busy"),
+        *((sends(body), 1, "no reply of a chat") for body in (b"{}", b'{"choices": [{}]}', b"[]")),
+    ],
+)
+def test_what_keeps_failing_ends_the_run_and_loses_nothing(act, attempts, words, store):
+    with Server([None, None, *[act] * attempts]) as server:
+        with pytest.raises(ServerError, match=words) as error:
+            ask(server, store, 5, timeout=1.0)
+        assert str(error.value).startswith(server.url)
+        assert "2 of 5 replies came in and are stored, run again for the rest" in str(error.value)
+        assert server.asked.total() == 2 + attempts
+        assert ask(server, store, 5) == [YES] * 5
+        assert server.asked.total() == 2 + attempts + 3
+
+
+def test_failures_then_success_with_the_pause_that_was_asked_for(store):
+    script = [status(503), cut_short, None, status(429, retry_after_ms="300")]
+    with Server(script) as server:
+        assert ask(server, store, 2, retries=2) == [YES] * 2
+    assert server.came[4] - server.came[3] >= 0.3
+    assert sorted(server.asked.values()) == [2, 3]
+
+
+def test_a_wrong_model_and_a_server_that_is_not_there_are_named(store):
+    with Server() as server:
+        with pytest.raises(ServerError, match=r"404 \(The model .*: correct model, 'tinny'"):
+            ask(server, store, 3, model="tinny")
+        assert server.asked.total() == 1
+    with pytest.raises(ServerError, match=r"cannot be reached .+: check that it runs") as error:
+        ask(server, store)
+    assert server.url in str(error.value)
+
+
+def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(store):
+    with Server(answer=lambda _: says("Yes", seconds=0.05)) as server:
+        ask(server, store, 15, concurrency=3)
+    assert 1 < server.most_at_once <= 3
+    with Server([says("Yes", seconds=0.3), status(400)]) as server:
+        with pytest.raises(ServerError, match="1 of 9 replies"):
+            ask(server, store, 9, start=50, concurrency=2)
+        assert server.asked.total() == 2
+
+
+@pytest.mark.parametrize("logprobs", [{"content": []}, {"tokens": ["Yes"]}, [], {"content": [{}]}])
+def test_what_is_not_given_as_openai_gives_it_is_unknown(logprobs, store):
+    choice = {"message": {"content": "No"}, "logprobs": logprobs}
+    acts = [sends(json.dumps({"choices": some}).encode()) for some in ([choice], [])]
+    with Server(acts) as server:
+        assert ask(server, store, 2) == [Reply("No"), Reply("")]
+
+
+def test_a_process_killed_half_way_goes_on_where_it_stood(store):
+    with Server(answer=lambda _: says("Yes", seconds=0.01)) as server:
+        code = f"""
+            import itertools, os
+            from pathlib import Path
+            from lookups.explain.server import Replies, Request, replies_in, send
+            from lookups.llm_settings import LlmSettings
+            keep, number = Replies.keep, itertools.count(1)
+            def keep_six(*row):
+                keep(*row)
+                next(number) < 6 or os._exit(9)
+            Replies.keep = keep_six
+            requests = [Request("tiny", f"prompt {{n}}", {{"max_tokens": 1}}) for n in range(12)]
+            settings = LlmSettings(model="tiny", base_url={server.url!r}, concurrency=2)
+            with replies_in(Path({str(store)!r})) as replies:
+                send(requests, replies, settings)
+        """
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
+        assert done.returncode == 9
+        assert kept(store) == 6
+        assert ask(server, store, 12) == [YES] * 12
+    # What was under way when it was killed is asked again; what was answered to it is not.
+    assert len(server.asked) == 12
+    assert server.asked.total() <= 12 + 2
+
+
+def test_an_interrupt_keeps_what_came_in(store):
+    def interrupts(*given) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        hangs(4.0)(*given)
+
+    with Server([None, None, interrupts]) as server:
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            ask(server, store, 5)
+        assert time.monotonic() - start < 3.0
+    assert kept(store) == 2
+
+
+def test_a_notebook_has_a_loop_running_already(store):
+    async def cell() -> list[Reply]:
+        return ask(server, store)
+
+    with Server() as server:
+        assert asyncio.run(cell()) == [YES]
+
+
+@pytest.mark.parametrize("bad", ["", f"{KEY}\nx", f"{KEY} x", f"{KEY}é", f"{KEY}\x1b"])
+def test_what_cannot_be_a_key_is_named_and_not_shown(bad, store, monkeypatch):
+    monkeypatch.setenv("MY_KEY", bad)
+    settings, wanted = (
+        LlmSettings(model="tiny", key_variable="MY_KEY"),
+        "com/v1 needs a key: set MY",
+    )
+    with replies_in(store) as replies, pytest.raises(ServerError, match=wanted) as error:
+        send([request()], replies, settings)
+    assert KEY not in everything_said_by(error.value)
+
+
+def test_the_key_is_in_no_file_log_or_error(store, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")  # sent without the blanks around it
+    caplog.set_level(logging.DEBUG)
+    padding = "x" * (200 - len(KEY) // 2)  # where a text is cut, half a key would be left
+    echoes = [
+        *(status(500, f"you sent Bearer {KEY}"), sends(f"<html>Bearer {KEY}".encode())),
+        *(status(400, padding + KEY), sends((padding + KEY).encode()), cut_short),
+        status(401, f"{KEY[:12]}*** is no key"),
+    ]
+    said = []
+    with Server(key=KEY) as server:
+        for start, act in enumerate(echoes):
+            server.script = iter([says(f"Yes, {KEY}"), *[act] * 2])
+            with pytest.raises(LookupsError) as error:
+                ask(server, store, 2, start=10 * start)
+            said.append(everything_said_by(error.value))
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert not [content for content in files if KEY.encode() in content]
+    assert KEY[:10] not in "\n".join([caplog.text, *said])
+    assert all("[key]" in text for text in said[:2])
+    assert kept(store) == len(echoes)
+
+
+def everything_said_by(error: BaseException | None) -> str:
+    """The texts of an error and of all that led to it, with what they hold."""
+    texts = []
+    while error is not None:
+        texts += [str(error), repr(error), repr(vars(error))]
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)
+
+
+def test_the_digest_is_that_of_model_text_and_settings_and_stays():
+    turned = [request(settings=settings) for settings in ({"a": 1, "b": 2}, {"b": 2, "a": 1})]
+    assert turned[0].digest == turned[1].digest
+    others = [request(1), request(model="small"), request(settings={"max_tokens": 2}), turned[0]]
+    assert len({one.digest for one in [request(), *others]}) == 5
+    # Another digest would have every stored reply paid for again.
+    asked = Request("tiny", 'é "x"', {"temperature": 0.0, "max_tokens": 1})
+    assert asked.digest.startswith("477ac89640072997aada24c9a8fd0e87")
+
+
+def test_what_was_kept_first_is_found_again(store):
+    reply = Reply("Yes ⏎\u2028\0", "", {" Yes": -0.25, "No": -1.5})
+    with replies_in(store) as replies, replies_in(store) as another:
+        assert replies.find(request()) is None
+        replies.keep(request(), reply)
+        another.keep(request(), Reply("No"))
+    assert [path.name for path in store.parent.iterdir()] == ["replies.sqlite"]
+    with replies_in(store) as replies:
+        assert replies.find(request()) == reply
+
+
+def test_what_cannot_hold_replies_is_named_and_not_touched(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("these are notes and no store of replies\n" * 50)
+    for path in (notes, tmp_path, notes / "replies.sqlite"):
+        with pytest.raises(LookupsError, match=r"cannot hold .*move the file"), replies_in(path):
+            pass
+    assert notes.read_text().startswith("these are notes")
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_there(store):
+    def fill() -> None:
+        with replies_in(store) as replies:
+            replies.keep(request(), YES)
+            replies.file.execute("PRAGMA max_page_count = 8")
+            send([request(n) for n in range(1, 9)], replies, of(server, concurrency=3))
+
+    with Server(answer=lambda _: says("No" * 40_000)) as server:
+        with pytest.raises(LookupsError, match=r"full.* make room"):
+            fill()
+        assert server.asked.total() <= 3
+        assert ask(server, store) == [YES]

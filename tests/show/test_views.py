@@ -11,17 +11,8 @@ import pytest
 import torch
 from lookups.errors import LookupsError
 from lookups.show import html as view_html
-from lookups.show.views import (
-    BOS,
-    LONGEST,
-    PromptText,
-    attention_view,
-    escaped,
-    prompt_table,
-    quotes,
-    readable,
-    token_view,
-)
+from lookups.show import views
+from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, token_view
 from markdown_it import MarkdownIt
 
 HOSTILE = [
@@ -61,43 +52,34 @@ class Tags(HTMLParser):
         self.seen.append(tag)
 
 
-def test_the_same_numbers_give_the_same_bytes():
-    first, again = (
-        attention_view(["a", " b"], uniform(2, 2), ["L0.H0", "L0.H1"], name="same") for _ in "xx"
-    )
+def test_the_same_numbers_give_the_same_bytes_rounded_and_zero_has_no_sign():
+    values = np.array([[[1.0, 0.0], [0.33333333, -0.00001]]])
+    first, again = (attention_view(["a", " b"], values, ["L0.H0"], name="same") for _ in "xx")
     assert html_of(first) == html_of(again)
     assert 'id="cv-same"' in html_of(first)
-
-
-def test_numbers_are_rounded_to_three_decimals_and_zero_has_no_sign():
-    values = np.array([[[1.0, 0.0], [0.33333333, -0.00001]]])
-    view = attention_view(["a", " b"], values, ["L0.H0"], name="rounded")
-    assert data_of(view)["attention"] == [[[1.0, 0.0], [0.333, 0.0]]]
+    assert data_of(first)["attention"] == [[[1.0, 0.0], [0.333, 0.0]]]
 
 
 def test_tensors_of_low_precision_are_shown_like_arrays():
     exact = torch.tensor([0.5, 0.25, 2.0])
     tokens = ["a", "b", "c"]
-    views = [token_view(tokens, values, name="v") for values in (exact.bfloat16(), exact.numpy())]
-    assert html_of(views[0]) == html_of(views[1])
+    shown = [token_view(tokens, values, name="v") for values in (exact.bfloat16(), exact.numpy())]
+    assert html_of(shown[0]) == html_of(shown[1])
 
 
 @pytest.mark.parametrize("token", HOSTILE)
 def test_text_from_data_never_becomes_markup(token):
     tokens = ["a", token]
     calm = ["a", "b"]
-    pairs = [
-        (
-            attention_view(t, uniform(1, 2), ["L0.H0"], name="v", look_for=t[1])
-            for t in (tokens, calm)
-        ),
-        (token_view(t, [0.0, 1.0], name="v", look_for=t[1]) for t in (tokens, calm)),
-        (token_view(t, [[0.0], [1.0]], series=[t[1]], name="v") for t in (tokens, calm)),
-        (prompt_table({t[1]: [PromptText(*[t[1]] * 4)]}) for t in (tokens, calm)),
-        (prompt_table({t[1]: [PromptText(*[t[1]] * 3, "c")]}) for t in (tokens, calm)),
+    makers = [
+        lambda t: attention_view(t, uniform(1, 2), ["L0.H0"], name="v", look_for=t[1]),
+        lambda t: token_view(t, [0.0, 1.0], name="v", look_for=t[1]),
+        lambda t: token_view(t, [[0.0], [1.0]], series=[t[1]], name="v"),
+        lambda t: prompt_table({t[1]: [PromptText(*[t[1]] * 4)]}),
+        lambda t: prompt_table({t[1]: [PromptText(*[t[1]] * 3, "c")]}),
     ]
-    for hostile, harmless in pairs:
-        assert Tags(html_of(hostile)).seen == Tags(html_of(harmless)).seen
+    for made in makers:
+        assert Tags(html_of(made(tokens))).seen == Tags(html_of(made(calm))).seen
 
 
 @pytest.mark.parametrize("token", HOSTILE)
@@ -139,19 +121,15 @@ def test_equal_weights_are_listed_by_position():
 
 def test_every_view_reads_without_javascript():
     page = html_of(token_view(["a"], [1.0], name="words", look_for="Look at a."))
-    assert "<noscript>" in page
-    assert '<pre class="cv-text">' in page
-    assert "Look at a." in page
+    assert [part in page for part in ("<noscript>", '<pre class="cv-text">', "Look at a.")] == [
+        True
+    ] * 3
 
 
 @pytest.mark.parametrize(
     ("view", "arguments", "wanted"),
     [
-        (
-            attention_view,
-            (["a", "b"], uniform(2, 2), ["L0.H0"]),
-            r"needs \(1, 2, 2\) \(head, query",
-        ),
+        (attention_view, (["a", "b"], uniform(2, 2), ["L0.H0"]), r"\(1, 2, 2\) \(head, query"),
         (token_view, (["a", "b"], [1.0]), r"needs \(2,\) \(token\)"),
         (attention_view, ([], np.zeros((0, 0, 0)), []), "nothing to show"),
         (token_view, ([], []), "nothing to show"),
@@ -219,14 +197,14 @@ def test_a_pair_s_rows_are_quoted_from_their_end_with_source_and_successor():
         [("a" * 9 + " b", " c", " d", "one"), ("b", " c", None, "two")],
         columns=["text", "token", "next_token", "source"],
     )
-    assert quotes(rows, longest=4) == [("…aa b", " c", "one", " d"), ("b", " c", "two", None)]
-    assert [row.note for row in quotes(rows, ["right", "wrong"])] == ["right", "wrong"]
+    assert views.quotes(rows, longest=4) == [("…aa b", " c", "one", " d"), ("b", " c", "two", None)]
+    assert [row.note for row in views.quotes(rows, ["right", "wrong"])] == ["right", "wrong"]
 
 
 def test_tokens_are_readable_and_shown_by_markdown_as_they_stand():
     tokens = {"\n": "⏎", " a": " a", "\t": "⇥", " ": "␣", "": "∅", "\r\n": "⏎"}
-    assert {token: readable(token) for token in tokens} == tokens
+    assert {token: views.readable(token) for token in tokens} == tokens
     text = "ends in “*a*_b_ `c` <b>#d</b> $e$ [f](g) 1. h - i\\n”"
-    shown = MarkdownIt().render(f"> {escaped(text)}")
+    shown = MarkdownIt().render(f"> {views.escaped(text)}")
     inside = re.sub(r"</?(blockquote|p)>|\n", "", shown)
     assert html.unescape(inside) == text

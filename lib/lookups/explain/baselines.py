@@ -1,7 +1,7 @@
 """Two explainers for others to beat: a bag of words, and the nearest prompt (chapter 7).
 
 Both look at token ids alone and explain next to nothing: they tell how much can be had without
-saying when a head is active. No model is loaded, and nothing is random.
+saying when a head is active. Nothing is random.
 """
 
 import json
@@ -17,15 +17,14 @@ from threadpoolctl import threadpool_limits
 from lookups.errors import LookupsError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 
-DIGITS = 6
-"""Decimal places of a stored weight, so that two machines write the same."""
+DIGITS = 6  # decimal places of a stored weight, so that two machines write the same
 
 
 class BagOfWords(Explainer):
     """Judges by weights of tokens, wherever they stand; both kinds of prompt weigh the same.
 
     The weights are a logistic regression's on how often each token occurs, with scikit-learn's own
-    penalty (L2 with C = 1).
+    penalty (L2 with C = 1). A token never seen has none.
     """
 
     name = "bag-of-words"
@@ -36,24 +35,18 @@ class BagOfWords(Explainer):
         tokens = sorted({token for one in prompts for token in one.ids})
         occurring = [Counter(one.ids) for one in prompts]
         counts = np.array([[found[token] for token in tokens] for found in occurring], float)
-        fitted = LogisticRegression(class_weight="balanced", max_iter=1000).fit(counts, active)
-        weights = fitted.coef_[0].round(DIGITS).tolist()
-        intercept = round(float(fitted.intercept_[0]), DIGITS)
+        with threadpool_limits(1):  # a few prompts are no work for two threads, which only wait
+            model = LogisticRegression(class_weight="balanced", max_iter=1000).fit(counts, active)
+        weights = model.coef_[0].round(DIGITS).tolist()
         text = (
             f"The head is active when a weighted count of {len(tokens)} tokens is above 0, "
             "wherever they stand. The weights are those of a logistic regression."
         )
-        return _explanation(
-            self, text, intercept=intercept, weights=[*zip(tokens, weights, strict=True)]
-        )
-
-    def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
-        """Fit pair after pair on one thread: a few prompts are no work for two, which only wait."""
-        with threadpool_limits(1):
-            return super().explain_all(cases)
+        rule = {"intercept": round(float(model.intercept_[0]), DIGITS)}
+        return _explanation(self, text, rule | {"weights": [*zip(tokens, weights, strict=True)]})
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Add up the weights of each prompt's tokens; a token never seen has none."""
+        """Add up the weights of each prompt's tokens."""
         intercept, weights = _rule_of(question.explanation, "intercept", "weights")
         weights = dict(weights)
         added = (sum(weights.get(token, 0.0) for token in one.ids) for one in question.prompts)
@@ -62,7 +55,7 @@ class BagOfWords(Explainer):
 
 
 class Nearest(Explainer):
-    """Judges a prompt like the training prompt that ends most like it."""
+    """Judges a prompt like the training prompt that ends most like it; the first of equals."""
 
     name = "nearest"
 
@@ -75,10 +68,10 @@ class Nearest(Explainer):
             "active one: the one with the longest common end, and of these the one with most "
             "tokens in common."
         )
-        return _explanation(self, text, prompts=kept)
+        return _explanation(self, text, {"prompts": kept})
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Find each prompt's most similar training prompt; the first of equals, by its key."""
+        """Find each prompt's most similar training prompt."""
         (kept,) = _rule_of(question.explanation, "prompts")
         nearest = [max(kept, key=lambda one: likeness(new.ids, one[0])) for new in question.prompts]
         return [Verdict(bool(active)) for _, active in nearest]
@@ -96,7 +89,7 @@ def likeness(ids: Sequence[int], others: Sequence[int]) -> tuple[int, float]:
     return end, len(set(ids) & set(others)) / len(either) if either else 0.0
 
 
-def _explanation(by: Explainer, text: str, **rule: Any) -> Explanation:
+def _explanation(by: Explainer, text: str, rule: dict[str, Any]) -> Explanation:
     return Explanation(by.name, text, json.dumps(rule, sort_keys=True, separators=(",", ":")))
 
 
@@ -106,6 +99,5 @@ def _rule_of(explanation: Explanation, *parts: str) -> list[Any]:
         return [rule[part] for part in parts]
     except (ValueError, KeyError, TypeError):
         raise LookupsError(
-            f"an explanation by {explanation.explainer!r} has no {' and '.join(parts)} to judge "
-            "by: judge it with the explainer that made it"
+            f"{explanation.explainer!r} made this explanation: judge it with the same explainer"
         ) from None

@@ -1,12 +1,11 @@
 """A blind sort: can a reader learn from a few prompts when a head is active? (chapter 6)
 
 A deck has an item for each of some (neuron, head) pairs: prompts of the train split with their
-labels, to learn from, and held-out prompts of the test split, to be sorted. Which pairs are sorted
-is chapter 6's decision. An item is drawn by a seed of its own and named by the digest of what is in
-it, so that a verdict stays true of its item when other items come or go.
-
-What readers said is kept in a YAML file that `tools/blind_sort.py` writes: `readers` says who they
-were, and `verdicts` has an entry a reader, with a letter for every prompt of each item, by digest.
+labels, to learn from, and held-out prompts of the test split, to be sorted. An item is drawn by a
+seed of its own and named by the digest of what is in it, so that a verdict stays true of its item
+when other items come or go. `tools/blind_sort.py` writes what readers said into a YAML file:
+`readers` says who they were, and `verdicts` has an entry a reader, with a letter for every prompt
+of each item, by digest.
 """
 
 import hashlib
@@ -24,27 +23,20 @@ from sklearn.metrics import cohen_kappa_score
 from lookups.errors import LookupsError
 from lookups.statistics.bootstrap import lots_of
 
-LEARN = 10
-"""At most so many prompts of each kind to learn from."""
-SORT = 10
-"""Held-out prompts to be sorted: half of each kind where there are so many."""
-FEWEST = {"train": 4, "test": 3}
-"""Prompts of each split that must be there of each kind."""
-CLEAR = 9
-"""So many right of `SORT` make a look-up clear; guessing gets there in 1.1 % of items."""
-LETTERS = {"A": True, "B": False}
-"""What a reader writes for active and inactive; `?` stands for not read."""
-UNKNOWN = "not recorded"
-"""Who the readers were where a record does not say it."""
+LEARN = 10  # at most so many prompts of each kind to learn from
+SORT = 10  # held-out prompts to be sorted: half of each kind where there are so many
+FEWEST = {"train": 4, "test": 3}  # prompts of each split that must be there of each kind
+CLEAR = 9  # so many right of `SORT` make a look-up clear; guessing gets there in 1.1 % of items
+LETTERS = {"A": True, "B": False}  # active and inactive; `?` stands for not read
+UNKNOWN = "not recorded"  # who the readers were, where a record does not say it
 COLUMNS = ["item", "digest", "kind", "neuron", "head", "role", "place", "prompt", "text", "token",
            "active"]  # fmt: skip
 
 
 def is_sortable(prompts: pd.DataFrame) -> bool:
     """Whether one pair has enough prompts of both kinds; columns `split` and `active`."""
-    counts = {(split, kind): 0 for split in FEWEST for kind in (True, False)}
-    counts |= prompts.groupby(["split", "active"]).size().to_dict()
-    enough = all(counts[split, kind] >= FEWEST[split] for split, kind in counts)
+    counts = Counter(zip(prompts.split, prompts.active, strict=True))
+    enough = all(counts[split, kind] >= FEWEST[split] for split in FEWEST for kind in (True, False))
     return enough and counts["test", True] + counts["test", False] >= SORT
 
 
@@ -56,15 +48,13 @@ def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.Da
     that have most of it, then with the others that have least; what is to be sorted is drawn at
     random. Every pair must be sortable.
     """
-    items = []
+    types = {"item": int, "place": int, "active": bool}
+    items = [pd.DataFrame({name: pd.Series(dtype=types.get(name, str)) for name in COLUMNS})]
     for pair in pairs.itertuples():
         own = prompts[(prompts.neuron == pair.neuron) & (prompts["head"] == pair.head)]
         item = _draw_item(own, lots_of(seed, pair.neuron, pair.head))
         items.append(item.assign(kind=pair.kind, digest=_digest_of(item)))
-    if not items:
-        types = {"item": int, "place": int, "active": bool}
-        return pd.DataFrame({name: pd.Series(dtype=types.get(name, str)) for name in COLUMNS})
-    deck = pd.concat(items).sort_values(["digest", "role", "place"], kind="stable")
+    deck = pd.concat(items[1:] or items).sort_values(["digest", "role", "place"], kind="stable")
     deck["item"] = deck.digest.rank(method="dense").astype(int)
     return deck[COLUMNS].reset_index(drop=True)
 
@@ -75,7 +65,7 @@ def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     `?` where no letter has more than half of them. One reader is the majority.
     """
     found = {}
-    for digest in sorted({digest for verdicts in readers for digest in verdicts}):
+    for digest in sorted(set().union(*readers)):
         said = zip(*(one[digest] for one in readers if digest in one), strict=True)
         most = ((*Counter(letters).most_common(1)[0], len(letters)) for letters in said)
         found[digest] = "".join(letter if 2 * times > of else "?" for letter, times, of in most)
@@ -85,8 +75,7 @@ def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def agreement(readers: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     """Return, for every two readers, how often they gave the same letter, and Cohen's kappa.
 
-    Letters count where both read the prompt (neither wrote `?`). Kappa is not-a-number where both
-    wrote one and the same letter throughout.
+    Letters count where neither wrote `?`. Kappa is nan where both wrote one letter throughout.
     """
     rows = []
     for (one, a), (other, b) in combinations(enumerate(readers, 1), 2):
@@ -116,11 +105,7 @@ def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
 
 
 def read_verdicts(path: Path | None) -> list[dict[str, str]]:
-    """Return each reader's recorded verdicts by item digest; none if there is no record.
-
-    Raises:
-        LookupsError: the record cannot be read.
-    """
+    """Return each reader's recorded verdicts by item digest; none if there is no record."""
     return [] if path is None else [dict(one) for one in mapping_of(path).get("verdicts") or []]
 
 
@@ -130,11 +115,7 @@ def who_read(path: Path | None) -> str:
 
 
 def mapping_of(path: Path) -> dict:
-    """Read a YAML file of keys and values; an empty file has none.
-
-    Raises:
-        LookupsError: it is something else.
-    """
+    """Read a YAML file of keys and values, or say that it is none; an empty file has none."""
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -145,14 +126,12 @@ def mapping_of(path: Path) -> dict:
 
 
 def _digest_of(item: pd.DataFrame) -> str:
-    """Return the digest of what one item shows and of its answers."""
     rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
     content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
-    """Choose one pair's prompts to learn from, and draw those to sort."""
     rows = prompts.sort_values(["split", "prompt"]).iloc[random.permutation(len(prompts))]
     train, test = rows[rows.split == "train"], rows[rows.split == "test"]
     train = train.sort_values(["decides", "prompt"])

@@ -5,8 +5,7 @@ among one kind, beyond what those before them tell, and the first few become a c
 is active where enough of them are true. How many is settled by cross-validation on the training
 prompts alone: the fewest that come within one standard error of the best. Where even the best does
 no more than chance would, the explanation says that no words tell, and the rule is the weak vote of
-as many as there can be; any other verdict would be a guess too. No model, no server and no random
-number is needed: the same prompts in any order give the same explanation.
+as many as there can be. Nothing is random: the same prompts in any order give the same explanation.
 
 How surely is the log-odds ratio with an informative Dirichlet prior of Monroe, Colaresi and Quinn
 ("Fightin' Words", Political Analysis 16, 2008), and its z-score. There a word is drawn again and
@@ -28,8 +27,7 @@ from lookups.errors import LookupsError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 from lookups.explain.features import Feature, candidates, holds, said, words_of
 
-SIZES = (1, 2, 3, 4, 6, 8)
-"""Numbers of conditions tried."""
+SIZES = (1, 2, 3, 4, 6, 8)  # numbers of conditions tried
 FOLDS = 10
 SURE = 3.5
 """Standard errors above one half at which the best size does more than chance would. It is the best
@@ -37,31 +35,23 @@ of several, and verdicts on prompts left out in turn are not independent: of pai
 differs, a fifth pass two standard errors, and about one in twenty passes these."""
 NOT_TOLD = "No words tell the active prompts from the others with any certainty."
 
-
 Held = Bool[np.ndarray, "feature prompt"]
 Active = Bool[np.ndarray, " prompt"]
 Counts = Int[np.ndarray, " prompt"]
 Having = Int[np.ndarray, " feature"]
+Pick = tuple[int, bool]  # a feature, by its row, and whether it speaks for active or against
 
 
 class LogOdds(NamedTuple):
     """Of each feature the log-odds ratio; positive where it speaks for active."""
 
     delta: Float[np.ndarray, " feature"]
-    variance: Float[np.ndarray, " feature"]
-    """Infinite where all prompts have the feature or none has, so that nothing is known."""
+    variance: Float[np.ndarray, " feature"]  # infinite where all prompts have it or none has
 
     @property
     def z(self) -> Float[np.ndarray, " feature"]:
         """The log-odds ratio in its own standard deviations."""
         return self.delta / np.sqrt(self.variance)
-
-
-class Pick(NamedTuple):
-    """A feature, by its row, and whether it speaks for active or against."""
-
-    feature: int
-    active: bool
 
 
 class CrossValidated(NamedTuple):
@@ -96,12 +86,9 @@ class Checklist(NamedTuple):
 
     conditions: tuple[Condition, ...]
     need: int
-    chances: tuple[float, ...]
-    """Of being active, where none of the conditions is true, where one is, …"""
-    balanced_accuracy: float | None
-    """Of such a rule on training prompts that it was not made from; None: they were too few."""
-    told_apart: bool
-    """Whether that is more than chance would do."""
+    chances: tuple[float, ...]  # of being active where no condition is true, where one is, …
+    balanced_accuracy: float | None  # of such rules on prompts left out; None: too few prompts
+    told_apart: bool  # whether that is more than chance would do
 
     def judge(self, text: str) -> Verdict:
         """Say whether the head is active on a prompt."""
@@ -120,33 +107,26 @@ class Checklist(NamedTuple):
         elif parts:
             where = f"when at least {self.need} of these {len(parts)} are true of the prompt, "
             where += f"{only}: it {'; it '.join(parts)}"
-        guess = f"{NOT_TOLD} The best guess is that the"
-        return f"{'The' if self.told_apart else guess} head is active {where}."
+        rule = f"head is active {where}."
+        return f"The {rule}" if self.told_apart else f"{NOT_TOLD} The best guess is that the {rule}"
 
     def as_json(self) -> str:
-        """Return the rule as JSON, always the same for the same rule."""
+        """Return the rule as JSON."""
         conditions = [one.feature.as_json() | {"present": one.present} for one in self.conditions]
         rule = self._asdict() | {"conditions": conditions}
         return json.dumps(rule, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, rule: str) -> "Checklist":
-        """Read what `as_json` wrote.
-
-        Raises:
-            LookupsError: it is something else.
-        """
+        """Read what `as_json` wrote; a `LookupsError` if it is something else."""
         try:
             parts = json.loads(rule)
-            found = [Condition(Feature.from_json(c), c["present"]) for c in parts["conditions"]]
-            chances = tuple(float(chance) for chance in parts["chances"])
-            known = parts["balanced_accuracy"], parts["told_apart"]
-            made = cls(tuple(found), parts["need"], chances, *known)
+            found = ((one.pop("present"), Feature.from_json(one)) for one in parts["conditions"])
+            parts["conditions"] = tuple(Condition(clue, present) for present, clue in found)
+            return cls(**parts | {"chances": tuple(parts["chances"])})
         except (ValueError, KeyError, TypeError, AttributeError):
-            made = None
-        if made is None or len(made.chances) != len(made.conditions) + 1:
-            raise LookupsError(f"{rule[:60]!r} is no checklist; explain the pair again")
-        return made
+            message = f"{rule[:60]!r} is no checklist; explain the pair again"
+            raise LookupsError(message) from None
 
 
 class Contrast(Explainer):
@@ -155,7 +135,6 @@ class Contrast(Explainer):
     name = "contrast"
 
     def explain(self, case: Case) -> Explanation:
-        """Say which words make the head active, and the rule that the sentence is."""
         prompts, labels = case.in_order()
         texts, active = [one.text for one in prompts], np.array(labels)
         features, held = candidates(texts)
@@ -166,7 +145,7 @@ class Contrast(Explainer):
         true = count_true(held, picks)
         need = needed(true, active) if picks else 0
         rule = Checklist(
-            tuple(Condition(features[pick.feature], pick.active) for pick in picks),
+            tuple(Condition(features[row], kind) for row, kind in picks),
             need,
             chances_of(true, active, need=need, most=len(picks)),
             None if scored is None else round(float(scored.balanced_accuracy[size]), 4),
@@ -175,7 +154,6 @@ class Contrast(Explainer):
         return Explanation(self.name, rule.sentence(), rule.as_json())
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Count, in every prompt, how many of the rule's conditions are true."""
         rule = Checklist.from_json(question.explanation.rule)
         return [rule.judge(prompt.text) for prompt in question.prompts]
 
@@ -186,13 +164,7 @@ def tells_apart(explanation: Explanation) -> bool:
 
 
 def log_odds(active: Having, inactive: Having, *, of_active: int, of_inactive: int) -> LogOdds:
-    """Return the log-odds ratios of features that so many active and inactive prompts have.
-
-    Raises:
-        ValueError: there is no prompt of one of the two kinds.
-    """
-    if min(of_active, of_inactive) < 1:
-        raise ValueError("log-odds need 1 or more of both active and inactive prompts")
+    """Return the log-odds ratios of features that so many of some prompts of both kinds have."""
     have, size = active + inactive, of_active + of_inactive
     known = (have > 0) & (have < size)
     have = np.where(known, have, 1)  # any number: nothing is known of these
@@ -206,10 +178,7 @@ def log_odds(active: Having, inactive: Having, *, of_active: int, of_inactive: i
 
 
 def z_beyond(count: Counts, held: Held, active: Active) -> Float[np.ndarray, " feature"]:
-    """Return z of each feature among prompts with the same count; 0 where nothing is known.
-
-    Rounded, so that equal evidence is equal on every machine.
-    """
+    """Return z of each feature among prompts with the same count; 0 where nothing is known."""
     total, weight = np.zeros(len(held)), np.zeros(len(held))
     for number in np.unique(count):
         kinds = [(count == number) & active, (count == number) & ~active]
@@ -236,17 +205,16 @@ def strongest(held: Held, active: Active, *, most: int, within: int = 500) -> li
         best = int(np.argmax(np.abs(z)))
         if z[best] == 0:
             break
-        picks.append(Pick(int(left[best]), bool(z[best] > 0)))
-        count = count + (held[left[best]] == picks[-1].active)
+        picks.append((int(left[best]), bool(z[best] > 0)))
+        count = count + (held[left[best]] == (z[best] > 0))
         left = np.delete(left, best)
     return picks
 
 
 def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt"]:
-    """Return which prompts each fold learns from; both kinds are spread evenly over the folds.
+    """Return which prompts each fold learns from; no fold where a kind has one prompt only.
 
-    Prompts go to folds in the order of their texts' digests, as good as random and always the same.
-    There is no fold where a kind has one prompt only.
+    Both kinds are spread evenly, in the order of their texts' digests: as good as random.
     """
     number = min(FOLDS, int(active.sum()), int((~active).sum()))
     if number < 2:
@@ -264,8 +232,7 @@ def cross_validate(
 ) -> CrossValidated | None:
     """Return how each of `SIZES` does when every fold's strongest features judge what it left out.
 
-    The standard error is that of two independent proportions, each with one right and one wrong
-    prompt more than were seen. None without folds.
+    None without folds.
     """
     if not len(learn):
         return None
@@ -278,6 +245,7 @@ def cross_validate(
             for kind in (True, False):
                 right[place, int(kind)] += (~fold & (active == kind) & (called == kind)).sum()
     sizes = np.array([(~active).sum(), active.sum()])
+    # of two independent proportions, each with one right and one wrong more than were seen
     doubted = (right + 1) / (sizes + 2)
     error = np.sqrt((doubted * (1 - doubted) / sizes).sum(axis=1)) / 2
     return CrossValidated((right / sizes).mean(axis=1), error)
@@ -285,7 +253,7 @@ def cross_validate(
 
 def count_true(held: Held, picks: Sequence[Pick]) -> Counts:
     """Return how many of some features speak for active in each prompt."""
-    rows = [held[pick.feature] == pick.active for pick in picks]
+    rows = [held[row] == kind for row, kind in picks]
     return np.sum(rows, axis=0, dtype=int) if rows else np.zeros(held.shape[1], int)
 
 

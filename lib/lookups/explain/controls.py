@@ -2,14 +2,14 @@
 
 Three controls, each a little harder to tell from the real thing. Permuted verdicts keep how often
 *active* is said and nothing else. An explanation of another neuron's head keeps the style of an
-explanation. One of another head of the same neuron keeps the neuron's token and contexts too: it
-says what an explanation owes to the head. Here it is only drawn who borrows from whom, which
-depends on the seed and the names of pairs, never on the order in which they are given.
+explanation. One of another head of the same neuron keeps the neuron's token and contexts too. Here
+it is only drawn who borrows from whom, by the seed and the names of pairs, whatever their order.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import groupby
 from math import nan, sqrt
+from operator import itemgetter
 
 import numpy as np
 from jaxtyping import Bool
@@ -17,8 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from lookups.statistics.bootstrap import lots_of
 
-Pair = tuple[str, str]
-"""A neuron's name and a head's."""
+Pair = tuple[str, str]  # a neuron's name and a head's
 
 
 def permuted_verdicts(verdicts: Collection, *, seed: int, of: Sequence[str] = ()) -> list:
@@ -31,14 +30,9 @@ def phi(first: Collection, second: Collection) -> float:
     """Return how far two heads are active on the same prompts: the correlation of two yes/no lists.
 
     Not-a-number when a head is active on all prompts or on none.
-
-    Raises:
-        ValueError: the lengths differ.
     """
-    if len(first) != len(second):
-        raise ValueError(f"phi compares the same prompts, not {len(first)} with {len(second)}")
-    a, b = np.array(list(first), bool), np.array(list(second), bool)
-    n, n_a, n_b, n_both = len(a), int(a.sum()), int(b.sum()), int((a & b).sum())
+    both = [a and b for a, b in zip(first, second, strict=True)]
+    n, n_a, n_b, n_both = len(both), int(sum(first)), int(sum(second)), int(sum(both))
     # in whole numbers up to the root, so that a value on a threshold stays on it
     scale = n_a * (n - n_a) * n_b * (n - n_b)
     return (n * n_both - n_a * n_b) / sqrt(scale) if scale else nan
@@ -49,20 +43,14 @@ def shuffled_within(
 ) -> dict[Pair, Pair]:
     """Draw for each pair another head of the same neuron whose explanation it borrows.
 
-    `activity` says for each pair on which of its neuron's training prompts the head is active; the
-    pairs of a neuron have the same prompts in the same order. Heads with a phi above `alike`, or
-    without one, do not borrow from each other: one's explanation is nearly the other's. A pair
-    without any other is left out. Where a rule lets few heads be active at a time, heads of a
-    neuron exclude each other, and a borrowed explanation may score below one half.
-
-    Raises:
-        ValueError: the pairs of a neuron have different numbers of prompts.
+    `activity` says for each pair on which of its neuron's training prompts, in one order, the head
+    is active. Heads with a phi above `alike`, or without one, do not borrow from each other: one's
+    explanation is nearly the other's. A pair without any other is left out. Where a rule lets few
+    heads be active at a time, a borrowed explanation may score below one half.
     """
-    of_neuron = defaultdict(list)
-    for pair in sorted(activity):
-        of_neuron[pair[0]].append(pair)
     lender: dict[Pair, Pair] = {}
-    for neuron, pairs in of_neuron.items():
+    for neuron, group in groupby(sorted(activity), key=itemgetter(0)):
+        pairs = list(group)
         allowed = [
             [a != b and phi(activity[a], activity[b]) <= alike for b in pairs] for a in pairs
         ]
@@ -77,8 +65,7 @@ def shuffled_among(pairs: Iterable[Pair], *, seed: int) -> dict[Pair, Pair]:
     those of the others are lent again. All are left out where there is only one neuron.
     """
     pairs = sorted(set(pairs))
-    neurons = np.array([neuron for neuron, _ in pairs], dtype=object)
-    allowed = np.not_equal.outer(neurons, neurons).astype(bool)
+    allowed = np.array([[one[0] != other[0] for other in pairs] for one in pairs], bool, ndmin=2)
     return _drawn(pairs, allowed, lots_of(seed, "among"))
 
 

@@ -2,8 +2,7 @@
 
 One interface for all of them (paper, step 6): from active and inactive prompts to an explanation,
 from an explanation and a prompt to a verdict. The rule that an explanation holds is text, so that
-it can be stored, shown, and handed to judge the prompts of another pair. `explain.contrast`,
-`baselines` and `language_model` hold the explainers themselves; no model is loaded here.
+it can be stored, shown, and handed to judge the prompts of another pair.
 """
 
 import hashlib
@@ -17,24 +16,18 @@ from lookups.errors import LookupsError
 class Example(NamedTuple):
     """One cut prompt of a neuron, as an explainer sees it."""
 
-    prompt: str
-    """The prompt's key, `corpus/split/number`."""
-    ids: tuple[int, ...]
-    """Token ids of the suffix, the beginning-of-sequence token left out."""
-    text: str
-    """What the ids decode to."""
-    token: str
-    """The neuron's token, which is appended to the prompt where it is shown."""
+    prompt: str  # its key, `corpus/split/number`
+    ids: tuple[int, ...]  # of the suffix, without the beginning-of-sequence token
+    text: str  # what the ids decode to
+    token: str  # the neuron's, which is appended to the prompt where it is shown
 
 
 class Explanation(NamedTuple):
     """When a head is active, in words and as the rule that its explainer judges by."""
 
     explainer: str
-    text: str
-    """One to three plain sentences."""
-    rule: str = ""
-    """What `judge` reads besides the text, as JSON; empty where the text is all there is."""
+    text: str  # one to three plain sentences
+    rule: str = ""  # what `judge` reads besides the text, as JSON; empty if the text is all
 
     @property
     def digest(self) -> str:
@@ -45,10 +38,8 @@ class Explanation(NamedTuple):
 class Verdict(NamedTuple):
     """What was said of one prompt."""
 
-    active: bool | None
-    """None: no answer could be read."""
-    probability: float | None = None
-    """Of being active, from 0 to 1, where the explainer gives one."""
+    active: bool | None  # None: no answer could be read
+    probability: float | None = None  # of being active, where the explainer gives one
 
 
 class Case(NamedTuple):
@@ -61,8 +52,7 @@ class Case(NamedTuple):
     def in_order(self) -> tuple[list[Example], list[bool]]:
         """Return the prompts by key, however they were given, and whether the head is active.
 
-        Raises:
-            LookupsError: there is no prompt of one of the two kinds.
+        A `LookupsError` where there is no prompt of one of the two kinds.
         """
         if not (self.active and self.inactive):
             missing = "inactive" if self.active else "active"
@@ -104,11 +94,7 @@ class Explainer(ABC):
 
 
 def check_apart(case: Case, question: Question) -> None:
-    """Check that no prompt that was explained from is judged, by its key or by its token ids.
-
-    Raises:
-        LookupsError: naming the first prompt that stands on both sides.
-    """
+    """Raise a LookupsError if a prompt that was explained from is judged, by key or by ids."""
     learned = [*case.active, *case.inactive]
     keys, ids = {one.prompt for one in learned}, {one.ids for one in learned}
     for one in question.prompts:

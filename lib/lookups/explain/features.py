@@ -9,35 +9,25 @@ features prompts offer (`candidates`) does not depend on which of them are activ
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool
 
-from lookups.errors import LookupsError
-
 Kind = Literal["ends", "has", "place", "exact end", "exact", "shorter", "gap", "both"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-LONGEST = 3
-"""Words of the longest run; a side of a gap has at most one fewer."""
-PLACES = (2, 3, 4)
-"""Places from the end at which a word is a feature of its own; the last one is `ends`."""
-LENGTHS = (3, 5, 8, 13, 21, 34)
-"""Numbers of words that a prompt can be shorter than."""
-FEWEST = 3
-"""Prompts that must have a feature, and that must lack it: of two, chance would find many."""
-MOST_SIDES = 200
-"""Runs of words that can be sides of a pair: those which divide the prompts most evenly."""
-
-BREAK = "\n"
-"""The word that stands for one line break, or several."""
+LONGEST = 3  # words of the longest run; a side of a gap has at most one fewer
+PLACES = (2, 3, 4)  # from the end, where a word is a feature of its own; the last one is `ends`
+LENGTHS = (3, 5, 8, 13, 21, 34)  # numbers of words that a prompt can be shorter than
+FEWEST = 3  # prompts that must have a feature, and must lack it: of two, chance would find many
+MOST_SIDES = 200  # runs that can be sides of a pair: those which divide the prompts most evenly
+BREAK = "\n"  # the word that stands for one line break, or several
 
 _WORD = re.compile(r"(?P<line>\s*\n\s*)|\w+(?:['’]\w+)*|(?P<mark>[^\w\s])(?P=mark)*")
 
-Run = tuple[str, ...]
-"""Words side by side."""
+Run = tuple[str, ...]  # words side by side
 
 
 class Words(NamedTuple):
@@ -55,39 +45,24 @@ class Feature(NamedTuple):
     of a `gap` in order with anything, or nothing, between; `both` in any order; `exact`: in this
     case of letters; `shorter`: fewer words than a number."""
     words: Run = ()
-    then: Run = ()
-    """The later words of a gap, the other ones of both."""
-    number: int = 0
-    """Of a place: 2 is the last word but one. Of `shorter`: the number of words."""
+    then: Run = ()  # the later words of a gap, the other ones of both
+    number: int = 0  # of a place: 2 is the last word but one; of `shorter`: the number of words
 
     @property
     def rank(self) -> tuple:
-        """The feature's rank in the order of all: what says less comes first, ends before has."""
+        """The feature's rank in the order of all: what says less comes first."""
         # in words, and one more for naming a place, case or order
         size = max(1, len(self.words) + len(self.then)) + (self.kind not in ("ends", "has"))
         return (size, KINDS.index(self.kind), self.words, self.then, self.number)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can hold; always the same for the same feature."""
-        parts = {"kind": self.kind, "words": list(self.words), "then": list(self.then)}
-        return {name: value for name, value in (parts | {"number": self.number}).items() if value}
+        """Return what JSON can hold: kind, and those of words, then and number that are given."""
+        return {name: value for name, value in self._asdict().items() if value}
 
     @classmethod
-    def from_json(cls, parts: Mapping[str, Any]) -> "Feature":
-        """Read what `as_json` wrote.
-
-        Raises:
-            LookupsError: it is of no known kind, or a part is missing or of another type.
-        """
-        kind, number = parts.get("kind"), parts.get("number", 0)
-        words, then = (parts.get(name, []) for name in ("words", "then"))
-        least = {"shorter": 1, "place": 2}.get(kind, 0)
-        texts = [*words, *then] if isinstance(words, list) and isinstance(then, list) else [None]
-        fits = bool(words) == (kind != "shorter") and bool(then) == (kind in ("gap", "both"))
-        typed = all(isinstance(text, str) for text in texts) and type(number) is int
-        if not (kind in KINDS and fits and typed and number >= least):
-            raise LookupsError(f"{dict(parts)} is no feature; explain the pair again")
-        return cls(kind, tuple(words), tuple(then), number)
+    def from_json(cls, parts: dict[str, Any]) -> "Feature":
+        """Read what `as_json` wrote, which JSON has made lists of."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parts.items()})
 
 
 class Candidates(NamedTuple):
@@ -130,7 +105,7 @@ def said(feature: Feature, *, present: bool = True) -> str:
     words, number = _quoted(feature.words), feature.number
     match feature.kind:
         case "place":
-            back = {2: "one", 3: "two", 4: "three"}.get(number, number - 1)
+            back = ("one", "two", "three")[number - 2]
             return f"{'has' if present else 'does not have'} {words} as its last word but {back}"
         case "shorter":
             return f"has {'fewer than' if present else 'at least'} {number} words"
@@ -146,8 +121,8 @@ def said(feature: Feature, *, present: bool = True) -> str:
 def candidates(texts: Sequence[str], *, fewest: int = FEWEST) -> Candidates:
     """Return the features that `fewest` texts or more have, and as many have not.
 
-    Of features that the same texts have only the first is kept, which is the one that says least.
-    Everything is counted at once; of one feature and one text `holds` says the same, slowly.
+    Of features that the same texts have only the one that says least is kept. Everything is counted
+    at once; of one feature and one text `holds` says the same, slowly.
     """
     prompts = [words_of(text) for text in texts]
     where: dict[Feature, list[int]] = defaultdict(list)
@@ -167,7 +142,7 @@ def candidates(texts: Sequence[str], *, fewest: int = FEWEST) -> Candidates:
 
 
 def _seen(prompt: Words) -> Iterable[Feature]:
-    """Yield all features of one prompt that have one run of words; some more than once."""
+    """All features of one prompt that have one run of words; some more than once."""
     lower, exact = prompt
     for start, run in _runs(lower, LONGEST):
         yield Feature("has", run)
@@ -180,15 +155,30 @@ def _seen(prompt: Words) -> Iterable[Feature]:
 
 
 def _runs(words: Run, longest: int) -> Iterable[tuple[int, Run]]:
-    """Yield where each run of words starts, and the run."""
+    """Where each run of words starts, and the run."""
     for start in range(len(words)):
         for stop in range(start + 1, min(start + longest, len(words)) + 1):
             yield start, words[start:stop]
 
 
 def _paired(prompts: Sequence[Words], fewest: int) -> dict[Feature, np.ndarray]:
-    """Return the gaps, and the pairs of words in any order, with the prompts that have them."""
-    sides, first_end, last_start = _sides(prompts, fewest)
+    """The gaps, and the pairs of words in any order, with the prompts that have them."""
+    ends: dict[Run, dict[int, int]] = defaultdict(dict)
+    starts: dict[Run, dict[int, int]] = defaultdict(dict)
+    for number, (lower, _) in enumerate(prompts):
+        for start, run in _runs(lower, LONGEST - 1):
+            ends[run].setdefault(number, start + len(run))
+            starts[run][number] = start
+    often = [run for run in starts if len(starts[run]) >= fewest]
+    often.sort(key=lambda run: (abs(2 * len(starts[run]) - len(prompts)), run))
+    sides = sorted(often[:MOST_SIDES])
+    beyond = max((len(lower) for lower, _ in prompts), default=0) + 1
+    # by run and prompt: where its first occurrence ends, and where its last one starts
+    first_end = np.full((len(sides), len(prompts)), beyond)
+    last_start = np.full((len(sides), len(prompts)), -1)
+    for row, run in enumerate(sides):
+        first_end[row, list(ends[run])] = list(ends[run].values())
+        last_start[row, list(starts[run])] = list(starts[run].values())
     found = {}
     for row, run in enumerate(sides):
         in_order = first_end[row] <= last_start
@@ -202,32 +192,8 @@ def _paired(prompts: Sequence[Words], fewest: int) -> dict[Feature, np.ndarray]:
     return found
 
 
-def _sides(prompts: Sequence[Words], fewest: int) -> tuple[list[Run], np.ndarray, np.ndarray]:
-    """Return the runs that can be sides of a pair, and by run and prompt where each stands.
-
-    The two arrays hold where its first occurrence ends, beyond any prompt if there is none, and
-    where its last one starts, then -1.
-    """
-    ends: dict[Run, dict[int, int]] = defaultdict(dict)
-    starts: dict[Run, dict[int, int]] = defaultdict(dict)
-    for number, (lower, _) in enumerate(prompts):
-        for start, run in _runs(lower, LONGEST - 1):
-            ends[run].setdefault(number, start + len(run))
-            starts[run][number] = start
-    often = [run for run in starts if len(starts[run]) >= fewest]
-    often.sort(key=lambda run: (abs(2 * len(starts[run]) - len(prompts)), run))
-    sides = sorted(often[:MOST_SIDES])
-    beyond = max((len(lower) for lower, _ in prompts), default=0) + 1
-    first_end = np.full((len(sides), len(prompts)), beyond)
-    last_start = np.full((len(sides), len(prompts)), -1)
-    for row, run in enumerate(sides):
-        first_end[row, list(ends[run])] = list(ends[run].values())
-        last_start[row, list(starts[run])] = list(starts[run].values())
-    return sides, first_end, last_start
-
-
 def _first_end(words: Sequence[str], some: Run) -> int | None:
-    """Return where the first occurrence of some words, side by side, ends; None without one."""
+    """Where the first occurrence of some words, side by side, ends; None without one."""
     stops = range(len(some), len(words) + 1)
     return next((stop for stop in stops if tuple(words[stop - len(some) : stop]) == some), None)
 

@@ -9,7 +9,7 @@ neither a clear yes nor a clear no is no verdict, and a refusal is no explanatio
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import exp
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +18,9 @@ from lookups.errors import LookupsError
 from lookups.explain.baselines import BagOfWords, Nearest
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question, Verdict
-from lookups.explain.server import Replies, Reply, Request, replies_in, send
-from lookups.llm_settings import LlmSettings
+from lookups.explain.server import HEDGE, Replies, Reply, Request, replies_in, send, yes_or_no
+from lookups.llm_settings import CONSENT, LlmSettings
 from lookups.settings import Run
-
-CONSENT = "LOOKUPS_SEND"
-"""The environment variable that `lookups run --yes` sets: requests may be sent, and paid for."""
 
 BYTES_A_TOKEN = 3.5
 """English has about four bytes a token; what is cut from web texts has fewer."""
@@ -67,17 +64,6 @@ READABLE = 0.1
 """The least probability that yes and no must have together. Below it the model was about to say
 something else, such as a refusal, and their ratio is the ratio of two accidents."""
 
-_THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
-
-_HEDGE = re.compile(r"\W*(yes|no)\s*(,?\s*(and|or|but|also)\b|/|&)\s*(also\s+)?(yes|no)\b", re.I)
-
-# A bare word may follow only if it begins a reason: "No idea" and "No one can say" are no verdicts.
-_ANSWER = re.compile(
-    r"[\W_]*(?P<word>yes|no)(?![^\W_]|['’-]\w)"
-    r"(?=\s*$|\s*_|\s*[^\w\s]|\s*\n|\s+(because|since|as|for|it|its|this|that|the|there|these|they|i)\b)",
-    re.I,
-)
-
 _REFUSAL = re.compile(
     r"\W*((i\s+am|i['’]?m)\s+(very\s+)?sorry|sorry\b|i\s+(can\s*not|can['’]t|won['’]t|will\s+not)\b"
     r"|(i\s+am|i['’]m)\s+(unable|not\s+able)\b|(unfortunately|apologies),?\s+(but\s+)?i\b|as\s+an\s+ai\b)",
@@ -89,21 +75,16 @@ class Plan(NamedTuple):
     """What a call would send, each different request once; nothing has been sent."""
 
     requests: int
-    stored: int
-    """Already answered, which cost nothing."""
-    prompt_tokens: int
-    """Estimated from the number of bytes (`BYTES_A_TOKEN`); no discount for cached prefixes."""
-    reply_tokens: int
-    """At most."""
-    cost: float | None
-    """In dollars; None if the settings give no prices."""
+    stored: int  # already answered, which cost nothing
+    prompt_tokens: int  # estimated from the number of bytes; no discount for cached prefixes
+    reply_tokens: int  # at most
+    cost: float | None  # in dollars; None if the settings give no prices
 
     def __str__(self) -> str:
-        cost = "no prices given" if self.cost is None else f"about ${self.cost:.2f}"
         return (
             f"{self.requests:,} requests to send ({self.stored:,} more are stored), about "
             f"{self.prompt_tokens:,} prompt tokens and at most {self.reply_tokens:,} reply tokens, "
-            f"{cost}"
+            + ("no prices given" if self.cost is None else f"about ${self.cost:.2f}")
         )
 
 
@@ -112,13 +93,12 @@ class Llm(Explainer):
 
     A reply that is empty or a refusal is no explanation: its text is '', and every prompt that is
     judged by it is unread, without anything being sent. Only the text of an explanation is read, so
-    that it can be any explainer's.
+    that it can be any explainer's. What `confirm` and `send` raise comes through.
     """
 
     name = "llm"
 
     def __init__(self, settings: LlmSettings, store: Path, *, confirmed: bool = False) -> None:
-        """Take the file of replies, and the reader's consent to requests; nothing is sent yet."""
         self.settings, self.store, self._confirmed = settings, store, confirmed
 
     def plan(self, cases: Sequence[Case], held_out: Sequence[Sequence[Example]]) -> Plan:
@@ -135,80 +115,73 @@ class Llm(Explainer):
                 size = round(self.settings.explain_tokens * BYTES_A_TOKEN)
                 text = asked.digest.ljust(size, "-") if reply is None else explanation_of(reply)
                 requests += [asked, *(self._judging(text, one) for one in prompts if text)]
-            return self._plan(requests, replies)
+            return self._missing(requests, replies)[1]
 
     def confirm(self, what: Plan) -> None:
         """Raise `LookupsError`, with the plan, if requests would be sent without consent."""
         if what.requests and not self._confirmed:
             raise LookupsError(
-                f"{what}, by {self.settings.model} at {self.settings.address}: nothing was sent; "
+                f"{what}, by {self.settings.model} at {self.settings.base_url}: nothing was sent; "
                 "pass --yes to send them"
             )
 
     def explain(self, case: Case) -> Explanation:
-        """Say in words when the head is active."""
         return self.explain_all([case])[0]
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Say of every prompt whether the head is active on it, by the explanation alone."""
         return self.judge_all([question])[0]
 
     def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
-        """Explain many pairs at once; raises what `confirm` and `server.send` raise."""
         replies = self._replies_to([self._explaining(case) for case in cases])
         return [Explanation(self.name, explanation_of(reply)) for reply in replies]
 
     def judge_all(self, questions: Sequence[Question]) -> list[list[Verdict]]:
-        """Answer many questions at once, one prompt a request; raises like `explain_all`."""
-        texts = [question.explanation.text.strip() for question in questions]
-        asked = list(zip(texts, [question.prompts for question in questions], strict=True))
+        """Answer many questions at once, one prompt a request."""
+        asked = [(said.text.strip(), prompts) for said, prompts in questions]
         requests = [self._judging(text, one) for text, some in asked if text for one in some]
         verdicts = map(verdict_of, self._replies_to(requests))
         return [[next(verdicts) if text else Verdict(None) for _ in some] for text, some in asked]
 
     def _explaining(self, case: Case) -> Request:
-        sampling = self.settings.sampling(self.settings.explain_tokens)
-        return Request(self.settings.model, explaining(case), sampling)
+        body = self.settings.sampling(self.settings.explain_tokens)
+        return Request(self.settings.model, explaining(case), body)
 
     def _judging(self, text: str, prompt: Example) -> Request:
-        sampling = self.settings.sampling(self.settings.judge_tokens, logprobs=True)
-        return Request(self.settings.model, judging(text, prompt), sampling)
+        body = self.settings.sampling(self.settings.judge_tokens, logprobs=True)
+        return Request(self.settings.model, judging(text, prompt), body)
 
-    def _plan(self, requests: Iterable[Request], replies: Replies) -> Plan:
+    def _missing(self, requests: Sequence[Request], replies: Replies) -> tuple[list[Request], Plan]:
+        """Each request that is not stored, once, and what sending them would mean."""
         different = {request.digest: request for request in requests}
         missing = [request for request in different.values() if replies.find(request) is None]
         tokens = round(sum(len(one.text.encode()) for one in missing) / BYTES_A_TOKEN)
         longest = sum(one.settings[self.settings.limit_key] for one in missing)
         prices = self.settings.price_in, self.settings.price_out
         cost = None if None in prices else (tokens * prices[0] + longest * prices[1]) / 1e6
-        return Plan(len(missing), len(different) - len(missing), tokens, longest, cost)
+        stored = len(different) - len(missing)
+        return missing, Plan(len(missing), stored, tokens, longest, cost)
 
     def _replies_to(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return the reply to every request, in order, after sending those that are not stored."""
+        """The reply to every request, in order, after sending those that are not stored."""
         with replies_in(self.store) as replies:
-            self.confirm(self._plan(requests, replies))
-            missing = {one.digest: one for one in requests if replies.find(one) is None}
+            missing, plan = self._missing(requests, replies)
+            self.confirm(plan)
             if missing:
-                send(list(missing.values()), replies, self.settings)
+                send(missing, replies, self.settings)
             return [replies.find(request) for request in requests]
 
 
 def explaining(case: Case) -> str:
     """Ask in which contexts a head is active; `LookupsError` if one kind has no prompts."""
-    if not case.active or not case.inactive:
-        kind = "inactive" if case.active else "active"
-        raise LookupsError(f"there are no {kind} prompts to explain from; leave this pair out")
-    active, inactive = ("\n".join(map(_shown, some)) for some in (case.active, case.inactive))
+    case.in_order()  # for the error
+    active, inactive = ("\n".join(_quoted(p.text + p.token) for p in some) for some in case[:2])
     return EXPLAIN.format(token=_quoted(case.token), active=active, inactive=inactive)
 
 
 def judging(explanation: str, prompt: Example) -> str:
     """Ask whether a head that was explained so is active on one prompt."""
-    return JUDGE.format(explanation=_quoted(explanation), prompt=_shown(prompt))
-
-
-def _shown(prompt: Example) -> str:
-    return _quoted(prompt.text + prompt.token)
+    shown = _quoted(prompt.text + prompt.token)
+    return JUDGE.format(explanation=_quoted(explanation), prompt=shown)
 
 
 def _quoted(text: str) -> str:
@@ -221,8 +194,8 @@ def verdict_of(reply: Reply) -> Verdict:
     Log-probabilities of the first token decide where they are given, each summed over its
     spellings, unless the text takes its first word back ("Yes and no"); otherwise the text decides.
     """
-    text, total = _said(reply), {"yes": 0.0, "no": 0.0}
-    if reply.refusal or _HEDGE.match(text):
+    total = {"yes": 0.0, "no": 0.0}
+    if reply.refusal or HEDGE.match(reply.said):
         return Verdict(None)
     for token, logprob in (reply.first or {}).items():
         # Some servers show a token's leading space as the mark that their vocabulary has for it.
@@ -230,26 +203,15 @@ def verdict_of(reply: Reply) -> Verdict:
         if word in total:
             total[word] += exp(logprob)
     if sum(total.values()) < READABLE:
-        return Verdict(yes_or_no(text))
+        return Verdict(yes_or_no(reply.said))
     probability = total["yes"] / sum(total.values())
     return Verdict(None if probability == 0.5 else probability > 0.5, probability)
 
 
-def yes_or_no(text: str) -> bool | None:
-    """Return True for a text that begins with a clear yes, False for a no, None for all else."""
-    match = None if _HEDGE.match(text) else _ANSWER.match(text)
-    return None if match is None else match["word"].lower() == "yes"
-
-
 def explanation_of(reply: Reply) -> str:
     """Return the explanation on one line; empty if the model said nothing or would not explain."""
-    text = " ".join(_said(reply).split())
+    text = " ".join(reply.said.split())
     return "" if reply.refusal or _REFUSAL.match(text) else text
-
-
-def _said(reply: Reply) -> str:
-    """Return a reply's text without what a reasoning model thought aloud before it."""
-    return _THOUGHT.sub("", reply.text).strip()
 
 
 def run_explainers(settings: Run) -> dict[str, Explainer]:

@@ -1,8 +1,7 @@
 """A neuron's cut prompts with what one of its heads does on each (chapters 6, 7, 8 and 9).
 
 Held-out prompts that read the same as a training prompt are left out, since they would test memory.
-A gated neuron is read through the product of its two inputs. What is known of a pair on held-out
-prompts is known for pairs that are followed only (`pairs`); for others there are no such rows.
+A gated neuron is read through the product of its two inputs. Followed pairs alone have test rows.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -14,9 +13,8 @@ import pandas as pd
 
 from lookups.explain.explainer import Case, Example
 
+# the inputs by which a head is called active: a plain neuron's one, or a gated one's product
 DECISIVE = ("in", "post")
-"""The inputs by which a head is called active: a plain neuron's one, or a gated one's product."""
-
 _OF_HEADS = ["neuron", "split", "prompt", "head", "attribution", "effect", "active"]
 
 Key = TypeVar("Key", bound=Hashable)
@@ -34,10 +32,10 @@ class PairPrompts:
         decode: Callable[[Sequence[int]], str],
         vocabulary: Sequence[str] = (),
     ):
-        """Take `suffixes`, `heads`, each neuron's token, a decoder and a vocabulary."""
+        """Take the tables, each neuron's token, a decoder, and a vocabulary for `next_token`."""
         known = (suffixes.split == "test") & suffixes.also_in_train
+        # held-out prompts of each neuron that read the same as a training prompt
         self.left_out = known.groupby(suffixes.neuron).sum()
-        """Held-out prompts of each neuron that read the same as a training prompt."""
         self._prompts = dict(list(suffixes[~known].groupby("neuron", sort=False)))
         decisive = heads.loc[heads.input.isin(DECISIVE), _OF_HEADS]
         # a deep model has hundreds of heads: grouping by neuron and head would make 50,000 groups
@@ -47,10 +45,7 @@ class PairPrompts:
 
     def rows(self, neuron: str, head: str, split: str | None = None) -> pd.DataFrame:
         """Return a row a prompt, the strongest first: those of `suffixes`, and `text`, `token`,
-        `head`, `attribution`, `effect` and `active`.
-
-        With a vocabulary also `next_token`, the text of what followed (None where nothing is known
-        to have followed).
+        `head`, `attribution`, `effect`, `active`; `next_token` is None where nothing is known.
         """
         rows = self._joined(neuron, head)
         return rows if split is None else rows[rows.split == split].reset_index(drop=True)
@@ -86,14 +81,14 @@ def follow_share(rows: pd.DataFrame) -> float:
 
 def widest(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return pairs (`pairs`), the head that brings most on active over other prompts first."""
-    order = {"gap": False, "neuron": True, "head": True}
-    return pairs.sort_values(list(order), ascending=list(order.values()), kind="stable")
+    order = ["gap", "neuron", "head"]
+    return pairs.sort_values(order, ascending=[False, True, True], kind="stable")
 
 
 def first_that(holds: Callable[[Key], bool], keys: Iterable[Key]) -> Key | None:
     """Return the first key of which something holds, else the first of all; None of none."""
     keys = list(keys)
-    return next(filter(holds, keys), next(iter(keys), None))
+    return next(filter(holds, keys), keys[0] if keys else None)
 
 
 def apart(rows: pd.DataFrame, measure: str) -> float:
@@ -103,7 +98,5 @@ def apart(rows: pd.DataFrame, measure: str) -> float:
     prompts of a kind, or without any spread.
     """
     kinds = [rows[measure][rows.active == kind] for kind in (True, False)]
-    if min(map(len, kinds)) < 2:
-        return float("nan")
     within = np.sqrt(np.mean([kind.var() for kind in kinds]))
     return float((kinds[0].mean() - kinds[1].mean()) / within) if within > 0 else float("nan")

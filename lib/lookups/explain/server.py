@@ -1,15 +1,16 @@
 """Requests to a server of chat completions, their replies, and the file that keeps these.
 
 A reply is one transaction of SQLite: a kill at any moment leaves whole replies and no others, and
-the next run asks only for the rest. Only this module holds a key. It is read from the environment
-when something is sent, and taken out of all that comes back, so that neither file nor error shows
-it. Neither the key nor the address is part of a request.
+the next run asks only for the rest. Only this module holds a key: it is read from the environment
+when something is sent and taken out of all that comes back, so that neither file nor error shows
+it. Neither key nor address is part of a request.
 """
 
 import asyncio
 import hashlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -17,17 +18,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lookups.errors import LookupsError, ServerError
-from lookups.llm_settings import LlmSettings
+from lookups.llm_settings import OPENAI, LlmSettings
+
+_THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+
+HEDGE = re.compile(r"\W*(yes|no)\s*(,?\s*(and|or|but|also)\b|/|&)\s*(also\s+)?(yes|no)\b", re.I)
+
+# A bare word may follow only if it begins a reason: "No idea" and "No one can say" are no verdicts.
+_ANSWER = re.compile(
+    r"[\W_]*(?P<word>yes|no)(?![^\W_]|['’-]\w)"
+    r"(?=\s*$|\s*_|\s*[^\w\s]|\s*\n|\s+(because|since|as|for|it|its|this|that|the|there|these|they|i)\b)",
+    re.I,
+)
 
 
 class Request(NamedTuple):
     """What a reply depends on, and all of it."""
 
     model: str
-    text: str
-    """One message of the user: not every model takes one of the system."""
-    settings: dict[str, Any]
-    """Temperature, seed, the longest reply and the like: the rest of the request's body."""
+    text: str  # one message of the user: not every model takes one of the system
+    settings: dict[str, Any]  # the rest of the body: temperature, seed, the longest reply, …
 
     def __str__(self) -> str:
         messages = [{"role": "user", "content": self.text}]
@@ -43,12 +53,20 @@ class Request(NamedTuple):
 class Reply(NamedTuple):
     """What came back."""
 
-    text: str
-    """Empty where nothing was said."""
-    refusal: str = ""
-    """Why the model would not answer, where the server keeps that apart from the text."""
-    first: dict[str, float] | None = None
-    """Candidates for the first token and their log-probabilities; None where not given."""
+    text: str  # empty where nothing was said
+    refusal: str = ""  # why the model would not answer, where the server keeps that apart
+    first: dict[str, float] | None = None  # log-probabilities of the first token's candidates
+
+    @property
+    def said(self) -> str:
+        """The text without what a reasoning model thought aloud before it."""
+        return _THOUGHT.sub("", self.text).strip()
+
+
+def yes_or_no(text: str) -> bool | None:
+    """Return True for a text that begins with a clear yes, False for a no, None for all else."""
+    match = None if HEDGE.match(text) else _ANSWER.match(text)
+    return None if match is None else match["word"].lower() == "yes"
 
 
 class Replies(NamedTuple):
@@ -70,11 +88,7 @@ class Replies(NamedTuple):
 
 @contextmanager
 def replies_in(path: Path) -> Iterator[Replies]:
-    """Open the file of replies, which is made if need be.
-
-    Raises:
-        LookupsError: it cannot be opened, read or written, or is something else.
-    """
+    """Open the file of replies, which is made if need be; `LookupsError` if it cannot be used."""
     columns = "digest TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,19 +107,15 @@ def replies_in(path: Path) -> Iterator[Replies]:
 def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -> None:
     """Send requests, and keep every reply as it comes in.
 
-    When one has failed for good no other is begun, and those under way are brought to their end. An
-    interrupt stops at once.
-
-    Raises:
-        ServerError: the key, the model or the address is wrong, or the server keeps failing.
+    When one has failed for good no other is begun, those under way are brought to their end, and a
+    `ServerError` says what to do. An interrupt stops at once.
     """
     from anyio.from_thread import start_blocking_portal
 
-    name = settings.key_variable
+    url, name = settings.base_url, settings.key_variable
     key = os.environ.get(name, "").strip()
-    odd = " " in key or not (key.isascii() and key.isprintable())
-    if odd or (not key and settings.base_url is None):
-        raise ServerError(f"{settings.address} needs a key: set {name} to a valid one, run again")
+    if " " in key or not (key.isascii() and key.isprintable()) or not (key or url != OPENAI):
+        raise ServerError(f"{url} needs a key: set {name} to a valid one, run again")
     with start_blocking_portal() as portal:  # a thread: a notebook has a loop running already
         portal.call(_send_all, requests, replies, settings, key or "there-is-no-key")
 
@@ -115,12 +125,9 @@ async def _send_all(
 ) -> None:
     import openai
 
-    client = openai.AsyncOpenAI(
-        api_key=key,
-        base_url=settings.address,  # or the environment could send a run elsewhere
-        timeout=settings.timeout,
-        max_retries=settings.retries,
-    )
+    url = settings.base_url  # given, or the environment could send a run elsewhere
+    limits = {"timeout": settings.timeout, "max_retries": settings.retries}
+    client = openai.AsyncOpenAI(api_key=key, base_url=url, **limits)
     gate, kept, failures = asyncio.Semaphore(settings.concurrency), [], []
 
     async def settle(request: Request) -> None:
@@ -144,7 +151,7 @@ async def _send_all(
         raise failures[0]
     if failures:
         raise ServerError(
-            f"{settings.address} {_problem(failures[0], settings, key)}; {len(kept)} of "
+            f"{url} {_problem(failures[0], settings, key)}; {len(kept)} of "
             f"{len(requests)} replies came in and are stored, run again for the rest"
         )
 

@@ -3,28 +3,22 @@
 Tables in, tables out: `ours` are stages of a run, `theirs` tables of `record.read`. A row of an
 answer is one thing that was compared; where it does not agree it carries a reason that was computed
 from the tables, the first that holds. Texts, not ids, say which prompt is which, since two runs
-number their documents differently. No model and no file is read here.
+number their documents differently.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lookups.names import Head, Neuron
 
-Reason = Literal[
-    "rejected by hand on one side",
-    "beyond the other's number",
-    "tie or rounding",
-    "other corpus",
-    "the record keeps less than its share",
-    "other rule of the run",
-    "follows from a difference above",
-    "not explained",
-]
-REASONS: tuple[str, ...] = get_args(Reason)
+REASONS = (
+    "rejected by hand on one side", "beyond the other's number", "tie or rounding", "other corpus",
+    "the record keeps less than its share", "other rule of the run",
+    "follows from a difference above", "not explained",
+)  # fmt: skip
 """Every reason that can be given, in no order."""
 
 COLUMNS = ("what", "neuron", "split", "prompt", "head", "ours", "theirs", "agrees", "reason")
@@ -82,9 +76,9 @@ def digits(ours: Any, theirs: Any, most: int = 7) -> Any:
 def compare_lists(ours: pd.DataFrame, theirs: pd.DataFrame, *, tolerance: float) -> pd.DataFrame:
     """Compare which neurons stand on the two lists, and in which order those on both do.
 
-    `ours` holds every neuron (neuron, layer, congruence; `listed`, `rejected` say which were taken
-    and which were left out by hand), `theirs` (neuron, layer, congruence, rejected) the record's in
-    its order. `tolerance` is the share by which equal congruences may differ.
+    `ours` holds every neuron (neuron, layer, congruence, `listed`, `rejected`), `theirs` (neuron,
+    layer, congruence, rejected) the record's in its order. `tolerance` is the share by which equal
+    congruences may differ.
     """
     mine = ours[ours.listed].sort_values(["layer", "congruence"], ascending=[True, False])
     yours = theirs[~theirs.rejected].drop_duplicates("neuron")
@@ -122,8 +116,8 @@ def match_texts(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
 
     Equal texts first. Of the rest, two belong together when one is the end of the other and they
     share two words or more; the record's longest chooses first. Both tables hold neuron, split,
-    prompt and text; a text that stands twice counts once, as in the record. In the answer `prompt`
-    and `text` are the record's, beside `our_prompt` and `our_text`; missing where one has none.
+    prompt and text; a text that stands twice counts once. In the answer `prompt` and `text` are the
+    record's, beside `our_prompt` and `our_text`; missing where one has none.
     """
     at = ["neuron", "split"]
     mine, yours = ({key: dict(zip(some.text, some.prompt, strict=True))
@@ -204,9 +198,8 @@ def compare_active(
 
     `ours` holds neuron, split, prompt, head, attribution, candidate, and a column a rule: `column`
     the one that is compared, `record_column` the record's. `theirs` holds neuron, split, prompt,
-    head, active; a prompt without a row there has no active head. `edge` gives the attribution from
-    which the record's rule calls one of the candidates active; a head that misses it by at most
-    `tolerance` of the prompt's largest is a tie. Prompts that `ours` lacks are left out.
+    head, active. `edge` gives the attribution from which the record's rule calls a candidate
+    active; a head that misses it by at most `tolerance` of the prompt's largest is a tie.
     """
     mine, by_their_rule = (active_sets(ours, one) for one in (column, record_column))
     yours, places = active_sets(theirs), ours.groupby(KEYS, sort=False).indices
@@ -235,9 +228,9 @@ def compare_active(
 def separation(heads: pd.DataFrame, theirs: pd.DataFrame) -> pd.Series:
     """Return, a prompt, how surely our attributions set the record's active heads above the others.
 
-    Of all twos of a candidate head that the record calls active and one that it does not: the share
-    in which the first has the higher attribution (0.5 is chance). Prompts with heads of one kind
-    only are left out. `heads` holds neuron, split, prompt, head, attribution, candidate.
+    Of all pairs of a candidate head that the record calls active and one that it does not: the
+    share in which the first has the higher attribution (0.5 is chance). Prompts with heads of one
+    kind only are left out.
     """
     recorded = theirs[theirs.active.astype(bool)][[*KEYS, "head"]].drop_duplicates()
     some = heads[heads.candidate].merge(recorded, on=[*KEYS, "head"], how="left", indicator="side")

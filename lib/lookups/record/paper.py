@@ -2,8 +2,7 @@
 
 The paper gives mean, sd, skew and the p of a test of the skew for each run, but not how many pairs
 stand behind them. The test depends on skew and number alone, so the two together give the number
-(chapter 13). The released record calls models by TransformerLens' names, run files by Hugging Face
-ids; no record and no model is read here.
+(chapter 13).
 """
 
 from typing import NamedTuple
@@ -27,13 +26,10 @@ MODELS = {
 
 
 def recorded_as(model: str, asked: str = "") -> str | None:
-    """Return the record's name of a run's model; `asked`, where it is given, decides.
+    """Return the record's name of a run's model (None: the paper has no such model).
 
-    Older ids without an owner (`gpt2`) count, too, and where the record has a second set of layers
-    `asked` may name it (`gpt2-large_mid`). None: the paper has no such model.
-
-    Raises:
-        RunError: `asked` is none of the record's names.
+    Older ids without an owner (`gpt2`) count, too. `asked`, where it is given, decides, and may
+    name a second set of layers (`gpt2-large_mid`); a `RunError` if the record has no such name.
     """
     if asked and asked.split("_")[0] not in MODELS:
         raise RunError(f"the record has no model {asked!r}; it may have {', '.join(MODELS)}")
@@ -46,13 +42,10 @@ class Reported(NamedTuple):
 
     run: str
     mean: float
-    sd: float
-    """With n."""
+    sd: float  # with n
     skew: float
-    p_skew: float
-    """Of D'Agostino's test that the skew is above 0."""
-    p_digit: float
-    """What the last printed digit of `p_skew` is worth."""
+    p_skew: float  # of D'Agostino's test that the skew is above 0
+    p_digit: float  # what its last printed digit is worth
 
 
 REPORTED = (
@@ -86,10 +79,7 @@ def pairs_behind(skew: float, p_skew: float, *, skew_digit: float, p_digit: floa
     """Return the number of scores (8 to 20,000) with that skew for which the test has that p.
 
     A digit is what the last printed place of a figure is worth; the printed figure is within half
-    of it. The statistic grows with the number, so one number fits best.
-
-    Raises:
-        ValueError: the p belongs to a skew of the other sign, or p is no probability.
+    of it. A `ValueError` if the p belongs to a skew of the other sign.
     """
     if not 0 < p_skew < 1 or (p_skew < 0.5) != (skew > 0):
         raise ValueError(f"a skew of {skew} cannot have a one-sided p of {p_skew}")
@@ -103,10 +93,7 @@ def pairs_behind(skew: float, p_skew: float, *, skew_digit: float, p_digit: floa
 
 
 def skew_statistic(skew: float, number: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return the z of D'Agostino's test for a skew of so many scores, as `scipy.stats.skewtest`.
-
-    Source: D'Agostino, Belanger and D'Agostino 1990, the test of sqrt(b1).
-    """
+    """Return the z of D'Agostino's test for a skew of so many scores, as `scipy.stats.skewtest`."""
     n = number.astype(float)
     y = skew * np.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
     kurtosis = 3 * (n**2 + 27 * n - 70) * (n + 1) * (n + 3)

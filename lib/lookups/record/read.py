@@ -2,11 +2,8 @@
 
 A folder a step, a file a model and split (`2023-10-13_13-51-37_gpt2-small_test.json`): JSON, or
 JSON lines for requests and replies. Nothing else is ever opened: pickles could run code. A file
-that does not fit the pydantic model of its kind is an error that names the place.
-
-What hangs together is matched by its text alone: a prompt to the heads active on it, a question to
-its reply. The record has no token ids, no text of the spans, and of attributions only which heads
-were highest.
+that does not fit the pydantic model of its kind is an error that names the place. What hangs
+together is matched by its text alone: a prompt to the heads active on it, a question to its reply.
 """
 
 import re
@@ -17,10 +14,18 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 from lookups.errors import SourceError
-from lookups.explain.language_model import yes_or_no
+from lookups.explain.server import yes_or_no
 from lookups.names import Head, Neuron
 from lookups.record.paper import MODELS
 
@@ -36,9 +41,8 @@ STEPS = {
 AGAIN = "fetch the record again with `lookups download --published`"
 LONGEST = 100
 """Tokens of the longest span whose text was kept."""
-_SPAN = ["document", "start", "stop", "activation", "whole_activation"]
-_TYPES = dict.fromkeys(_SPAN[:3], "Int64") | dict.fromkeys([*_SPAN[3:], "congruence"], float)
-_TYPES |= {"active": bool, "rejected": bool}
+_MEASURED = ["activation", "whole_activation"]
+_TYPES = dict.fromkeys([*_MEASURED, "congruence"], float) | {"active": bool, "rejected": bool}
 
 _NAME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_(?P<model>[^_]+)(?P<marks>(_[A-Za-z0-9]+)*)")
 _MARK = re.compile(r"test|prompts|results|dict|\d+")
@@ -54,14 +58,13 @@ class Published:
 
     model: str
     neurons: pd.DataFrame
-    """neuron, layer, index, token, congruence, rejected. The chosen ones in the authors' order,
-    then those that they rejected by hand, whose congruence is not recorded."""
+    """neuron, layer, token, congruence, rejected. The chosen ones in the authors' order, then those
+    that they rejected by hand, whose congruence is not recorded."""
     spans: pd.DataFrame
-    """neuron, split, document, start, stop, activation, whole_activation. One cut of a document;
-    positions as the record counts them, `stop` being the first that is no longer in it."""
+    """neuron, split, length, activation, whole_activation. One cut of a document."""
     suffixes: pd.DataFrame
-    """neuron, split, prompt, text, and the columns of `spans` where a neuron has as many texts as
-    spans of at most `LONGEST` tokens. Elsewhere equal texts fell together: values are missing."""
+    """neuron, split, prompt, text, and both activations where a neuron has as many texts as spans
+    of at most `LONGEST` tokens. Elsewhere equal texts fell together, and they are missing."""
     heads: pd.DataFrame
     """neuron, split, prompt, head, active: the active ones alone."""
     shown: pd.DataFrame
@@ -76,8 +79,7 @@ class Published:
     @property
     def missing(self) -> tuple[str, ...]:
         """The tables for which this record has nothing."""
-        tables = {name: rows for name, rows in vars(self).items() if name != "model"}
-        return tuple(name for name, rows in tables.items() if rows.empty)
+        return tuple(name for name, rows in vars(self).items() if name != "model" and rows.empty)
 
     def texts(self, split: str) -> pd.Series:
         """Return the texts of a split's prompts by neuron and prompt."""
@@ -85,16 +87,9 @@ class Published:
         return rows.set_index(["neuron", "prompt"]).text
 
 
-# What each kind of file holds: `rows` by neuron `(9, 5)` or by pair `(9, 5, 88)`.
-
-_NeuronKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+\)$")]
-_PairKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+, ?\d+\)$")]
-
-
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True)
-    prior_filename: str | None = None
-    """The file of an earlier step from which this one was made."""
+    prior_filename: str | None = None  # the file of an earlier step from which this one was made
 
 
 class _Chosen(_Part):
@@ -102,35 +97,11 @@ class _Chosen(_Part):
     congruence: float
 
 
-class _Neurons(_Part):
-    rows: dict[_NeuronKey, _Chosen] = Field(alias="neurons")
-    rejected: list[tuple[int, int, str]] = Field(
-        default=[], validation_alias=AliasPath("parameters", "rejected_neurons")
-    )
-
-
 class _Cut(_Part):
-    dataset_index: int
     start_pos: int
     token_pos: int
     trunc_act: float
     og_act: float
-
-
-class _Spans(_Part):
-    rows: dict[_NeuronKey, list[_Cut]] = Field(alias="neuron_to_trunc_data")
-
-
-class _Heads(_Part):
-    rows: dict[_NeuronKey, dict[str, list[int]]] = Field(alias="head_attributions")
-
-
-class _Shown(_Part):
-    rows: dict[_PairKey, tuple[list[str], list[str]]] = Field(alias="nh_to_pos_neg_prompts")
-
-
-class _Questions(_Part):
-    rows: dict[_PairKey, dict[str, str]] = Field(alias="classify_prompts")
 
 
 class _Request(_Part):
@@ -141,25 +112,37 @@ class _Reply(_Part):
     text: str = Field(validation_alias=AliasPath("choices", 0, "message", "content"))
 
 
-_KINDS = {"neurons": _Neurons, "spans": _Spans, "heads": _Heads, "shown": _Shown,
-          "explanations": dict[_PairKey, str], "verdicts": _Questions}  # fmt: skip
-_KINDS = {kind: TypeAdapter(held) for kind, held in _KINDS.items()}
+def _kind(rows: Any, name: str, **more: Any) -> TypeAdapter:
+    """A kind of file that has its `rows` under a name of its own."""
+    return TypeAdapter(create_model(name, __base__=_Part, rows=(rows, Field(alias=name)), **more))
+
+
+_Neuron = Annotated[str, Field(pattern=r"^\(\d+, ?\d+\)$")]  # (9, 5)
+_Pair = Annotated[str, Field(pattern=r"^\(\d+, ?\d+, ?\d+\)$")]  # (9, 5, 88)
+_REJECTED = Field(default=[], validation_alias=AliasPath("parameters", "rejected_neurons"))
+_KINDS = {
+    "neurons": _kind(
+        dict[_Neuron, _Chosen], "neurons", rejected=(list[tuple[int, int, str]], _REJECTED)
+    ),
+    "spans": _kind(dict[_Neuron, list[_Cut]], "neuron_to_trunc_data"),
+    "heads": _kind(dict[_Neuron, dict[str, list[int]]], "head_attributions"),
+    "shown": _kind(dict[_Pair, tuple[list[str], list[str]]], "nh_to_pos_neg_prompts"),
+    "explanations": TypeAdapter(dict[_Pair, str]),
+    "verdicts": _kind(dict[_Pair, dict[str, str]], "classify_prompts"),
+}
 _REPLIES = TypeAdapter(tuple[_Request, _Reply | list[Any]])  # a list of errors: no answer came
 
 
-class RecordFile(NamedTuple):
-    """One file of the record."""
+class _File(NamedTuple):
+    """One file of the record, with the documents that it is about (train or test)."""
 
     name: str
-    """The path from the record's folder on."""
     stem: str
     split: str
-    """Which documents it is about: train or test."""
-    content: Any
-    """As its kind has it; for JSON lines a list of them."""
+    content: Any  # as its kind has it; for JSON lines a list of them
 
 
-def _opened(path: Path, kind: str, split: str) -> RecordFile:
+def _opened(path: Path, kind: str, split: str) -> _File:
     where = name = f"{path.parent.name}/{path.name}"
     try:
         data, content = path.read_bytes(), []
@@ -175,7 +158,7 @@ def _opened(path: Path, kind: str, split: str) -> RecordFile:
         first = error.errors(include_url=False)[0]
         place = "".join(f", {str(key)[:40]}" for key in first["loc"])
         raise SourceError(f"{where}{place}: {first['msg']}; {AGAIN}") from None
-    return RecordFile(name, path.stem, split, content)
+    return _File(name, path.stem, split, content)
 
 
 def _named(path: Path) -> tuple[str, set[str]]:
@@ -210,7 +193,7 @@ def read_published(folder: Path, model: str | None = None) -> Published:
     name = name or known[0]
     if name not in known or name.split("_")[0] not in MODELS:
         raise SourceError(f"{folder} has no file about {name!r}, only about {', '.join(known)}")
-    files: dict[str, list[RecordFile]] = defaultdict(list)
+    files: dict[str, list[_File]] = defaultdict(list)
     for path, step in paths:
         (model, words), lines = _named(path), path.suffix == ".jsonl"
         # files of neurons do not say which set of layers they are about
@@ -225,15 +208,13 @@ def read_published(folder: Path, model: str | None = None) -> Published:
 class _Reader:
     """The files of one model, by kind."""
 
-    def __init__(self, model: str, files: Mapping[str, list[RecordFile]]):
+    def __init__(self, model: str, files: Mapping[str, list[_File]]):
         self.model, self.n_heads, self.of = model, MODELS[model.split("_")[0]][1], files
-        self.tokens: dict[str, str] = {}
-        """Of the chosen neurons."""
+        self.tokens: dict[str, str] = {}  # of the chosen neurons
+        # by neuron, split and text: the prompt's key, and the active heads
         self.texts: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
-        """By neuron, split and text: the prompt's key, and the active heads."""
 
     def published(self) -> Published:
-        """Make all tables."""
         named = {file.content.prior_filename for file in self.of["shown"] + self.of["verdicts"]}
         heads = self._one_a_split("heads", named)
         cuts = self._one_a_split("spans", {one.content.prior_filename for one in heads.values()})
@@ -248,39 +229,37 @@ class _Reader:
                   self._explanations(), self._verdicts(heads.get("test"))]  # fmt: skip
         return Published(self.model, *tables)
 
-    def _one_a_split(self, step: str, named: Collection[str | None]) -> dict[str, RecordFile]:
+    def _one_a_split(self, step: str, named: Collection[str | None]) -> dict[str, _File]:
         """The file of each split that there is: named by a later step, else the latest."""
         files = sorted(self.of[step], key=lambda file: file.stem in named)
         found = {file.split: file for file in files}
         return {split: found[split] for split in ("train", "test") if split in found}
 
-    def _neurons(self, made: RecordFile | None) -> pd.DataFrame:
+    def _neurons(self, made: _File | None) -> pd.DataFrame:
         """The neurons of the latest file that has all neurons of a later step."""
         needed = set(made.content.rows if made else ())
         fit = [file for file in self.of["neurons"] if needed <= set(file.content.rows)]
         if not fit:
-            other = f" that has all neurons of {made.name}" if made else ""
-            raise SourceError(
-                f"{STEPS['neurons']} has no file about {self.model!r}{other}: {AGAIN}"
-            )
+            about = f"{self.model!r}{f' that has all neurons of {made.name}' if made else ''}"
+            raise SourceError(f"{STEPS['neurons']} has no file about {about}: {AGAIN}")
         chosen = fit[-1].content
         rows = [(*_neuron(key), one.token, one.congruence, False)
                 for key, one in chosen.rows.items()]  # fmt: skip
-        rows += [(str(Neuron(layer, index)), layer, index, token, float("nan"), True)
+        rows += [(str(Neuron(layer, index)), layer, token, float("nan"), True)
                  for layer, index, token in chosen.rejected]  # fmt: skip
-        self.tokens = {row[0]: row[3] for row in rows if not row[5]}
-        return _table(rows, "neuron layer index token congruence rejected")
+        self.tokens = {name: token for name, _, token, _, rejected in rows if not rejected}
+        return _table(rows, "neuron layer token congruence rejected")
 
-    def _of_chosen(self, files: dict[str, RecordFile]) -> Iterator[tuple]:
+    def _of_chosen(self, files: dict[str, _File]) -> Iterator[tuple]:
         """Split, file, key and rows of the neurons that were chosen."""
         for split, file in files.items():
             for key, rows in file.content.rows.items():
                 if _neuron(key)[0] in self.tokens:
                     yield split, file, key, rows
 
-    def _read_texts(self, files: dict[str, RecordFile]) -> None:
+    def _read_texts(self, files: dict[str, _File]) -> None:
         for split, file, key, texts in self._of_chosen(files):
-            neuron, layer, _ = _neuron(key)
+            neuron, layer = _neuron(key)
             for place, (text, flat) in enumerate(texts.items()):
                 heads = [self._head(one, layer, f"{file.name}, {key}") for one in flat]
                 self.texts[neuron, split, text] = f"record/{split}/{place}", heads
@@ -288,13 +267,11 @@ class _Reader:
     def _head(self, flat: int, layer: int, where: str) -> str:
         """The name of the head with a number counted through all layers."""
         if not 0 <= flat < self.n_heads * (layer + 1):
-            raise SourceError(
-                f"{where}: {flat} is no head at or below layer {layer} in a model with "
-                f"{self.n_heads} heads a layer; {AGAIN}"
-            )
+            what = f"{flat} is no head at or below layer {layer} with {self.n_heads} heads a layer"
+            raise SourceError(f"{where}: {what}; {AGAIN}")
         return str(Head(*divmod(flat, self.n_heads)))
 
-    def _pairs(self, file: RecordFile) -> Iterator[tuple[str, str, Any]]:
+    def _pairs(self, file: _File) -> Iterator[tuple[str, str, Any]]:
         """Neuron, head and rows of the pairs whose neuron was chosen: one file has another's."""
         rows = file.content if isinstance(file.content, dict) else file.content.rows
         for key, own in rows.items():
@@ -303,26 +280,26 @@ class _Reader:
             if neuron in self.tokens:
                 yield neuron, head, own
 
-    def _spans(self, files: dict[str, RecordFile]) -> pd.DataFrame:
+    def _spans(self, files: dict[str, _File]) -> pd.DataFrame:
         rows = [
-            (_neuron(key)[0], split, cut.dataset_index, cut.start_pos, cut.token_pos + 1,
-             cut.trunc_act, cut.og_act)
-            for split, _, key, cuts in self._of_chosen(files) for cut in cuts
-        ]  # fmt: skip
-        return _table(rows, f"neuron split {' '.join(_SPAN)}")
+            (_neuron(key)[0], split, cut.token_pos + 1 - cut.start_pos, cut.trunc_act, cut.og_act)
+            for split, _, key, cuts in self._of_chosen(files)
+            for cut in cuts
+        ]
+        return _table(rows, f"neuron split length {' '.join(_MEASURED)}")
 
     def _suffixes(self, spans: pd.DataFrame) -> pd.DataFrame:
         """The texts; where nothing fell together, texts and spans are matched in order."""
-        short = spans[spans.stop - spans.start <= LONGEST].groupby(["neuron", "split"])
-        spans_of = {at: list(some[_SPAN].itertuples(index=False)) for at, some in short}
+        short = spans[spans.length <= LONGEST].groupby(["neuron", "split"])
+        spans_of = {at: list(some[_MEASURED].itertuples(index=False)) for at, some in short}
         sizes = Counter((neuron, split) for neuron, split, _ in self.texts)
         rows = []
         for (neuron, split, text), (prompt, _) in self.texts.items():
             own = spans_of.get((neuron, split), [])
             known = len(own) == sizes[neuron, split]
-            span = own[int(prompt.rsplit("/", 1)[1])] if known else [pd.NA] * 3 + [float("nan")] * 2
+            span = own[int(prompt.rsplit("/", 1)[1])] if known else [float("nan")] * 2
             rows.append((neuron, split, prompt, text, *span))
-        return _table(rows, f"neuron split prompt text {' '.join(_SPAN)}")
+        return _table(rows, f"neuron split prompt text {' '.join(_MEASURED)}")
 
     def _shown(self) -> pd.DataFrame:
         rows = []
@@ -337,21 +314,19 @@ class _Reader:
     def _explanations(self) -> pd.DataFrame:
         asked: dict[tuple[str, str], str] = {}
         for file in self.of["explanations"]:
-            asked = asked | {pair[:2]: pair[2] for pair in self._pairs(file)}
+            asked |= {(neuron, head): text for neuron, head, text in self._pairs(file)}
         replies = self._replies("explanations")
         rows = [(*pair, text, replies.get(text)) for pair, text in asked.items()]
         return _table(rows, "neuron head prompt_text explanation")
 
-    def _verdicts(self, about: RecordFile | None) -> pd.DataFrame:
+    def _verdicts(self, about: _File | None) -> pd.DataFrame:
         """A row for every question about a prompt of the file `about`, with its answer."""
         found: dict[tuple[str, str, str], tuple] = {}
         stems = {file.stem for file in self.of["heads"]}
         for file in reversed(self.of["verdicts"]):
             if (prior := file.content.prior_filename) not in stems:
-                raise SourceError(
-                    f"{file.name} was made from {prior}.json, which is not in {STEPS['heads']}: "
-                    f"{AGAIN}"
-                )
+                missing = f"{prior}.json, which is not in {STEPS['heads']}"
+                raise SourceError(f"{file.name} was made from {missing}: {AGAIN}")
             for neuron, head, questions in self._pairs(file):
                 for question, shown in questions.items():
                     at = (neuron, "test", shown.removesuffix(self.tokens[neuron]))
@@ -360,11 +335,10 @@ class _Reader:
                         prompt, heads = self.texts[at]
                         found[key] = prompt, head in heads
         replies = self._replies("verdicts")
-        # of type object, so that None stays None
-        said = {key: yes_or_no(replies.get(key[2], "")) for key in found}
+        said = [yes_or_no(replies.get(question, "")) for _, _, question in found]
         rows = [(*pair, *of) for (*pair, _), of in found.items()]
         table = _table(rows, "neuron head prompt active")
-        return table.assign(verdict=pd.Series(list(said.values()), dtype=object))
+        return table.assign(verdict=pd.Series(said, dtype=object))  # in which None stays None
 
     def _replies(self, step: str) -> dict[str, str]:
         """What was said to each request: the last of several replies, as it was for the authors."""
@@ -372,10 +346,10 @@ class _Reader:
         return {request.text: getattr(reply, "text", "") for request, reply in lines}
 
 
-def _neuron(key: str) -> tuple[str, int, int]:
-    """The name, layer and index of the neuron that a key `(layer, index)` stands for."""
+def _neuron(key: str) -> tuple[str, int]:
+    """The name and the layer of the neuron that a key `(layer, index)` stands for."""
     layer, index = map(int, key[1:-1].split(","))
-    return str(Neuron(layer, index)), layer, index
+    return str(Neuron(layer, index)), layer
 
 
 def _table(rows: Sequence[tuple], columns: str) -> pd.DataFrame:

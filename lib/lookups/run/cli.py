@@ -70,7 +70,7 @@ def run(
     from lookups.run.execute import chain_of, run_chapters
 
     if yes:
-        from lookups.explain.language_model import CONSENT
+        from lookups.llm_settings import CONSENT
 
         os.environ[CONSENT] = "yes"
     chain = chain_of(run)

@@ -184,7 +184,7 @@ def _made(settings: Run, chapter: Chapter) -> dict[str, str]:
 
 @lru_cache(maxsize=2)
 def library_digest(package: Path) -> str:
-    """Return a digest of what a package's modules do: comments, layout and docstrings left out."""
+    """Return a digest of what a package does: its modules without comments and docstrings."""
     lines = []
     for path in sorted(package.rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"), path)
@@ -194,6 +194,7 @@ def library_digest(package: Path) -> str:
                 unread = [one for one in alone if isinstance(one.value, ast.Constant)]
                 node.body = [one for one in body if one not in unread]
         lines.append(f"{path.relative_to(package).as_posix()} {ast.dump(tree)}")
+    lines += [path.read_text("utf-8") for path in sorted(package.glob("show/page/*"))]
     return _digest("\n".join(lines))
 
 

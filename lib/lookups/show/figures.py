@@ -5,8 +5,10 @@ own white ground, so it reads the same on a light and on a dark page. The same n
 same file: no version, no date and no random salt is written into it.
 """
 
+from pathlib import Path
+
 from cycler import cycler
-from matplotlib import rcParams
+from matplotlib import rc_params_from_file, rcParams
 from matplotlib_inline.config import InlineBackend
 
 COLOURS = {
@@ -20,42 +22,11 @@ COLOURS = {
 }
 """Names for colours with a meaning that stays the same in a chapter; grey is for controls."""
 
-_STYLE = {
-    "figure.figsize": (7.0, 3.6),
-    "figure.dpi": 130,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 130,
-    "savefig.facecolor": "white",
-    "savefig.edgecolor": "white",
-    "svg.hashsalt": "lookups",
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
-    "font.size": 10,
-    "axes.facecolor": "white",
-    "axes.edgecolor": "#444444",
-    "axes.labelcolor": "#222222",
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "text.color": "#222222",
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4,
-    "image.cmap": "viridis",
-}
-
 
 def house_style() -> None:
     """Set matplotlib, and the notebook's way of storing figures, to the book's style."""
-    rcParams.update(_STYLE)
+    style = Path(__file__).parent / "page" / "book.mplstyle"
+    rcParams.update(rc_params_from_file(style, use_default_template=False))
     rcParams["axes.prop_cycle"] = cycler(color=list(COLOURS.values()))
     if InlineBackend.initialized():
         stored = {"bbox_inches": "tight", "metadata": {"Software": None}}

@@ -1,8 +1,7 @@
 """The HTML of a view: circuitsvis in a page, with nothing fetched from outside.
 
 Takes the place of the circuitsvis package's own renderer. The same view gives the same bytes, and
-no text from data can become markup or end a script. What is drawn, and the words that say the same,
-come from `lookups.show.views`.
+no text from data can become markup or end a script.
 """
 
 import html
@@ -19,64 +18,16 @@ from lookups.errors import LookupsError
 BUNDLE = "circuitsvis.iife.js"
 """The name of the one script that all views of a book's page share, in the book's `_static`."""
 
-_STYLE = """
-.cv-view{margin:1rem 0;max-width:100%;min-width:0}
-.cv-view .cv-look{margin:.25rem 0 .5rem;font-size:.95em}
-.cv-view .cv-box{background:#fff;color:#222;color-scheme:light;border:1px solid #c8c8c8;
-border-radius:6px;padding:.6rem;overflow-x:auto;max-width:100%;box-sizing:border-box}
-.cv-view .cv-text{margin:0;padding:0;border:0;background:none;color:#222;
-white-space:pre-wrap;font-size:.8rem;box-shadow:none}
-.cv-view h3{font-size:1rem;margin:.25rem 0;color:#222}
-.cv-view h4{font-size:.72rem;line-height:1;margin:0;font-weight:600}
-.cv-view h2{font-size:.85rem;line-height:1;margin:0;font-weight:600;border:0}
-.cv-heads .cv-mount{min-width:26rem}
-.cv-heads .cv-mount>div>div:first-of-type>div{flex:0 0 7rem!important;max-width:7rem!important;
-width:7rem!important}
-.cv-tokens .cv-mount{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.85rem;
-line-height:1.9;white-space:pre-wrap}
-.cv-tokens .colored-tokens{padding-bottom:0!important}
-.cv-tokens .cv-mount>div{padding-bottom:0!important}
-.cv-tokens .cv-mount>div>div:has(input),.cv-tokens .cv-mount>div>br{display:none}
-.cv-tokens .cv-mount [style*="box-shadow"]{z-index:20;line-height:1.3;white-space:pre}
-.cv-view td{padding:.1rem .4rem}
-.cv-view table{margin:0;color:#222;background:#fff;font-size:.8rem}
-"""
 
+def page_part(name: str) -> str:
+    """Return a style sheet or script that stands in this room's folder `page`."""
+    return (Path(__file__).parent / "page" / name).read_text("utf-8").strip()
+
+
+_STYLE = page_part("view.css")
 # Mounts every view of this name that is on the page and not yet drawn. A notebook may attach the
-# output after its scripts ran, so it looks again for a while. `stuck` replaces nothing: the text
-# summary stays where it is and a sentence says what is missing.
-_MOUNT = """
-(function(name){
-var left=100;
-function stuck(box,why){var p=document.createElement("p");p.className="cv-look cv-stuck";
-p.textContent=why;box.parentNode.insertBefore(p,box);}
-function draw(view){
-var mount=view.querySelector(".cv-mount"),
-given=JSON.parse(view.querySelector(".cv-data").textContent);
-if(document.querySelectorAll("#"+mount.id).length>1)
-mount.id+="-"+document.querySelectorAll(".cv-drawn").length;
-view.classList.add("cv-drawn");mount.textContent="";
-CircuitsVis.render(mount.id,CircuitsVis[given.component],given.props);}
-function ready(){
-if(window.CircuitsVis)return Promise.resolve();
-if(window.lookupsBundle)return window.lookupsBundle;
-var root=document.documentElement.dataset.content_root,inlined=document.querySelector(".cv-bundle"),
-script=document.createElement("script");
-if(root!==undefined){window.lookupsBundle=new Promise(function(done,fail){
-script.onload=function(){done()};script.onerror=function(){fail(new Error("not found"))};
-script.src=root+"_static/BUNDLE";document.head.appendChild(script);});return window.lookupsBundle;}
-if(inlined){script.text=JSON.parse(inlined.textContent)+";window.CircuitsVis=CircuitsVis;";
-document.head.appendChild(script);return Promise.resolve();}
-return Promise.reject(new Error("not here"));}
-function look(){
-var views=document.querySelectorAll('.cv-view[data-name="'+name+'"]:not(.cv-drawn):not(.cv-late)');
-if(!views.length){if(left-->0)setTimeout(look,100);return;}
-views.forEach(function(view){view.classList.add("cv-late");
-ready().then(function(){draw(view)},function(){stuck(view.querySelector(".cv-box"),
-"The interactive drawing is not in this copy of the notebook; run this cell to see it.")});});}
-look();
-})("NAME");
-"""
+# output after its scripts ran, so it looks again for a while. Where it is stuck, the text stays.
+_MOUNT = page_part("view.js").replace("BUNDLE", BUNDLE)
 
 
 def view_html(
@@ -90,10 +41,10 @@ def view_html(
     kind = "heads" if component == "AttentionHeads" else "tokens"
     data = _script_json({"component": component, "props": dict(props)})
     look = f'<p class="cv-look">{html.escape(look_for)}</p>' if look_for else ""
-    mount = _MOUNT.strip().replace("BUNDLE", BUNDLE).replace("NAME", name)
+    mount = _MOUNT.replace("NAME", name)
     return (
         f'<div class="cv-view cv-{kind} tex2jax_ignore mathjax_ignore" data-name="{name}">\n'
-        f"<style>{_STYLE.strip()}</style>\n{look}"
+        f"<style>{_STYLE}</style>\n{look}"
         "<noscript><p>The drawing needs JavaScript; the text below says the same in words.</p>"
         '</noscript>\n<div class="cv-box" tabindex="0" role="group" '
         f'aria-label="{html.escape(look_for or name)}">'

@@ -2,7 +2,7 @@
 
 The drawing is circuitsvis', put into the page by `lookups.show.html`. Every view also has a summary
 in plain text, for nbval and for readers without JavaScript, which numbers the tokens as the drawing
-does, from 0 at the first one shown. Nothing is measured here.
+does, from 0 at the first one shown.
 """
 
 import html
@@ -15,7 +15,7 @@ import pandas as pd
 from torch import Tensor
 
 from lookups.errors import LookupsError
-from lookups.show.html import inert, slug, view_html
+from lookups.show.html import inert, page_part, slug, view_html
 
 BOS = "⟨BOS⟩"
 """The label of the beginning-of-sequence token; first in `tokens`, it survives every cut."""
@@ -43,9 +43,8 @@ class View:
         return self.text
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        page = view_html(
-            self.name, self.component, self.props, text=self.text, look_for=self.look_for
-        )
+        words = {"text": self.text, "look_for": self.look_for}
+        page = view_html(self.name, self.component, self.props, **words)
         return {"text/html": page, "text/plain": self.text}
 
 
@@ -70,11 +69,11 @@ class PromptText(NamedTuple):
 class PromptTable:
     """Columns of prompts side by side, as an escaped HTML table and as plain text.
 
-    Where `followed` is known, a narrow column says what really came next.
+    Takes a column's rows by its title: `PromptText`, or tuples like it. Where `followed` is known,
+    a narrow column says what really came next.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[tuple[str | None, ...]]]):
-        """Take a column's rows by its title; they are `PromptText` or tuples like it."""
         self.columns = {t: [PromptText(*row) for row in rows] for t, rows in columns.items()}
 
     def __repr__(self) -> str:
@@ -85,6 +84,9 @@ class PromptTable:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/html": _prompt_html(self.columns), "text/plain": repr(self)}
+
+
+prompt_table = PromptTable  # chapters call it like a function
 
 
 def attention_view(
@@ -102,15 +104,10 @@ def attention_view(
     query, the position at which neurons are measured.
     """
     axes = {"head": len(head_names), "query": len(tokens), "key": len(tokens)}
-    values = _numbers(patterns, axes, name)
-    kept = _kept(tokens)
-    shown = [readable(tokens[i]) for i in kept]
-    values = values[:, kept][:, :, kept]
-    props = {
-        "attention": _rounded(values),
-        "attentionHeadNames": list(head_names),
-        "tokens": shown,
-    } | _coloured(values)
+    values, kept = _numbers(patterns, axes, name), _kept(tokens)
+    shown, values = [readable(tokens[i]) for i in kept], values[:, kept][:, :, kept]
+    props = {"attention": _rounded(values), "attentionHeadNames": list(head_names)}
+    props |= {"tokens": shown} | _coloured(values)
     start = f"From the last token, {_label(shown, -1)}, strongest among"
     text = _summary(f"{start} {_count(kept, tokens)}:", shown, values[:, -1], head_names, most=2)
     return View("AttentionHeads", props, name=name, look_for=look_for, text=text)
@@ -147,10 +144,6 @@ def token_view(
     return View(component, props, name=name, look_for=look_for, text=text)
 
 
-prompt_table = PromptTable
-"""How chapters call it."""
-
-
 def quotes(
     rows: pd.DataFrame, notes: Sequence[str] | None = None, *, longest: int = 200
 ) -> list[PromptText]:
@@ -159,8 +152,7 @@ def quotes(
     Only the last `longest` characters of a text are shown. A note is the text's source unless
     `notes` has one for every row.
     """
-    notes = list(rows.source) if notes is None else notes
-    quoted = []
+    quoted, notes = [], rows.source if notes is None else notes
     for row, note in zip(rows.itertuples(), notes, strict=True):
         text = row.text if len(row.text) <= longest else f"…{row.text[-longest:]}"
         followed = row.next_token if isinstance(row.next_token, str) else None
@@ -186,10 +178,8 @@ def _numbers(values: Any, axes: Mapping[str, int], view: str) -> np.ndarray:
     if not all(axes.values()):
         raise LookupsError(f"view {view!r} has nothing to show: it needs 1 {' and 1 '.join(axes)}")
     if numbers.shape != (wanted := tuple(axes.values())):
-        raise LookupsError(
-            f"view {view!r}: values have shape {numbers.shape}, but what they are shown for needs "
-            f"{wanted} ({', '.join(axes)})"
-        )
+        needs = f"what they are shown for needs {wanted} ({', '.join(axes)})"
+        raise LookupsError(f"view {view!r}: values have shape {numbers.shape}, but {needs}")
     if not np.isfinite(numbers).all():
         raise LookupsError("a view cannot show values that are not finite; look where they arise")
     return numbers
@@ -242,37 +232,21 @@ def _prompt_line(row: PromptText) -> str:
     return f"  {readable(row.text)}{said}{then}{note}"
 
 
-_TABLE_STYLE = """
-.prompt-table{display:table!important;width:100%!important;table-layout:fixed!important;
-border-collapse:collapse;margin:1rem 0;font-size:.82rem}
-.prompt-table tr{background:none!important}
-.prompt-table th,.prompt-table td{text-align:left!important;vertical-align:top;padding:.35rem .5rem;
-border:0;border-bottom:1px solid #8884;white-space:pre-wrap;overflow-wrap:anywhere}
-.prompt-table td span{font-family:ui-monospace,Menlo,Consolas,monospace}
-.prompt-table mark{background:#ffd54d;color:#1a1a1a;padding:0 .1em;border-radius:2px;
-display:inline-block;max-width:100%}
-.prompt-table mark.other{background:none;color:inherit;text-decoration:line-through;
-border:1px dashed #888}
-.prompt-table .next{width:5.5rem}
-@media(max-width:600px){.prompt-table .next{width:3.6rem}}
-.prompt-table small{display:block;opacity:.75}
-"""
+_TABLE_STYLE = page_part("table.css")
 
 
 def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
     depth = max(map(len, columns.values()), default=0)
     told = {t: any(row.followed is not None for row in rows) for t, rows in columns.items()}
     following = '<th class="next" title="what really followed in the text">next</th>'
-    head = "".join(
-        f"<th>{html.escape(title)} ({len(rows)})</th>{following * told[title]}"
-        for title, rows in columns.items()
+    titles = {t: f"<th>{html.escape(t)} ({len(rows)})</th>" for t, rows in columns.items()}
+    head = "".join(title + following * told[t] for t, title in titles.items())
+    lines = (
+        "".join(_prompt_cell(rows, i, told[t]) for t, rows in columns.items()) for i in range(depth)
     )
-    body = "\n".join(
-        "<tr>" + "".join(_prompt_cell(rows, i, told[t]) for t, rows in columns.items()) + "</tr>"
-        for i in range(depth)
-    )
+    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return (
-        f"<style>{_TABLE_STYLE.strip()}</style>\n"
+        f"<style>{_TABLE_STYLE}</style>\n"
         '<table class="prompt-table tex2jax_ignore mathjax_ignore">\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
     )
