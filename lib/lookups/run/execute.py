@@ -12,10 +12,12 @@ import json
 import platform
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
@@ -222,7 +224,8 @@ def run_chapters(
     """Execute the chapters that are not up to date, in order; return the names of those executed.
 
     `only` names chapters to look at (their numbers do), `again` executes what is up to date as
-    well, `say` takes lines of progress.
+    well, `say` takes lines of progress. Runs that chapters read are executed beside this one, one
+    after the other: much of a chapter, imports above all, keeps a single processor busy.
 
     Raises:
         ChapterError: a chapter stopped; those before it are kept.
@@ -233,11 +236,34 @@ def run_chapters(
     if not chosen:
         known = ", ".join(chapter.name for chapter in chain.chapters)
         raise LookupsError(f"no chapter {', '.join(only)}; there are {known}")
-    executed = run_others(chain, chosen, say=say)
-    with _alone(chain.folder), notebooks.kernel_environment(record=chain.default):
-        say(_forecast(chain, chosen, again))
-        for number, chapter in enumerate(chosen, 1):
-            where = f"[{number}/{len(chosen)}] {chapter.name}"
+    others, stop = _others(chain, chosen), Event()
+    with notebooks.kernel_environment(record=chain.default), ThreadPoolExecutor(1) as aside:
+        first = {run: aside.submit(_run, *other, say, stop) for run, other in others.items()}
+        try:
+            return _run(chain, chosen, say, stop, again=again, first=first)
+        finally:  # where this run ends early, the others end with the chapter that they are at
+            stop.set()
+
+
+def _run(
+    chain: Chain,
+    chapters: Sequence[Chapter],
+    say: Say,
+    stop: Event,
+    *,
+    again: bool = False,
+    first: Mapping[str, Future[list[str]]] | None = None,
+) -> list[str]:
+    """Execute chapters of a run; one that reads other runs waits for those in `first`."""
+    executed, run = [], chain.settings.id
+    with _alone(chain.folder):
+        say(_forecast(chain, chapters, again))
+        for number, chapter in enumerate(chapters, 1):
+            for other in other_runs(chapter.name, chain.settings) if first is not None else ():
+                executed += first[other].result()
+            if stop.is_set():
+                break
+            where = f"{run} [{number}/{len(chapters)}] {chapter.name}"
             reason = "asked for" if again else why_stale(chain.settings, chapter)
             if reason is None:
                 _refresh(chain, chapter)
@@ -245,36 +271,24 @@ def run_chapters(
                 continue
             say(f"{where}: {reason}; executing{chapter.last_time}")
             seconds = _execute(chain, chapter)
-            executed.append(chapter.name)
+            executed.append(chapter.name if first is not None else f"{run}/{chapter.name}")
             say(f"{where}: done in {seconds:.0f} s")
     return executed
 
 
-def run_others(
-    chain: Chain, chapters: Sequence[Chapter], *, say: Say = lambda _: None
-) -> list[str]:
-    """Execute what is not up to date of the other runs that chapters read; return what was."""
-    executed = []
-    for other, names in _others(chain, chapters):
-        with notebooks.kernel_environment(record=chain.default):
-            done = run_chapters(other, only=names, say=say)
-        executed += [f"{other.settings.id}/{name}" for name in done]
-    return executed
-
-
-def _others(chain: Chain, chapters: Sequence[Chapter]) -> list[tuple[Chain, tuple[str, ...]]]:
+def _others(chain: Chain, chapters: Sequence[Chapter]) -> dict[str, tuple[Chain, list[Chapter]]]:
     """The other runs that chapters read, each with the chapters of it that come first."""
     found = {}
     for chapter in chapters:
-        found |= other_runs(chapter.name, chain.settings)
-    others = [(chain_of(run, sources=chain.sources), names) for run, names in found.items()]
-    for other, _ in others:
-        if other.settings.permuted is not None:  # it might lead back here
-            raise RunError(
-                f"{other.settings.id}, which {chain.settings.id} reads, is held against a run "
-                "itself; write `permuted: null` into its file"
-            )
-    return others
+        for run, names in other_runs(chapter.name, chain.settings).items():
+            other = chain_of(run, sources=chain.sources)
+            if other.settings.permuted is not None:  # it might lead back here
+                raise RunError(
+                    f"{other.settings.id}, which {chain.settings.id} reads, is held against a run "
+                    "itself; write `permuted: null` into its file"
+                )
+            found[run] = other, [one for one in other.chapters if one.name in names]
+    return found
 
 
 def outlook(chain: Chain) -> list[str]:
@@ -283,9 +297,8 @@ def outlook(chain: Chain) -> list[str]:
     lines = [_forecast(chain, chain.chapters, again=False)]
     if chain.settings.prompts is None:
         lines[0] += f"; up to {corpus.documents:,} documents a split of {corpus.length} tokens"
-    for other, names in _others(chain, chain.chapters):
-        first = [chapter for chapter in other.chapters if chapter.name in names]
-        lines.append(f"before it, where chapters need it: {_forecast(other, first, False)}")
+    for other, first in _others(chain, chain.chapters).values():
+        lines.append(f"before chapters that read it: {_forecast(other, first, False)}")
     for chapter in chain.chapters:
         reason = why_stale(chain.settings, chapter) or "up to date"
         lines.append(f"{chapter.name:30}  {reason}{chapter.last_time}")
