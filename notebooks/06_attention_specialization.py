@@ -819,7 +819,7 @@ results = scored(deck, majority(readers))
 # hardly a choice. The rule above uses `train` alone, but it was written after that result was known, and after we had sorted
 # held-out prompts of some pairs ourselves. It did not help as much as we had hoped: readers sort more prompts of the
 # clearest pairs rightly than before, but no more pairs come out clear. Many stop at eight of ten. What they miss are
-# mostly prompts whose effect lies close to the bound, where to be active or not is a matter of a hair.
+# mostly prompts whose effect lies close to the bound, where a little more or less would have made the other label.
 
 # %% [markdown]
 # Who were the readers, and do they agree? Two readers agree on a prompt if they sort it in the same
