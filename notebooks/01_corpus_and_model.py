@@ -501,10 +501,10 @@ Markdown(f"On {len(flat):,} tokens of `{reported}` the model {uses}. {copies}.")
 # We expected little of a small model whose weights are stored in four bits, and it does better than
 # that: it knows what follows *not only … but* and *for the first*, and it copies what it has read,
 # which a model without heads that copy could not. That it was trained on chats shows in one place
-# only, the marker that begins every text. Putting another marker there makes the texts a little
-# less surprising, and leaves neurons and heads nearly as they were. What we learn here is about
-# careful English prose and nothing else: the articles begin with A, and there is no dialogue and
-# hardly any code among them.
+# only, the marker that begins every text. Putting another marker there makes the first few words of
+# a text less surprising and changes a good part of what early heads put out; the neurons that we
+# study hardly notice. What we learn here is about careful English prose and nothing else: the
+# articles begin with A, and there is no dialogue and hardly any code among them.
 
 # %% [markdown]
 # What is not known yet: whether any single neuron stands for a token, and whether it does so more than

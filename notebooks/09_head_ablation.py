@@ -688,7 +688,9 @@ Markdown("\n".join(f"- {line}" for line in lines) if test.pairs else "No pair co
 # probability on the prompts where we called the head active, and little where we did not; another head of the
 # same layer does nothing of the kind. In nats the same difference is there, but its interval is wide, and it cannot be
 # told from what another head does: a few prompts on which the token is unlikely from the start weigh most. Random
-# neurons' tokens are so unlikely that points cannot show a loss, and in nats we see none. What silencing
+# neurons' tokens are so unlikely that points cannot show a loss, and in nats we see none. The explanations
+# do poorly when they are put to the test: the prompts that a sentence calls active hold hardly more of the head's effect than as many
+# prompts chosen at random, and less than those on which the head is active. What silencing
 # cannot say is by which way the loss comes about.
 
 # %% [markdown]

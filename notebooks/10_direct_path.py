@@ -429,7 +429,7 @@ if len(shown):
     axis.set_yticks(range(len(shown)), names)
     axis.invert_yaxis()
     axis.set(xlabel="fall of the token's logit without the head")
-    axis.legend(loc="lower right")
+    axis.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.4, -0.09), fontsize=8)
     plt.show()
 
 # %% tags=["hide-input"]
@@ -617,8 +617,15 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
 # does. Instead about half of what the token loses without the head, in points of probability, is
 # lost when nothing but this one neuron changes; in nats the share may be larger, and its interval
 # is too wide to say. The direct path from the head into the neuron carries only a part of that:
-# earlier layers pass on what the head has found. Which components hand on the rest of the loss is
-# told in {ref}`routes`.
+# earlier layers pass on what the head has found.
+#
+# What surprised us most is {numref}`fig-routes`. The one neuron accounts for about as much of the
+# logit's fall as there is, and the head's own writing comes on top; but all other neurons together
+# push the other way. So the model makes up for a silenced head, and the loss that ablation shows is
+# what is left of a larger one. This has been seen before, and called self-repair {cite}`mcgrath2023`;
+# here it is the work of neurons, hardly of later heads. Pairs differ much: for “or” the head writes
+# its token itself, for “year” and “water” the loss runs through neurons. Since the parts depend on each
+# other, the log-probability has no shares.
 
 # %% [markdown]
 # What is not known: what the neuron itself is worth. It may fall, and its token be carried by

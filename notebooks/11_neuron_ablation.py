@@ -686,7 +686,10 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuro
 # neuron nearly always costs its token a good deal where the neuron fires, and nothing where it is
 # silent. In nats, silencing a random neuron costs the token that it is congruent with as much, from
 # a probability that is close to zero; what sets selected neurons apart is that their token is the
-# one that really follows.
+# one that really follows. In points, silencing head and neuron together costs less than the sum of the
+# two, as it must where the head works through the neuron; in nats the two losses simply add up. All heads
+# that are kept for a neuron, silenced at once, cost its token about as much as the neuron does: a single
+# head shows little of what they carry together.
 
 # %% [markdown]
 # What is not known: how much the neurons of a token carry together that are not sound, and what

@@ -91,6 +91,12 @@ def test_passages_lose_nothing_but_a_short_remainder(tokenizer, limit):
     assert [one.lost for one in found[:-1]] == [0] * (len(found) - 1)
 
 
+@pytest.mark.parametrize(("text", "left"), [("hi" + " " * 200, 1), (" " * 200, 0)])
+def test_white_space_makes_no_passage_of_its_own(tokenizer, text, left):
+    ((_, found),) = pieces([Text(text, "a", 1)], tokenizer, 8, "passages")
+    assert len(found) == left
+
+
 @pytest.mark.parametrize("limit", [150, 400])
 def test_passages_are_as_many_whole_sentences_as_fit(tokenizer, limit):
     text = prose(60, 1)

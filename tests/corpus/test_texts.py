@@ -147,7 +147,7 @@ def test_what_cannot_be_read_says_what_is_wrong(tmp_path, name, content, words):
     [
         ({"name": "wikipedia", "held_out": "a/b"}, "'wikipedia' and 'planted' have a test split"),
         ({"name": "a/b", "held_out": "planted"}, "held_out goes with texts of one's own"),
-        ({"name": "a/b", "held_out": "a/b"}, "held_out is 'a/b', too; without the key half"),
+        ({"name": "a/b", "held_out": "a/b"}, "held_out is 'a/b' as well; without the key half"),
         ({"name": "a/b", "cut": "last"}, "Input should be 'passages' or 'first'"),
     ],
 )

@@ -427,6 +427,14 @@ def test_the_key_is_in_no_file_log_or_error(store, tmp_path, monkeypatch, caplog
     assert kept(store) == len(echoes)
 
 
+def test_a_placeholder_for_a_key_may_be_a_word_of_the_answer(store, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with Server(key="none") as server:
+        server.script = iter([says("Active where none of them is.")])
+        (reply,) = ask(server, store, 1)
+    assert "none of them" in str(reply)
+
+
 def everything_said_by(error: BaseException | None) -> str:
     """The texts of an error and of all that led to it, with what they hold."""
     texts = []

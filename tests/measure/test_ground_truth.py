@@ -61,6 +61,20 @@ def test_after_surgery_a_head_can_tell_a_neuron_nothing(model, head):
     assert torch.equal(model.logits(model.batch(texts[:2])), before)
 
 
+def test_what_the_beginning_left_behind_is_computed_again(model):
+    text = [7, 8, 9]
+    before = model.activations_at_last([text], [1])[1]
+    with cut_off(model, Head(0, 5), Neuron(1, 0)):
+        short = model.activations_at_last([text], [1])[1]
+        seen = {}
+        model.read(
+            model.batch([text]), {"blocks.1.mlp.hook_post": lambda x: seen.update(x=x[:, -1])}
+        )
+        assert torch.allclose(short, seen["x"], atol=1e-5)
+        assert not torch.allclose(short, before, atol=1e-5)
+    assert torch.equal(model.activations_at_last([text], [1])[1], before)
+
+
 def test_an_error_inside_does_not_leave_the_model_operated(model):
     usual = model.w_o(0)[5].clone()
     with pytest.raises(RuntimeError), cut_off(model, Head(0, 5), Neuron(1, 0)):

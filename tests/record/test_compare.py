@@ -266,7 +266,7 @@ def test_what_lies_in_the_record_counts_and_a_missing_folder_is_told(tmp_path):
     file.write_text(file.read_text() + " ")
     assert parameters(read_run(path), ["published"]) != before
     folder.rename(folder.with_name("elsewhere"))
-    with pytest.raises(RunError, match=r"no folder .*gpt2-small; fetch the record with: lookups"):
+    with pytest.raises(RunError, match=r"nothing at .*gpt2-small; fetch the record with: lookups"):
         read_run(path)
 
 

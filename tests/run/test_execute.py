@@ -158,6 +158,8 @@ def test_a_table_or_copy_changed_by_another_hand_is_noticed(done):
     assert run_chapters(chain) == ["02_next_token_neurons", "03_prompts"]
     assert run_chapters(chain, only=["03"], again=True) == ["03_prompts"]
     with pytest.raises(LookupsError, match="no chapter 09; there are 02_next_token_neurons"):
+        run_chapters(chain, only=["03", "09"])
+    with pytest.raises(LookupsError, match="no chapter 09; there are 02_next_token_neurons"):
         run_chapters(chain, only=["09"])
 
 

@@ -181,9 +181,12 @@ def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents
     """Load a text file of one's own prompts, one a line; empty lines are left out.
 
     Raises:
-        SourceError: there is no prompt in it.
+        SourceError: there is no prompt in it, or it is not text.
     """
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    try:
+        lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1)
+    except UnicodeDecodeError:
+        raise SourceError(f"prompts: {path.name} is not text in UTF-8; save it as such") from None
     found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
     table = _table(texts.pieces(found, tokenizer, context - 1, "first"))
     if not len(table):

@@ -293,6 +293,8 @@ def _first(text: Text, encoding: Any, limit: int) -> list[Piece]:
 
 
 def _passages(text: Text, encoding: Any, limit: int) -> list[Piece]:
+    if not (text.text or "").strip():
+        return []
     places = sentences(text.text or "")
     starts, stops = np.array(encoding.offsets).T
     begins = np.searchsorted(stops, [begin for begin, _ in places], side="right").tolist()
@@ -300,7 +302,8 @@ def _passages(text: Text, encoding: Any, limit: int) -> list[Piece]:
     found = list(_spans(begins, ends, limit))
     *_, (_, start, stop) = found
     lost = stop - start if 3 * (stop - start) < limit else 0
-    kept = found[:-1] if lost else found
+    kept = found[:-1] if lost and len(found) > 1 else found
+    lost = lost if kept is not found else 0
     made = [
         Piece(encoding.ids[start:stop], *text.place(places[sentence][0], number, len(kept)), 0)
         for number, (sentence, start, stop) in enumerate(kept)

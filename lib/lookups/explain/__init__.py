@@ -1,4 +1,5 @@
-"""When is a head active, in words: explainers, their baselines and controls, the blind sort.
+"""When is a head active, in words: explainers, a model's server, baselines, the blind sort.
 
-What an explanation is worth is scored in `statistics`.
+From what on a head counts as active is a rule of chapter 5. Controls are put together in chapter 8;
+here lots are drawn for them. What an explanation is worth is scored in `statistics`.
 """

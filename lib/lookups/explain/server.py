@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 from lookups.errors import LookupsError, ServerError
 from lookups.llm_settings import OPENAI, LlmSettings
 
+SECRET = 12
+"""Characters from which on a key is one; servers of one's own take words such as EMPTY for it."""
+
 _THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 
 HEDGE = re.compile(r"\W*(yes|no)\s*(,?\s*(and|or|but|also)\b|/|&)\s*(also\s+)?(yes|no)\b", re.I)
@@ -140,7 +143,7 @@ async def _send_all(
                     messages=[{"role": "user", "content": request.text}],
                     extra_body=request.settings,
                 )
-                replies.keep(request, _reply(answer.text.replace(key, "[key]")))
+                replies.keep(request, _reply(_without(key, answer.text)))
                 kept.append(request)
             except (openai.APIError, ServerError, sqlite3.Error) as error:
                 failures.append(error)
@@ -154,6 +157,11 @@ async def _send_all(
             f"{url} {_problem(failures[0], settings, key)}; {len(kept)} of "
             f"{len(requests)} replies came in and are stored, run again for the rest"
         )
+
+
+def _without(key: str, text: str) -> str:
+    """Take a key out of a text; one too short to be a secret may be a word of the answer."""
+    return text.replace(key, "[key]") if len(key) >= SECRET else text
 
 
 def _reply(body: str) -> Reply:

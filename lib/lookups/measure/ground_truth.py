@@ -80,7 +80,9 @@ def cut_off(model: Model, head: Head, neuron: Neuron) -> Iterator[None]:
         matrix -= (matrix.double() @ basis @ basis.T).to(matrix.dtype)
     else:
         matrix.zero_()
+    model.forward.forget()
     try:
         yield
     finally:
         matrix.copy_(usual)
+        model.forward.forget()

@@ -171,10 +171,7 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
             f"{found} has no weights; put the model's .safetensors files there (pickled .bin files "
             "are never read)"
         )
-    try:
-        note = downloaded(found, spec.revision)
-    except SourceError as error:
-        raise SourceError(str(error)) from error
+    note = downloaded(found, spec.revision)
     if note is not None:
         return str(found), note["commit"]
     in_room = spec.folder is not None and not Path(spec.name).is_absolute()

@@ -245,6 +245,10 @@ class Forward:
         both = self._rotary(like, place)
         return tuple(part[..., : part.shape[-1] // 2].unsqueeze(2) for part in both)
 
+    def forget(self) -> None:
+        """Forget what was computed before: weights have changed."""
+        self._of_bos.clear()
+
     def _after(self, bos: int) -> list[KeysValues]:
         """Keys and values of a beginning-of-sequence token that stands alone, of every layer."""
         if bos not in self._of_bos:

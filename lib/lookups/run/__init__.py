@@ -1,4 +1,4 @@
 """Stages and tables on disk, executing chapters, building the book, the command line.
 
-No chapter-specific idea lives here.
+What a chapter asks, and how it answers, is in the chapter.
 """

@@ -231,11 +231,12 @@ def run_chapters(
         ChapterError: a chapter stopped; those before it are kept.
         LookupsError: no such chapter, or another process is at work on this run.
     """
+    names = {name for c in chain.chapters for name in (c.name, c.name.split("_")[0])}
     wanted = {Path(name).stem for name in only}
-    chosen = [c for c in chain.chapters if not wanted or wanted & {c.name, c.name.split("_")[0]}]
-    if not chosen:
+    if unknown := sorted(wanted - names):
         known = ", ".join(chapter.name for chapter in chain.chapters)
-        raise LookupsError(f"no chapter {', '.join(only)}; there are {known}")
+        raise LookupsError(f"no chapter {', '.join(unknown)}; there are {known}")
+    chosen = [c for c in chain.chapters if not wanted or wanted & {c.name, c.name.split("_")[0]}]
     others, stop = _others(chain, chosen), Event()
     with notebooks.kernel_environment(record=chain.default), ThreadPoolExecutor(1) as aside:
         first = {run: aside.submit(_run, *other, say, stop) for run, other in others.items()}

@@ -138,8 +138,8 @@ def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
     if "corpus" in content:
         corpus = settings.corpus
         names = [n for n in (corpus.name, corpus.held_out) if n and not is_made(n)]
-        paths = {Path(name).name: local_path(corpus, name) for name in sorted(names)}
-        if files := {name: contents_digest(p) for name, p in paths.items() if p and p.exists()}:
+        paths = [local_path(corpus, name) for name in names]
+        if files := [contents_digest(path) for path in paths if path and path.exists()]:
             content["corpus"]["files"] = files
     for key in ("prompts", "verdicts", "published"):
         if content.get(key) is not None:

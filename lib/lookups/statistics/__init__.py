@@ -1,4 +1,4 @@
 """What numbers say: intervals, differences, scores, tests against chance.
 
-Nothing here knows what a model, a prompt or a run is.
+Tables and lists of numbers come in; nothing here knows what a model or a run is.
 """
