@@ -956,7 +956,7 @@ Markdown(f"Saved `deck`: {len(deck)} prompts in {deck.item.nunique()} items.")
 # saw heads that wait for a construction. Attention behaves as the textbook says: where a head is inactive, it
 # rests on the beginning of the sequence. Two things disappointed us. Many pairs differ in ways for which we have
 # no words, and heads that are kept for one neuron often act together, so a token has fewer independent look-ups
-# than it has pairs.
+# than it has pairs. Hardly any of these heads is of a kind that is known from other work.
 
 # %% [markdown]
 # ## What we know

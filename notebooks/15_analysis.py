@@ -509,7 +509,7 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # kept pairs matter to the token where they are active, at least in points of probability, and about half of that
 # goes through the one neuron. Set against random neurons the picture
 # is mixed: in points of probability selected neurons exceed them by far, in nats they do not always, and the sentences
-# that explain their heads are no truer than those for random neurons. So what is special about a next-token
+# that explain their heads are no truer than those for random neurons, nor better than remembering the last token. So what is special about a next-token
 # neuron is what it writes, and not that its contexts are easier to name. And a look-up does not work alone: when a head is
 # silenced, its neuron passes on about as much of the loss as there is, while all other neurons make up for a part of it.
 
