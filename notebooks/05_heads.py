@@ -588,7 +588,7 @@ Markdown(
     )
     + (
         f"On `test` the share of prompts with the head active differs from that on `train` by {off.mean():.2f} on average, "
-        f"and {percent(steady.share_test.between(low, high).mean())} of the pairs would be kept there, too."
+        f"and {percent(steady.share_test.between(low, high).mean())} of the pairs lie in the band there, too."
         if len(steady)
         else "There is nothing on `test` to compare with `train`."
     )
@@ -714,12 +714,11 @@ save(settings, "pairs", pairs, **facts)
 Markdown(f"Saved `heads` ({len(heads)} rows), `parts` ({len(parts)}), `pairs` ({len(pairs)}).")
 
 # %% [markdown] tags=["default-run"]
-# We expected a few heads to matter for each neuron and the rest to matter little. By effect, dozens
-# of heads are active on a prompt, since losing almost any of them costs the neuron something; what
-# decides is that the loss differs between two kinds of prompt, and few pairs pass. Matched random
-# neurons have at least as many kept pairs each, so a kept pair by itself is no sign of a look-up.
-# About twenty prompts of a neuron are few: on held-out prompts about half of the pairs would not be
-# kept again.
+# We expected a few heads to matter for each neuron and the rest to matter little. By effect, almost
+# every head is active on some prompt or other; what decides is that the loss differs between two
+# kinds of prompt, and few pairs pass. Matched random neurons have at least as many kept pairs each,
+# so a kept pair by itself is no sign of a look-up. Some sixteen training prompts of a neuron are few:
+# on held-out prompts about half of the pairs would leave the band, and more would not be kept again.
 
 # %% [markdown]
 # ## What we know

@@ -818,8 +818,8 @@ results = scored(deck, majority(readers))
 # its 15 clearest pairs readers found 5 clear, of its random ones none. Only 21 of 70 kept pairs could be in it, so that there was
 # hardly a choice. The rule above uses `train` alone, but it was written after that result was known, and after we had sorted
 # held-out prompts of some pairs ourselves. It did not help as much as we had hoped: readers sort more prompts of the
-# clearest pairs rightly than before, but no more pairs come out clear. Many stop at eight of ten. What they miss are
-# mostly prompts whose effect lies close to the bound, where a little more or less would have made the other label.
+# clearest pairs rightly than before, but no more pairs come out clear. Many stop at eight of ten. What they miss lies more
+# often close to the bound, where a little more or less of an effect would have made the other label.
 
 # %% [markdown]
 # Who were the readers, and do they agree? Two readers agree on a prompt if they sort it in the same
@@ -951,8 +951,8 @@ save(settings, "deck", deck, model=model, seconds=stopwatch.seconds)
 Markdown(f"Saved `deck`: {len(deck)} prompts in {deck.item.nunique()} items.")
 
 # %% [markdown] tags=["default-run"]
-# The clearest contexts are of the kind that grammar books list: *either* and *whether* in front of *or*, *on the*
-# in front of *other*, *considered* and *proved* in front of *to be*. We expected heads that wait for a topic, and
+# The clearest contexts are of the kind that grammar books list: *either* in front of *or*, *considered* in
+# front of *to be*. We expected heads that wait for a topic, and
 # saw heads that wait for a construction. Attention behaves as the textbook says: where a head is inactive, it
 # rests on the beginning of the sequence. Two things disappointed us. Many pairs differ in ways for which we have
 # no words, and heads that are kept for one neuron often act together, so a token has fewer independent look-ups

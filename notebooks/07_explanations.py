@@ -336,7 +336,7 @@ Markdown(f"Saved `explanations`: {len(explained)} explanations of {len(keys)} pa
 # %% [markdown] tags=["default-run"]
 # We expected words to be found for most pairs, since the contexts looked so plain when we read them. For most
 # pairs `contrast` finds none. Where it does, the sentence is what a reader would have said: the prompt contains
-# *either*, or ends in *on the*. About twenty training prompts a pair are few for a judge that knows no English;
+# *either*, or *considered*. Some sixteen training prompts a pair are few for a judge that knows no English;
 # what it misses need not be absent.
 
 # %% [markdown]

@@ -833,7 +833,7 @@ save(settings, "scores", scores, **facts)
 Markdown(f"Saved `verdicts` ({len(verdicts)} rows) and `scores` ({len(scores)}).")
 
 # %% [markdown] tags=["default-run"]
-# Held-out prompts are few here, about ten of each kind, so a single score says little and only means can be
+# Held-out prompts are few here, about five active and eleven inactive ones of a pair, so a single score says little and only means can be
 # trusted. On average the sentences are better than chance and better than the sentences of other heads, but not
 # by much, and a judge that merely looks for the most similar training prompt does at least as well. So does a judge that
 # remembers nothing but the last token: whatever the sentences say beyond it has not been shown to help. Selected neurons

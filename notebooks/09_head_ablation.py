@@ -461,7 +461,7 @@ Markdown(
 #
 # A mean over pairs may be due to a few of them. Each pair has a p of its own from the same
 # relabelings (two-sided), and `q` corrects them over the pairs of a group {cite}`benjamini1995`.
-# With ten prompts of each kind only a large difference can be significant.
+# With so few prompts of each kind only a large difference can be significant.
 
 
 # %% tags=["hide-input"]
@@ -540,8 +540,8 @@ side_by_side((hand.neuron, hand["head"])) if hand is not None else NOTHING
 # does most of its work on these prompts. So we add up what silencing the head costs over all
 # held-out prompts of a pair: what share of it is lost on the prompts that the explanation *calls*
 # active? A judge who calls prompts active at random gets, on average, the same share of the effect
-# as of the prompts, so the first column of the table, the share of prompts called active, is what
-# the other columns must exceed. The *shuffled* explanation is such a judge: it calls as many
+# as of the prompts, within a pair. (Over pairs it is more than the share of prompts, since pairs with a larger
+# effect have more prompts called active.) The *shuffled* explanation is such a judge: it calls as many
 # prompts active, but chosen at random.
 
 
@@ -689,7 +689,7 @@ Markdown("\n".join(f"- {line}" for line in lines) if test.pairs else "No pair co
 # same layer does nothing of the kind. In nats the same difference is there, but its interval is wide, and it cannot be
 # told from what another head does: a few prompts on which the token is unlikely from the start weigh most. Random
 # neurons' tokens are so unlikely that points cannot show a loss, and in nats we see none. The explanations
-# do poorly when they are put to the test: the prompts that a sentence calls active hold hardly more of the head's effect than as many
+# do poorly when they are put to the test: the prompts that a sentence calls active hold only somewhat more of the head's effect than as many
 # prompts chosen at random, and less than those on which the head is active. What silencing
 # cannot say is by which way the loss comes about.
 

@@ -487,7 +487,8 @@ several = len(told) > 3
 tests = {name: spearmanr(share, list(column)) for name, column in known.items()} if several else {}
 tells = pd.DataFrame({name: {"rank correlation": test.statistic, "p": test.pvalue} for name, test in tests.items()}).T  # fmt: skip
 if several:
-    tells["p, corrected"] = false_discovery_control(tells.p)
+    told_by = tells.p.dropna()  # what is the same in all pairs tells nothing
+    tells["p, corrected"] = pd.Series(false_discovery_control(told_by), told_by.index, dtype=float)
 glue("pairs-told", len(told), display=False)
 tells.round(3) if several else NOTHING
 
@@ -624,7 +625,7 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
 # push the other way. So the model makes up for a silenced head, and the loss that ablation shows is
 # what is left of a larger one. This has been seen before, and called self-repair {cite}`mcgrath2023`;
 # here it is the work of neurons, hardly of later heads. Pairs differ much: for “or” the head writes
-# its token itself, for “year” and “water” the loss runs through neurons. Since the parts depend on each
+# its token itself, for “year” and “water” the loss runs through several neurons. Since the parts depend on each
 # other, the log-probability has no shares.
 
 # %% [markdown]

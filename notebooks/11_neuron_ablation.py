@@ -683,13 +683,14 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuro
 
 # %% [markdown] tags=["default-run"]
 # A single neuron among tens of thousands can be expected to matter little. Yet silencing a selected
-# neuron nearly always costs its token a good deal where the neuron fires, and nothing where it is
+# neuron nearly always costs its token a good deal where the neuron fires, and little where it is
 # silent. In nats, silencing a random neuron costs the token that it is congruent with as much, from
 # a probability that is close to zero; what sets selected neurons apart is that their token is the
-# one that really follows. In points, silencing head and neuron together costs less than the sum of the
-# two, as it must where the head works through the neuron; in nats the two losses simply add up. All heads
-# that are kept for a neuron, silenced at once, cost its token about as much as the neuron does: a single
-# head shows little of what they carry together.
+# one that really follows. Silencing head and neuron together costs as many nats as the two cost one
+# by one. A head that worked through this neuron alone would have nothing left to cost once the neuron is
+# gone; so its effect finds other ways. (In points the sum is smaller, as it is where nats add up.) All heads that are
+# kept for a neuron, silenced at once, cost its token about as much as the neuron does: a single head shows
+# only a part of what they carry together.
 
 # %% [markdown]
 # What is not known: how much the neurons of a token carry together that are not sound, and what
