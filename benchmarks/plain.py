@@ -12,7 +12,6 @@ from _side_by_side import Setting, record, setting, timed
 from lookups.measure.scan import scan
 from lookups.model.batches import batches_by_length
 from lookups.model.files import find_checkpoint
-from lookups.model.loaded import SUPPORTED
 from lookups.settings import read_run
 
 STRONGEST = 40
@@ -20,7 +19,7 @@ STRONGEST = 40
 
 def plain_model(found: Setting, run: str, layers: int) -> torch.nn.Module:
     """Load Hugging Face's own modules, all but the last few layers."""
-    checkpoint = find_checkpoint(read_run(run).model, SUPPORTED)
+    checkpoint = find_checkpoint(read_run(run).model)
     whole = checkpoint.weights(found.model.dtype, found.model.device)
     whole.set_attn_implementation("sdpa")
     whole.config.num_hidden_layers = layers

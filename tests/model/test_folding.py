@@ -3,7 +3,7 @@
 import pytest
 import torch
 from lookups.model.files import find_checkpoint
-from lookups.model.loaded import SUPPORTED, bridge_of, load_model
+from lookups.model.loaded import bridge_of, load_model
 from lookups.settings import ModelSpec
 from tiny import VARIANTS, folder, plain, random_ids
 
@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 def raw(spec: ModelSpec, dtype: torch.dtype):
-    checkpoint = find_checkpoint(spec, SUPPORTED)
+    checkpoint = find_checkpoint(spec)
     return bridge_of(checkpoint, checkpoint.weights(dtype, CPU))
 
 

@@ -7,7 +7,7 @@ import torch
 from lookups.errors import SourceError
 from lookups.model.files import find_checkpoint
 from lookups.model.gguf_files import about, folder_of
-from lookups.model.loaded import SUPPORTED, bridge_of, load_model
+from lookups.model.loaded import bridge_of, load_model
 from lookups.settings import ModelSpec, read_run
 from tiny_gguf import original, write_gguf
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -19,7 +19,7 @@ IDS = torch.tensor([[1, 70, 80, 90, 259, 260, 75]])
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_logits_are_those_of_the_model_that_was_written(tmp_path: Path, kind: str) -> None:
     file = write_gguf(tmp_path / f"{kind}.gguf", kind)
-    checkpoint = find_checkpoint(ModelSpec(name=str(file), folder=tmp_path / "models"), SUPPORTED)
+    checkpoint = find_checkpoint(ModelSpec(name=str(file), folder=tmp_path / "models"))
     with torch.no_grad():
         ours = bridge_of(checkpoint, checkpoint.weights(torch.float32, CPU))(IDS)
         assert (ours - original(kind)(IDS).logits).abs().max() < 1e-5
@@ -104,11 +104,11 @@ def test_a_run_names_a_file_beside_it_or_in_its_models_folder(
 def test_a_run_may_pin_the_file(tmp_path: Path) -> None:
     file = str(write_gguf(tmp_path / "tiny.gguf"))
     spec = ModelSpec(name=file, folder=tmp_path / "models")
-    revision = find_checkpoint(spec, SUPPORTED).revision
-    assert find_checkpoint(spec.model_copy(update={"revision": revision}), SUPPORTED)
+    revision = find_checkpoint(spec).revision
+    assert find_checkpoint(spec.model_copy(update={"revision": revision}))
     other = spec.model_copy(update={"revision": "gguf:0123456789ab"})
     with pytest.raises(SourceError, match="and the run asks for gguf:0123456789ab"):
-        find_checkpoint(other, SUPPORTED)
+        find_checkpoint(other)
 
 
 def kept(content: bytes, file: Path) -> Path:

@@ -12,7 +12,7 @@ import tiny
 import torch
 from lookups.errors import LookupsError, SourceError
 from lookups.model.files import find_checkpoint, permute_weights
-from lookups.model.loaded import SUPPORTED, bridge_of, load_model
+from lookups.model.loaded import bridge_of, load_model
 from lookups.names import Neuron
 from lookups.settings import ModelSpec
 from tiny import LAYERS, VARIANTS, folder, model, plain, random_ids
@@ -26,7 +26,7 @@ def with_bos(ids) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_raw_logits_are_those_of_plain_hugging_face(name):
-    checkpoint = find_checkpoint(ModelSpec(name=str(folder(name))), SUPPORTED)
+    checkpoint = find_checkpoint(ModelSpec(name=str(folder(name))))
     bridge = bridge_of(checkpoint, checkpoint.weights(torch.float32, CPU))
     for ids in random_ids(5, seed=1):
         with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 from lookups.errors import SourceError
 from lookups.measure.attribution import attribute
 from lookups.model.files import Checkpoint, find_checkpoint
-from lookups.model.loaded import SUPPORTED, Model, bridge_of, load_model
+from lookups.model.loaded import Model, bridge_of, load_model
 from lookups.model.packaged import packaged_file
 from lookups.names import Neuron
 from lookups.settings import ModelSpec
@@ -35,7 +35,7 @@ def packaged() -> None:
 
 @functools.cache
 def checkpoint() -> Checkpoint:
-    return find_checkpoint(ModelSpec(name=NAME), SUPPORTED)
+    return find_checkpoint(ModelSpec(name=NAME))
 
 
 @functools.cache

@@ -178,23 +178,19 @@ def _falls(
     """Unembed what is left when routes are changed, with the final norm's scale held and not."""
     without = final[:, None] + parts.sum(1, keepdim=True)
     streams = torch.cat([final[:, None], without, without - parts, final[:, None] + parts], 1)
-    scale = _centred(model, final).norm(dim=-1) / model.forward.normed(final).norm(dim=-1)
-    held = _centred(model, streams) / scale[:, None, None]
+    centred = model.forward.centred
+    scale = centred(final).norm(dim=-1) / model.forward.normed(final).norm(dim=-1)
+    held = centred(streams) / scale[:, None, None]
     both = torch.stack([held, model.forward.normed(streams)], 1).to(model.dtype)
     logits = model.bridge.unembed(both.flatten(0, 1)).unflatten(0, (len(targets), 2))
     of_token = logits[torch.arange(len(targets)), ..., targets]
     logp = of_token.double() - logits.double().logsumexp(-1)  # row × held × stream
     n = len(ROUTES)
     writes = model.w_u[:, targets].double() - average
-    moved = _centred(model, parts) / scale[:, None, None]
+    moved = centred(parts) / scale[:, None, None]
     return Routes(
         -einsum(moved, writes, "row route d, d row -> row route"),
         logp[..., 0] - logp[..., 1],
         logp[..., 2 : 2 + n] - logp[..., 1:2],
         logp[..., 0:1] - logp[..., 2 + n :],
     )
-
-
-def _centred(model: Model, stream: Tensor) -> Tensor:
-    """What a LayerNorm divides by its scale; an RMSNorm (Llama's) takes no mean off."""
-    return stream if model.gated else stream - stream.mean(-1, keepdim=True)

@@ -8,7 +8,6 @@ pickle, and never code that came with a model.
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from lookups.model.gguf_files import about, folder_of, load_complete, load_token
 from lookups.model.packaged import PACKAGED, downloaded, packaged_file
 from lookups.paths import EMBEDDED, folder
 from lookups.settings import ModelSpec
+
+SUPPORTED = ("GPT2LMHeadModel", "GPTNeoXForCausalLM", "LlamaForCausalLM")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def permute_weights(model: torch.nn.Module, seed: int) -> None:
                 weight.data = weight.flatten().index_select(0, order).reshape(weight.shape)
 
 
-def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
+def find_checkpoint(spec: ModelSpec) -> Checkpoint:
     """Find the files of a model and check its architecture.
 
     Raises:
@@ -101,10 +102,10 @@ def find_checkpoint(spec: ModelSpec, supported: Sequence[str]) -> Checkpoint:
     config = _config(location, revision)
     revision = getattr(config, "_commit_hash", None) or revision  # of the hub's cache
     architecture = (getattr(config, "architectures", None) or ["model of no named kind"])[0]
-    if architecture not in supported:
+    if architecture not in SUPPORTED:
         raise SourceError(
             f"{spec.name!r} is a {architecture} (`architectures` in its config.json); "
-            f"supported are {', '.join(supported)}"
+            f"supported are {', '.join(SUPPORTED)}"
         )
     tokenizer = load_tokenizer(location, **_safely(location, revision))
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id)

@@ -236,6 +236,10 @@ class Forward:
         """Return what a norm makes of this; without gains, all norms are one."""
         return self._norm(stream)[0]
 
+    def centred(self, stream: Float[Tensor, "*stream d_model"]) -> Float[Tensor, "*stream d_model"]:
+        """Return what a norm divides by its scale: an RMSNorm takes no mean off."""
+        return stream - stream.mean(-1, keepdim=True) if self._centred else stream
+
     def turn_at(
         self, place: Int[Tensor, "prompt pos"], like: Tensor
     ) -> tuple[Tensor, Tensor] | None:

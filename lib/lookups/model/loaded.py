@@ -25,7 +25,6 @@ from lookups.names import Neuron
 from lookups.settings import ModelSpec
 
 PROCESSING = "layernorm folded, writing weights and unembedding centred, value biases folded"
-SUPPORTED = ("GPT2LMHeadModel", "GPTNeoXForCausalLM", "LlamaForCausalLM")
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class Model(Checkpoint):
     dtype: torch.dtype
     """What it computes in: float32 or float64."""
 
-    def tokens(self, wanted: int | None = None) -> int:
-        """Return how many padded tokens to read at once: `wanted`, else what suits the caches."""
-        return wanted or (2048 if self.device.type == "cpu" else 2**15)
+    def tokens(self) -> int:
+        """Return how many padded tokens to read at once: on a CPU, what suits its caches."""
+        return 2048 if self.device.type == "cpu" else 2**15
 
     def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
         """Pad sequences of ids; `bos=False` only for the paper's truncation.
@@ -201,7 +200,7 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
 
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
     device = _device(spec.device)
-    checkpoint = find_checkpoint(spec, SUPPORTED)
+    checkpoint = find_checkpoint(spec)
     weights = checkpoint.weights(getattr(torch, spec.dtype), device, exact=exact)
     if checkpoint.gated:
         fold_llama(weights)
