@@ -131,20 +131,24 @@ def kind_of(name: str | Path) -> str | None:
     return None if kind == ".parquet" and inner != whole else kind
 
 
+def is_hub_file(name: str) -> bool:
+    """Say whether a corpus is named as a file of a dataset of the hub: org/dataset/file."""
+    place = Path(name)
+    return kind_of(name) is not None and len(place.parts) > 2 and not place.is_absolute()
+
+
 def local_path(corpus: CorpusSpec, name: str) -> Path | None:
     """Return where a corpus lies, or should lie; None where it is to be fetched from the hub."""
     path = paths.folder("data", corpus.folder) / Path(name).expanduser()
-    of_hub = len(Path(name).parts) > 2  # a file of a dataset: org/dataset/file
     there = Path(name).expanduser().is_absolute() or path.exists()
-    return path if there or (kind_of(path) and not of_hub) else None
+    return path if there or (kind_of(path) and not is_hub_file(name)) else None
 
 
 def key_name(name: str) -> str:
     """Return the word for a corpus in the keys of its documents."""
     kind = kind_of(name)
     parts = (name.removesuffix(".gz").removesuffix(kind) if kind else name).rstrip("/").split("/")
-    of_hub = len(parts) > 2 and kind and not Path(name).is_absolute()
-    return "-".join(parts[1:]) if of_hub else parts[-1]
+    return "-".join(parts[1:]) if is_hub_file(name) else parts[-1]
 
 
 def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:

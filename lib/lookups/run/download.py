@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from huggingface_hub import HfApi, constants, errors, snapshot_download
 
-from lookups.corpus.texts import kind_of, local_path
+from lookups.corpus.texts import is_hub_file, local_path
 from lookups.errors import LookupsError, RunError, SourceError
 from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED, downloaded, fetch_package, is_here
@@ -103,8 +103,7 @@ def _needs(settings: Run) -> Iterator[tuple[str, str, set[str]]]:
     files: dict[str, set[str]] = {}
     corpora = [settings.corpus.name, settings.corpus.held_out] if settings.prompts is None else []
     for corpus in filter(None, corpora):
-        parts = corpus.split("/", 2)
-        of_hub = len(parts) == 3 and kind_of(corpus) and not Path(corpus).is_absolute()
+        parts, of_hub = corpus.split("/", 2), is_hub_file(corpus)
         name = "/".join(parts[:2]) if of_hub else corpus
         if name in files and not (files[name] and of_hub):
             raise RunError(f"corpus: {name} is named whole and by a file; name its files each")

@@ -20,6 +20,7 @@ import pandas as pd
 from lookups.corpus.texts import local_path
 from lookups.errors import MissingStage, StaleStage
 from lookups.model.files import place_of
+from lookups.model.loaded import PROCESSING
 from lookups.model.packaged import PACKAGED
 from lookups.paths import PROJECT, digest_of, replacing, sha256_of
 from lookups.run.stages import Stage, settings_of, stage_named
@@ -169,8 +170,6 @@ class Stopwatch:
 
 
 def _about_model(model: Any) -> dict[str, Any]:
-    from lookups.model.loaded import PROCESSING
-
     return {
         "name": model.name,
         "revision": model.revision,
