@@ -19,7 +19,7 @@
 #
 # | needs | leaves |
 # | --- | --- |
-# | `neurons`, `follow_rates`, `prompts`, `suffixes`, `heads` and `pairs` of the runs `planted-0`, `planted-1` and `planted-2`, which `lookups run` executes before this chapter | nothing: it judges the method |
+# | `neurons`, `follow_rates`, `prompts`, `suffixes`, `heads` and `pairs` of the runs `planted`, `planted-1` and `planted-2`, which `lookups run` executes before this chapter | nothing: it judges the method |
 
 # %% tags=["parameters"]
 # Every run has this chapter, and it is the same in all of them.
@@ -52,6 +52,7 @@ from lookups.names import Head, Neuron
 from lookups.explain.prompts import PairPrompts, widest
 from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.paths import PROJECT
+from lookups.run.stages import PLANTED
 from lookups.run.store import load
 from lookups.settings import ModelSpec, read_run
 from lookups.statistics.scores import Counts, count, score
@@ -126,12 +127,12 @@ pd.DataFrame({f"seed {seed}": right_at_slots(model) for seed, model in models.it
 #
 # ## What the method finds
 #
-# Chapters 2 to 5 have been executed as they stand, with the settings of the run `planted`, on fewer
-# documents: the runs `planted-0`, `planted-1` and `planted-2`, one a model. We load the tables that they left:
+# Chapters 2 to 5 have been executed as they stand, once a model: the runs `planted`, `planted-1` and
+# `planted-2`. We load the tables that they left:
 
 # %%
 STAGES = ("neurons", "follow_rates", "prompts", "suffixes", "heads", "pairs")
-runs = {seed: read_run(f"planted-{seed}") for seed in SEEDS}
+runs = {seed: read_run(run) for seed, run in zip(SEEDS, PLANTED, strict=True)}
 left = {seed: {stage: load(runs[seed], stage) for stage in STAGES} for seed in SEEDS}
 
 

@@ -6,7 +6,6 @@ settings the keys of the run file it depends on besides theirs.
 
 from typing import NamedTuple
 
-from lookups.corpus.grammar import SEEDS
 from lookups.errors import RunError
 from lookups.settings import Run
 
@@ -28,6 +27,9 @@ CHAPTERS = (
     "15_analysis",
 )
 """The notebooks in the order in which a run executes them; the analysis gathers what all found."""
+
+PLANTED = ("planted", "planted-1", "planted-2")
+"""The runs on the planted models, in the order of their seeds, on which chapter 12 judges the method."""
 
 
 class Stage(NamedTuple):
@@ -180,5 +182,5 @@ def other_runs(chapter: str, settings: Run) -> dict[str, tuple[str, ...]]:
     if chapter == "08_scores" and settings.permuted is not None:
         return {settings.permuted: chapters_to("scores")}
     if chapter == "12_ground_truth":
-        return {f"planted-{seed}": chapters_to("pairs") for seed in SEEDS}
+        return {run: chapters_to("pairs") for run in PLANTED if run != settings.id}
     return {}
