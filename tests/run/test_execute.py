@@ -287,11 +287,11 @@ def test_other_runs_are_executed_first_and_a_change_of_theirs_is_noticed(
     )
     chain = chain_of(paths["own"], sources=sources)
     assert run_chapters(chain, only=["02"]) == ["02_next_token_neurons"]
-    assert run_chapters(chain) == [NAMES[1], "other/02_next_token_neurons", NAMES[2]]
+    assert run_chapters(chain) == [NAMES[1], NAMES[2], "other/02_next_token_neurons"]
     assert (artifacts / "other" / "neurons" / "manifest.json").is_file()
     assert run_chapters(chain) == []
     write_run(paths["other"], id="other", seed=4)
-    assert run_chapters(chain) == ["other/02_next_token_neurons", "04_suffixes"]
+    assert run_chapters(chain) == ["04_suffixes", "other/02_next_token_neurons"]
     write_run(paths["other"], id="other", permuted="own.yml")
     with pytest.raises(RunError, match="other, which own reads, is held against a run itself"):
         run_chapters(chain)

@@ -9,28 +9,33 @@ the stages that it loads, and all packages. The default run's copies are the com
 import ast
 import hashlib
 import json
+import os
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
-from threading import Event
 from typing import Any, NamedTuple
 
+import psutil
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
 from lookups.errors import ChapterError, LookupsError, MissingStage, RunError, StaleStage
 from lookups.paths import PROJECT, write_whole
 from lookups.run import notebooks
-from lookups.run.stages import STAGES, other_runs
+from lookups.run.stages import STAGES, other_runs, stage_named
 from lookups.run.store import manifest, parameters
 from lookups.settings import DEFAULT_RUN, RUNS, Run, read_run
 
 PACKAGE = Path(__file__).resolve().parents[1]
+KERNELS = int(os.environ.get("LOOKUPS_KERNELS", "2"))
+"""How many chapters are executed at a time; 1 where a model fits only once into memory."""
+
 REASONS = {
     "code": "its code has changed",
     "settings": "settings have changed",
@@ -221,14 +226,15 @@ def _digest(text: str) -> str:
 def run_chapters(
     chain: Chain, *, only: Sequence[str] = (), again: bool = False, say: Say = lambda _: None
 ) -> list[str]:
-    """Execute the chapters that are not up to date, in order; return the names of those executed.
+    """Execute the chapters that are not up to date, and return the names of those executed.
 
     `only` names chapters to look at (their numbers do), `again` executes what is up to date as
-    well, `say` takes lines of progress. Runs that chapters read are executed beside this one, one
-    after the other: much of a chapter, imports above all, keeps a single processor busy.
+    well, `say` takes lines of progress. `KERNELS` of them are executed at a time, each as soon as
+    those are done whose stages it reads, of this run or another: much of a chapter, imports above
+    all, keeps a single processor busy.
 
     Raises:
-        ChapterError: a chapter stopped; those before it are kept.
+        ChapterError: a chapter stopped; those that were done by then are kept.
         LookupsError: no such chapter, or another process is at work on this run.
     """
     names = {name for c in chain.chapters for name in (c.name, c.name.split("_")[0])}
@@ -237,44 +243,68 @@ def run_chapters(
         known = ", ".join(chapter.name for chapter in chain.chapters)
         raise LookupsError(f"no chapter {', '.join(unknown)}; there are {known}")
     chosen = [c for c in chain.chapters if not wanted or wanted & {c.name, c.name.split("_")[0]}]
-    others, stop = _others(chain, chosen), Event()
-    with notebooks.kernel_environment(record=chain.default), ThreadPoolExecutor(1) as aside:
-        first = {run: aside.submit(_run, *other, say, stop) for run, other in others.items()}
+    groups = [(chain, chosen), *_others(chain, chosen).values()]
+    jobs = [Job(one, chapter) for one, chapters in groups for chapter in chapters]
+    waiting, running, executed = list(jobs), {}, set()
+    with ExitStack() as stack:
+        for one, chapters in groups:
+            stack.enter_context(_alone(one.folder))
+            say(_forecast(one, chapters, again and one is chain))
+        stack.enter_context(notebooks.kernel_environment(record=chain.default))
+        pool = stack.enter_context(ThreadPoolExecutor(KERNELS))
         try:
-            return _run(chain, chosen, say, stop, again=again, first=first)
-        finally:  # where this run ends early, the others end with the chapter that they are at
-            stop.set()
+            while waiting or running:
+                unfinished = [*waiting, *running.values()]
+                ready = [job for job in waiting if not job.needs(unfinished)]
+                for job in ready[: KERNELS - len(running)]:
+                    waiting.remove(job)
+                    running[pool.submit(_do, job, again and job.chain is chain, say)] = job
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(done)
+                    executed |= {job.name} if done.result() else set()
+        except KeyboardInterrupt:
+            for kernel in psutil.Process().children(recursive=True):
+                kernel.kill()
+            raise
+        except LookupsError:
+            for job in running.values():
+                say(f"a chapter has failed; {job.name} is still brought to its end")
+            raise
+    done = [job for job in jobs if job.name in executed]
+    return [job.chapter.name if job.chain is chain else job.name for job in done]
 
 
-def _run(
-    chain: Chain,
-    chapters: Sequence[Chapter],
-    say: Say,
-    stop: Event,
-    *,
-    again: bool = False,
-    first: Mapping[str, Future[list[str]]] | None = None,
-) -> list[str]:
-    """Execute chapters of a run; one that reads other runs waits for those in `first`."""
-    executed, run = [], chain.settings.id
-    with _alone(chain.folder):
-        say(_forecast(chain, chapters, again))
-        for number, chapter in enumerate(chapters, 1):
-            for other in other_runs(chapter.name, chain.settings) if first is not None else ():
-                executed += first[other].result()
-            if stop.is_set():
-                break
-            where = f"{run} [{number}/{len(chapters)}] {chapter.name}"
-            reason = "asked for" if again else why_stale(chain.settings, chapter)
-            if reason is None:
-                _refresh(chain, chapter)
-                say(f"{where}: up to date")
-                continue
-            say(f"{where}: {reason}; executing{chapter.last_time}")
-            seconds = _execute(chain, chapter)
-            executed.append(chapter.name if first is not None else f"{run}/{chapter.name}")
-            say(f"{where}: done in {seconds:.0f} s")
-    return executed
+class Job(NamedTuple):
+    """A chapter of a run, to be executed where it is not up to date."""
+
+    chain: Chain
+    chapter: Chapter
+
+    @property
+    def name(self) -> str:
+        """What it is called: `run/NN_chapter`."""
+        return f"{self.chain.settings.id}/{self.chapter.name}"
+
+    def needs(self, others: Sequence["Job"]) -> bool:
+        """Tell whether it reads what one of the others makes."""
+        reads = {stage_named(stage).chapter for stage in stages_read(self.chapter)}
+        makers = {f"{self.chain.settings.id}/{name}" for name in reads}
+        for run, chapters in other_runs(self.chapter.name, self.chain.settings).items():
+            makers |= {f"{read_run(run).id}/{name}" for name in chapters}
+        return any(other.name in makers for other in others)
+
+
+def _do(job: Job, again: bool, say: Say) -> bool:
+    """Execute a chapter, and return True, unless it is up to date."""
+    reason = "asked for" if again else why_stale(job.chain.settings, job.chapter)
+    if reason is None:
+        _refresh(job.chain, job.chapter)
+        say(f"{job.name}: up to date")
+        return False
+    say(f"{job.name}: {reason}; executing{job.chapter.last_time}")
+    seconds = _execute(job.chain, job.chapter)
+    say(f"{job.name}: done in {seconds:.0f} s")
+    return True
 
 
 def _others(chain: Chain, chapters: Sequence[Chapter]) -> dict[str, tuple[Chain, list[Chapter]]]:
@@ -283,6 +313,8 @@ def _others(chain: Chain, chapters: Sequence[Chapter]) -> dict[str, tuple[Chain,
     for chapter in chapters:
         for run, names in other_runs(chapter.name, chain.settings).items():
             other = chain_of(run, sources=chain.sources)
+            if other.settings.id == chain.settings.id:
+                continue
             if other.settings.permuted is not None:  # it might lead back here
                 raise RunError(
                     f"{other.settings.id}, which {chain.settings.id} reads, is held against a run "

@@ -29,7 +29,7 @@ CHAPTERS = (
 """The notebooks in the order in which a run executes them; the analysis gathers what all found."""
 
 PLANTED = ("planted", "planted-1", "planted-2")
-"""The runs on the planted models, in the order of their seeds, on which chapter 12 judges the method."""
+"""The runs on the planted models, in the order of their seeds."""
 
 
 class Stage(NamedTuple):
@@ -182,5 +182,5 @@ def other_runs(chapter: str, settings: Run) -> dict[str, tuple[str, ...]]:
     if chapter == "08_scores" and settings.permuted is not None:
         return {settings.permuted: chapters_to("scores")}
     if chapter == "12_ground_truth":
-        return {run: chapters_to("pairs") for run in PLANTED if run != settings.id}
+        return {run: chapters_to("pairs") for run in PLANTED}
     return {}
