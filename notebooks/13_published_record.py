@@ -474,20 +474,21 @@ pd.DataFrame(table).T if running else None
 # %% [markdown] tags=["with-record"]
 # ## Does a run of our own find the same?
 #
-# A run on the record's model should list the same neurons and keep the same pairs (for a run on another model, this
-# section is empty). It need not agree in all: the two read different texts, and may call heads active by different
-# rules. We count what is in both and what only one has. Pairs are those of the sample of strongest prompts, which is all
-# that the record has, and of *examined* neurons: those on both lists of which both runs judged the heads.
+# A run on the record's model should list the same neurons and keep the same pairs. (For a run on another model, in
+# which most of the record's neurons write other tokens, this section is empty.) It need not agree in all: the two
+# read different texts, and may call heads active by different rules. We count what is in both and what only one has.
+# Pairs are those of the sample of strongest prompts, which is all that the record has, and of *examined* neurons:
+# those on both lists of which both runs judged the heads.
 
 # %% tags=["hide-input", "with-record"]
 mine = record is not None and of_model is not None
 if mine:
     neurons, pairs = load(settings, "neurons"), load(settings, "pairs")
-    known = record.neurons.neuron.isin(neurons.neuron).all()
-    assert known, "the record has neurons that this model lacks: correct `published_model`"
     lists = neurons.merge(record.neurons, on="neuron", how="left", suffixes=("", "_theirs"))
     lists["ours"] = (lists.group == "top") & lists.layer.isin(settings.layers)
     lists["theirs"] = lists.congruence_theirs.notna()
+    mine = bool((lists.paper_token == lists.token_theirs).sum() > len(record.neurons) / 2)
+if mine:
     both_lists = lists[lists.ours & lists.theirs]
     recorded = share.rename("share_theirs").reset_index()
     examined = set(both_lists.neuron) & set(pairs.neuron) & set(recorded.neuron)

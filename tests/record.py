@@ -1,9 +1,7 @@
 """A record in the authors' format, written by tests, and its scores by a few lines over the files.
 
-`write_record` writes the folders and file names that the authors released for one model, from
-neurons with their texts and the flat numbers of the heads that were active on each. What a language
-model replied is a rule of the test. `planted_neurons` gives neurons whose heads follow words, so
-that explainers and verdicts have something to find.
+`planted_neurons` gives neurons whose heads follow words, so that explainers have something to find.
+What a language model replied is a rule of the test.
 """
 
 import json
@@ -39,9 +37,19 @@ class RecordNeuron(NamedTuple):
     train: Sequence[Text]
     test: Sequence[Text]
 
+    @property
+    def name(self) -> str:
+        """As our tables have it."""
+        return f"L{self.layer}.N{self.index}"
+
     def key(self, *head: int) -> str:
         """As the record writes the neuron, or a pair with it."""
         return str((self.layer, self.index, *head))
+
+    @property
+    def heads(self) -> list[int]:
+        """Those that are active on some training text."""
+        return sorted({head for text in self.train for head in text.heads})
 
     def kinds(self, head: int) -> list[list[str]]:
         """The training texts, with the token, on which a head is active, and the others."""
@@ -50,7 +58,6 @@ class RecordNeuron(NamedTuple):
 
 
 def mostly_right(active: bool, luck: random.Random) -> str:
-    """A judge that is right four times of five."""
     return "Yes" if active == (luck.random() < 0.8) else "No"
 
 
@@ -58,25 +65,22 @@ def write_record(
     folder: Path, neurons: Sequence[RecordNeuron], *,
     model: str = "gpt2-small", variant: str = "", reply: Reply = mostly_right, day: int = 12,
 ) -> Path:  # fmt: skip
-    """Write a record of one model into a folder and return it.
+    """Write a record of one model into a folder, beside others if there are, and return it.
 
-    Several models, or several sets of layers of one model (`variant="mid"`), can be written into
-    one folder. Every head that was active on some training text of a neuron makes a pair with it,
-    and is asked about the neuron's first 20 test texts. A later `day` is a later run.
+    Every head that was active on some training text of a neuron makes a pair with it, and is asked
+    about the neuron's first 20 test texts. A later `day` is a later run, a `variant` other layers.
     """
     luck, mark = random.Random(0), f"_{variant}" if variant else ""
     stem = f"2023-10-{day}_06-52-17_{model}{mark}"
-    heads, said, asked = (folder / name for name in (
-        "4_head_attributions", "5_head_explanations", "6_explanation_eval"))  # fmt: skip
+    steps = ("4_head_attributions", "5_head_explanations", "6_explanation_eval")
+    heads, said, asked = (folder / step for step in steps)
     chosen = {one.key(): {"token": one.token, "congruence": one.congruence} for one in neurons}
     path = folder / "1_next_token_neurons" / f"2023-10-{day - 1}_19-07-38_{model}.json"
     write(path, {"parameters": {"model_name": model}, "neurons": chosen})
     for split, ending in (("train", ""), ("test", "_test")):
         active = {one.key(): {t.text: t.heads for t in getattr(one, split)} for one in neurons}
         write(heads / f"{stem}{ending}.json", {"head_attributions": active})
-    pairs = [
-        (one, head) for one in neurons for head in sorted({*sum((t.heads for t in one.train), ())})
-    ]
+    pairs = [(one, head) for one in neurons for head in one.heads]
     kinds = {one.key(head): one.kinds(head) for one, head in pairs}
     content = {"nh_to_pos_neg_prompts": kinds, "prior_filename": stem}
     write(heads / f"2023-10-{day}_06-52-17_{model}_prompts{mark}.json", content)
@@ -88,36 +92,29 @@ def write_record(
     write(said / f"{stem}_prompts.jsonl", *(request for request, _ in lines))
     write(said / f"{stem}_prompts_results.jsonl", *lines)
 
-    def question(one: RecordNeuron, head: int, text: Text) -> str:
-        return f"Does it have words that go with {one.key(head)}? {text.text}{one.token}\nAnswer: "
-
-    for ending, results, half in (("_20", "_10", slice(10, 20)), ("", "", slice(10))):
-        some = slice(20) if ending else half
-        questions = {
-            one.key(head): {question(one, head, t): t.text + one.token for t in one.test[some]}
-            for one, head in pairs
-        }
-        content = {"classify_prompts": questions, "prior_filename": f"{stem}_test"}
+    lines, questions = [], {}
+    for one, head in pairs:
+        own = questions[one.key(head)] = {}
+        for text in one.test[:20]:
+            question = f"Has it words that go with {one.key(head)}? {text.text}{one.token}"
+            own[question] = text.text + one.token
+            lines.append(_replied(question, reply(head in text.heads, luck)))
+    for ending, most in (("_20", 20), ("", 10)):
+        some = {key: dict(list(own.items())[:most]) for key, own in questions.items()}
+        content = {"classify_prompts": some, "prior_filename": f"{stem}_test"}
         write(asked / f"{stem}_test{ending}.json", content)
-        lines = [
-            _replied(question(one, head, text), reply(head in text.heads, luck))
-            for one, head in pairs
-            for text in one.test[half]
-        ]
-        if lines:
-            write(asked / f"{stem}_test_prompts{results}_results.jsonl", *lines[::-1])
+    for ending, replies in (("_10", lines[::2]), ("", lines[1::2])):
+        write(asked / f"{stem}_test_prompts{ending}_results.jsonl", *replies)
     return folder
 
 
-def planted_neurons(
-    *, seed: int = 0, neurons: int = 6, texts: int = 24, layer: int = 9, n_heads: int = 12
-) -> list[RecordNeuron]:
-    """Neurons with three heads each: active on texts with a word, on the others, and by lot.
+def planted_neurons(*, texts: int = 24, layer: int = 9, n_heads: int = 12) -> list[RecordNeuron]:
+    """Six neurons with three heads each: active on texts with a word, on the others, and by lot.
 
     On a tenth of the texts the first two are exchanged, and one text of each split is the same.
     """
-    luck = random.Random(seed)
-    words = ["market", "river", "garden", "winter", "letter", "doctor", "engine", "summer"]
+    luck = random.Random(0)
+    words = ["market", "river", "garden", "winter", "letter", "doctor"]
 
     def text(number: int, own: list[int], name: str) -> Text:
         cue = luck.random() < 0.5
@@ -127,15 +124,15 @@ def planted_neurons(
         return Text(f" {'not only' if cue else 'said that'} the {middle} as", heads)
 
     found = []
-    for number in range(neurons):
+    for number, word in enumerate(words):
         own = [layer * n_heads - 1 - number, 2 * n_heads + number, n_heads + number]
-        same = Text(f" not only the old {words[number]} as", (own[0],))
+        same = Text(f" not only the old {word} as", (own[0],))
         train, test = (
             [same, *(text(number, own, f"{split}{place}") for place in range(1, texts))]
             for split in ("train", "test")
         )
         place = layer + number % 2, 5 + number
-        found.append(RecordNeuron(*place, f" {words[number]}", 9.5 - number, train, test))
+        found.append(RecordNeuron(*place, f" {word}", 9.5 - number, train, test))
     return found
 
 

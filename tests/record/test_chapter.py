@@ -23,14 +23,12 @@ def held(folder: Path, **keys: Any) -> Path:
 
 
 def chapter(run: Path) -> tuple[dict[str, Any], str]:
-    """The names and the Markdown of the chapter on a run."""
     names = execute("13_published_record", run)
     return names, "\n".join(names["said"])
 
 
 def test_the_chapter_without_a_record_or_answers_says_so_and_what_the_paper_reports(tmp_path):
     names, shown = chapter(held(tmp_path))
-    assert names["record"] is None
     assert "names no folder of the record" in shown
     assert "0.017" in shown
     folder = write_record(tmp_path / "mute", planted_neurons(), reply=lambda *_: "")
@@ -39,21 +37,17 @@ def test_the_chapter_without_a_record_or_answers_says_so_and_what_the_paper_repo
 
 def save_run(run: Path, neurons: Sequence[RecordNeuron], scores: dict[str, float]) -> None:
     """Save the tables of a run that found these neurons, these active heads and these scores."""
-    listed = [(f"L{one.layer}.N{one.index}", one.layer, one.congruence, "top") for one in neurons]
-    others = [(f"L{layer}.N{n}", layer, 0.0, "other") for layer in (9, 10) for n in range(50)]
-    shares = [
-        (f"L{one.layer}.N{one.index}", str(Head(*divmod(head, 12))), len(one.kinds(head)[0]) / 24)
-        for one in neurons
-        for head in sorted({head for text in one.train for head in text.heads})
-    ]
+    listed = [(o.name, o.layer, o.token, o.token, o.congruence, "top") for o in neurons]
+    others = [(f"L{at}.N{n}", at, "", "", 0.0, "other") for at in (9, 10) for n in range(50)]
+    shares = [(one.name, str(Head(*divmod(head, 12))), len(one.kinds(head)[0]) / len(one.train))
+              for one in neurons for head in one.heads]  # fmt: skip
     pairs = pd.DataFrame(shares, columns=["neuron", "head", "share_top"])
-    columns = ["neuron", "layer", "paper_congruence", "group"]
-    found = pd.DataFrame([(*key.split(), "contrast", "none", e) for key, e in scores.items()])
-    found.columns = ["neuron", "head", "explainer", "control", "score"]
+    columns = ["neuron", "layer", "token", "paper_token", "paper_congruence", "group"]
+    rows = [(*key.split(), "contrast", "none", e) for key, e in scores.items()]
     tables = {
         "neurons": pd.DataFrame(listed + others, columns=columns).drop_duplicates("neuron"),
         "pairs": pairs.assign(kept_top=pairs.share_top.between(0.25, 0.75)),
-        "scores": found,
+        "scores": pd.DataFrame(rows, columns=["neuron", "head", "explainer", "control", "score"]),
     }
     for stage in STAGES:
         empty = pd.DataFrame(columns=list(stage.columns))
@@ -83,8 +77,7 @@ def test_a_record_is_read_and_a_run_that_found_the_same_agrees_with_it(tmp_path,
     by_chance = sum(sum(h in other for other in kept) - 1 for own in kept for h in own) / 5
     n = sum(map(len, kept))
     same = {"only ours": 0, "only theirs": 0}
-    by_layer = 2 * 3 * 3 / 50
-    assert names["both"]["neurons"] == {"in both": 6, "by chance": round(by_layer, 1)} | same
+    assert names["both"]["neurons"] == {"in both": 6, "by chance": 0.4} | same  # 3 of 50, twice
     assert names["both"]["pairs kept"] == {"in both": n, "by chance": round(by_chance, 1)} | same
     assert "keeps 100 % [100, 100] for the same neuron" in shown
     every = {one["rank correlation"] for one in names["correlations"].values()}
@@ -96,9 +89,8 @@ def test_a_record_is_read_and_a_run_that_found_the_same_agrees_with_it(tmp_path,
     save_run(run, other, expected)
     both = chapter(run)[0]["both"]
     assert [both["neurons"][side] for side in ("in both", *same)] == [5, 1, 1]
-    lost = len(kept[1])
-    assert [both["pairs kept"][side] for side in ("in both", *same)] == [
-        n - len(kept[0]) - lost, lost, lost]  # fmt: skip
+    lost, left = len(kept[1]), n - len(kept[0]) - len(kept[1])
+    assert [both["pairs kept"][side] for side in ("in both", *same)] == [left, lost, lost]
     before = parameters(read_run(run), ["published"])
     next(folder.glob("1_*/*")).write_text("{}")
     assert parameters(read_run(run), ["published"]) != before

@@ -1,7 +1,6 @@
-"""The released record: read without loss, scored as a few lines would, and refused when broken.
+"""The record is read without loss, scored as a few lines would, and refused when broken.
 
-The record itself lies beside the project and is never copied into it; where it is absent, what
-needs it is NOT RUN. Everything else runs on records that `record.write_record` writes.
+The authors' own lies beside the project, never in it; where it is absent, its tests are NOT RUN.
 """
 
 import pickle
@@ -53,8 +52,7 @@ def test_the_record_gives_the_figures_of_the_papers_first_version():
     verdicts = read_published(REAL).verdicts.groupby(["neuron", "head"])
     counts = [count(rows.verdict, rows.active) for _, rows in verdicts]
     scores = np.array([score(c) for c in counts])
-    one_rate = [(c.tp + c.tn) / (c.tp + c.fp + c.tn + c.fn) for c in counts]
-    every = np.where(np.isnan(scores), one_rate, scores)
+    every = np.where(np.isnan(scores), [(c.tp + c.tn) / sum(c) for c in counts], scores)
     assert (len(every), np.isfinite(scores).sum()) == (207, 194)
     assert (round(np.nanmean(scores), 3), round(np.nanstd(scores), 3)) == (0.629, 0.172)
     assert (round(every.mean(), 3), round(every.std(), 3)) == EARLIER["GPT-2 small"]
@@ -74,6 +72,11 @@ def test_no_entry_of_a_file_is_lost_or_changed(folder, record):
     assert len(record.explanations) == record.explanations.explanation.notna().sum() == len(asked)
     assert record.missing == ()
 
+    heads = record.heads[record.heads.split == "train"]
+    active = set(zip(heads.neuron, heads["prompt"], heads["head"], strict=True))
+    keys = zip(record.shown.neuron, record.shown.prompt, record.shown["head"], strict=True)
+    assert [key in active for key in keys] == record.shown.active.tolist()
+
     texts = rows("4_*/*_test.json", "head_attributions")
     own = record.suffixes[record.suffixes.split == "test"]
     assert len(own) == sum(map(len, texts.values()))
@@ -86,25 +89,15 @@ def test_no_entry_of_a_file_is_lost_or_changed(folder, record):
         assert heads[row.neuron, row.prompt] == {f"L{h // 12}.H{h % 12}" for h in flat}
 
 
-def test_what_was_shown_agrees_with_the_active_heads(record):
-    heads = record.heads[record.heads.split == "train"]
-    active = set(zip(heads.neuron, heads["prompt"], heads["head"], strict=True))
-    keys = zip(record.shown.neuron, record.shown.prompt, record.shown["head"], strict=True)
-    assert record.shown.prompt.notna().all()
-    assert [key in active for key in keys] == record.shown.active.tolist()
-
-
 def test_models_in_one_folder_are_chosen_by_name(tmp_path):
     write_record(tmp_path, planted_neurons())
-    write_record(tmp_path, planted_neurons(layer=10, n_heads=20), model="gpt2-large")
-    middle = planted_neurons(seed=1, layer=4, n_heads=20)
-    # of the two files of neurons, which tell no variant, the one that has them
+    late, middle = (planted_neurons(layer=layer, n_heads=20) for layer in (10, 4))
+    write_record(tmp_path, late, model="gpt2-large")
     write_record(tmp_path, middle, model="gpt2-large", variant="mid", day=14)
-    late = read_published(tmp_path, "gpt2-large").neurons.neuron
-    assert set(late.str.split(".").str[0]) == {"L10", "L11"}
-    found = read_published(tmp_path, "gpt2-large_mid")
-    assert set(found.neurons.neuron.str.split(".").str[0]) == {"L4", "L5"}
-    assert set(found.heads["head"].str.split(".").str[0]) <= {f"L{layer}" for layer in range(6)}
+    for name, neurons in (("gpt2-large", late), ("gpt2-large_mid", middle)):
+        found = read_published(tmp_path, name)  # files of neurons tell no variant
+        assert found.neurons.neuron.tolist() == [one.name for one in neurons]
+        assert set(found.heads.neuron) == set(found.neurons.neuron)
     with pytest.raises(SourceError, match=r"several models; .* gpt2-large, gpt2-large_mid, gpt2"):
         read_published(tmp_path)
     with pytest.raises(SourceError, match=r"no file about 'gpt2-xl'; .* gpt2-large, gpt2"):
@@ -121,7 +114,6 @@ def test_of_several_runs_of_a_step_the_one_that_was_evaluated_is_read(tmp_path):
 
 
 def test_another_models_questions_under_this_ones_name_are_left_out(tmp_path):
-    """As in one released file of GPT-2 medium, which asks about GPT-2 small."""
     folder = write_record(tmp_path, planted_neurons())
     other = {"(11, 3000, 24)": {"q": "a text"}}
     edit(next(folder.glob("6_*/*_20.json")), lambda file: file["classify_prompts"].update(other))
@@ -131,24 +123,19 @@ def test_another_models_questions_under_this_ones_name_are_left_out(tmp_path):
 def test_questions_without_a_reply_and_replies_without_a_verdict_are_unread(tmp_path):
     folder = write_record(tmp_path, planted_neurons(), reply=lambda active, luck: "Perhaps")
 
-    def fail(lines: list) -> None:
-        lines[0][1] = ["the server did not answer"]  # what the authors' script keeps of a failure
-        del lines[100:]
-
-    edit(next(folder.glob("6_*/*_10_results.jsonl")), fail)
+    # what the authors' script keeps of a failure, and fewer replies than questions
+    (sent, _), *others = read(path := next(folder.glob("6_*/*_10_results.jsonl")))
+    write(path, [sent, ["the server did not answer"]], *others[:100])
     assert all(one is None for one in read_published(folder).verdicts.verdict)
 
 
 def test_of_two_replies_to_one_request_the_later_counts(tmp_path):
     folder = write_record(tmp_path, planted_neurons())
     before = read_published(folder).verdicts.verdict
-
-    def again(lines: list) -> None:
-        request, other = lines[0][0], {"Yes": "No", "No": "Yes"}
-        said = other[lines[0][1]["choices"][0]["message"]["content"]]
-        lines.append([request, {"choices": [{"message": {"content": said}}]}])
-
-    edit(next(folder.glob("6_*/*_test_prompts_results.jsonl")), again)
+    lines = read(path := next(folder.glob("6_*/*_test_prompts_results.jsonl")))
+    request, reply = lines[0]
+    said = {"Yes": "No", "No": "Yes"}[reply["choices"][0]["message"]["content"]]
+    write(path, *lines, [request, {"choices": [{"message": {"content": said}}]}])
     assert (read_published(folder).verdicts.verdict != before).sum() == 1
 
 
@@ -220,9 +207,8 @@ def test_what_is_wrong_and_where_is_said(tmp_path, pattern, change, words):
 
 
 def test_models_are_known_by_id_and_by_short_id():
-    for name, (model, _) in MODELS.items():
-        assert recorded_as(model) == recorded_as(model.split("/")[1]) == name
-    assert recorded_as("planted-0") is None
+    known = {recorded_as(name) for id_, _ in MODELS.values() for name in (id_, id_.split("/")[1])}
+    assert (known, recorded_as("planted-0")) == (set(MODELS), None)
 
 
 def test_the_number_of_scores_is_found_from_their_skew_and_its_p():
@@ -235,8 +221,5 @@ def test_the_number_of_scores_is_found_from_their_skew_and_its_p():
             assert statistic == pytest.approx(test.statistic)
             given = float(skew(values)), float(test.pvalue)
             assert pairs_behind(*given, skew_digit=0.0, p_digit=0.0) == (size, size, size)
-
-
-def test_printed_figures_that_cannot_belong_together_are_refused():
     with pytest.raises(ValueError, match=r"cannot have a one-sided p of 0.9"):
         pairs_behind(0.2, 0.9, skew_digit=1e-3, p_digit=1e-3)
