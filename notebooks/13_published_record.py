@@ -53,16 +53,16 @@ from lookups.statistics.scores import (
 )  # fmt: skip
 
 settings = read_run(run)
-rate = settings.false_discovery_rate
+rate, (low, high) = settings.false_discovery_rate, settings.pair_share
+KEYS = ["neuron", "head"]
 house_style()
 pd.set_option("display.max_colwidth", None)
 
 # %% [markdown]
 # ## What the paper reports
 #
-# GPT-4 explains a {term}`pair`, and then judges 10 or 20 held-out prompts by its explanation. The
-# paper prints the mean {term}`head explanation score` over pairs, its standard deviation, and a
-# test of whether the scores are skewed to the right {cite}`neo2024`:
+# GPT-4 explains a {term}`pair`, and then judges 10 or 20 held-out prompts by its explanation. The paper prints the mean
+# {term}`head explanation score` over pairs, its standard deviation, and a test of a skew to the right {cite}`neo2024`:
 
 # %% tags=["hide-input"]
 reported = pd.DataFrame(REPORTED, columns=REPORTED[0]._fields).set_index("run")
@@ -167,10 +167,6 @@ Markdown(state)
 # own list (one released file has another model's), requests and replies that were made again, of which the last
 # counts, and earlier runs of a step. The record does not say which pairs it kept; we take those whose head is active
 # on as large a share of the neuron's training prompts as {ref}`heads` asks for:
-
-# %% tags=["hide-input", "with-record"]
-KEYS = ["neuron", "head"]
-low, high = settings.pair_share
 
 
 # %% tags=["with-record"]
@@ -631,7 +627,7 @@ if running:
         _, lead = gain(results, "GPT-4", name)
         lines.append(outcome(lead, f"GPT-4 does better than `{name}`", f"GPT-4 does worse than `{name}`",
                              f"GPT-4 does neither better nor worse than `{name}`"))  # fmt: skip
-if mine:
+if mine and len(theirs):
     lines.append(told)
 Markdown("\n".join(f"- {line}" for line in lines))
 

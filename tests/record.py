@@ -125,7 +125,7 @@ def planted_neurons(*, texts: int = 24, layer: int = 9, n_heads: int = 12) -> li
 
     found = []
     for number, word in enumerate(words):
-        own = [layer * n_heads - 1 - number, 2 * n_heads + number, n_heads + number]
+        own = [layer * n_heads - 1 - number, 2 * n_heads + number, n_heads]  # the last for all
         same = Text(f" not only the old {word} as", (own[0],))
         train, test = (
             [same, *(text(number, own, f"{split}{place}") for place in range(1, texts))]
