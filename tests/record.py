@@ -14,7 +14,6 @@ import numpy as np
 from lookups.paths import PROJECT
 
 REAL = PROJECT.parent / "shared" / "reference" / "published" / "gpt2-small"
-"""The authors' record, where it is at hand."""
 
 Reply = Callable[[bool, random.Random], str]
 """From whether the head was active, and a source of luck, to Yes, No or else."""
