@@ -164,7 +164,7 @@ class Run(Section):
     permuted: str | None = None
     """The run on the same model with permuted weights that this one is held against."""
     published: Path | None = None
-    """The folder of the record that the paper's authors released: chapters 13 and 14 read it."""
+    """The folder of the record that the paper's authors released: chapter 13 reads it."""
     published_model: str = ""
     """The record's name of the run's model, such as gpt2-small, where its own does not tell it."""
     protocol: Literal["sound", "paper"] = "sound"

@@ -1,4 +1,4 @@
-"""What the paper's authors released: read it, and compare a run with it.
+"""What the paper prints, and what its authors released, as tables.
 
-No model is loaded here.
+No model is loaded here, and nothing is compared: chapter 13 does that.
 """

@@ -1,8 +1,7 @@
-"""What the paper prints: its models and their scores, and what follows from these figures alone.
+"""What the paper prints: its models, their scores, and what follows from these alone (chapter 13).
 
 The paper gives mean, sd, skew and the p of a test of the skew for each run, but not how many pairs
-stand behind them. The test depends on skew and number alone, so the two together give the number
-(chapter 13).
+stand behind them. The test depends on skew and number alone, so the two together give the number.
 """
 
 from typing import NamedTuple
@@ -10,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import norm
-
-from lookups.errors import RunError
 
 MODELS = {
     "gpt2-small": ("openai-community/gpt2", 12),
@@ -25,16 +22,10 @@ MODELS = {
 """The record's names of the paper's models, with their Hugging Face ids and heads a layer."""
 
 
-def recorded_as(model: str, asked: str = "") -> str | None:
-    """Return the record's name of a run's model (None: the paper has no such model).
-
-    Older ids without an owner (`gpt2`) count, too. `asked`, where it is given, decides, and may
-    name a second set of layers (`gpt2-large_mid`); a `RunError` if the record has no such name.
-    """
-    if asked and asked.split("_")[0] not in MODELS:
-        raise RunError(f"the record has no model {asked!r}; it may have {', '.join(MODELS)}")
+def recorded_as(model: str) -> str | None:
+    """Return the record's name of a model, with or without its owner; None if it has none."""
     names = (name for name, (id_, _) in MODELS.items() if model in (id_, id_.split("/")[1]))
-    return asked or next(names, None)
+    return next(names, None)
 
 
 class Reported(NamedTuple):

@@ -23,7 +23,6 @@ CHAPTERS = (
     "11_neuron_ablation",
     "12_ground_truth",
     "13_published_record",
-    "14_agreement",
     "15_analysis",
 )
 """The notebooks in the order in which a run executes them; the analysis gathers what all found."""

@@ -1,0 +1,97 @@
+"""Chapter 13 without a record, with one, and against a run that found the same, or not quite."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from inline import execute
+from lookups.names import Head
+from lookups.run.stages import STAGES
+from lookups.run.store import parameters, save
+from lookups.settings import read_run
+from record import RecordNeuron, planted_neurons, scores_from_files, write_record
+
+
+def held(folder: Path, **keys: Any) -> Path:
+    """The file of a run like `planted`, with some other keys."""
+    run = folder / "held.yml"
+    run.write_text(yaml.safe_dump({"extends": "planted"} | keys), "utf-8")
+    return run
+
+
+def chapter(run: Path) -> tuple[dict[str, Any], str]:
+    names = execute("13_published_record", run)
+    return names, "\n".join(names["said"])
+
+
+def test_the_chapter_without_a_record_or_answers_says_so_and_what_the_paper_reports(tmp_path):
+    said = chapter(held(tmp_path))[1]
+    assert "names no folder of the record" in said
+    assert "0.017" in said
+    folder = write_record(tmp_path / "mute", planted_neurons(), reply=lambda *_: "")
+    assert "no score can be computed" in chapter(held(tmp_path, published=str(folder)))[1]
+
+
+def save_run(run: Path, neurons: Sequence[RecordNeuron], scores: dict[str, float]) -> None:
+    """Save the tables of a run that found these neurons, these active heads and these scores."""
+    listed = [(o.name, o.layer, o.token, o.token, o.congruence, "top") for o in neurons]
+    others = [(f"L{at}.N{n}", at, "", "", 0.0, "other") for at in (9, 10) for n in range(50)]
+    shares = [(one.name, str(Head(*divmod(head, 12))), len(one.kinds(head)[0]) / len(one.train))
+              for one in neurons for head in one.heads]  # fmt: skip
+    pairs = pd.DataFrame(shares, columns=["neuron", "head", "share_top"])
+    columns = ["neuron", "layer", "token", "paper_token", "paper_congruence", "group"]
+    rows = [(*key.split(), "contrast", "none", e) for key, e in scores.items()]
+    tables = {
+        "neurons": pd.DataFrame(listed + others, columns=columns).drop_duplicates("neuron"),
+        "pairs": pairs.assign(kept_top=pairs.share_top.between(0.25, 0.75)),
+        "scores": pd.DataFrame(rows, columns=["neuron", "head", "explainer", "control", "score"]),
+    }
+    for stage in STAGES:
+        empty = pd.DataFrame(columns=list(stage.columns))
+        table = pd.concat([tables[stage.name], empty]) if stage.name in tables else empty
+        save(read_run(run), stage.name, table)
+
+
+def test_a_record_is_read_and_a_run_that_found_the_same_agrees_with_it(tmp_path, artifacts):
+    neurons = planted_neurons()
+    folder = write_record(tmp_path / "gpt2-small", neurons)
+    names, shown = chapter(held(tmp_path, published=str(folder)))
+    assert "executed with the record of `gpt2-small`" in shown
+    assert not names["mine"]
+    expected = scores_from_files(folder)
+    found = names["scores"].set_index(names["scores"].neuron + " " + names["scores"]["head"]).score
+    assert found.to_dict() == pytest.approx(expected, nan_ok=True)
+    assert "18 pairs are compared" in shown
+    # heads that follow words are told by words; verdicts that are mostly right beat another head's
+    assert names["results"].contrast.mean() > 0.6
+    assert "do better than explanations of another head" in shown
+
+    keys = {"published": str(folder), "published_model": "gpt2-small", "layers": [9, 10]}
+    run = held(tmp_path, **keys)
+    save_run(run, neurons, expected)
+    names, shown = chapter(run)
+    kept = [{h for h in range(144) if 6 <= len(one.kinds(h)[0]) <= 18} for one in neurons]
+    by_chance = sum(sum(h in other for other in kept) - 1 for own in kept for h in own) / 5
+    assert by_chance > 1
+    n = sum(map(len, kept))
+    same = {"only ours": 0, "only theirs": 0}
+    assert names["both"]["neurons"] == {"in both": 6, "by chance": 0.4} | same  # 3 of 50, twice
+    assert names["both"]["pairs kept"] == {"in both": n, "by chance": round(by_chance, 1)} | same
+    assert "keeps 100 % [100, 100] for the same neuron" in shown
+    every = {one["rank correlation"] for one in names["correlations"].values()}
+    assert every == {"1.000 [1.000, 1.000]"}
+
+    # another neuron in one's place, and one whose heads act on the texts on which they did not
+    turned = [one._replace(heads=tuple(h + 1 for h in one.heads)) for one in neurons[1].train]
+    other = [neurons[0]._replace(index=40), neurons[1]._replace(train=turned), *neurons[2:]]
+    save_run(run, other, expected)
+    both = chapter(run)[0]["both"]
+    assert [both["neurons"][side] for side in ("in both", *same)] == [5, 1, 1]
+    lost, left = len(kept[1]), n - len(kept[0]) - len(kept[1])
+    assert [both["pairs kept"][side] for side in ("in both", *same)] == [left, lost, lost]
+    before = parameters(read_run(run), ["published"])
+    next(folder.glob("1_*/*")).write_text("{}")
+    assert parameters(read_run(run), ["published"]) != before
