@@ -33,9 +33,8 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.explain.baselines import BagOfWords, Nearest
+from lookups.explain.controls import BagOfWords, Nearest, permuted_verdicts, shuffled_within
 from lookups.explain.contrast import Contrast
-from lookups.explain.controls import permuted_verdicts, shuffled_within
 from lookups.explain.explainer import Case, Example, Question, check_apart
 from lookups.explain.features import words_of
 from lookups.show.figures import COLOURS, house_style

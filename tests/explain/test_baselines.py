@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from lookups.errors import LookupsError
-from lookups.explain.baselines import BagOfWords, Nearest, likeness
+from lookups.explain.controls import BagOfWords, Nearest, likeness
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question
 from sklearn.linear_model import LogisticRegression

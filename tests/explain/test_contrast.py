@@ -143,7 +143,6 @@ def test_where_nothing_differs_nothing_is_claimed():
 EXPLAIN = """
 import json
 from lookups.explain.contrast import Contrast
-from lookups.explain.explainer import Case, Example
 
 kinds = json.load(open("case.json"))
 made = [tuple(Example(text, (), text, " too") for text in kind) for kind in kinds]

@@ -18,8 +18,18 @@ import pytest
 from lookups.errors import LookupsError, ServerError
 from lookups.explain import language_model
 from lookups.explain.explainer import Case, Example, Explanation, Question, Verdict
-from lookups.explain.language_model import READABLE, Llm, Plan, run_explainers, verdict_of
-from lookups.explain.server import Reply, Request, replies_in, send, yes_or_no
+from lookups.explain.language_model import (
+    READABLE,
+    Llm,
+    Plan,
+    Reply,
+    Request,
+    replies_in,
+    run_explainers,
+    send,
+    verdict_of,
+    yes_or_no,
+)
 from lookups.llm_settings import CONSENT, LlmSettings
 from lookups.settings import read_run
 from misbehaving import Server, cut_short, hangs, says, sends, status
@@ -349,7 +359,7 @@ def test_a_process_killed_half_way_goes_on_where_it_stood(store):
         code = f"""
             import itertools, os
             from pathlib import Path
-            from lookups.explain.server import Replies, Request, replies_in, send
+            from lookups.explain.language_model import Replies, Request, replies_in, send
             from lookups.llm_settings import LlmSettings
             keep, number = Replies.keep, itertools.count(1)
             def keep_six(*row):

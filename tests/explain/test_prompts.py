@@ -3,8 +3,17 @@
 import pandas as pd
 import pytest
 from lookups.errors import LookupsError
-from lookups.explain.explainer import Explanation, Question, check_apart
-from lookups.explain.prompts import PairPrompts, apart, examples, first_that, follow_share, widest
+from lookups.explain.explainer import (
+    Explanation,
+    PairPrompts,
+    Question,
+    apart,
+    check_apart,
+    examples,
+    first_that,
+    follow_share,
+    widest,
+)
 
 WORDS = {1: " if", 2: " they", 3: " who", 4: " we", 5: " are"}
 

@@ -16,13 +16,15 @@ from lookups.statistics.bootstrap import (
 )
 from lookups.statistics.differences import (
     Values,
+    agreement,
     cliffs_delta_of_means,
+    direct_share,
     group_difference,
     ks,
     mean_difference,
+    share_of_mean,
 )
 from lookups.statistics.scores import auroc, between_pairs, count, mean_over
-from lookups.statistics.slopes import agreement, direct_share, share_of_mean
 
 VALUES = [1.0, 2.0, 6.0, 0.0, 4.0, 4.0]
 CLUSTERS = ["a", "a", "b", "c", "c", "c"]

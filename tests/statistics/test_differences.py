@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from lookups.statistics.bootstrap import times_drawn
 from lookups.statistics.differences import (
     Values,
+    agreement,
     cliffs_delta_of_means,
+    direct_share,
     group_difference,
     ks,
     mean_difference,
     pair_means,
     permuted_within_pairs,
+    share_of_mean,
 )
 from lookups.statistics.scores import q_values
-from lookups.statistics.slopes import agreement, direct_share, share_of_mean
 from scipy.stats import ks_2samp, kstest
 
 

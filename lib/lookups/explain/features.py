@@ -47,6 +47,7 @@ class Feature(NamedTuple):
     words: Run = ()
     then: Run = ()  # the later words of a gap, the other ones of both
     number: int = 0  # of a place: 2 is the last word but one; of `shorter`: the number of words
+    present: bool = True  # whether a prompt of a checklist must have it, or must not
 
     @property
     def rank(self) -> tuple:
@@ -56,8 +57,9 @@ class Feature(NamedTuple):
         return (size, KINDS.index(self.kind), self.words, self.then, self.number)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can hold: kind, and those of words, then and number that are given."""
-        return {name: value for name, value in self._asdict().items() if value}
+        """Return what JSON can hold: kind, present, and what else is given."""
+        given = {name: value for name, value in self._asdict().items() if value}
+        return given | {"present": self.present}
 
     @classmethod
     def from_json(cls, parts: dict[str, Any]) -> "Feature":
@@ -78,10 +80,9 @@ def words_of(text: str) -> Words:
     return Words(tuple(word.lower() for word in found), found)
 
 
-def holds(feature: Feature, text: str | Words) -> bool:
+def holds(feature: Feature, text: Words) -> bool:
     """Whether a text has the feature."""
-    lower, exact = words_of(text) if isinstance(text, str) else text
-    words, number = feature.words, feature.number
+    (lower, exact), words, number = text, feature.words, feature.number
     match feature.kind:
         case "ends":
             return lower[-len(words) :] == words
@@ -98,8 +99,9 @@ def holds(feature: Feature, text: str | Words) -> bool:
     return end is not None and _first_end(rest, feature.then) is not None
 
 
-def said(feature: Feature, *, present: bool = True) -> str:
-    """Return what is true of a prompt with the feature (or without), to follow "the prompt"."""
+def said(feature: Feature) -> str:
+    """Return what is true of a prompt that has the feature as it must, to follow "the prompt"."""
+    present = feature.present
     has, ends = ("contains", "ends in") if present else ("does not contain", "does not end in")
     verb = ends if feature.kind in ("ends", "exact end") else has
     words, number = _quoted(feature.words), feature.number
@@ -118,8 +120,8 @@ def said(feature: Feature, *, present: bool = True) -> str:
     return f"{verb} {words}"
 
 
-def candidates(texts: Sequence[str], *, fewest: int = FEWEST) -> Candidates:
-    """Return the features that `fewest` texts or more have, and as many have not.
+def candidates(texts: Sequence[str]) -> Candidates:
+    """Return the features that `FEWEST` texts or more have, and as many have not.
 
     Of features that the same texts have only the one that says least is kept. Everything is counted
     at once; of one feature and one text `holds` says the same, slowly.
@@ -129,9 +131,9 @@ def candidates(texts: Sequence[str], *, fewest: int = FEWEST) -> Candidates:
     for number, prompt in enumerate(prompts):
         for feature in set(_seen(prompt)):
             where[feature].append(number)
-    held = _paired(prompts, fewest)
+    held = _paired(prompts)
     for feature, numbers in where.items():
-        if fewest <= len(numbers) <= len(texts) - fewest:
+        if FEWEST <= len(numbers) <= len(texts) - FEWEST:
             held[feature] = np.zeros(len(texts), bool)
             held[feature][numbers] = True
     first: dict[bytes, Feature] = {}
@@ -161,7 +163,7 @@ def _runs(words: Run, longest: int) -> Iterable[tuple[int, Run]]:
             yield start, words[start:stop]
 
 
-def _paired(prompts: Sequence[Words], fewest: int) -> dict[Feature, np.ndarray]:
+def _paired(prompts: Sequence[Words]) -> dict[Feature, np.ndarray]:
     """The gaps, and the pairs of words in any order, with the prompts that have them."""
     ends: dict[Run, dict[int, int]] = defaultdict(dict)
     starts: dict[Run, dict[int, int]] = defaultdict(dict)
@@ -169,7 +171,7 @@ def _paired(prompts: Sequence[Words], fewest: int) -> dict[Feature, np.ndarray]:
         for start, run in _runs(lower, LONGEST - 1):
             ends[run].setdefault(number, start + len(run))
             starts[run][number] = start
-    often = [run for run in starts if len(starts[run]) >= fewest]
+    often = [run for run in starts if len(starts[run]) >= FEWEST]
     often.sort(key=lambda run: (abs(2 * len(starts[run]) - len(prompts)), run))
     sides = sorted(often[:MOST_SIDES])
     beyond = max((len(lower) for lower, _ in prompts), default=0) + 1
@@ -185,7 +187,7 @@ def _paired(prompts: Sequence[Words], fewest: int) -> dict[Feature, np.ndarray]:
         together = (last_start[row] >= 0) & (last_start >= 0)
         for kind, held in (("gap", in_order), ("both", together)):
             count = held.sum(axis=1)
-            for other in np.flatnonzero((count >= fewest) & (len(prompts) - count >= fewest)):
+            for other in np.flatnonzero((count >= FEWEST) & (len(prompts) - count >= FEWEST)):
                 later = other > row and len(run) == len(sides[other]) == 1
                 if kind == "gap" or later:
                     found[Feature(kind, run, sides[other])] = held[other]

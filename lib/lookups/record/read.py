@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from lookups.errors import SourceError
-from lookups.explain.server import yes_or_no
+from lookups.explain.language_model import yes_or_no
 from lookups.names import Head, Neuron
 from lookups.record.paper import MODELS
 
