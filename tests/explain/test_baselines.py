@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from lookups.errors import LookupsError
-from lookups.explain.controls import BagOfWords, Nearest, likeness
 from lookups.explain.contrast import Contrast
+from lookups.explain.controls import BagOfWords, Nearest, likeness
 from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question
 from sklearn.linear_model import LogisticRegression
 

@@ -102,7 +102,7 @@ def test_settings_may_leave_out_or_add_to_what_is_sent(store):
     assert set(server.bodies[0]) == sent
 
 
-def test_an_explanation_is_asked_for_with_both_kinds_of_prompts(store):
+def test_what_is_asked_is_both_kinds_of_prompts_and_then_one_prompt_at_a_time(store):
     with Server(answer=lambda _: says(" The head is active\nafter 'not only'. ")) as server:
         assert llm(server, store).explain(case()) == SAID
     [body] = server.bodies
@@ -112,13 +112,10 @@ def test_an_explanation_is_asked_for_with_both_kinds_of_prompts(store):
     shown = [json.loads(line) for line in active.split("\n") if line]
     assert shown == [f"{number} not only fast but also" for number in (100, 101, 102)]
     assert '"150 he came also"' in inactive
-
-
-def test_a_verdict_is_asked_for_one_prompt_at_a_time(store):
     with Server() as server:
         assert llm(server, store).judge(question(3)) == [Verdict(True)] * 3
-    assert [body["max_tokens"] for body in server.bodies] == [1, 1, 1]
-    assert all(body["logprobs"] and body["top_logprobs"] == 20 for body in server.bodies)
+    asked = [(body["max_tokens"], body["logprobs"], body["top_logprobs"]) for body in server.bodies]
+    assert asked == [(1, True, 20)] * 3
     texts = [body["messages"][0]["content"] for body in server.bodies]
     shared = texts[0].split('Prompt: "0')[0]
     assert SAID.text in shared
@@ -142,23 +139,20 @@ UNREAD = (
     *("Nothing of the kind", "Notably, it is", "No idea", "No one can tell", "No-one can tell"),
     *("I'm sorry, I can't help with that", "The answer is yes", "<think>No"),
 )
+READ = {
+    True: (
+        *("Yes", "yes", "Yes.", "YES!", " yes\n", "**Yes**", "_Yes_", '"Yes"', "Yes (sure)"),
+        *("Yes, because it says so", "Yes because it does", "Yes — it does", "Yes\n\nThe"),
+    ),
+    False: ("No", "no.", "**No**", "No, it is not.", "NO", "No because", "'No'", "No - it"),
+    None: UNREAD,
+}
 
 
-@pytest.mark.parametrize(
-    ("active", "texts"),
-    [
-        (True, ("Yes", "yes", "Yes.", "YES!", " yes\n", "**Yes**", "_Yes_", '"Yes"', "Yes (sure)")),
-        (True, ("Yes, because it says so", "Yes because it does", "Yes — it does", "Yes\n\nThe")),
-        (False, ("No", "no.", "**No**", "No, it is not.", "NO", "No because", "'No'", "No - it")),
-        (None, UNREAD),
-    ],
-)
-def test_a_text_says_yes_or_no_or_is_unread(active, texts):
-    assert {text: yes_or_no(text) for text in texts} == dict.fromkeys(texts, active)
-    assert all(verdict_of(Reply(text)) == Verdict(active) for text in texts)
-
-
-def test_a_refusal_is_neither_verdict_nor_explanation_and_thoughts_are_not_read():
+def test_a_text_says_yes_or_no_or_is_unread_and_a_refusal_is_no_explanation():
+    for active, texts in READ.items():
+        assert {text: yes_or_no(text) for text in texts} == dict.fromkeys(texts, active)
+        assert all(verdict_of(Reply(text)) == Verdict(active) for text in texts)
     assert verdict_of(Reply("Yes", refusal="I would rather not")) == Verdict(None)
     assert verdict_of(Reply("<think>No, or…</think>\n\nYes")) == Verdict(True)
     sorry = "I'm sorry, but I can't assist with that."
@@ -186,40 +180,22 @@ def test_log_probabilities_stand_above_the_text(text, first, active, probability
     assert verdict.probability == (probability and pytest.approx(probability))
 
 
-def test_what_is_judged_by_no_explanation_is_unread_and_not_sent(store):
-    with Server([says(None, refusal="I cannot.")]) as server:
-        asked = llm(server, store)
-        said = asked.explain(case())
-        assert said == Explanation("llm", "")
-        assert asked.judge(Question(said, question(4).prompts)) == [Verdict(None)] * 4
-        assert asked.plan([case()], [question(4).prompts]).requests == 0
-    assert server.asked.total() == 1
-
-
-def test_questions_keep_their_order_and_unread_answers_are_counted(store):
+def test_questions_keep_their_order_and_no_explanation_judges_nothing(store):
     def answer(body: dict):
         number = int(body["messages"][0]["content"].split('Prompt: "')[1].split()[0])
         return says(["Yes", "No.", "Not sure"][number % 3], seconds=0.01 * (number % 2))
 
-    empty, none = Explanation("llm", ""), Question(SAID, ())
-    with Server(answer=answer) as server:
-        answers = llm(server, store, concurrency=4).judge_all(
+    with Server([says(None, refusal="I cannot.")], answer=answer) as server:
+        asked = llm(server, store, concurrency=4)
+        empty, none = asked.explain(case()), Question(SAID, ())
+        assert empty == Explanation("llm", "")
+        answers = asked.judge_all(
             [question(4), question(2, said=empty), none, question(3, start=7)]
         )
+        assert asked.plan([case()], [question(4).prompts]).requests == 0
     expected = [[True, False, None, True], [None, None], [], [False, None, True]]
     assert [[one.active for one in verdicts] for verdicts in answers] == expected
-
-
-def test_nothing_is_sent_unless_confirmed(store):
-    with Server() as server:
-        asked = llm(server, store, confirmed=False, price_in=10.0, price_out=30.0)
-        with pytest.raises(LookupsError) as error:
-            asked.judge(question(5))
-        with pytest.raises(LookupsError, match="pass --yes"):
-            asked.explain(case())
-    assert not server.asked
-    for words in ("5 requests to send (0 more are stored)", "$0.01", "pass --yes"):
-        assert words in str(error.value)
+    assert server.asked.total() == 1 + 7
 
 
 def test_a_whole_run_is_planned_before_its_first_explanation(store):
@@ -262,13 +238,15 @@ def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, m
     settings = read_run("planted")
     assert list(run_explainers(settings)) == ["contrast", "bag-of-words", "nearest"]
     asked = {"model": "small", "base_url": "http://127.0.0.1:9/v1", "retries": 0, "timeout": 1}
+    asked |= {"price_in": 40.0, "price_out": 40.0}
     content = settings.model_dump() | {"llm": asked, "paths": {"data": tmp_path / "data"}}
     settings = type(settings)(**content)
     assert list(run_explainers(settings))[:2] == ["contrast", "llm"]
     # The replies lie with the data, where `lookups clean` does not reach.
     assert run_explainers(settings)["llm"].store == tmp_path / "data" / "replies.sqlite"
-    with pytest.raises(LookupsError, match=r"1 requests to send.*--yes"):
-        run_explainers(settings)["llm"].explain(case())
+    for ask in (lambda llm: llm.explain(case()), lambda llm: llm.judge(question())):
+        with pytest.raises(LookupsError, match=r"1 requests to send \(0 more.*\$0.0.*--yes"):
+            ask(run_explainers(settings)["llm"])
     monkeypatch.setenv(CONSENT, "yes")
     with pytest.raises(ServerError, match=r"127\.0\.0\.1:9"):  # now it tries: nobody listens there
         run_explainers(settings)["llm"].explain(case())
@@ -295,14 +273,14 @@ def kept(store: Path) -> int:
 @pytest.mark.parametrize(
     ("act", "attempts", "words"),
     [
-        (status(500, "it is on fire"), 2, r"answered 500 \(it is on fire\): try again later"),
+        (status(500, "it is on fire"), 2, r"answered 500 \(it is on fire\): .* try again later"),
         (status(429), 2, "answered 429.* lower concurrency, raise retries, or top up the account"),
         (status(429, "slowly", retry_after="3600", retry_after_ms=""), 1, r"429 \(slowly\)"),
         (status(400, "prompt too long"), 1, r"400 \(prompt too long\): change the setting"),
         (status(403), 1, "answered 403: set OPENAI_API_KEY to a valid key"),
         (cut_short, 2, "cannot be reached .* check that it runs"),
         (hangs(2.0), 2, r"cannot be reached \(Request timed out.*raise timeout"),
-        (sends(b"<html>hi</html>"), 1, r"no reply of a chat \(<html>hi.*base_url is a server"),
+        (sends(b"<html>hi</html>"), 1, r"no reply of a chat \(<html>hi.*base_url is its address"),
         (sends(b'{"error": {"message": "busy"}, "choices": []}'), 1, "no reply of a chat.*busy"),
         *((sends(body), 1, "no reply of a chat") for body in (b"{}", b'{"choices": [{}]}', b"[]")),
     ],
@@ -324,16 +302,12 @@ def test_failures_then_success_with_the_pause_that_was_asked_for(store):
         assert ask(server, store, 2, retries=2) == [YES] * 2
     assert server.came[4] - server.came[3] >= 0.3
     assert sorted(server.asked.values()) == [2, 3]
-
-
-def test_a_wrong_model_and_a_server_that_is_not_there_are_named(store):
     with Server() as server:
         with pytest.raises(ServerError, match=r"404 \(The model .*: correct model, 'tinny'"):
             ask(server, store, 3, model="tinny")
         assert server.asked.total() == 1
-    with pytest.raises(ServerError, match=r"cannot be reached .+: check that it runs") as error:
-        ask(server, store)
-    assert server.url in str(error.value)
+    with pytest.raises(ServerError, match=f"{server.url} cannot be reached .+: check that it runs"):
+        ask(server, store, 3)
 
 
 def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(store):
@@ -404,11 +378,9 @@ def test_a_notebook_has_a_loop_running_already(store):
 @pytest.mark.parametrize("bad", ["", f"{KEY}\nx", f"{KEY} x", f"{KEY}é", f"{KEY}\x1b"])
 def test_what_cannot_be_a_key_is_named_and_not_shown(bad, store, monkeypatch):
     monkeypatch.setenv("MY_KEY", bad)
-    settings, wanted = (
-        LlmSettings(model="tiny", key_variable="MY_KEY"),
-        "com/v1 needs a key: set MY",
-    )
-    with replies_in(store) as replies, pytest.raises(ServerError, match=wanted) as error:
+    settings = LlmSettings(model="tiny", key_variable="MY_KEY")
+    wanted = pytest.raises(ServerError, match="com/v1 needs a key: set MY")
+    with replies_in(store) as replies, wanted as error:
         send([request()], replies, settings)
     assert KEY not in everything_said_by(error.value)
 
@@ -454,7 +426,7 @@ def everything_said_by(error: BaseException | None) -> str:
     return "\n".join(texts)
 
 
-def test_the_digest_is_that_of_model_text_and_settings_and_stays():
+def test_the_digest_is_that_of_model_text_and_settings_and_what_was_kept_first_is_found(store):
     turned = [request(settings=settings) for settings in ({"a": 1, "b": 2}, {"b": 2, "a": 1})]
     assert turned[0].digest == turned[1].digest
     others = [request(1), request(model="small"), request(settings={"max_tokens": 2}), turned[0]]
@@ -462,9 +434,6 @@ def test_the_digest_is_that_of_model_text_and_settings_and_stays():
     # Another digest would have every stored reply paid for again.
     asked = Request("tiny", 'é "x"', {"temperature": 0.0, "max_tokens": 1})
     assert asked.digest.startswith("477ac89640072997aada24c9a8fd0e87")
-
-
-def test_what_was_kept_first_is_found_again(store):
     reply = Reply("Yes ⏎\u2028\0", "", {" Yes": -0.25, "No": -1.5})
     with replies_in(store) as replies, replies_in(store) as another:
         assert replies.find(request()) is None

@@ -120,14 +120,9 @@ class PairPrompts:
     """
 
     def __init__(
-        self,
-        suffixes: pd.DataFrame,
-        heads: pd.DataFrame,
-        *,
-        tokens: Mapping[str, str] | pd.Series,
-        decode: Callable[[Sequence[int]], str],
-        vocabulary: Sequence[str] = (),
-    ):
+        self, suffixes: pd.DataFrame, heads: pd.DataFrame, *, tokens: Mapping[str, str] | pd.Series,
+        decode: Callable[[Sequence[int]], str], vocabulary: Sequence[str] = (),
+    ):  # fmt: skip
         """Take the tables, each neuron's token, a decoder, and a vocabulary for `next_token`."""
         known = (suffixes.split == "test") & suffixes.also_in_train
         # held-out prompts of each neuron that read the same as a training prompt
@@ -140,8 +135,8 @@ class PairPrompts:
         self._joined = cache(self._join)
 
     def rows(self, neuron: str, head: str, split: str | None = None) -> pd.DataFrame:
-        """Return a row a prompt, the strongest first: those of `suffixes`, and `text`, `token`,
-        `head`, `attribution`, `effect`, `active`; `next_token` is None where nothing is known.
+        """Return a row a prompt, the strongest first: the columns of `suffixes` and of `heads`, and
+        `text`, `token` and `next_token`, which is None where nothing is known.
         """
         rows = self._joined(neuron, head)
         return rows if split is None else rows[rows.split == split].reset_index(drop=True)

@@ -2,9 +2,8 @@
 
 A feature is seen in a text, not in token ids, so that it can be told to a reader and asked of any
 model's prompts. A *word* is a run of letters and digits (an apostrophe inside belongs to it), a run
-of one and the same mark, or a line break; case is ignored except by the two `exact` kinds. A cut
-prompt may begin in the middle of a word: what is left of it is a word like any other. Which
-features prompts offer (`candidates`) does not depend on which of them are active.
+of one and the same mark, or a line break; case is ignored except by the two `exact` kinds. What is
+left of a word where a prompt is cut is a word like any other.
 """
 
 import re
@@ -51,8 +50,7 @@ class Feature(NamedTuple):
 
     @property
     def rank(self) -> tuple:
-        """The feature's rank in the order of all: what says less comes first."""
-        # in words, and one more for naming a place, case or order
+        """What says less comes first: in words, and one more for naming a place, case or order."""
         size = max(1, len(self.words) + len(self.then)) + (self.kind not in ("ends", "has"))
         return (size, KINDS.index(self.kind), self.words, self.then, self.number)
 
@@ -101,10 +99,9 @@ def holds(feature: Feature, text: Words) -> bool:
 
 def said(feature: Feature) -> str:
     """Return what is true of a prompt that has the feature as it must, to follow "the prompt"."""
-    present = feature.present
+    words, number, present = _quoted(feature.words), feature.number, feature.present
     has, ends = ("contains", "ends in") if present else ("does not contain", "does not end in")
     verb = ends if feature.kind in ("ends", "exact end") else has
-    words, number = _quoted(feature.words), feature.number
     match feature.kind:
         case "place":
             back = ("one", "two", "three")[number - 2]
@@ -165,22 +162,19 @@ def _runs(words: Run, longest: int) -> Iterable[tuple[int, Run]]:
 
 def _paired(prompts: Sequence[Words]) -> dict[Feature, np.ndarray]:
     """The gaps, and the pairs of words in any order, with the prompts that have them."""
-    ends: dict[Run, dict[int, int]] = defaultdict(dict)
-    starts: dict[Run, dict[int, int]] = defaultdict(dict)
+    starts: dict[Run, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for number, (lower, _) in enumerate(prompts):
         for start, run in _runs(lower, LONGEST - 1):
-            ends[run].setdefault(number, start + len(run))
-            starts[run][number] = start
+            starts[run][number].append(start)
     often = [run for run in starts if len(starts[run]) >= FEWEST]
     often.sort(key=lambda run: (abs(2 * len(starts[run]) - len(prompts)), run))
     sides = sorted(often[:MOST_SIDES])
-    beyond = max((len(lower) for lower, _ in prompts), default=0) + 1
     # by run and prompt: where its first occurrence ends, and where its last one starts
-    first_end = np.full((len(sides), len(prompts)), beyond)
+    first_end = np.full((len(sides), len(prompts)), np.inf)
     last_start = np.full((len(sides), len(prompts)), -1)
     for row, run in enumerate(sides):
-        first_end[row, list(ends[run])] = list(ends[run].values())
-        last_start[row, list(starts[run])] = list(starts[run].values())
+        for number, at in starts[run].items():
+            first_end[row, number], last_start[row, number] = at[0] + len(run), at[-1]
     found = {}
     for row, run in enumerate(sides):
         in_order = first_end[row] <= last_start
@@ -194,10 +188,10 @@ def _paired(prompts: Sequence[Words]) -> dict[Feature, np.ndarray]:
     return found
 
 
-def _first_end(words: Sequence[str], some: Run) -> int | None:
+def _first_end(words: Run, some: Run) -> int | None:
     """Where the first occurrence of some words, side by side, ends; None without one."""
     stops = range(len(some), len(words) + 1)
-    return next((stop for stop in stops if tuple(words[stop - len(some) : stop]) == some), None)
+    return next((stop for stop in stops if words[stop - len(some) : stop] == some), None)
 
 
 def _quoted(words: Run) -> str:

@@ -307,6 +307,7 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
     key = os.environ.get(name, "").strip()
     if " " in key or not (key.isascii() and key.isprintable()) or not (key or url != OPENAI):
         raise ServerError(f"{url} needs a key: set {name} to a valid one, run again")
+    secret = key if len(key) >= 12 else "\0"  # servers of one's own take words such as EMPTY
     limits = {"timeout": settings.timeout, "max_retries": settings.retries}
     # the address is given, or the environment could send a run elsewhere
     client = openai.AsyncOpenAI(api_key=key or "there-is-no-key", base_url=url, **limits)
@@ -322,7 +323,8 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
                     messages=[{"role": "user", "content": request.text}],
                     extra_body=request.settings,
                 )
-                kept.append(replies.keep(request, _reply(answer.text)))
+                replies.keep(request, _reply(answer.text.replace(secret, "[key]")))
+                kept.append(request)
             except (openai.APIError, ServerError, sqlite3.Error) as error:
                 failures.append(error)
 
@@ -336,7 +338,7 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
         raise failures[0]
     if failures:
         raise ServerError(
-            f"{url} {_problem(failures[0], settings, key)}; {len(kept)} of {len(requests)} "
+            f"{url} {_problem(failures[0], settings, secret)}; {len(kept)} of {len(requests)} "
             "replies came in and are stored, run again for the rest"
         )
 
@@ -359,25 +361,23 @@ def _reply(body: str) -> Reply:
         raise ServerError(body) from None
 
 
-def _problem(error: Any, settings: LlmSettings, key: str) -> str:
+def _problem(error: Any, settings: LlmSettings, secret: str) -> str:
     """Say what a server did and what to do about it."""
     body, status = (getattr(error, name, None) for name in ("body", "status_code"))
     said = body.get("message") if isinstance(body, dict) else body or error
     # The key goes first and the rest is cut last: else half a key could stand at the end.
-    said = " ".join(str(said).replace(key or "\0", "[key]").split())[:200]
+    said = " ".join(str(said).replace(secret, "[key]").split())[:200]
     if isinstance(error, ServerError):
         return f"sent what is no reply of a chat ({said}): check that base_url is its address"
-    if status is None:
-        return f"cannot be reached ({said}): check that it runs, and base_url; or raise timeout"
     if status in (401, 403):  # its words may quote a part of the key
         return f"answered {status}: set {settings.key_variable} to a valid key"
     remedies = {
+        None: "check that it runs, and base_url; or raise timeout",
         404: f"correct model, {settings.model!r}; or base_url, which mostly ends in /v1",
         429: "lower concurrency, raise retries, or top up the account if it has no credit left",
     }
-    other = "change the setting that it names, or give fewer prompts if they are too long"
-    remedy = remedies.get(status, "try again later" if status >= 500 else other)
-    return f"answered {status} ({said}): {remedy}"
+    remedy = remedies.get(status, "change the setting that it names, or try again later")
+    return f"{f'answered {status}' if status else 'cannot be reached'} ({said}): {remedy}"
 
 
 def run_explainers(settings: Run) -> dict[str, Explainer]:
