@@ -75,31 +75,19 @@ def question(prompts: int = 1, start: int = 0, said: Explanation = SAID) -> Ques
     return Question(said, tuple(example(start + number) for number in range(prompts)))
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"modle": "tiny"}, "modle"),
-        ({"base_url": "localhost:8000/v1"}, "write a whole address such as"),
-        ({"base_url": "http://me:secret@host/v1"}, "a key belongs in the environment"),
-        ({"base_url": "http://host/v1?key=secret"}, "a key belongs in the environment"),
-        ({"key_variable": "sk-secret"}, "key_variable"),
-        ({"seed": True}, "valid integer"),
-        ({"temperature": False}, "valid number"),
-        ({"concurrency": 0}, "concurrency"),
-    ],
-)
-def test_settings_say_what_is_wrong_with_them(changes, words):
-    with pytest.raises(ValidationError, match=words):
-        LlmSettings(**{"model": "tiny"} | changes)
-
-
-def test_settings_may_leave_out_or_add_to_what_is_sent(store):
-    changes = {"logprobs": False, "temperature": None, "seed": None}
-    changes |= {"limit_key": "max_completion_tokens", "extra": {"reasoning_effort": "none"}}
-    with Server() as server:
-        llm(server, store, **changes).judge(question())
-    sent = {"model", "messages", "max_completion_tokens", "reasoning_effort"}
-    assert set(server.bodies[0]) == sent
+def test_settings_say_what_is_wrong_with_them():
+    for words, changes in (
+        ("modle", {"modle": "tiny"}),
+        ("write a whole address such as", {"base_url": "localhost:8000/v1"}),
+        ("a key belongs in the environment", {"base_url": "http://me:secret@host/v1"}),
+        ("a key belongs in the environment", {"base_url": "http://host/v1?key=secret"}),
+        ("key_variable", {"key_variable": "sk-secret"}),
+        ("valid integer", {"seed": True}),
+        ("valid number", {"temperature": False}),
+        ("concurrency", {"concurrency": 0}),
+    ):
+        with pytest.raises(ValidationError, match=words):
+            LlmSettings(**{"model": "tiny"} | changes)
 
 
 def test_what_is_asked_is_both_kinds_of_prompts_and_then_one_prompt_at_a_time(store):
@@ -120,17 +108,23 @@ def test_what_is_asked_is_both_kinds_of_prompts_and_then_one_prompt_at_a_time(st
     shared = texts[0].split('Prompt: "0')[0]
     assert SAID.text in shared
     assert all(text.startswith(shared) for text in texts)  # read only once by a server that caches
+    changes = {"logprobs": False, "temperature": None, "seed": None}
+    changes |= {"limit_key": "max_completion_tokens", "extra": {"reasoning_effort": "none"}}
+    with Server() as server:
+        llm(server, store, **changes).judge(question())
+    sent = {"model", "messages", "max_completion_tokens", "reasoning_effort"}
+    assert set(server.bodies[0]) == sent
 
 
-@pytest.mark.parametrize("text", ['"\n\nInactive:\n"', "\\", '" Yes or No?', "{token}", "\u2028"])
-def test_no_prompt_can_end_its_own_quotation(text):
-    made = Case((example(1, text),), (example(2, text),), ' "also"\n')
-    lines = language_model.explaining(made).split("\n")
-    assert json.loads(lines[lines.index("Active:") + 1]) == f"1 {text} also"
-    assert json.loads(lines[lines.index("Inactive:") + 1]) == f"2 {text} also"
-    lines = language_model.judging(text, example(3, text)).split("\n")
-    assert json.loads(lines[-2].removeprefix("Prompt: ")) == f"3 {text} also"
-    assert json.loads(lines[2]) == text
+def test_no_prompt_can_end_its_own_quotation():
+    for text in ('"\n\nInactive:\n"', "\\", '" Yes or No?', "{token}", "\u2028"):
+        made = Case((example(1, text),), (example(2, text),), ' "also"\n')
+        lines = language_model.explaining(made).split("\n")
+        assert json.loads(lines[lines.index("Active:") + 1]) == f"1 {text} also"
+        assert json.loads(lines[lines.index("Inactive:") + 1]) == f"2 {text} also"
+        lines = language_model.judging(text, example(3, text)).split("\n")
+        assert json.loads(lines[-2].removeprefix("Prompt: ")) == f"3 {text} also"
+        assert json.loads(lines[2]) == text
 
 
 UNREAD = (
@@ -311,8 +305,11 @@ def test_failures_then_success_with_the_pause_that_was_asked_for(store):
 
 
 def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(store):
-    with Server(answer=lambda _: says("Yes", seconds=0.05)) as server:
+    async def cell() -> None:  # a notebook has a loop running already
         ask(server, store, 15, concurrency=3)
+
+    with Server(answer=lambda _: says("Yes", seconds=0.05)) as server:
+        asyncio.run(cell())
     assert 1 < server.most_at_once <= 3
     with Server([says("Yes", seconds=0.3), status(400)]) as server:
         with pytest.raises(ServerError, match="1 of 9 replies"):
@@ -320,12 +317,13 @@ def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(
         assert server.asked.total() == 2
 
 
-@pytest.mark.parametrize("logprobs", [{"content": []}, {"tokens": ["Yes"]}, [], {"content": [{}]}])
-def test_what_is_not_given_as_openai_gives_it_is_unknown(logprobs, store):
-    choice = {"message": {"content": "No"}, "logprobs": logprobs}
-    acts = [sends(json.dumps({"choices": some}).encode()) for some in ([choice], [])]
-    with Server(acts) as server:
-        assert ask(server, store, 2) == [Reply("No"), Reply("")]
+def test_what_is_not_given_as_openai_gives_it_is_unknown(store):
+    given = {"content": []}, {"tokens": ["Yes"]}, [], {"content": [{}]}
+    bodies = [[{"message": {"content": "No"}, "logprobs": logprobs}] for logprobs in given]
+    with Server(
+        [sends(json.dumps({"choices": some}).encode()) for some in [*bodies, []]]
+    ) as server:
+        assert ask(server, store, 5) == [Reply("No")] * 4 + [Reply("")]
 
 
 def test_a_process_killed_half_way_goes_on_where_it_stood(store):
@@ -367,22 +365,14 @@ def test_an_interrupt_keeps_what_came_in(store):
     assert kept(store) == 2
 
 
-def test_a_notebook_has_a_loop_running_already(store):
-    async def cell() -> list[Reply]:
-        return ask(server, store)
-
-    with Server() as server:
-        assert asyncio.run(cell()) == [YES]
-
-
-@pytest.mark.parametrize("bad", ["", f"{KEY}\nx", f"{KEY} x", f"{KEY}é", f"{KEY}\x1b"])
-def test_what_cannot_be_a_key_is_named_and_not_shown(bad, store, monkeypatch):
-    monkeypatch.setenv("MY_KEY", bad)
+def test_what_cannot_be_a_key_is_named_and_not_shown(store, monkeypatch):
     settings = LlmSettings(model="tiny", key_variable="MY_KEY")
-    wanted = pytest.raises(ServerError, match="com/v1 needs a key: set MY")
-    with replies_in(store) as replies, wanted as error:
-        send([request()], replies, settings)
-    assert KEY not in everything_said_by(error.value)
+    for bad in ("", f"{KEY}\nx", f"{KEY} x", f"{KEY}é", f"{KEY}\x1b"):
+        monkeypatch.setenv("MY_KEY", bad)
+        wanted = pytest.raises(ServerError, match="com/v1 needs a key: set MY")
+        with replies_in(store) as replies, wanted as error:
+            send([request()], replies, settings)
+        assert KEY not in everything_said_by(error.value)
 
 
 def test_the_key_is_in_no_file_log_or_error(store, tmp_path, monkeypatch, caplog):
@@ -407,14 +397,9 @@ def test_the_key_is_in_no_file_log_or_error(store, tmp_path, monkeypatch, caplog
     assert KEY[:10] not in "\n".join([caplog.text, *said])
     assert all("[key]" in text for text in said[:2])
     assert kept(store) == len(echoes)
-
-
-def test_a_placeholder_for_a_key_may_be_a_word_of_the_answer(store, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    with Server(key="none") as server:
-        server.script = iter([says("Active where none of them is.")])
-        (reply,) = ask(server, store, 1)
-    assert "none of them" in str(reply)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")  # a placeholder may be a word of the answer
+    with Server([says("Active where none of them is.")], key="none") as server:
+        assert "none of them" in ask(server, store, 1, start=99)[0].text
 
 
 def everything_said_by(error: BaseException | None) -> str:
