@@ -63,8 +63,8 @@ class CrossValidated(NamedTuple):
     def simplest(self) -> int:
         """The place of the smallest size within one standard error of the most accurate."""
         best = np.argmax(self.balanced_accuracy)
-        bar = self.balanced_accuracy[best] - self.standard_error[best]
-        return int(np.argmax(self.balanced_accuracy >= bar))
+        within = self.balanced_accuracy >= (self.balanced_accuracy - self.standard_error)[best]
+        return int(np.argmax(within))
 
     @property
     def told_apart(self) -> bool:
@@ -91,14 +91,14 @@ class Checklist(NamedTuple):
     def sentence(self) -> str:
         """Return the rule in one sentence, or in two where it is no more than a guess."""
         parts = list(map(said, self.conditions))
-        where, only = "everywhere", "and only then"
+        where = "everywhere"
         if parts and self.need in (1, len(parts)):
             last = "or" if self.need == 1 else "and"
             listed = f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-            where = f"when the prompt {listed}, {only}"
+            where = f"when the prompt {listed}, and only then"
         elif parts:
             where = f"when at least {self.need} of these {len(parts)} are true of the prompt, "
-            where += f"{only}: it {'; it '.join(parts)}"
+            where += f"and only then: it {'; it '.join(parts)}"
         if self.told_apart:
             return f"The head is active {where}."
         none = "No words tell the active prompts from the others with any certainty."

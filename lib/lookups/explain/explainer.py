@@ -7,7 +7,6 @@ shown, and handed to judge the prompts of another pair.
 """
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
@@ -79,21 +78,24 @@ class Question(NamedTuple):
     prompts: tuple[Example, ...]
 
 
-class Explainer(ABC):
-    """Says when a head is active, and judges prompts by what was said."""
+class Explainer:
+    """Says when a head is active, and judges prompts by what was said.
+
+    One that waits for a server defines `explain_all` and `judge_all`, any other the first two.
+    """
 
     name: str
 
-    @abstractmethod
     def explain(self, case: Case) -> Explanation:
         """Say in words when the head is active."""
+        return self.explain_all([case])[0]
 
-    @abstractmethod
     def judge(self, question: Question) -> list[Verdict]:
         """Say of every prompt whether the head is active on it, by the explanation alone."""
+        return self.judge_all([question])[0]
 
     def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
-        """Explain many pairs; an explainer that waits for a server does so for all at once."""
+        """Explain many pairs, in order."""
         return [self.explain(case) for case in cases]
 
     def judge_all(self, questions: Sequence[Question]) -> list[list[Verdict]]:

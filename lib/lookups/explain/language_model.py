@@ -179,8 +179,8 @@ class Llm(Explainer):
     def plan(self, cases: Sequence[Case], held_out: Sequence[Sequence[Example]]) -> Plan:
         """Count all requests of a run before its first one: explanations, and verdicts by them.
 
-        `held_out` has, for every case, the prompts that are to be judged by its explanation. One
-        that is not there yet is taken to be as long as it may be.
+        `held_out` has, for every case, the prompts that are to be judged by its explanation, which
+        is taken to be as long as it may be where it is not there yet.
         """
         with replies_in(self.store) as replies:
             requests = []
@@ -199,12 +199,6 @@ class Llm(Explainer):
                 f"{what}, by {self.settings.model} at {self.settings.base_url}: nothing was sent; "
                 "pass --yes to send them"
             )
-
-    def explain(self, case: Case) -> Explanation:
-        return self.explain_all([case])[0]
-
-    def judge(self, question: Question) -> list[Verdict]:
-        return self.judge_all([question])[0]
 
     def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
         replies = self._replies_to([self._explaining(case) for case in cases])
@@ -265,7 +259,7 @@ def _quoted(text: str) -> str:
 def yes_or_no(text: str) -> bool | None:
     """Return True for a text that begins with a clear yes, False for a no, None for all else."""
     match = None if _HEDGE.match(text) else _ANSWER.match(text)
-    return None if match is None else match["word"].lower() == "yes"
+    return match and match["word"].lower() == "yes"
 
 
 def verdict_of(reply: Reply) -> Verdict:

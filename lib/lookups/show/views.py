@@ -199,8 +199,8 @@ def _summary(
 
 
 def _count(kept: Sequence[int], tokens: Sequence[str]) -> str:
-    cut = f" (the last of {len(tokens)})" if len(tokens) > len(kept) else ""
-    return f"{len(kept)} tokens{cut}"
+    whole = f" (the last of {len(tokens)})" if len(tokens) > len(kept) else ""
+    return f"{len(kept)} tokens{whole}"
 
 
 def _prompt_line(row: PromptText) -> str:
