@@ -189,7 +189,7 @@ def test_the_rule_is_what_the_sentence_says():
         assert guess.endswith(f"certainty. The best guess is that the head is active {where}.")
 
 
-def test_so_that_is_told_as_a_reader_would():
+def test_what_is_said_is_told_as_a_reader_would_and_too_few_prompts_tell_nothing():
     active = [f"{word} so" for word in ("Reverse", "Shared", "Eager", "Flag", "Cache", "the store")]
     inactive = ["Make sure", "current mode\nAnd", "disk.\nNow", "When True,", "so, if", "as sure"]
     explanation = Contrast().explain(case_of(active, inactive))
@@ -197,18 +197,11 @@ def test_so_that_is_told_as_a_reader_would():
     rule = json.loads(explanation.rule)
     assert rule["conditions"] == [{"kind": "ends", "present": True, "words": ["so"]}]
     assert rule["balanced_accuracy"] == 1
-
-
-def test_too_few_prompts_are_said_to_tell_nothing():
-    explanation = Contrast().explain(case_of(["a b", "c d"], ["e f"]))
-    assert explanation.text == (
-        "No words tell the active prompts from the others with any certainty. "
-        "The best guess is that the head is active everywhere."
-    )
-    verdict = Contrast().judge(Question(explanation, examples(["a b"], "test")))[0]
-    assert verdict.active is True
-    assert verdict.probability == pytest.approx((2 + 2 * 3 / 5) / 5)
-    assert json.loads(explanation.rule)["balanced_accuracy"] is None
+    few = Contrast().explain(case_of(["a b", "c d"], ["e f"]))
+    assert few.text.endswith("The best guess is that the head is active everywhere.")
+    verdict = Contrast().judge(Question(few, examples(["a b"], "test")))[0]
+    assert verdict == (True, pytest.approx((2 + 2 * 3 / 5) / 5))
+    assert json.loads(few.rule)["balanced_accuracy"] is None
 
 
 def naive_log_odds(active: int, inactive: int, of_active: int, of_inactive: int) -> tuple:
@@ -303,15 +296,15 @@ def test_the_simplest_within_one_standard_error_of_the_best():
 
 
 def test_what_is_needed_is_more_than_half_way():
-    def need(active: list[int], inactive: list[int]) -> int:
+    for active, inactive, need in (
+        ([1, 1], [0, 0, 0], 1),
+        ([2, 2], [1, 0, 1], 2),
+        ([2, 2], [0, 0], 2),
+        ([3], [2] * 50, 3),
+        ([1, 1, 0], [0] * 9, 1),
+    ):
         kinds = np.array([True] * len(active) + [False] * len(inactive))
-        return contrast.needed(np.array(active + inactive), kinds)
-
-    assert need([1, 1], [0, 0, 0]) == 1
-    assert need([2, 2], [1, 0, 1]) == 2
-    assert need([2, 2], [0, 0]) == 2
-    assert need([3], [2] * 50) == 3
-    assert need([1, 1, 0], [0] * 9) == 1
+        assert contrast.needed(np.array(active + inactive), kinds) == need
 
 
 def test_chances_are_shares_drawn_towards_their_side():

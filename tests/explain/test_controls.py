@@ -180,9 +180,11 @@ def test_neither_order_nor_other_neurons_change_what_is_borrowed(activity, seed,
 
 def test_heads_exactly_as_alike_as_allowed_may_borrow(monkeypatch):
     # each active on 4 of 8, on 3 of them together: phi = (8 * 3 - 4 * 4) / (4 * 4), exactly
-    a, b = [True] * 4 + [False] * 4, [False] + [True] * 4 + [False] * 3
-    activity = {("n", "1"): a, ("n", "2"): b}
-    assert phi(a, b) == 0.5
+    activity = {
+        ("n", "1"): [True] * 4 + [False] * 4,
+        ("n", "2"): [False] + [True] * 4 + [False] * 3,
+    }
+    assert phi(*activity.values()) == 0.5
     assert len(shuffled_within(activity, seed=0)) == 2
     monkeypatch.setattr(controls, "ALIKE", 0.49)
     assert not shuffled_within(activity, seed=0)

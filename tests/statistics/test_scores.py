@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from lookups.statistics.scores import (
     Counts,
-    Variances,
     auroc,
     between_pairs,
     coin_scores,
@@ -160,7 +159,7 @@ def test_q_values_are_those_of_a_plain_loop_over_what_was_tested():
     assert len(q_values([])) == 0
 
 
-@pytest.mark.parametrize(("n_active", "n_inactive"), [(1, 1), (3, 3), (2, 5), (6, 4)])
+@pytest.mark.parametrize(("n_active", "n_inactive"), [(1, 1), (2, 5), (6, 4)])
 def test_a_coins_scores_are_those_of_all_its_throws(n_active, n_inactive):
     active = [True] * n_active + [False] * n_inactive
     thrown = [score(count(said, active)) for said in product([True, False], repeat=len(active))]
@@ -183,10 +182,10 @@ def test_the_sampling_variance_is_right_on_average(tpr, tnr):
 
 def test_less_variance_than_sampling_explains_is_reported_as_it_is():
     found = between_pairs([0.6, 0.6, 0.6, nan, 0.9], [0.01, 0.02, 0.03, 0.5, nan])
-    assert found == pytest.approx(Variances(0, 0.02, -0.02, 3))
-    assert between_pairs([0.5, 0.7], [0.01, 0.03]) == pytest.approx(Variances(0.02, 0.02, 0, 2))
+    assert found == pytest.approx((0, 0.02, -0.02, 3))
+    assert between_pairs([0.5, 0.7], [0.01, 0.03]) == pytest.approx((0.02, 0.02, 0, 2))
     one = between_pairs([0.6, nan], [0.01, 0.02])
-    assert one == pytest.approx(Variances(nan, nan, nan, 1), nan_ok=True)
+    assert one == pytest.approx((nan, nan, nan, 1), nan_ok=True)
 
 
 def test_auroc_is_the_share_of_couples_in_the_right_order():
