@@ -74,7 +74,7 @@ def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
     with pytest.raises(LookupsError, match="c/train/0 was used to explain"):
         check_apart(case, Question(Explanation("contrast", "so"), (*test, case.active[0])))
     copy = test[0]._replace(ids=case.active[0].ids)  # another key, the same words
-    with pytest.raises(LookupsError, match="cannot be used to score"):
+    with pytest.raises(LookupsError, match="leave it out of those to score"):
         check_apart(case, Question(Explanation("contrast", "so"), (copy,)))
 
 

@@ -3,9 +3,8 @@
 A deck has an item for each of some (neuron, head) pairs: prompts of the train split with their
 labels, to learn from, and held-out prompts of the test split, to be sorted. An item is drawn by a
 seed of its own and named by the digest of what is in it, so that a verdict stays true of its item
-when other items come or go. `tools/blind_sort.py` writes what readers said into a YAML file:
-`readers` says who they were, and `verdicts` has an entry a reader, with a letter for every prompt
-of each item, by digest.
+when other items come or go. `tools/blind_sort.py` writes what readers said into a YAML file: who
+they were, and an entry a reader, with a letter for every prompt of each item, by digest.
 """
 
 import hashlib
@@ -77,10 +76,7 @@ def _digest_of(item: pd.DataFrame) -> str:
 
 
 def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return, for every item that was sorted, what more than half of its readers said of a prompt.
-
-    `?` where no letter has more than half of them. One reader is the majority.
-    """
+    """Return, for every item, the letters that more than half of its readers gave, or `?`."""
     found = {}
     for digest in sorted(set().union(*readers)):
         said = zip(*(one[digest] for one in readers if digest in one), strict=True)

@@ -109,10 +109,7 @@ def check_apart(case: Case, question: Question) -> None:
     keys, ids = {one.prompt for one in learned}, {one.ids for one in learned}
     for one in question.prompts:
         if one.prompt in keys or one.ids in ids:
-            raise LookupsError(
-                f"{one.prompt} was used to explain and cannot be used to score: "
-                "leave it out of the held-out prompts"
-            )
+            raise LookupsError(f"{one.prompt} was used to explain: leave it out of those to score")
 
 
 class PairPrompts:

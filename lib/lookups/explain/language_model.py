@@ -63,9 +63,7 @@ Prompt: {prompt}
 Yes or No?"""
 
 BYTES_A_TOKEN = 3.5  # English has about four; what is cut from web texts has fewer
-READABLE = 0.1
-"""The least probability that yes and no must have together. Below it the model was about to say
-something else, such as a refusal, and their ratio is the ratio of two accidents."""
+READABLE = 0.1  # the least probability of yes and no: below it something else is about to be said
 
 _THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _HEDGE = re.compile(r"\W*(yes|no)\s*(,?\s*(and|or|but|also)\b|/|&)\s*(also\s+)?(yes|no)\b", re.I)
@@ -168,7 +166,7 @@ class Llm(Explainer):
     """Asks a language model, or hands out what it answered before.
 
     A reply that is empty or a refusal is no explanation: its text is '', and every prompt that is
-    judged by it is unread, without anything being sent. Any explainer's text can be judged by.
+    judged by it is unread, without anything being sent.
     """
 
     name = "llm"
@@ -377,8 +375,7 @@ def _problem(error: Any, settings: LlmSettings, secret: str) -> str:
 def run_explainers(settings: Run) -> dict[str, Explainer]:
     """Return a run's explainers by name, those that explain in words first.
 
-    A language model is among them where the run names one; its replies are kept with the run's
-    data, where `lookups clean` does not reach.
+    A language model's replies are kept with the run's data, where `lookups clean` does not reach.
     """
     found: list[Explainer] = [Contrast()]
     if settings.llm is not None:

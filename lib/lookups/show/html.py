@@ -92,8 +92,7 @@ def _script_json(value: object) -> str:
 def inert(token: str) -> str:
     """Return text that stays text where circuitsvis writes it as HTML.
 
-    A zero-width space stands after every < and &: by the HTML standard neither then opens a tag or
-    an entity, and tooltips, which take plain text, look the same.
+    After a zero-width space neither < nor & opens anything, and plain text looks the same.
     """
     return token.replace("<", "<\u200b").replace("&", "&\u200b")
 

@@ -66,9 +66,8 @@ def attention_view(
 ) -> Shown:  # fmt: skip
     """Show where a few heads look; hovering a head enlarges it.
 
-    `patterns` (head, query, key) are attention weights, or attention weights times any signed
-    quantity of the key (then negative values are drawn in orange). The summary reads the last
-    query, the position at which neurons are measured.
+    `patterns` (head, query, key) are attention weights, or weights times any signed quantity of the
+    key, drawn in orange where negative. The summary reads the last query.
     """
     axes = {"head": len(head_names), "query": len(tokens), "key": len(tokens)}
     values, kept = _numbers(patterns, axes, name), _kept(tokens)
@@ -86,8 +85,7 @@ def token_view(
 ) -> Shown:  # fmt: skip
     """Show a value under every token, such as a neuron's activation; hovering tells the number.
 
-    `values` has one axis, the tokens. Two axes (token, series) give one choice a series, named in
-    `series`, such as what each head's attention to every token contributes to the neuron.
+    `values` has one axis, the tokens, or two (token, series), of which one series is shown at once.
     """
     axes = {"token": len(tokens)} | ({"series": len(series)} if series else {})
     kept = _kept(tokens)
@@ -115,10 +113,9 @@ def _view(
 
 
 def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Shown:
-    """Show columns of prompts side by side.
+    """Show columns of prompts side by side; with `followed`, a narrow column says what came next.
 
-    Takes a column's rows by its title: `PromptText`, or tuples like it. Where `followed` is known,
-    a narrow column says what really came next.
+    Takes a column's rows by its title: `PromptText`, or tuples like it.
     """
     quoted = {title: [PromptText(*row) for row in rows] for title, rows in columns.items()}
     lines = []
@@ -128,10 +125,7 @@ def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Sho
 
 
 def quotes(rows: pd.DataFrame, notes: Sequence[str] | None = None) -> list[PromptText]:
-    """Return a pair's prompts (`text`, `token`, `next_token`, `source`) as a table shows them.
-
-    A note is the text's source unless `notes` has one for every row.
-    """
+    """Return a pair's prompts as a table shows them, each with its note, or else its source."""
     quoted, notes = [], rows.source if notes is None else notes
     for row, note in zip(rows.itertuples(), notes, strict=True):
         text = row.text if len(row.text) <= QUOTED else f"…{row.text[-QUOTED:]}"

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from scipy.stats import ks_2samp
 
 from lookups.statistics.bootstrap import (
@@ -216,20 +215,14 @@ def direct_share(
     if len(x) == 0:
         return Slopes(UNKNOWN, UNKNOWN, 0, 0)
     sums, drawn = draw(names, np.ones_like(x), x, y, x * x, x * y, seed=seed)
-    both = zip(_slopes(sums.sum(axis=0, keepdims=True)), _slopes(drawn), strict=True)
-    found = [Estimate(float(slope), *limits(others, len(sums))) for (slope,), others in both]
-    return Slopes(*found, len(x), len(sums))
-
-
-def _slopes(
-    sums: Float[np.ndarray, "draw term"],
-) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]:
-    """Both slopes from n, Σx, Σy, Σx², Σxy."""
-    n, x, y, xx, xy = sums.T
-    spread, together = xx - x * x / n, xy - x * y / n
-    blank = np.full(len(sums), nan)
-    origin = np.divide(xy, xx, out=blank.copy(), where=xx > 0)
-    return origin, np.divide(together, spread, out=blank, where=spread > _NOTHING * xx)
+    # the first row is of all prompts, the others of what was drawn
+    n, x_, y_, xx, xy = np.vstack([sums.sum(axis=0), drawn]).T
+    spread, together = xx - x_ * x_ / n, xy - x_ * y_ / n
+    origin, straight = np.full((2, len(n)), nan)
+    np.divide(xy, xx, out=origin, where=xx > 0)
+    np.divide(together, spread, out=straight, where=spread > _NOTHING * xx)
+    both = [Estimate(float(one[0]), *limits(one[1:], len(sums))) for one in (origin, straight)]
+    return Slopes(*both, len(x), len(sums))
 
 
 def share_of_mean(

@@ -109,8 +109,7 @@ def newcombe(counts: Counts) -> tuple[float, float]:
     """
     if isnan(score(counts)):
         return nan, nan
-    (right, active), (_, inactive) = counts.read
-    of_both = right, active, counts.fp, inactive
+    of_both = *counts.read[0], counts.fp, counts.fp + counts.tn
     low, high = confint_proportions_2indep(*of_both, method="newcomb", alpha=1 - 0.95)
     return max(0.0, (1 + float(low)) / 2), (1 + float(high)) / 2  # rounding could go below 0
 
@@ -128,12 +127,9 @@ def auroc(probabilities: Collection, active: Collection) -> float:
     Ties count one half. (Ten times as fast as scikit-learn's on twenty prompts.)
     """
     known, active = complete(probabilities=probabilities, activities=active)
-    ranks, kinds = rankdata(known), active.astype(bool)
-    n_active, n_inactive = int(kinds.sum()), int((~kinds).sum())
-    if not n_active * n_inactive:
-        return nan
-    exceeded = ranks[kinds].sum() - n_active * (n_active + 1) / 2
-    return float(exceeded / (n_active * n_inactive))
+    ranks, n_active = rankdata(known)[active == 1], int(active.sum())
+    couples = n_active * (len(active) - n_active)
+    return float((ranks.sum() - n_active * (n_active + 1) / 2) / couples) if couples else nan
 
 
 def fisher(counts: Counts) -> Significance:
