@@ -57,7 +57,7 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.explain.prompts import PairPrompts, first_that, follow_share, widest
+from lookups.explain.explainer import PairPrompts, first_that, follow_share, widest
 from lookups.settings import check_run, read_run
 from lookups.statistics.bootstrap import percent
 from lookups.statistics.scores import auroc

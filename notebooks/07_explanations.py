@@ -39,7 +39,7 @@ from lookups.explain.features import candidates, said
 from lookups.show.figures import COLOURS, house_style
 from lookups.explain.language_model import explaining, judging, run_explainers
 from lookups.model.loaded import load_model
-from lookups.explain.prompts import PairPrompts, examples, first_that, follow_share, widest
+from lookups.explain.explainer import PairPrompts, examples, first_that, follow_share, widest
 from lookups.settings import check_run, read_run
 from lookups.show.views import escaped, prompt_table, quotes, readable
 
@@ -154,7 +154,7 @@ if hand:
 # %% tags=["hide-input"]
 table = pd.DataFrame()
 if hand:
-    table = pd.DataFrame({"the prompt …": [said(one, present=True) for one in seen.features],
+    table = pd.DataFrame({"the prompt …": [said(one) for one in seen.features],
                           "active prompts": of_kind[0], "inactive prompts": of_kind[1],
                           "log-odds": ratio.delta, "z": ratio.z.round(2)})  # fmt: skip
     order = table.z.abs().sort_values(ascending=False, kind="stable").index

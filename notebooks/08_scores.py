@@ -33,11 +33,20 @@ from myst_nb import glue
 
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
-from lookups.explain.baselines import likeness
+from lookups.explain.controls import likeness, permuted_verdicts, shuffled_among, shuffled_within
 from lookups.explain.contrast import tells_apart
-from lookups.explain.controls import permuted_verdicts, shuffled_among, shuffled_within
 from lookups.errors import MissingStage, StaleStage
-from lookups.explain.explainer import Explanation, Question, check_apart
+from lookups.explain.explainer import (
+    Explanation,
+    PairPrompts,
+    Question,
+    apart,
+    check_apart,
+    examples,
+    first_that,
+    follow_share,
+    widest,
+)
 from lookups.show.figures import COLOURS, house_style
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent
 from lookups.statistics.scores import (
@@ -59,7 +68,6 @@ from lookups.statistics.scores import (
 )
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.explain.prompts import PairPrompts, apart, examples, first_that, follow_share, widest
 from lookups.explain.language_model import run_explainers
 from lookups.settings import check_run, read_run
 from lookups.show.views import BOS, LONGEST, attention_view, escaped, prompt_table, quotes, readable

@@ -41,21 +41,21 @@ from lookups.measure.intervention import GROUPS, before_after, followed_first, o
 from lookups.corpus.documents import run_documents
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, points, written
 from lookups.statistics.differences import (
+    MeanShare,
     Values,
     cliffs_delta_of_means,
     group_difference,
     ks,
-    mean_difference,
     pair_means,
     permuted_within_pairs,
+    share_of_mean,
 )
 from lookups.statistics.scores import q_values
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.explain.prompts import PairPrompts
+from lookups.explain.explainer import PairPrompts
 from lookups.settings import check_run, read_run
-from lookups.statistics.slopes import MeanShare, share_of_mean
 from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, readable
 
 settings = read_run(run)
@@ -359,7 +359,7 @@ def sizes(table: pd.DataFrame, change: str = "fall") -> dict:
     relabeled = permuted_within_pairs(table, change, seed=settings.seed, draws=DRAWS)
     return {
         "pairs": test.pairs, "neurons": means_of.neuron.nunique(),
-        "difference": mean_difference(*lists, seed=settings.seed),
+        "difference": bootstrap_mean(means_of.difference, means_of.neuron, seed=settings.seed),
         "delta": cliffs_delta_of_means(*lists, seed=settings.seed),
         "p": relabeled.p_two_sided, "p_greater": relabeled.p_greater, "relabeled": relabeled,
     }  # fmt: skip

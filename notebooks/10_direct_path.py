@@ -41,8 +41,13 @@ from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
 from lookups.measure.routes import ROUTES, routes
 from lookups.statistics.bootstrap import bootstrap_mean, percent, points, written
-from lookups.statistics.differences import ks, mean_difference, pair_means
-from lookups.statistics.slopes import MeanShare, agreement, direct_share, share_of_mean
+from lookups.statistics.differences import (
+    MeanShare,
+    direct_share,
+    ks,
+    pair_means,
+    share_of_mean,
+)
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
@@ -274,8 +279,8 @@ plt.show()
 table = {}
 for where, some in {"earlier layers": earlier, "own layer": inside}.items():
     for column, name in {f"{MEASURE}_frozen": "direct path cut, σ frozen", f"{MEASURE}_direct": "direct path cut, σ recomputed", MEASURE: "head silenced"}.items():  # fmt: skip
-        agreed = agreement(some.attributed, some[column])
-        table[where, name] = {"prompts": agreed.prompts, "Pearson correlation": f"{agreed.pearson:.3f}", "rank correlation": f"{agreed.spearman:.3f}"}  # fmt: skip
+        agreed = some[["attributed", column]].dropna()
+        table[where, name] = {"prompts": len(agreed), "Pearson correlation": f"{agreed.corr().iloc[0, 1]:.3f}", "rank correlation": f"{agreed.corr('spearman').iloc[0, 1]:.3f}"}  # fmt: skip
 pd.DataFrame(table).T.rename_axis(["heads of", "attribution against"])
 
 # %% [markdown]
@@ -359,7 +364,10 @@ for unit in ("fall", "log_fall"):
     rows = of_group(both, neurons, "selected")
     means_of = pair_means(rows, f"{unit}_through").dropna(subset="difference")
     lists = means_of.active, means_of.inactive
-    gap_through[unit] = mean_difference(*lists, means_of.neuron, seed=settings.seed), ks(*lists)
+    gap_through[unit] = (
+        bootstrap_mean(means_of.difference, means_of.neuron, seed=settings.seed),
+        ks(*lists),
+    )
 difference, test = gap_through["fall"]
 Markdown(
     f"Through a selected neuron alone, the token loses {points(difference)} points and "

@@ -41,7 +41,7 @@ from sklearn.metrics import mutual_info_score
 from lookups.measure.ablation import ablate_heads
 from lookups.measure.congruence import beyond_null
 from lookups.explain.contrast import Contrast
-from lookups.explain.explainer import Example, Question
+from lookups.explain.explainer import Example, PairPrompts, Question, widest
 from lookups.show.figures import COLOURS, house_style
 from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
 from lookups.measure.ground_truth import carried, contexts, cut_off
@@ -49,7 +49,6 @@ from lookups.measure.attribution import attribute
 from lookups.model.loaded import load_model
 from lookups.statistics.bootstrap import percent
 from lookups.names import Head, Neuron
-from lookups.explain.prompts import PairPrompts, widest
 from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.paths import PROJECT
 from lookups.run.stages import PLANTED

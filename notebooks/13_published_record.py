@@ -35,9 +35,8 @@ from IPython.display import Markdown
 from myst_nb import glue
 from scipy.stats import skew, skewtest
 
-from lookups.explain.baselines import BagOfWords, Nearest
+from lookups.explain.controls import BagOfWords, Nearest, permuted_verdicts, shuffled_within
 from lookups.explain.contrast import Contrast
-from lookups.explain.controls import permuted_verdicts, shuffled_within
 from lookups.explain.explainer import Case, Example, Question, check_apart
 from lookups.explain.features import words_of
 from lookups.record.paper import EARLIER, REPORTED, pairs_behind, recorded_as
@@ -542,7 +541,7 @@ pd.DataFrame(both).T if mine else None
 def rank_correlation(table: pd.DataFrame, one: str, other: str) -> Estimate:
     x, y = (table[name].rank().to_numpy() for name in (one, other))
     columns = np.ones(len(x)), x, y, x * x, y * y, x * y
-    sums, drawn = draw(table.neuron.to_numpy(str), *columns, seed=settings.seed, draws=2000)
+    sums, drawn = draw(table.neuron.to_numpy(str), *columns, seed=settings.seed)
 
     def pearson(of: np.ndarray) -> np.ndarray:
         n, x, y, xx, yy, xy = of.T

@@ -37,13 +37,12 @@ from myst_nb import glue
 from lookups.run.store import load
 from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
 from lookups.explain.blind_sort import majority, read_verdicts, scored
-from lookups.statistics.differences import Values, group_difference, ks, pair_means
+from lookups.statistics.differences import Values, group_difference, ks, pair_means, share_of_mean
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean, percent, points, written
-from lookups.statistics.slopes import share_of_mean
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Head
-from lookups.explain.prompts import PairPrompts
+from lookups.explain.explainer import PairPrompts
 from lookups.settings import check_run, read_run
 from lookups.show.views import readable
 

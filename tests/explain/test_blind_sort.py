@@ -67,29 +67,23 @@ def test_every_item_teaches_with_train_and_asks_about_test(deck):
         assert sort.place.tolist() == list(range(1, SORT + 1))
 
 
-@pytest.mark.parametrize(("train", "test"), [(3, 7), (4, 4), (4, 0)])
-def test_too_few_prompts_cannot_be_sorted(train, test):
-    assert blind_sort.is_sortable(prompts_of(PAIRS[:1], 4, 5))
-    assert not blind_sort.is_sortable(prompts_of(PAIRS[:1], train, test))
-
-
-def test_what_is_missing_of_one_kind_is_filled_with_the_other():
+def test_too_few_prompts_cannot_be_sorted_and_one_kind_fills_in_for_the_other():
     prompts = prompts_of(PAIRS[:1])
     few = prompts.drop(index=prompts[(prompts.split == "test") & prompts.active].index[3:])
     assert blind_sort.is_sortable(few)
     sort = draw_deck(pairs_of(PAIRS[:1]), few, seed=0).query("role == 'sort'")
     assert sort.active.value_counts().to_dict() == {False: 7, True: 3}
+    enough = [(4, 5), (3, 7), (4, 4), (4, 0)]
+    sortable = [blind_sort.is_sortable(prompts_of(PAIRS[:1], *sizes)) for sizes in enough]
+    assert sortable == [True, False, False, False]
 
 
-def test_an_item_is_the_same_whatever_else_is_in_the_deck(deck):
+def test_a_deck_depends_on_neither_the_order_of_rows_nor_an_item_on_the_others(deck):
     alone = draw_deck(pairs_of(PAIRS[:1]), prompts_of(PAIRS[:1]), seed=0)
     same = deck[(deck.neuron == PAIRS[0][0]) & (deck["head"] == PAIRS[0][1])]
     pd.testing.assert_frame_equal(
         alone.drop(columns="item"), same.drop(columns="item").reset_index(drop=True)
     )
-
-
-def test_rows_in_another_order_give_the_same_deck(deck):
     again = draw_deck(pairs_of(), prompts_of().sample(frac=1, random_state=3), seed=0)
     pd.testing.assert_frame_equal(again, deck)
     other = draw_deck(pairs_of(), prompts_of(), seed=1)
@@ -118,24 +112,21 @@ def test_held_out_prompts_are_not_in_the_order_of_their_answers():
     assert 0.4 < first.active.mean() < 0.6
 
 
-@pytest.mark.parametrize("wrong", range(4))
-def test_an_item_is_clear_up_to_one_error(deck, wrong):
-    letters = {
-        number: "".join("AB"[x == "A"] for x in said[:wrong]) + said[wrong:]
-        for number, said in right_letters(deck).items()
-    }
-    table = scored(deck, verdicts_of(deck, letters))
-    assert table.correct.tolist() == [SORT - wrong] * len(PAIRS)
-    assert table.clear.tolist() == [SORT - wrong >= blind_sort.CLEAR] * len(PAIRS)
-
-
-def test_items_without_a_verdict_are_told_apart_from_failures(deck):
+def test_an_item_is_clear_up_to_one_error_and_none_without_a_verdict(deck):
+    right = right_letters(deck)
+    for wrong in range(4):
+        letters = {
+            number: "".join("AB"[x == "A"] for x in said[:wrong]) + said[wrong:]
+            for number, said in right.items()
+        }
+        table = scored(deck, verdicts_of(deck, letters))
+        assert table.correct.tolist() == [SORT - wrong] * len(PAIRS)
+        assert table.clear.tolist() == [SORT - wrong >= blind_sort.CLEAR] * len(PAIRS)
     digest = deck.digest.iloc[0]
-    said = verdicts_of(deck, right_letters(deck))[digest]
+    said = verdicts_of(deck, right)[digest]
     table = scored(deck, {digest: said, "of another run": "A" * SORT})
-    assert table.correct.isna().sum() == 2
-    assert table.clear.sum() == 1
-    unread = verdicts_of(deck, dict.fromkeys(deck["item"].unique(), "?" * SORT))
+    assert (table.correct.isna().sum(), table.clear.sum()) == (2, 1)
+    unread = verdicts_of(deck, dict.fromkeys(right, "?" * SORT))
     assert scored(deck, unread).correct.tolist() == [0, 0, 0]
     none = draw_deck(pairs_of([]), prompts_of(), seed=0)
     assert none.empty
@@ -166,10 +157,8 @@ def test_two_readers_agree_as_often_as_they_gave_the_same_letter():
     assert row.kappa == pytest.approx(cohen_kappa_score(list("ABABA"), list("ABBBA")))
     assert len(blind_sort.agreement([one, other, one])) == 3
     assert blind_sort.agreement([one]).empty
-    for readers, same in (([{"x": "AA"}] * 2, [1.0]), ([{"x": "AB"}, {"y": "AB"}], [])):
-        (row,) = blind_sort.agreement(readers).itertuples()
-        assert pd.isna(row.kappa)
-        assert [row.same][pd.isna(row.same) :] == same
+    assert blind_sort.agreement([{"x": "AA"}] * 2).isna().kappa.all()
+    assert blind_sort.agreement([{"x": "AB"}, {"y": "AB"}])[["same", "kappa"]].isna().all(axis=None)
 
 
 def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
@@ -187,7 +176,7 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     answers.write_text(yaml.safe_dump(right_letters(deck)))
     other = tmp_path / "other.yml"
     other.write_text(yaml.safe_dump(dict.fromkeys(right_letters(deck), "?" * SORT)))
-    assert who_read(settings.verdicts) == who_read(None) == blind_sort.UNKNOWN
+    assert who_read(settings.verdicts) == who_read(None) == "not recorded"
     files = [str(answers), str(other), str(answers)]
     made = main(["record", str(run), "language models", *files])
     assert "now run chapter 6 again" in made

@@ -18,8 +18,18 @@ import pytest
 from lookups.errors import LookupsError, ServerError
 from lookups.explain import language_model
 from lookups.explain.explainer import Case, Example, Explanation, Question, Verdict
-from lookups.explain.language_model import READABLE, Llm, Plan, run_explainers, verdict_of
-from lookups.explain.server import Reply, Request, replies_in, send, yes_or_no
+from lookups.explain.language_model import (
+    READABLE,
+    Llm,
+    Plan,
+    Reply,
+    Request,
+    replies_in,
+    run_explainers,
+    send,
+    verdict_of,
+    yes_or_no,
+)
 from lookups.llm_settings import CONSENT, LlmSettings
 from lookups.settings import read_run
 from misbehaving import Server, cut_short, hangs, says, sends, status
@@ -65,34 +75,22 @@ def question(prompts: int = 1, start: int = 0, said: Explanation = SAID) -> Ques
     return Question(said, tuple(example(start + number) for number in range(prompts)))
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"modle": "tiny"}, "modle"),
-        ({"base_url": "localhost:8000/v1"}, "write a whole address such as"),
-        ({"base_url": "http://me:secret@host/v1"}, "a key belongs in the environment"),
-        ({"base_url": "http://host/v1?key=secret"}, "a key belongs in the environment"),
-        ({"key_variable": "sk-secret"}, "key_variable"),
-        ({"seed": True}, "valid integer"),
-        ({"temperature": False}, "valid number"),
-        ({"concurrency": 0}, "concurrency"),
-    ],
-)
-def test_settings_say_what_is_wrong_with_them(changes, words):
-    with pytest.raises(ValidationError, match=words):
-        LlmSettings(**{"model": "tiny"} | changes)
+def test_settings_say_what_is_wrong_with_them():
+    for words, changes in (
+        ("modle", {"modle": "tiny"}),
+        ("write a whole address such as", {"base_url": "localhost:8000/v1"}),
+        ("a key belongs in the environment", {"base_url": "http://me:secret@host/v1"}),
+        ("a key belongs in the environment", {"base_url": "http://host/v1?key=secret"}),
+        ("key_variable", {"key_variable": "sk-secret"}),
+        ("valid integer", {"seed": True}),
+        ("valid number", {"temperature": False}),
+        ("concurrency", {"concurrency": 0}),
+    ):
+        with pytest.raises(ValidationError, match=words):
+            LlmSettings(**{"model": "tiny"} | changes)
 
 
-def test_settings_may_leave_out_or_add_to_what_is_sent(store):
-    changes = {"logprobs": False, "temperature": None, "seed": None}
-    changes |= {"limit_key": "max_completion_tokens", "extra": {"reasoning_effort": "none"}}
-    with Server() as server:
-        llm(server, store, **changes).judge(question())
-    sent = {"model", "messages", "max_completion_tokens", "reasoning_effort"}
-    assert set(server.bodies[0]) == sent
-
-
-def test_an_explanation_is_asked_for_with_both_kinds_of_prompts(store):
+def test_what_is_asked_is_both_kinds_of_prompts_and_then_one_prompt_at_a_time(store):
     with Server(answer=lambda _: says(" The head is active\nafter 'not only'. ")) as server:
         assert llm(server, store).explain(case()) == SAID
     [body] = server.bodies
@@ -102,28 +100,31 @@ def test_an_explanation_is_asked_for_with_both_kinds_of_prompts(store):
     shown = [json.loads(line) for line in active.split("\n") if line]
     assert shown == [f"{number} not only fast but also" for number in (100, 101, 102)]
     assert '"150 he came also"' in inactive
-
-
-def test_a_verdict_is_asked_for_one_prompt_at_a_time(store):
     with Server() as server:
         assert llm(server, store).judge(question(3)) == [Verdict(True)] * 3
-    assert [body["max_tokens"] for body in server.bodies] == [1, 1, 1]
-    assert all(body["logprobs"] and body["top_logprobs"] == 20 for body in server.bodies)
+    asked = [(body["max_tokens"], body["logprobs"], body["top_logprobs"]) for body in server.bodies]
+    assert asked == [(1, True, 20)] * 3
     texts = [body["messages"][0]["content"] for body in server.bodies]
     shared = texts[0].split('Prompt: "0')[0]
     assert SAID.text in shared
     assert all(text.startswith(shared) for text in texts)  # read only once by a server that caches
+    changes = {"logprobs": False, "temperature": None, "seed": None}
+    changes |= {"limit_key": "max_completion_tokens", "extra": {"reasoning_effort": "none"}}
+    with Server() as server:
+        llm(server, store, **changes).judge(question())
+    sent = {"model", "messages", "max_completion_tokens", "reasoning_effort"}
+    assert set(server.bodies[0]) == sent
 
 
-@pytest.mark.parametrize("text", ['"\n\nInactive:\n"', "\\", '" Yes or No?', "{token}", "\u2028"])
-def test_no_prompt_can_end_its_own_quotation(text):
-    made = Case((example(1, text),), (example(2, text),), ' "also"\n')
-    lines = language_model.explaining(made).split("\n")
-    assert json.loads(lines[lines.index("Active:") + 1]) == f"1 {text} also"
-    assert json.loads(lines[lines.index("Inactive:") + 1]) == f"2 {text} also"
-    lines = language_model.judging(text, example(3, text)).split("\n")
-    assert json.loads(lines[-2].removeprefix("Prompt: ")) == f"3 {text} also"
-    assert json.loads(lines[2]) == text
+def test_no_prompt_can_end_its_own_quotation():
+    for text in ('"\n\nInactive:\n"', "\\", '" Yes or No?', "{token}", "\u2028"):
+        made = Case((example(1, text),), (example(2, text),), ' "also"\n')
+        lines = language_model.explaining(made).split("\n")
+        assert json.loads(lines[lines.index("Active:") + 1]) == f"1 {text} also"
+        assert json.loads(lines[lines.index("Inactive:") + 1]) == f"2 {text} also"
+        lines = language_model.judging(text, example(3, text)).split("\n")
+        assert json.loads(lines[-2].removeprefix("Prompt: ")) == f"3 {text} also"
+        assert json.loads(lines[2]) == text
 
 
 UNREAD = (
@@ -132,23 +133,20 @@ UNREAD = (
     *("Nothing of the kind", "Notably, it is", "No idea", "No one can tell", "No-one can tell"),
     *("I'm sorry, I can't help with that", "The answer is yes", "<think>No"),
 )
+READ = {
+    True: (
+        *("Yes", "yes", "Yes.", "YES!", " yes\n", "**Yes**", "_Yes_", '"Yes"', "Yes (sure)"),
+        *("Yes, because it says so", "Yes because it does", "Yes — it does", "Yes\n\nThe"),
+    ),
+    False: ("No", "no.", "**No**", "No, it is not.", "NO", "No because", "'No'", "No - it"),
+    None: UNREAD,
+}
 
 
-@pytest.mark.parametrize(
-    ("active", "texts"),
-    [
-        (True, ("Yes", "yes", "Yes.", "YES!", " yes\n", "**Yes**", "_Yes_", '"Yes"', "Yes (sure)")),
-        (True, ("Yes, because it says so", "Yes because it does", "Yes — it does", "Yes\n\nThe")),
-        (False, ("No", "no.", "**No**", "No, it is not.", "NO", "No because", "'No'", "No - it")),
-        (None, UNREAD),
-    ],
-)
-def test_a_text_says_yes_or_no_or_is_unread(active, texts):
-    assert {text: yes_or_no(text) for text in texts} == dict.fromkeys(texts, active)
-    assert all(verdict_of(Reply(text)) == Verdict(active) for text in texts)
-
-
-def test_a_refusal_is_neither_verdict_nor_explanation_and_thoughts_are_not_read():
+def test_a_text_says_yes_or_no_or_is_unread_and_a_refusal_is_no_explanation():
+    for active, texts in READ.items():
+        assert {text: yes_or_no(text) for text in texts} == dict.fromkeys(texts, active)
+        assert all(verdict_of(Reply(text)) == Verdict(active) for text in texts)
     assert verdict_of(Reply("Yes", refusal="I would rather not")) == Verdict(None)
     assert verdict_of(Reply("<think>No, or…</think>\n\nYes")) == Verdict(True)
     sorry = "I'm sorry, but I can't assist with that."
@@ -176,40 +174,22 @@ def test_log_probabilities_stand_above_the_text(text, first, active, probability
     assert verdict.probability == (probability and pytest.approx(probability))
 
 
-def test_what_is_judged_by_no_explanation_is_unread_and_not_sent(store):
-    with Server([says(None, refusal="I cannot.")]) as server:
-        asked = llm(server, store)
-        said = asked.explain(case())
-        assert said == Explanation("llm", "")
-        assert asked.judge(Question(said, question(4).prompts)) == [Verdict(None)] * 4
-        assert asked.plan([case()], [question(4).prompts]).requests == 0
-    assert server.asked.total() == 1
-
-
-def test_questions_keep_their_order_and_unread_answers_are_counted(store):
+def test_questions_keep_their_order_and_no_explanation_judges_nothing(store):
     def answer(body: dict):
         number = int(body["messages"][0]["content"].split('Prompt: "')[1].split()[0])
         return says(["Yes", "No.", "Not sure"][number % 3], seconds=0.01 * (number % 2))
 
-    empty, none = Explanation("llm", ""), Question(SAID, ())
-    with Server(answer=answer) as server:
-        answers = llm(server, store, concurrency=4).judge_all(
+    with Server([says(None, refusal="I cannot.")], answer=answer) as server:
+        asked = llm(server, store, concurrency=4)
+        empty, none = asked.explain(case()), Question(SAID, ())
+        assert empty == Explanation("llm", "")
+        answers = asked.judge_all(
             [question(4), question(2, said=empty), none, question(3, start=7)]
         )
+        assert asked.plan([case()], [question(4).prompts]).requests == 0
     expected = [[True, False, None, True], [None, None], [], [False, None, True]]
     assert [[one.active for one in verdicts] for verdicts in answers] == expected
-
-
-def test_nothing_is_sent_unless_confirmed(store):
-    with Server() as server:
-        asked = llm(server, store, confirmed=False, price_in=10.0, price_out=30.0)
-        with pytest.raises(LookupsError) as error:
-            asked.judge(question(5))
-        with pytest.raises(LookupsError, match="pass --yes"):
-            asked.explain(case())
-    assert not server.asked
-    for words in ("5 requests to send (0 more are stored)", "$0.01", "pass --yes"):
-        assert words in str(error.value)
+    assert server.asked.total() == 1 + 7
 
 
 def test_a_whole_run_is_planned_before_its_first_explanation(store):
@@ -252,13 +232,15 @@ def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, m
     settings = read_run("planted")
     assert list(run_explainers(settings)) == ["contrast", "bag-of-words", "nearest"]
     asked = {"model": "small", "base_url": "http://127.0.0.1:9/v1", "retries": 0, "timeout": 1}
+    asked |= {"price_in": 40.0, "price_out": 40.0}
     content = settings.model_dump() | {"llm": asked, "paths": {"data": tmp_path / "data"}}
     settings = type(settings)(**content)
     assert list(run_explainers(settings))[:2] == ["contrast", "llm"]
     # The replies lie with the data, where `lookups clean` does not reach.
     assert run_explainers(settings)["llm"].store == tmp_path / "data" / "replies.sqlite"
-    with pytest.raises(LookupsError, match=r"1 requests to send.*--yes"):
-        run_explainers(settings)["llm"].explain(case())
+    for ask in (lambda llm: llm.explain(case()), lambda llm: llm.judge(question())):
+        with pytest.raises(LookupsError, match=r"1 requests to send \(0 more.*\$0.0.*--yes"):
+            ask(run_explainers(settings)["llm"])
     monkeypatch.setenv(CONSENT, "yes")
     with pytest.raises(ServerError, match=r"127\.0\.0\.1:9"):  # now it tries: nobody listens there
         run_explainers(settings)["llm"].explain(case())
@@ -285,14 +267,14 @@ def kept(store: Path) -> int:
 @pytest.mark.parametrize(
     ("act", "attempts", "words"),
     [
-        (status(500, "it is on fire"), 2, r"answered 500 \(it is on fire\): try again later"),
+        (status(500, "it is on fire"), 2, r"answered 500 \(it is on fire\): .* try again later"),
         (status(429), 2, "answered 429.* lower concurrency, raise retries, or top up the account"),
         (status(429, "slowly", retry_after="3600", retry_after_ms=""), 1, r"429 \(slowly\)"),
         (status(400, "prompt too long"), 1, r"400 \(prompt too long\): change the setting"),
         (status(403), 1, "answered 403: set OPENAI_API_KEY to a valid key"),
         (cut_short, 2, "cannot be reached .* check that it runs"),
         (hangs(2.0), 2, r"cannot be reached \(Request timed out.*raise timeout"),
-        (sends(b"<html>hi</html>"), 1, r"no reply of a chat \(<html>hi.*base_url is a server"),
+        (sends(b"<html>hi</html>"), 1, r"no reply of a chat \(<html>hi.*base_url is its address"),
         (sends(b'{"error": {"message": "busy"}, "choices": []}'), 1, "no reply of a chat.*busy"),
         *((sends(body), 1, "no reply of a chat") for body in (b"{}", b'{"choices": [{}]}', b"[]")),
     ],
@@ -314,21 +296,20 @@ def test_failures_then_success_with_the_pause_that_was_asked_for(store):
         assert ask(server, store, 2, retries=2) == [YES] * 2
     assert server.came[4] - server.came[3] >= 0.3
     assert sorted(server.asked.values()) == [2, 3]
-
-
-def test_a_wrong_model_and_a_server_that_is_not_there_are_named(store):
     with Server() as server:
         with pytest.raises(ServerError, match=r"404 \(The model .*: correct model, 'tinny'"):
             ask(server, store, 3, model="tinny")
         assert server.asked.total() == 1
-    with pytest.raises(ServerError, match=r"cannot be reached .+: check that it runs") as error:
-        ask(server, store)
-    assert server.url in str(error.value)
+    with pytest.raises(ServerError, match=f"{server.url} cannot be reached .+: check that it runs"):
+        ask(server, store, 3)
 
 
 def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(store):
-    with Server(answer=lambda _: says("Yes", seconds=0.05)) as server:
+    async def cell() -> None:  # a notebook has a loop running already
         ask(server, store, 15, concurrency=3)
+
+    with Server(answer=lambda _: says("Yes", seconds=0.05)) as server:
+        asyncio.run(cell())
     assert 1 < server.most_at_once <= 3
     with Server([says("Yes", seconds=0.3), status(400)]) as server:
         with pytest.raises(ServerError, match="1 of 9 replies"):
@@ -336,12 +317,13 @@ def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(
         assert server.asked.total() == 2
 
 
-@pytest.mark.parametrize("logprobs", [{"content": []}, {"tokens": ["Yes"]}, [], {"content": [{}]}])
-def test_what_is_not_given_as_openai_gives_it_is_unknown(logprobs, store):
-    choice = {"message": {"content": "No"}, "logprobs": logprobs}
-    acts = [sends(json.dumps({"choices": some}).encode()) for some in ([choice], [])]
-    with Server(acts) as server:
-        assert ask(server, store, 2) == [Reply("No"), Reply("")]
+def test_what_is_not_given_as_openai_gives_it_is_unknown(store):
+    given = {"content": []}, {"tokens": ["Yes"]}, [], {"content": [{}]}
+    bodies = [[{"message": {"content": "No"}, "logprobs": logprobs}] for logprobs in given]
+    with Server(
+        [sends(json.dumps({"choices": some}).encode()) for some in [*bodies, []]]
+    ) as server:
+        assert ask(server, store, 5) == [Reply("No")] * 4 + [Reply("")]
 
 
 def test_a_process_killed_half_way_goes_on_where_it_stood(store):
@@ -349,7 +331,7 @@ def test_a_process_killed_half_way_goes_on_where_it_stood(store):
         code = f"""
             import itertools, os
             from pathlib import Path
-            from lookups.explain.server import Replies, Request, replies_in, send
+            from lookups.explain.language_model import Replies, Request, replies_in, send
             from lookups.llm_settings import LlmSettings
             keep, number = Replies.keep, itertools.count(1)
             def keep_six(*row):
@@ -383,24 +365,14 @@ def test_an_interrupt_keeps_what_came_in(store):
     assert kept(store) == 2
 
 
-def test_a_notebook_has_a_loop_running_already(store):
-    async def cell() -> list[Reply]:
-        return ask(server, store)
-
-    with Server() as server:
-        assert asyncio.run(cell()) == [YES]
-
-
-@pytest.mark.parametrize("bad", ["", f"{KEY}\nx", f"{KEY} x", f"{KEY}é", f"{KEY}\x1b"])
-def test_what_cannot_be_a_key_is_named_and_not_shown(bad, store, monkeypatch):
-    monkeypatch.setenv("MY_KEY", bad)
-    settings, wanted = (
-        LlmSettings(model="tiny", key_variable="MY_KEY"),
-        "com/v1 needs a key: set MY",
-    )
-    with replies_in(store) as replies, pytest.raises(ServerError, match=wanted) as error:
-        send([request()], replies, settings)
-    assert KEY not in everything_said_by(error.value)
+def test_what_cannot_be_a_key_is_named_and_not_shown(store, monkeypatch):
+    settings = LlmSettings(model="tiny", key_variable="MY_KEY")
+    for bad in ("", f"{KEY}\nx", f"{KEY} x", f"{KEY}é", f"{KEY}\x1b"):
+        monkeypatch.setenv("MY_KEY", bad)
+        wanted = pytest.raises(ServerError, match="com/v1 needs a key: set MY")
+        with replies_in(store) as replies, wanted as error:
+            send([request()], replies, settings)
+        assert KEY not in everything_said_by(error.value)
 
 
 def test_the_key_is_in_no_file_log_or_error(store, tmp_path, monkeypatch, caplog):
@@ -425,14 +397,9 @@ def test_the_key_is_in_no_file_log_or_error(store, tmp_path, monkeypatch, caplog
     assert KEY[:10] not in "\n".join([caplog.text, *said])
     assert all("[key]" in text for text in said[:2])
     assert kept(store) == len(echoes)
-
-
-def test_a_placeholder_for_a_key_may_be_a_word_of_the_answer(store, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    with Server(key="none") as server:
-        server.script = iter([says("Active where none of them is.")])
-        (reply,) = ask(server, store, 1)
-    assert "none of them" in str(reply)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")  # a placeholder may be a word of the answer
+    with Server([says("Active where none of them is.")], key="none") as server:
+        assert "none of them" in ask(server, store, 1, start=99)[0].text
 
 
 def everything_said_by(error: BaseException | None) -> str:
@@ -444,7 +411,7 @@ def everything_said_by(error: BaseException | None) -> str:
     return "\n".join(texts)
 
 
-def test_the_digest_is_that_of_model_text_and_settings_and_stays():
+def test_the_digest_is_that_of_model_text_and_settings_and_what_was_kept_first_is_found(store):
     turned = [request(settings=settings) for settings in ({"a": 1, "b": 2}, {"b": 2, "a": 1})]
     assert turned[0].digest == turned[1].digest
     others = [request(1), request(model="small"), request(settings={"max_tokens": 2}), turned[0]]
@@ -452,9 +419,6 @@ def test_the_digest_is_that_of_model_text_and_settings_and_stays():
     # Another digest would have every stored reply paid for again.
     asked = Request("tiny", 'é "x"', {"temperature": 0.0, "max_tokens": 1})
     assert asked.digest.startswith("477ac89640072997aada24c9a8fd0e87")
-
-
-def test_what_was_kept_first_is_found_again(store):
     reply = Reply("Yes ⏎\u2028\0", "", {" Yes": -0.25, "No": -1.5})
     with replies_in(store) as replies, replies_in(store) as another:
         assert replies.find(request()) is None

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from lookups.statistics import bootstrap
 from lookups.statistics.bootstrap import (
     UNKNOWN,
     Estimate,
@@ -17,44 +18,34 @@ from lookups.statistics.bootstrap import (
 from lookups.statistics.differences import (
     Values,
     cliffs_delta_of_means,
+    direct_share,
     group_difference,
     ks,
-    mean_difference,
+    share_of_mean,
 )
 from lookups.statistics.scores import auroc, between_pairs, count, mean_over
-from lookups.statistics.slopes import agreement, direct_share, share_of_mean
 
 VALUES = [1.0, 2.0, 6.0, 0.0, 4.0, 4.0]
 CLUSTERS = ["a", "a", "b", "c", "c", "c"]
 
 
-def resampled_means(values, clusters) -> np.ndarray:
-    """Return the mean of every way to draw as many clusters, with replacement, as there are."""
-    names = sorted(set(clusters))
-    of = {name: [v for v, c in zip(values, clusters, strict=True) if c == name] for name in names}
-    drawn = product(names, repeat=len(names))
-    return np.array([np.mean([v for name in some for v in of[name]]) for some in drawn])
-
-
-def test_the_interval_is_that_of_all_resamples():
-    means = resampled_means(VALUES, CLUSTERS)
-    found = bootstrap_mean(VALUES, CLUSTERS, seed=0, draws=40_000)
+def test_the_interval_is_that_of_all_resamples(monkeypatch):
+    of = {name: [v for v, c in zip(VALUES, CLUSTERS, strict=True) if c == name] for name in "abc"}
+    means = [np.mean([v for name in some for v in of[name]]) for some in product("abc", repeat=3)]
+    monkeypatch.setattr(bootstrap, "DRAWS", 40_000)
+    found = bootstrap_mean(VALUES, CLUSTERS, seed=0)
     low, high = np.quantile(np.repeat(means, 1000), [0.025, 0.975])
     assert found == pytest.approx((np.mean(VALUES), low, high))
 
 
-def test_the_seed_decides():
-    first, again, other = (bootstrap_mean(VALUES, CLUSTERS, seed=s, draws=50) for s in (1, 1, 2))
-    assert first == again
-    assert first.low != other.low or first.high != other.high
-
-
-def test_the_order_of_rows_and_unknown_values_do_not():
+def test_the_seed_decides_and_neither_order_nor_unknown_values_do(monkeypatch):
     order = [4, 2, 0, 5, 1, 3]
     turned = [VALUES[i] for i in order], [CLUSTERS[i] for i in order]
     found = bootstrap_mean(VALUES, CLUSTERS, seed=3)
     assert bootstrap_mean(*turned, seed=3) == found
     assert bootstrap_mean([*VALUES, np.nan], [*CLUSTERS, "d"], seed=3) == found
+    monkeypatch.setattr(bootstrap, "DRAWS", 50)
+    assert len({bootstrap_mean(VALUES, CLUSTERS, seed=seed) for seed in range(5)}) > 1
 
 
 @pytest.mark.parametrize(("values", "mean"), [([1.0, 2.0], 1.5), ([], np.nan), ([np.nan], np.nan)])
@@ -63,20 +54,13 @@ def test_one_cluster_has_a_mean_and_no_interval_and_nothing_known_neither(values
     assert found == pytest.approx((mean, np.nan, np.nan), nan_ok=True)
 
 
+def test_neurons_are_drawn_as_often_as_there_are():
+    times = times_drawn(7, seed=0)
+    assert (times.sum(axis=1) == 7).all()
+    assert np.allclose(times.mean(axis=0), 1, atol=0.08)
+
+
 SHORT, LONG, NAMES = [1.0, 0.0], [1.0, 0.0, 1.0], ["a", "b"]
-
-
-def test_a_share_is_written_in_one_way():
-    assert percent(0.444) == "44 %"
-    assert percent(np.float64(-0.001), digits=1) == "-0.1 %"
-    assert percent(-0.001) == "0 %"
-    assert percent(Estimate(0.444, 0.4, 0.49)) == "44 % [40, 49]"
-
-
-def test_a_share_that_is_not_known_is_not_written_as_a_number():
-    assert percent(np.nan) == "–"
-    assert percent(Estimate(0.4, np.nan, np.nan), unknown="no share") == "no share"
-    assert percent(UNKNOWN) == "–"
 
 
 @pytest.mark.parametrize(
@@ -84,12 +68,10 @@ def test_a_share_that_is_not_known_is_not_written_as_a_number():
     [
         lambda: bootstrap_mean(LONG, NAMES, seed=0),
         lambda: ks(SHORT, LONG),
-        lambda: mean_difference(SHORT, LONG, NAMES, seed=0),
         lambda: cliffs_delta_of_means(LONG, LONG, NAMES, seed=0),
         lambda: group_difference(Values(SHORT, NAMES), Values(LONG, NAMES), seed=0),
         lambda: direct_share(SHORT, LONG, NAMES, seed=0),
         lambda: share_of_mean(LONG, SHORT, NAMES, seed=0),
-        lambda: agreement(SHORT, LONG),
         lambda: auroc([0.5, None], [True]),
         lambda: between_pairs(SHORT, LONG),
         lambda: count([True, None], [True]),
@@ -101,15 +83,14 @@ def test_columns_of_unequal_length_are_refused_everywhere(ask):
         ask()
 
 
-def test_estimates_read_as_mean_and_interval_without_a_minus_zero():
+def test_estimates_and_shares_are_written_in_one_way():
     found = Estimate(0.1234, -0.00001, np.nan)
     assert written(found, times=100, digits=2) == points(found) == "12.34 [0.00, nan]"
     assert written(Estimate(-0.0004, -0.01, 2.0)) == "0.000 [-0.010, 2.000]"
     assert str(Estimate(0.5, 0.25, 2)) == "0.500 [0.250, 2.000]"
-    assert written(UNKNOWN) == "–"
-
-
-def test_neurons_are_drawn_as_often_as_there_are():
-    times = times_drawn(7, seed=0, draws=4000)
-    assert (times.sum(axis=1) == 7).all()
-    assert np.allclose(times.mean(axis=0), 1, atol=0.06)
+    assert percent(0.444) == "44 %"
+    assert percent(np.float64(-0.001), digits=1) == "-0.1 %"
+    assert percent(-0.001) == "0 %"
+    assert percent(Estimate(0.444, 0.4, 0.49)) == "44 % [40, 49]"
+    assert percent(Estimate(0.4, np.nan, np.nan), unknown="no share") == "no share"
+    assert {written(UNKNOWN), percent(np.nan), percent(UNKNOWN)} == {"–"}

@@ -8,18 +8,19 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lookups.statistics.bootstrap import times_drawn
+from lookups.statistics import bootstrap
+from lookups.statistics.bootstrap import bootstrap_mean, times_drawn
 from lookups.statistics.differences import (
     Values,
     cliffs_delta_of_means,
+    direct_share,
     group_difference,
     ks,
-    mean_difference,
     pair_means,
     permuted_within_pairs,
+    share_of_mean,
 )
 from lookups.statistics.scores import q_values
-from lookups.statistics.slopes import agreement, direct_share, share_of_mean
 from scipy.stats import ks_2samp, kstest
 
 
@@ -42,25 +43,19 @@ def turned(rows: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
     return rows.sample(frac=1, random_state=seed)
 
 
-def test_means_of_pairs_are_those_of_a_loop():
+def test_means_of_pairs_are_those_of_a_loop_and_a_pair_of_one_kind_lacks_the_other():
     rows = rows_of(5, 9)
+    rows.loc[rows.neuron.eq("L1.N0") & rows["head"].eq("L0.H0"), "active"] = True
     found = pair_means(turned(rows), "fall")
     assert len(found) == 5
-    for pair in found.itertuples():
+    assert found.difference.isna().tolist() == [True] + [False] * 4
+    for pair in found[1:].itertuples():
         own = rows[(rows.neuron == pair.neuron) & (rows["head"] == pair.head)]
         active = [r.fall for r in own.itertuples() if r.active]
         others = [r.fall for r in own.itertuples() if not r.active]
         assert (pair.n_active, pair.n_inactive) == (len(active), len(others))
         assert pair.active == pytest.approx(sum(active) / len(active))
         assert pair.difference == pytest.approx(np.mean(active) - np.mean(others))
-
-
-def test_a_pair_of_one_kind_has_no_other_mean_and_an_empty_table_no_pair():
-    rows = rows_of(2, 4).assign(active=[True] * 4 + [True, False, False, True])
-    found = pair_means(rows, "fall")
-    assert found.inactive.isna().tolist() == [True, False]
-    assert found.difference.isna().tolist() == [True, False]
-    assert found.n_inactive.tolist() == [0, 2]
     empty = pair_means(rows[:0], "fall")
     assert empty.empty
     assert list(empty.columns) == list(found.columns)
@@ -85,28 +80,26 @@ def group(n_neurons: int, mean: float, random: np.random.Generator) -> Values:
     return Values(mean + own + 0.5 * random.normal(size=len(neurons)), neurons)
 
 
-def test_groups_that_do_not_differ_are_told_apart_in_one_of_twenty():
+def test_groups_that_do_not_differ_are_told_apart_in_one_of_twenty(monkeypatch):
+    monkeypatch.setattr(bootstrap, "DRAWS", 400)
     apart, covered = 0, 0
     for seed in range(300):
         random = np.random.default_rng(seed)
-        same = group_difference(group(30, 0, random), group(20, 0, random), seed=seed, draws=400)
+        same = group_difference(group(30, 0, random), group(20, 0, random), seed=seed)
         apart += not same.low <= 0 <= same.high
-        other = group_difference(group(30, 1, random), group(20, 0, random), seed=seed, draws=400)
+        other = group_difference(group(30, 1, random), group(20, 0, random), seed=seed)
         covered += other.low <= 1 <= other.high
     assert 0.02 <= apart / 300 <= 0.10
     assert 0.90 <= covered / 300 <= 0.98
 
 
 def test_a_difference_of_groups_is_that_of_their_means():
-    found = group_difference(
-        Values([1.0, 2.0, nan], ["a", "b", "b"]), Values([0.5, 0.1], ["a", "c"]), seed=0
-    )
+    two, one = Values([0.5, 0.1], ["a", "c"]), Values([1.0], ["a"])
+    found = group_difference(Values([1.0, 2.0, nan], ["a", "b", "b"]), two, seed=0)
     assert found.mean == pytest.approx(1.5 - 0.3)
     assert found.low <= found.mean <= found.high
-    one = group_difference(Values([1.0], ["a"]), Values([0.5, 0.1], ["a", "c"]), seed=0)
-    assert one.mean == pytest.approx(0.7)
-    assert isnan(one.low)
-    assert isnan(group_difference(Values([], []), Values([1.0], ["a"]), seed=0).mean)
+    assert group_difference(one, two, seed=0) == pytest.approx((0.7, nan, nan), nan_ok=True)
+    assert isnan(group_difference(Values([], []), one, seed=0).mean)
 
 
 def delta_by_loop(active, inactive) -> float:
@@ -121,21 +114,19 @@ def test_cliffs_delta_is_the_double_loop(means):
     assert found.mean == pytest.approx(delta_by_loop(active, inactive))
 
 
-def test_the_interval_of_delta_is_that_of_delta_computed_again_for_every_draw():
+def test_the_interval_of_delta_is_that_of_delta_computed_again_for_every_draw(monkeypatch):
+    monkeypatch.setattr(bootstrap, "DRAWS", 300)
     means = pair_means(rows_of(9, 12, planted=0.3), "fall")
     neurons = sorted(set(means.neuron))
     again = []
-    for times in times_drawn(len(neurons), seed=4, draws=300):
+    for times in times_drawn(len(neurons), seed=4):
         own = pd.concat([means[means.neuron == name] for name in np.repeat(neurons, times)])
         again.append(delta_by_loop(own.active, own.inactive))
-    found = cliffs_delta_of_means(means.active, means.inactive, means.neuron, seed=4, draws=300)
+    found = cliffs_delta_of_means(means.active, means.inactive, means.neuron, seed=4)
     assert found.mean == pytest.approx(delta_by_loop(means.active, means.inactive))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(again, [0.025, 0.975])))
-
-
-def test_delta_of_one_neuron_has_no_interval_and_of_none_no_value():
-    found = cliffs_delta_of_means([1.0, nan], [0.0, 1.0], ["a", "b"], seed=0)
-    assert found == pytest.approx((1, nan, nan), nan_ok=True)
+    alone = cliffs_delta_of_means([1.0, nan], [0.0, 1.0], ["a", "b"], seed=0)
+    assert alone == pytest.approx((1, nan, nan), nan_ok=True)
     assert isnan(cliffs_delta_of_means([], [], [], seed=0).mean)
 
 
@@ -231,15 +222,16 @@ def test_slopes_are_those_of_numpy():
     assert (found.prompts, found.neurons) == (96, 8)
 
 
-def test_the_interval_is_that_of_slopes_computed_again_for_every_draw():
+def test_the_interval_is_that_of_slopes_computed_again_for_every_draw(monkeypatch):
+    monkeypatch.setattr(bootstrap, "DRAWS", 200)
     direct, total, neurons = shared(5, 0.6, seed=1, offset=0.2)
     names = sorted(set(neurons))
     again = []
-    for times in times_drawn(5, seed=2, draws=200):
+    for times in times_drawn(5, seed=2):
         drawn = np.repeat(names, times)
         rows = np.concatenate([np.flatnonzero(neurons == name) for name in drawn])
         again.append(np.polyfit(total[rows], direct[rows], 1)[0])
-    found = direct_share(direct, total, neurons, seed=2, draws=200).least_squares
+    found = direct_share(direct, total, neurons, seed=2).least_squares
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(again, [0.025, 0.975])))
 
 
@@ -250,10 +242,11 @@ def test_the_interval_is_that_of_slopes_computed_again_for_every_draw():
         lambda *columns, **options: share_of_mean(*columns, **options).share,
     ],
 )
-def test_a_planted_share_is_recovered_and_covered(measure):
+def test_a_planted_share_is_recovered_and_covered(measure, monkeypatch):
+    monkeypatch.setattr(bootstrap, "DRAWS", 400)
     inside = 0
     for seed in range(200):
-        found = measure(*shared(40, 0.7, seed=seed), seed=seed, draws=400)
+        found = measure(*shared(40, 0.7, seed=seed), seed=seed)
         assert found.mean == pytest.approx(0.7, abs=0.08)
         inside += found.low <= 0.7 <= found.high
     assert 0.88 <= inside / 200 <= 0.99
@@ -266,11 +259,11 @@ def test_the_order_of_rows_changes_nothing_but_rounding():
     other = direct_share(direct[order], total[order], neurons[order], seed=0)
     assert np.allclose(one.direct_share, other.direct_share)
     means = pair_means(rows_of(60, 60, planted=0.5), "fall")
-    again = turned(means)
-    for measure in (cliffs_delta_of_means, mean_difference):
-        given, shuffled = (measure(m.active, m.inactive, m.neuron, seed=0) for m in (means, again))
-        assert np.allclose(given, shuffled)
-    assert 0 < given.low < 0.5 < given.high
+    both = means, turned(means)
+    deltas = [cliffs_delta_of_means(m.active, m.inactive, m.neuron, seed=0) for m in both]
+    assert np.allclose(*deltas)
+    found = bootstrap_mean(means.difference, means.neuron, seed=0)
+    assert 0 < found.low < 0.5 < found.high
 
 
 def test_degenerate_slopes_are_not_a_number():
@@ -294,15 +287,3 @@ def test_a_whole_that_may_be_nothing_has_no_shares():
     assert found.part.mean == pytest.approx(part.mean())
     assert np.isnan(share_of_mean([1.0, nan], [2.0, 1.0], ["a", "b"], seed=0).share.mean)
     assert np.isnan(share_of_mean([], [], [], seed=0).whole.mean)
-
-
-def test_agreement_of_equal_opposite_and_unknown_columns():
-    values = [0.1, 0.4, 0.2, 0.9]
-    assert agreement(values, values) == (4, 1, 1, 0)
-    found = agreement([*values, nan], [*[-v for v in values], 1.0])
-    assert found == pytest.approx((4, -1, -1, 1.8))
-    assert agreement([1.0, 2.0, 3.0], [1.0, 4.0, 9.0]).spearman == pytest.approx(1)
-    constant = agreement([1.0, 1.0], [1.0, 2.0])
-    assert np.isnan([constant.pearson, constant.spearman]).all()
-    assert constant.largest_deviation == 1
-    assert agreement([], []).prompts == 0

@@ -1,5 +1,5 @@
-"""When is a head active, in words: explainers, a model's server, baselines, the blind sort.
+"""When is a head active, in words: explainers, a language model among them, and a blind sort.
 
-From what on a head counts as active is a rule of chapter 5. Controls are put together in chapter 8;
-here lots are drawn for them. What an explanation is worth is scored in `statistics`.
+From what on a head counts as active is a rule of chapter 5. What an explanation is worth is scored
+in `statistics`, and compared in chapter 8.
 """

@@ -3,9 +3,8 @@
 A deck has an item for each of some (neuron, head) pairs: prompts of the train split with their
 labels, to learn from, and held-out prompts of the test split, to be sorted. An item is drawn by a
 seed of its own and named by the digest of what is in it, so that a verdict stays true of its item
-when other items come or go. `tools/blind_sort.py` writes what readers said into a YAML file:
-`readers` says who they were, and `verdicts` has an entry a reader, with a letter for every prompt
-of each item, by digest.
+when other items come or go. `tools/blind_sort.py` writes what readers said into a YAML file: who
+they were, and an entry a reader, with a letter for every prompt of each item, by digest.
 """
 
 import hashlib
@@ -28,7 +27,6 @@ SORT = 10  # held-out prompts to be sorted: half of each kind where there are so
 FEWEST = {"train": 4, "test": 3}  # prompts of each split that must be there of each kind
 CLEAR = 9  # so many right of `SORT` make a look-up clear; guessing gets there in 1.1 % of items
 LETTERS = {"A": True, "B": False}  # active and inactive; `?` stands for not read
-UNKNOWN = "not recorded"  # who the readers were, where a record does not say it
 COLUMNS = ["item", "digest", "kind", "neuron", "head", "role", "place", "prompt", "text", "token",
            "active"]  # fmt: skip
 
@@ -48,22 +46,37 @@ def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.Da
     that have most of it, then with the others that have least; what is to be sorted is drawn at
     random. Every pair must be sortable.
     """
-    types = {"item": int, "place": int, "active": bool}
-    items = [pd.DataFrame({name: pd.Series(dtype=types.get(name, str)) for name in COLUMNS})]
+    items = []
     for pair in pairs.itertuples():
         own = prompts[(prompts.neuron == pair.neuron) & (prompts["head"] == pair.head)]
         item = _draw_item(own, lots_of(seed, pair.neuron, pair.head))
         items.append(item.assign(kind=pair.kind, digest=_digest_of(item)))
-    deck = pd.concat(items[1:] or items).sort_values(["digest", "role", "place"], kind="stable")
-    deck["item"] = deck.digest.rank(method="dense").astype(int)
+    empty = pd.DataFrame(columns=COLUMNS).astype({"item": int, "place": int, "active": bool})
+    deck = pd.concat(items or [empty]).sort_values(["digest", "role", "place"], kind="stable")
+    deck["item"] = deck.digest.rank(method="dense").astype(int) if items else empty["item"]
     return deck[COLUMNS].reset_index(drop=True)
 
 
-def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return, for every item that was sorted, what more than half of its readers said of a prompt.
+def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+    rows = prompts.sort_values(["split", "prompt"]).iloc[random.permutation(len(prompts))]
+    train, test = rows[rows.split == "train"], rows[rows.split == "test"]
+    train = train.sort_values(["decides", "prompt"])
+    learn = pd.concat([train[train.active][::-1].head(LEARN), train[~train.active].head(LEARN)])
+    halves = test.groupby("active").head(SORT // 2)
+    sort = pd.concat([halves, test.drop(index=halves.index)]).head(SORT)
+    sort = sort.iloc[random.permutation(len(sort))]
+    both = pd.concat([learn.assign(role="learn"), sort.assign(role="sort")])
+    return both.assign(place=both.groupby("role").cumcount() + 1)
 
-    `?` where no letter has more than half of them. One reader is the majority.
-    """
+
+def _digest_of(item: pd.DataFrame) -> str:
+    rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
+    content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return, for every item, the letters that more than half of its readers gave, or `?`."""
     found = {}
     for digest in sorted(set().union(*readers)):
         said = zip(*(one[digest] for one in readers if digest in one), strict=True)
@@ -106,12 +119,12 @@ def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
 
 def read_verdicts(path: Path | None) -> list[dict[str, str]]:
     """Return each reader's recorded verdicts by item digest; none if there is no record."""
-    return [] if path is None else [dict(one) for one in mapping_of(path).get("verdicts") or []]
+    return (mapping_of(path).get("verdicts") or []) if path else []
 
 
 def who_read(path: Path | None) -> str:
     """Return what kind of readers they were, such as `language models`."""
-    return UNKNOWN if path is None else str(mapping_of(path).get("readers") or UNKNOWN)
+    return str((mapping_of(path).get("readers") if path else None) or "not recorded")
 
 
 def mapping_of(path: Path) -> dict:
@@ -123,21 +136,3 @@ def mapping_of(path: Path) -> dict:
     if not isinstance(content, dict | None):
         raise LookupsError(f"{path} holds no verdicts; write lines such as '1: ABBABAABBA'")
     return content or {}
-
-
-def _digest_of(item: pd.DataFrame) -> str:
-    rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
-    content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
-    rows = prompts.sort_values(["split", "prompt"]).iloc[random.permutation(len(prompts))]
-    train, test = rows[rows.split == "train"], rows[rows.split == "test"]
-    train = train.sort_values(["decides", "prompt"])
-    learn = pd.concat([train[train.active][::-1].head(LEARN), train[~train.active].head(LEARN)])
-    halves = test.groupby("active").head(SORT // 2)
-    sort = pd.concat([halves, test.drop(index=halves.index)]).head(SORT)
-    sort = sort.iloc[random.permutation(len(sort))]
-    both = pd.concat([learn.assign(role="learn"), sort.assign(role="sort")])
-    return both.assign(place=both.groupby("role").cumcount() + 1)

@@ -5,14 +5,13 @@ among one kind, beyond what those before them tell, and the first few become a c
 is active where enough of them are true. How many is settled by cross-validation on the training
 prompts alone: the fewest that come within one standard error of the best. Where even the best does
 no more than chance would, the explanation says that no words tell, and the rule is the weak vote of
-as many as there can be. Nothing is random: the same prompts in any order give the same explanation.
+as many as there can be. Nothing is random, and the order of prompts does not matter.
 
-How surely is the log-odds ratio with an informative Dirichlet prior of Monroe, Colaresi and Quinn
-("Fightin' Words", Political Analysis 16, 2008), and its z-score. There a word is drawn again and
-again from a text; here a prompt has a feature or not, so that the prior of a feature is a beta
-distribution, that of all prompts: on either side as many are added as there are in all. Features
-that say the same are not evidence twice, so among prompts for which the count so far is the same
-the ratios are averaged, each with the inverse of its variance as its weight.
+How surely is the z-score of the log-odds ratio with an informative Dirichlet prior of Monroe,
+Colaresi and Quinn ("Fightin' Words", Political Analysis 16, 2008). Here a prompt has a feature or
+not, so that the prior is a beta distribution, that of all prompts: on either side as many are added
+as there are in all. Features that say the same are not evidence twice, so the ratios are taken
+among prompts for which the count so far is the same, and averaged by their inverse variances.
 """
 
 import hashlib
@@ -29,11 +28,11 @@ from lookups.explain.features import Feature, candidates, holds, said, words_of
 
 SIZES = (1, 2, 3, 4, 6, 8)  # numbers of conditions tried
 FOLDS = 10
+WITHIN = 500  # only so many features of largest |z| are looked at
 SURE = 3.5
 """Standard errors above one half at which the best size does more than chance would. It is the best
 of several, and verdicts on prompts left out in turn are not independent: of pairs in which nothing
 differs, a fifth pass two standard errors, and about one in twenty passes these."""
-NOT_TOLD = "No words tell the active prompts from the others with any certainty."
 
 Held = Bool[np.ndarray, "feature prompt"]
 Active = Bool[np.ndarray, " prompt"]
@@ -64,8 +63,8 @@ class CrossValidated(NamedTuple):
     def simplest(self) -> int:
         """The place of the smallest size within one standard error of the most accurate."""
         best = np.argmax(self.balanced_accuracy)
-        bar = self.balanced_accuracy[best] - self.standard_error[best]
-        return int(np.argmax(self.balanced_accuracy >= bar))
+        within = self.balanced_accuracy >= (self.balanced_accuracy - self.standard_error)[best]
+        return int(np.argmax(within))
 
     @property
     def told_apart(self) -> bool:
@@ -74,17 +73,10 @@ class CrossValidated(NamedTuple):
         return bool(self.balanced_accuracy[best] - 0.5 > SURE * self.standard_error[best])
 
 
-class Condition(NamedTuple):
-    """A feature that a prompt must have, or lack where it must not be `present`."""
-
-    feature: Feature
-    present: bool
-
-
 class Checklist(NamedTuple):
     """Active where at least `need` of the conditions are true."""
 
-    conditions: tuple[Condition, ...]
+    conditions: tuple[Feature, ...]
     need: int
     chances: tuple[float, ...]  # of being active where no condition is true, where one is, …
     balanced_accuracy: float | None  # of such rules on prompts left out; None: too few prompts
@@ -93,27 +85,28 @@ class Checklist(NamedTuple):
     def judge(self, text: str) -> Verdict:
         """Say whether the head is active on a prompt."""
         words = words_of(text)
-        true = sum(holds(one.feature, words) == one.present for one in self.conditions)
+        true = sum(holds(one, words) == one.present for one in self.conditions)
         return Verdict(true >= self.need, self.chances[true])
 
     def sentence(self) -> str:
         """Return the rule in one sentence, or in two where it is no more than a guess."""
-        parts = [said(one.feature, present=one.present) for one in self.conditions]
-        where, only = "everywhere", "and only then"
+        parts = list(map(said, self.conditions))
+        where = "everywhere"
         if parts and self.need in (1, len(parts)):
             last = "or" if self.need == 1 else "and"
             listed = f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-            where = f"when the prompt {listed}, {only}"
+            where = f"when the prompt {listed}, and only then"
         elif parts:
             where = f"when at least {self.need} of these {len(parts)} are true of the prompt, "
-            where += f"{only}: it {'; it '.join(parts)}"
-        rule = f"head is active {where}."
-        return f"The {rule}" if self.told_apart else f"{NOT_TOLD} The best guess is that the {rule}"
+            where += f"and only then: it {'; it '.join(parts)}"
+        if self.told_apart:
+            return f"The head is active {where}."
+        none = "No words tell the active prompts from the others with any certainty."
+        return f"{none} The best guess is that the head is active {where}."
 
     def as_json(self) -> str:
         """Return the rule as JSON."""
-        conditions = [one.feature.as_json() | {"present": one.present} for one in self.conditions]
-        rule = self._asdict() | {"conditions": conditions}
+        rule = self._asdict() | {"conditions": [one.as_json() for one in self.conditions]}
         return json.dumps(rule, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -121,8 +114,7 @@ class Checklist(NamedTuple):
         """Read what `as_json` wrote; a `LookupsError` if it is something else."""
         try:
             parts = json.loads(rule)
-            found = ((one.pop("present"), Feature.from_json(one)) for one in parts["conditions"])
-            parts["conditions"] = tuple(Condition(clue, present) for present, clue in found)
+            parts["conditions"] = tuple(map(Feature.from_json, parts["conditions"]))
             return cls(**parts | {"chances": tuple(parts["chances"])})
         except (ValueError, KeyError, TypeError, AttributeError):
             message = f"{rule[:60]!r} is no checklist; explain the pair again"
@@ -145,7 +137,7 @@ class Contrast(Explainer):
         true = count_true(held, picks)
         need = needed(true, active) if picks else 0
         rule = Checklist(
-            tuple(Condition(features[row], kind) for row, kind in picks),
+            tuple(features[row]._replace(present=kind) for row, kind in picks),
             need,
             chances_of(true, active, need=need, most=len(picks)),
             None if scored is None else round(float(scored.balanced_accuracy[size]), 4),
@@ -191,22 +183,21 @@ def z_beyond(count: Counts, held: Held, active: Active) -> Float[np.ndarray, " f
     return np.divide(total, np.sqrt(weight), out=np.zeros(len(held)), where=weight > 0).round(9)
 
 
-def strongest(held: Held, active: Active, *, most: int, within: int = 500) -> list[Pick]:
-    """Return features in the order in which each adds most to those before it, at most `most`.
+def strongest(held: Held, active: Active, *, most: int) -> list[Pick]:
+    """Return the `most` features in the order in which each adds most to those before it.
 
-    What is counted is how many speak for active in a prompt, by standing in it or by lacking. Of
-    equals the first is taken. Only the `within` features of largest |z| are looked at.
+    What is counted is how many speak for active in a prompt. Of equals the first is taken.
     """
     count = np.zeros(len(active), int)
     order = np.argsort(-np.abs(z_beyond(count, held, active)), kind="stable")
-    left, picks = np.sort(order[:within]), []
+    left, picks = np.sort(order[:WITHIN]), []
     while len(picks) < most and len(left):
         z = z_beyond(count, held[left], active)
         best = int(np.argmax(np.abs(z)))
         if z[best] == 0:
             break
         picks.append((int(left[best]), bool(z[best] > 0)))
-        count = count + (held[left[best]] == (z[best] > 0))
+        count = count_true(held, picks)
         left = np.delete(left, best)
     return picks
 
@@ -230,10 +221,7 @@ def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt
 def cross_validate(
     held: Held, active: Active, learn: Bool[np.ndarray, "fold prompt"]
 ) -> CrossValidated | None:
-    """Return how each of `SIZES` does when every fold's strongest features judge what it left out.
-
-    None without folds.
-    """
+    """Return how each of `SIZES` does on what the folds left out; None without folds."""
     if not len(learn):
         return None
     right = np.zeros((len(SIZES), 2))
@@ -258,9 +246,9 @@ def count_true(held: Held, picks: Sequence[Pick]) -> Counts:
 
 
 def needed(true: Counts, active: Active) -> int:
-    """Return how many true conditions make a prompt active: more than half-way from mean to mean.
+    """Return how many true conditions make a prompt active.
 
-    The two means are those of active and of inactive prompts, however many there are of each.
+    More than half-way from the mean of inactive prompts to that of active ones.
     """
     (a, of_a), (b, of_b) = ((int(true[k].sum()), int(k.sum())) for k in (active, ~active))
     # whole numbers, because half-way is often a whole number itself

@@ -1,23 +1,114 @@
-"""What verdicts score that cannot know: permuted, or by another pair's explanation.
+"""What an explanation has to beat: two simple explainers and three controls (chapters 7 and 8).
 
-Three controls, each a little harder to tell from the real thing. Permuted verdicts keep how often
-*active* is said and nothing else. An explanation of another neuron's head keeps the style of an
-explanation. One of another head of the same neuron keeps the neuron's token and contexts too. Here
-it is only drawn who borrows from whom, by the seed and the names of pairs, whatever their order.
+The explainers look at token ids alone and tell how much can be had without saying when a head is
+active. Permuted verdicts keep how often *active* is said and nothing else; an explanation of
+another neuron's head keeps the style of an explanation; one of another head of the same neuron
+keeps the neuron's token and contexts too. Here it is only drawn who borrows from whom, by the seed
+and the names of pairs, whatever their order.
 """
 
+import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from math import nan, sqrt
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 from scipy.optimize import linear_sum_assignment
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
+from lookups.errors import LookupsError
+from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 from lookups.statistics.bootstrap import lots_of
 
+DIGITS = 6  # decimal places of a stored weight, so that two machines write the same
+ALIKE = 0.5  # the phi above which one head's explanation is nearly the other's
+
 Pair = tuple[str, str]  # a neuron's name and a head's
+
+
+class BagOfWords(Explainer):
+    """Judges by a logistic regression on how often each token occurs.
+
+    Both kinds of prompt weigh the same; the penalty is scikit-learn's own (L2 with C = 1).
+    """
+
+    name = "bag-of-words"
+
+    def explain(self, case: Case) -> Explanation:
+        """Fit a weight for every token of the training prompts."""
+        prompts, active = case.in_order()
+        tokens = sorted({token for one in prompts for token in one.ids})
+        occurring = [Counter(one.ids) for one in prompts]
+        counts = np.array([[found[token] for token in tokens] for found in occurring], float)
+        with threadpool_limits(1):  # a few prompts are no work for two threads, which only wait
+            model = LogisticRegression(class_weight="balanced", max_iter=1000).fit(counts, active)
+        weights = model.coef_[0].round(DIGITS).tolist()
+        text = (
+            f"The head is active when a weighted count of {len(tokens)} tokens is above 0, "
+            "wherever they stand. The weights are those of a logistic regression."
+        )
+        rule = {"intercept": round(float(model.intercept_[0]), DIGITS)}
+        return _explanation(self, text, rule | {"weights": [*zip(tokens, weights, strict=True)]})
+
+    def judge(self, question: Question) -> list[Verdict]:
+        """Add up the weights of each prompt's tokens."""
+        intercept, weights = _rule_of(question.explanation, "intercept", "weights")
+        weights = dict(weights)
+        added = (sum(weights.get(token, 0.0) for token in one.ids) for one in question.prompts)
+        sums = [intercept + some for some in added]
+        return [Verdict(total > 0, round(float(expit(total)), DIGITS)) for total in sums]
+
+
+class Nearest(Explainer):
+    """Judges a prompt like the training prompt that ends most like it; the first of equals."""
+
+    name = "nearest"
+
+    def explain(self, case: Case) -> Explanation:
+        """Keep the training prompts' ids and whether the head is active on each."""
+        prompts, active = case.in_order()
+        kept = [[list(one.ids), kind] for one, kind in zip(prompts, active, strict=True)]
+        text = (
+            f"The head is active when the most similar of {len(prompts)} training prompts is an "
+            "active one: the one with the longest common end, and of these the one with most "
+            "tokens in common."
+        )
+        return _explanation(self, text, {"prompts": kept})
+
+    def judge(self, question: Question) -> list[Verdict]:
+        """Find each prompt's most similar training prompt."""
+        (kept,) = _rule_of(question.explanation, "prompts")
+        nearest = [max(kept, key=lambda one: likeness(new.ids, one[0])) for new in question.prompts]
+        return [Verdict(bool(active)) for _, active in nearest]
+
+
+def likeness(ids: Sequence[int], others: Sequence[int]) -> tuple[int, float]:
+    """Return how many tokens two prompts' ends have in common, then their tokens' Jaccard index."""
+    end = 0
+    while end < min(len(ids), len(others)) and ids[-1 - end] == others[-1 - end]:
+        end += 1
+    either = set(ids) | set(others)
+    return end, len(set(ids) & set(others)) / len(either) if either else 0.0
+
+
+def _explanation(by: Explainer, text: str, rule: dict[str, Any]) -> Explanation:
+    return Explanation(by.name, text, json.dumps(rule, sort_keys=True, separators=(",", ":")))
+
+
+def _rule_of(explanation: Explanation, *parts: str) -> list[Any]:
+    try:
+        rule = json.loads(explanation.rule)
+        return [rule[part] for part in parts]
+    except (ValueError, KeyError, TypeError):
+        raise LookupsError(
+            f"{explanation.explainer!r} made this explanation: judge it with the same explainer"
+        ) from None
 
 
 def permuted_verdicts(verdicts: Collection, *, seed: int, of: Sequence[str] = ()) -> list:
@@ -27,10 +118,7 @@ def permuted_verdicts(verdicts: Collection, *, seed: int, of: Sequence[str] = ()
 
 
 def phi(first: Collection, second: Collection) -> float:
-    """Return how far two heads are active on the same prompts: the correlation of two yes/no lists.
-
-    Not-a-number when a head is active on all prompts or on none.
-    """
+    """Return the correlation of two yes/no lists; not-a-number where one does not vary."""
     both = [a and b for a, b in zip(first, second, strict=True)]
     n, n_a, n_b, n_both = len(both), int(sum(first)), int(sum(second)), int(sum(both))
     # in whole numbers up to the root, so that a value on a threshold stays on it
@@ -38,31 +126,26 @@ def phi(first: Collection, second: Collection) -> float:
     return (n * n_both - n_a * n_b) / sqrt(scale) if scale else nan
 
 
-def shuffled_within(
-    activity: Mapping[Pair, Collection], *, seed: int, alike: float = 0.5
-) -> dict[Pair, Pair]:
+def shuffled_within(activity: Mapping[Pair, Collection], *, seed: int) -> dict[Pair, Pair]:
     """Draw for each pair another head of the same neuron whose explanation it borrows.
 
     `activity` says for each pair on which of its neuron's training prompts, in one order, the head
-    is active. Heads with a phi above `alike`, or without one, do not borrow from each other: one's
-    explanation is nearly the other's. A pair without any other is left out. Where a rule lets few
-    heads be active at a time, a borrowed explanation may score below one half.
+    is active. Heads with a phi above `ALIKE`, or without one, do not borrow from each other. A pair
+    that can borrow from none is left out.
     """
     lender: dict[Pair, Pair] = {}
     for neuron, group in groupby(sorted(activity), key=itemgetter(0)):
         pairs = list(group)
-        allowed = [
-            [a != b and phi(activity[a], activity[b]) <= alike for b in pairs] for a in pairs
-        ]
-        lender |= _drawn(pairs, np.array(allowed), lots_of(seed, "within", neuron))
+        unlike = [[phi(activity[a], activity[b]) <= ALIKE for b in pairs] for a in pairs]
+        allowed = np.array(unlike) & ~np.eye(len(pairs), dtype=bool)
+        lender |= _drawn(pairs, allowed, lots_of(seed, "within", neuron))
     return lender
 
 
 def shuffled_among(pairs: Iterable[Pair], *, seed: int) -> dict[Pair, Pair]:
     """Draw for each pair one of another neuron whose explanation it borrows.
 
-    Every explanation is lent exactly once unless one neuron has more than half of the pairs; then
-    those of the others are lent again. All are left out where there is only one neuron.
+    Every explanation is lent exactly once unless one neuron has more than half of the pairs.
     """
     pairs = sorted(set(pairs))
     allowed = np.array([[one[0] != other[0] for other in pairs] for one in pairs], bool, ndmin=2)

@@ -1,16 +1,26 @@
-"""What an explainer is: it says when a head is active, and judges new prompts by what it said.
+"""What an explainer is given, and what it has to do with it (chapters 6 to 9).
 
-One interface for all of them (paper, step 6): from active and inactive prompts to an explanation,
-from an explanation and a prompt to a verdict. The rule that an explanation holds is text, so that
-it can be stored, shown, and handed to judge the prompts of another pair.
+`PairPrompts` joins a neuron's cut prompts with what one of its heads does on each. An explainer
+(paper, step 6) turns active and inactive training prompts into an explanation, and an explanation
+and a prompt into a verdict. The rule that an explanation holds is text, so that it can be stored,
+shown, and handed to judge the prompts of another pair.
 """
 
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
 
 from lookups.errors import LookupsError
+
+# the inputs by which a head is called active: a plain neuron's one, or a gated one's product
+DECISIVE = ("in", "post")
+_OF_HEADS = ["neuron", "split", "prompt", "head", "attribution", "effect", "active"]
+
+Key = TypeVar("Key")
 
 
 class Example(NamedTuple):
@@ -50,10 +60,7 @@ class Case(NamedTuple):
     token: str
 
     def in_order(self) -> tuple[list[Example], list[bool]]:
-        """Return the prompts by key, however they were given, and whether the head is active.
-
-        A `LookupsError` where there is no prompt of one of the two kinds.
-        """
+        """Return the prompts by key and whether the head is active; `LookupsError` without both."""
         if not (self.active and self.inactive):
             missing = "inactive" if self.active else "active"
             raise LookupsError(
@@ -71,21 +78,24 @@ class Question(NamedTuple):
     prompts: tuple[Example, ...]
 
 
-class Explainer(ABC):
-    """Says when a head is active, and judges prompts by what was said."""
+class Explainer:
+    """Says when a head is active, and judges prompts by what was said.
+
+    One that waits for a server defines `explain_all` and `judge_all`, any other the first two.
+    """
 
     name: str
 
-    @abstractmethod
     def explain(self, case: Case) -> Explanation:
         """Say in words when the head is active."""
+        return self.explain_all([case])[0]
 
-    @abstractmethod
     def judge(self, question: Question) -> list[Verdict]:
         """Say of every prompt whether the head is active on it, by the explanation alone."""
+        return self.judge_all([question])[0]
 
     def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
-        """Explain many pairs; an explainer that waits for a server does so for all at once."""
+        """Explain many pairs, in order."""
         return [self.explain(case) for case in cases]
 
     def judge_all(self, questions: Sequence[Question]) -> list[list[Verdict]]:
@@ -99,7 +109,83 @@ def check_apart(case: Case, question: Question) -> None:
     keys, ids = {one.prompt for one in learned}, {one.ids for one in learned}
     for one in question.prompts:
         if one.prompt in keys or one.ids in ids:
-            raise LookupsError(
-                f"{one.prompt} was used to explain and cannot be used to score: "
-                "leave it out of the held-out prompts"
-            )
+            raise LookupsError(f"{one.prompt} was used to explain: leave it out of those to score")
+
+
+class PairPrompts:
+    """The prompts of every (neuron, head), looked up by name; followed pairs alone have test rows.
+
+    Held-out prompts that read the same as a training prompt would test memory and are left out.
+    """
+
+    def __init__(
+        self, suffixes: pd.DataFrame, heads: pd.DataFrame, *, tokens: Mapping[str, str] | pd.Series,
+        decode: Callable[[Sequence[int]], str], vocabulary: Sequence[str] = (),
+    ):  # fmt: skip
+        """Take the tables, each neuron's token, a decoder, and a vocabulary for `next_token`."""
+        known = (suffixes.split == "test") & suffixes.also_in_train
+        # held-out prompts of each neuron that read the same as a training prompt
+        self.left_out = known.groupby(suffixes.neuron).sum()
+        self._prompts = dict(list(suffixes[~known].groupby("neuron", sort=False)))
+        decisive = heads.loc[heads.input.isin(DECISIVE), _OF_HEADS]
+        # a deep model has hundreds of heads: grouping by neuron and head would make 50,000 groups
+        self._heads = dict(list(decisive.groupby("neuron", sort=False)))
+        self._tokens, self._decode, self._vocabulary = tokens, decode, vocabulary
+        self._joined = cache(self._join)
+
+    def rows(self, neuron: str, head: str, split: str | None = None) -> pd.DataFrame:
+        """Return a row a prompt, the strongest first: the columns of `suffixes` and of `heads`, and
+        `text`, `token` and `next_token`, which is None where nothing is known.
+        """
+        rows = self._joined(neuron, head)
+        return rows if split is None else rows[rows.split == split].reset_index(drop=True)
+
+    def case(self, neuron: str, head: str) -> Case:
+        """Return what an explanation of the pair may be made from: its training prompts."""
+        rows = self.rows(neuron, head, "train")
+        kinds = [tuple(examples(rows[rows.active == kind])) for kind in (True, False)]
+        return Case(*kinds, token=self._tokens[neuron])
+
+    def _join(self, neuron: str, head: str) -> pd.DataFrame:
+        own = self._heads[neuron]
+        own = own[own["head"] == head].drop(columns="neuron")
+        rows = self._prompts[neuron].merge(own, on=["split", "prompt"])
+        rows = rows.assign(text=rows.token_ids.map(self._decode), token=self._tokens[neuron])
+        if len(self._vocabulary):
+            followed = [self._vocabulary[i] if i >= 0 else None for i in rows.next_token_id]
+            rows["next_token"] = pd.Series(followed, rows.index, dtype=object)
+        return rows.sort_values(["activation", "prompt"], ascending=[False, True])
+
+
+def examples(rows: pd.DataFrame) -> list[Example]:
+    """Return rows of one pair as an explainer sees them."""
+    columns = rows[["prompt", "token_ids", "text", "token"]].itertuples(index=False)
+    return [Example(row.prompt, tuple(map(int, row.token_ids)), *row[2:]) for row in columns]
+
+
+def follow_share(rows: pd.DataFrame) -> float:
+    """Return how often the neuron's token followed the prompts; not-a-number if nothing did."""
+    known = rows[rows.next_token.notna()]
+    return float((known.next_token == known.token).mean())
+
+
+def widest(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return pairs (`pairs`), the head that brings most on active over other prompts first."""
+    order = ["gap", "neuron", "head"]
+    return pairs.sort_values(order, ascending=[False, True, True], kind="stable")
+
+
+def first_that(holds: Callable[[Key], bool], keys: Iterable[Key]) -> Key | None:
+    """Return the first key of which something holds, else the first of all; None of none."""
+    keys = list(keys)
+    return next(filter(holds, keys), keys[0] if keys else None)
+
+
+def apart(rows: pd.DataFrame, measure: str) -> float:
+    """Return how far the two kinds of a pair's prompts lie apart in a column, in sds in a kind.
+
+    Not-a-number with fewer than two prompts of a kind, or without any spread.
+    """
+    kinds = [rows[measure][rows.active == kind] for kind in (True, False)]
+    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
+    return float((kinds[0].mean() - kinds[1].mean()) / within) if within > 0 else float("nan")

@@ -2,9 +2,8 @@
 
 A feature is seen in a text, not in token ids, so that it can be told to a reader and asked of any
 model's prompts. A *word* is a run of letters and digits (an apostrophe inside belongs to it), a run
-of one and the same mark, or a line break; case is ignored except by the two `exact` kinds. A cut
-prompt may begin in the middle of a word: what is left of it is a word like any other. Which
-features prompts offer (`candidates`) does not depend on which of them are active.
+of one and the same mark, or a line break; case is ignored except by the two `exact` kinds. What is
+left of a word where a prompt is cut is a word like any other.
 """
 
 import re
@@ -47,17 +46,18 @@ class Feature(NamedTuple):
     words: Run = ()
     then: Run = ()  # the later words of a gap, the other ones of both
     number: int = 0  # of a place: 2 is the last word but one; of `shorter`: the number of words
+    present: bool = True  # whether a prompt of a checklist must have it, or must not
 
     @property
     def rank(self) -> tuple:
-        """The feature's rank in the order of all: what says less comes first."""
-        # in words, and one more for naming a place, case or order
+        """What says less comes first: in words, and one more for naming a place, case or order."""
         size = max(1, len(self.words) + len(self.then)) + (self.kind not in ("ends", "has"))
         return (size, KINDS.index(self.kind), self.words, self.then, self.number)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can hold: kind, and those of words, then and number that are given."""
-        return {name: value for name, value in self._asdict().items() if value}
+        """Return what JSON can hold: kind, present, and what else is given."""
+        given = {name: value for name, value in self._asdict().items() if value}
+        return given | {"present": self.present}
 
     @classmethod
     def from_json(cls, parts: dict[str, Any]) -> "Feature":
@@ -78,10 +78,9 @@ def words_of(text: str) -> Words:
     return Words(tuple(word.lower() for word in found), found)
 
 
-def holds(feature: Feature, text: str | Words) -> bool:
+def holds(feature: Feature, text: Words) -> bool:
     """Whether a text has the feature."""
-    lower, exact = words_of(text) if isinstance(text, str) else text
-    words, number = feature.words, feature.number
+    (lower, exact), words, number = text, feature.words, feature.number
     match feature.kind:
         case "ends":
             return lower[-len(words) :] == words
@@ -98,11 +97,11 @@ def holds(feature: Feature, text: str | Words) -> bool:
     return end is not None and _first_end(rest, feature.then) is not None
 
 
-def said(feature: Feature, *, present: bool = True) -> str:
-    """Return what is true of a prompt with the feature (or without), to follow "the prompt"."""
+def said(feature: Feature) -> str:
+    """Return what is true of a prompt that has the feature as it must, to follow "the prompt"."""
+    words, number, present = _quoted(feature.words), feature.number, feature.present
     has, ends = ("contains", "ends in") if present else ("does not contain", "does not end in")
     verb = ends if feature.kind in ("ends", "exact end") else has
-    words, number = _quoted(feature.words), feature.number
     match feature.kind:
         case "place":
             back = ("one", "two", "three")[number - 2]
@@ -118,8 +117,8 @@ def said(feature: Feature, *, present: bool = True) -> str:
     return f"{verb} {words}"
 
 
-def candidates(texts: Sequence[str], *, fewest: int = FEWEST) -> Candidates:
-    """Return the features that `fewest` texts or more have, and as many have not.
+def candidates(texts: Sequence[str]) -> Candidates:
+    """Return the features that `FEWEST` texts or more have, and as many have not.
 
     Of features that the same texts have only the one that says least is kept. Everything is counted
     at once; of one feature and one text `holds` says the same, slowly.
@@ -129,9 +128,9 @@ def candidates(texts: Sequence[str], *, fewest: int = FEWEST) -> Candidates:
     for number, prompt in enumerate(prompts):
         for feature in set(_seen(prompt)):
             where[feature].append(number)
-    held = _paired(prompts, fewest)
+    held = _paired(prompts)
     for feature, numbers in where.items():
-        if fewest <= len(numbers) <= len(texts) - fewest:
+        if FEWEST <= len(numbers) <= len(texts) - FEWEST:
             held[feature] = np.zeros(len(texts), bool)
             held[feature][numbers] = True
     first: dict[bytes, Feature] = {}
@@ -161,41 +160,38 @@ def _runs(words: Run, longest: int) -> Iterable[tuple[int, Run]]:
             yield start, words[start:stop]
 
 
-def _paired(prompts: Sequence[Words], fewest: int) -> dict[Feature, np.ndarray]:
+def _paired(prompts: Sequence[Words]) -> dict[Feature, np.ndarray]:
     """The gaps, and the pairs of words in any order, with the prompts that have them."""
-    ends: dict[Run, dict[int, int]] = defaultdict(dict)
-    starts: dict[Run, dict[int, int]] = defaultdict(dict)
+    starts: dict[Run, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for number, (lower, _) in enumerate(prompts):
         for start, run in _runs(lower, LONGEST - 1):
-            ends[run].setdefault(number, start + len(run))
-            starts[run][number] = start
-    often = [run for run in starts if len(starts[run]) >= fewest]
+            starts[run][number].append(start)
+    often = [run for run in starts if len(starts[run]) >= FEWEST]
     often.sort(key=lambda run: (abs(2 * len(starts[run]) - len(prompts)), run))
     sides = sorted(often[:MOST_SIDES])
-    beyond = max((len(lower) for lower, _ in prompts), default=0) + 1
     # by run and prompt: where its first occurrence ends, and where its last one starts
-    first_end = np.full((len(sides), len(prompts)), beyond)
+    first_end = np.full((len(sides), len(prompts)), np.inf)
     last_start = np.full((len(sides), len(prompts)), -1)
     for row, run in enumerate(sides):
-        first_end[row, list(ends[run])] = list(ends[run].values())
-        last_start[row, list(starts[run])] = list(starts[run].values())
+        for number, at in starts[run].items():
+            first_end[row, number], last_start[row, number] = at[0] + len(run), at[-1]
     found = {}
     for row, run in enumerate(sides):
         in_order = first_end[row] <= last_start
         together = (last_start[row] >= 0) & (last_start >= 0)
         for kind, held in (("gap", in_order), ("both", together)):
             count = held.sum(axis=1)
-            for other in np.flatnonzero((count >= fewest) & (len(prompts) - count >= fewest)):
+            for other in np.flatnonzero((count >= FEWEST) & (len(prompts) - count >= FEWEST)):
                 later = other > row and len(run) == len(sides[other]) == 1
                 if kind == "gap" or later:
                     found[Feature(kind, run, sides[other])] = held[other]
     return found
 
 
-def _first_end(words: Sequence[str], some: Run) -> int | None:
+def _first_end(words: Run, some: Run) -> int | None:
     """Where the first occurrence of some words, side by side, ends; None without one."""
     stops = range(len(some), len(words) + 1)
-    return next((stop for stop in stops if tuple(words[stop - len(some) : stop]) == some), None)
+    return next((stop for stop in stops if words[stop - len(some) : stop] == some), None)
 
 
 def _quoted(words: Run) -> str:

@@ -1,29 +1,31 @@
 """The explainer `llm`: a language model says when a head is active, and judges by what it said.
 
 Any server that speaks OpenAI's chat completions (paper, step 6, in words of our own). What would be
-sent and what it would cost is told before anything is sent. A finished run needs neither key nor
-network again, for every reply is stored (`lookups.explain.server`). Unknown is a value: what is
-neither a clear yes nor a clear no is no verdict, and a refusal is no explanation.
+sent and what it would cost is told first. What is neither a clear yes nor a clear no is no verdict.
+
+A reply is one transaction of SQLite: a kill at any moment leaves whole replies and no others, the
+next run asks only for the rest, and a finished run needs neither key nor network again. A key is
+read from the environment when something is sent, and is part of no request, file or error.
 """
 
+import asyncio
+import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from math import exp
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lookups.errors import LookupsError
-from lookups.explain.baselines import BagOfWords, Nearest
+from lookups.errors import LookupsError, ServerError
 from lookups.explain.contrast import Contrast
+from lookups.explain.controls import BagOfWords, Nearest
 from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question, Verdict
-from lookups.explain.server import HEDGE, Replies, Reply, Request, replies_in, send, yes_or_no
-from lookups.llm_settings import CONSENT, LlmSettings
+from lookups.llm_settings import CONSENT, OPENAI, LlmSettings
 from lookups.settings import Run
-
-BYTES_A_TOKEN = 3.5
-"""English has about four bytes a token; what is cut from web texts has fewer."""
 
 # What is the same for many prompts comes first, so that a server need read it only once. Prompts
 # stand there as JSON strings, so that none can end its own quotation. A change here asks all anew.
@@ -60,15 +62,87 @@ Answer with one word, Yes or No.
 Prompt: {prompt}
 Yes or No?"""
 
-READABLE = 0.1
-"""The least probability that yes and no must have together. Below it the model was about to say
-something else, such as a refusal, and their ratio is the ratio of two accidents."""
+BYTES_A_TOKEN = 3.5  # English has about four; what is cut from web texts has fewer
+READABLE = 0.1  # the least probability of yes and no: below it something else is about to be said
 
+_THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_HEDGE = re.compile(r"\W*(yes|no)\s*(,?\s*(and|or|but|also)\b|/|&)\s*(also\s+)?(yes|no)\b", re.I)
+# A bare word may follow only if it begins a reason: "No idea" and "No one can say" are no verdicts.
+_ANSWER = re.compile(
+    r"[\W_]*(?P<word>yes|no)(?![^\W_]|['’-]\w)"
+    r"(?=\s*$|\s*_|\s*[^\w\s]|\s*\n|\s+(because|since|as|for|it|its|this|that|the|there|these|they|i)\b)",
+    re.I,
+)
 _REFUSAL = re.compile(
     r"\W*((i\s+am|i['’]?m)\s+(very\s+)?sorry|sorry\b|i\s+(can\s*not|can['’]t|won['’]t|will\s+not)\b"
     r"|(i\s+am|i['’]m)\s+(unable|not\s+able)\b|(unfortunately|apologies),?\s+(but\s+)?i\b|as\s+an\s+ai\b)",
     re.I,
 )
+
+
+class Request(NamedTuple):
+    """What a reply depends on, and all of it."""
+
+    model: str
+    text: str  # one message of the user: not every model takes one of the system
+    settings: dict[str, Any]  # the rest of the body: temperature, seed, the longest reply, …
+
+    def __str__(self) -> str:
+        messages = [{"role": "user", "content": self.text}]
+        content = {"model": self.model, "messages": messages, "settings": self.settings}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """Sixty-four digits that stand for exactly this request, whatever the order of keys."""
+        return hashlib.sha256(str(self).encode()).hexdigest()
+
+
+class Reply(NamedTuple):
+    """What came back."""
+
+    text: str  # empty where nothing was said
+    refusal: str = ""  # why the model would not answer, where the server keeps that apart
+    first: dict[str, float] | None = None  # log-probabilities of the first token's candidates
+
+    @property
+    def said(self) -> str:
+        """The text without what a reasoning model thought aloud before it."""
+        return _THOUGHT.sub("", self.text).strip()
+
+
+class Replies(NamedTuple):
+    """The file of replies while it is open."""
+
+    file: sqlite3.Connection
+
+    def find(self, request: Request) -> Reply | None:
+        """Return the reply to a request; None if it has not been answered."""
+        query = "SELECT reply FROM replies WHERE digest = ?"
+        row = self.file.execute(query, [request.digest]).fetchone()
+        return row and Reply(**json.loads(row[0]))
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """Write a reply to disk before returning; the first reply to a request is the one kept."""
+        row = request.digest, str(request), json.dumps(reply._asdict())
+        self.file.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", row)
+
+
+@contextmanager
+def replies_in(path: Path) -> Iterator[Replies]:
+    """Open the file of replies, which is made if need be; `LookupsError` if it cannot be used."""
+    columns = "digest TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Every statement is a transaction. One thread writes while the one that opened it waits.
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as file:
+            file.execute(f"CREATE TABLE IF NOT EXISTS replies ({columns})")
+            yield Replies(file)
+    except (OSError, sqlite3.Error) as error:
+        raise LookupsError(
+            f"{path} cannot hold replies ({error}): make room, choose a folder that can be "
+            "written, or move the file away if it is something else; replies in it are kept"
+        ) from None
 
 
 class Plan(NamedTuple):
@@ -92,8 +166,7 @@ class Llm(Explainer):
     """Asks a language model, or hands out what it answered before.
 
     A reply that is empty or a refusal is no explanation: its text is '', and every prompt that is
-    judged by it is unread, without anything being sent. Only the text of an explanation is read, so
-    that it can be any explainer's. What `confirm` and `send` raise comes through.
+    judged by it is unread, without anything being sent.
     """
 
     name = "llm"
@@ -104,8 +177,8 @@ class Llm(Explainer):
     def plan(self, cases: Sequence[Case], held_out: Sequence[Sequence[Example]]) -> Plan:
         """Count all requests of a run before its first one: explanations, and verdicts by them.
 
-        `held_out` has, for every case, the prompts that are to be judged by its explanation. One
-        that is not there yet is taken to be as long as it may be.
+        `held_out` has, for every case, the prompts that are to be judged by its explanation, which
+        is taken to be as long as it may be where it is not there yet.
         """
         with replies_in(self.store) as replies:
             requests = []
@@ -124,12 +197,6 @@ class Llm(Explainer):
                 f"{what}, by {self.settings.model} at {self.settings.base_url}: nothing was sent; "
                 "pass --yes to send them"
             )
-
-    def explain(self, case: Case) -> Explanation:
-        return self.explain_all([case])[0]
-
-    def judge(self, question: Question) -> list[Verdict]:
-        return self.judge_all([question])[0]
 
     def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
         replies = self._replies_to([self._explaining(case) for case in cases])
@@ -158,8 +225,7 @@ class Llm(Explainer):
         longest = sum(one.settings[self.settings.limit_key] for one in missing)
         prices = self.settings.price_in, self.settings.price_out
         cost = None if None in prices else (tokens * prices[0] + longest * prices[1]) / 1e6
-        stored = len(different) - len(missing)
-        return missing, Plan(len(missing), stored, tokens, longest, cost)
+        return missing, Plan(len(missing), len(different) - len(missing), tokens, longest, cost)
 
     def _replies_to(self, requests: Sequence[Request]) -> list[Reply]:
         """The reply to every request, in order, after sending those that are not stored."""
@@ -188,6 +254,12 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def yes_or_no(text: str) -> bool | None:
+    """Return True for a text that begins with a clear yes, False for a no, None for all else."""
+    match = None if _HEDGE.match(text) else _ANSWER.match(text)
+    return match and match["word"].lower() == "yes"
+
+
 def verdict_of(reply: Reply) -> Verdict:
     """Read whether a reply says yes or no.
 
@@ -195,7 +267,7 @@ def verdict_of(reply: Reply) -> Verdict:
     spellings, unless the text takes its first word back ("Yes and no"); otherwise the text decides.
     """
     total = {"yes": 0.0, "no": 0.0}
-    if reply.refusal or HEDGE.match(reply.said):
+    if reply.refusal or _HEDGE.match(reply.said):
         return Verdict(None)
     for token, logprob in (reply.first or {}).items():
         # Some servers show a token's leading space as the mark that their vocabulary has for it.
@@ -214,11 +286,96 @@ def explanation_of(reply: Reply) -> str:
     return "" if reply.refusal or _REFUSAL.match(text) else text
 
 
+def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -> None:
+    """Send requests, and keep every reply as it comes in.
+
+    When one has failed for good no other is begun, those under way are brought to their end, and a
+    `ServerError` says what to do. An interrupt stops at once.
+    """
+    import openai
+    from anyio.from_thread import start_blocking_portal
+
+    url, name = settings.base_url, settings.key_variable
+    key = os.environ.get(name, "").strip()
+    if " " in key or not (key.isascii() and key.isprintable()) or not (key or url != OPENAI):
+        raise ServerError(f"{url} needs a key: set {name} to a valid one, run again")
+    secret = key if len(key) >= 12 else "\0"  # servers of one's own take words such as EMPTY
+    limits = {"timeout": settings.timeout, "max_retries": settings.retries}
+    # the address is given, or the environment could send a run elsewhere
+    client = openai.AsyncOpenAI(api_key=key or "there-is-no-key", base_url=url, **limits)
+    gate, kept, failures = asyncio.Semaphore(settings.concurrency), [], []
+
+    async def settle(request: Request) -> None:
+        async with gate:
+            if failures:
+                return
+            try:
+                answer = await client.chat.completions.with_raw_response.create(
+                    model=request.model,
+                    messages=[{"role": "user", "content": request.text}],
+                    extra_body=request.settings,
+                )
+                replies.keep(request, _reply(answer.text.replace(secret, "[key]")))
+                kept.append(request)
+            except (openai.APIError, ServerError, sqlite3.Error) as error:
+                failures.append(error)
+
+    async def settle_all() -> None:
+        async with client:
+            await asyncio.gather(*map(settle, requests))
+
+    with start_blocking_portal() as portal:  # a thread: a notebook has a loop running already
+        portal.call(settle_all)
+    if failures and isinstance(failures[0], sqlite3.Error):
+        raise failures[0]
+    if failures:
+        raise ServerError(
+            f"{url} {_problem(failures[0], settings, secret)}; {len(kept)} of {len(requests)} "
+            "replies came in and are stored, run again for the rest"
+        )
+
+
+def _reply(body: str) -> Reply:
+    """Read the body of a success; without any choice, as after some filters, it says nothing."""
+    unreadable = ValueError, TypeError, KeyError, AttributeError, IndexError
+    try:
+        content = json.loads(body)
+        if content["choices"] == [] and "error" not in content:
+            return Reply("")
+        choice, first = content["choices"][0], None
+        text, refusal = (choice["message"].get(key) or "" for key in ("content", "refusal"))
+        with suppress(*unreadable):  # not every server gives these in OpenAI's form
+            chosen = choice["logprobs"]["content"][0]  # it need not be among the likeliest
+            candidates = [*(chosen.get("top_logprobs") or []), chosen]
+            first = {str(one["token"]): float(one["logprob"]) for one in candidates}
+        return Reply(str(text), str(refusal), first)
+    except unreadable:
+        raise ServerError(body) from None
+
+
+def _problem(error: Any, settings: LlmSettings, secret: str) -> str:
+    """Say what a server did and what to do about it."""
+    body, status = (getattr(error, name, None) for name in ("body", "status_code"))
+    said = body.get("message") if isinstance(body, dict) else body or error
+    # The key goes first and the rest is cut last: else half a key could stand at the end.
+    said = " ".join(str(said).replace(secret, "[key]").split())[:200]
+    if isinstance(error, ServerError):
+        return f"sent what is no reply of a chat ({said}): check that base_url is its address"
+    if status in (401, 403):  # its words may quote a part of the key
+        return f"answered {status}: set {settings.key_variable} to a valid key"
+    remedies = {
+        None: "check that it runs, and base_url; or raise timeout",
+        404: f"correct model, {settings.model!r}; or base_url, which mostly ends in /v1",
+        429: "lower concurrency, raise retries, or top up the account if it has no credit left",
+    }
+    remedy = remedies.get(status, "change the setting that it names, or try again later")
+    return f"{f'answered {status}' if status else 'cannot be reached'} ({said}): {remedy}"
+
+
 def run_explainers(settings: Run) -> dict[str, Explainer]:
     """Return a run's explainers by name, those that explain in words first.
 
-    A language model is among them where the run names one; its replies are kept with the run's
-    data, where `lookups clean` does not reach.
+    A language model's replies are kept with the run's data, where `lookups clean` does not reach.
     """
     found: list[Explainer] = [Contrast()]
     if settings.llm is not None:

@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from lookups.errors import SourceError
-from lookups.explain.server import yes_or_no
+from lookups.explain.language_model import yes_or_no
 from lookups.names import Head, Neuron
 from lookups.record.paper import MODELS
 

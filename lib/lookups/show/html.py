@@ -28,6 +28,10 @@ _STYLE = page_part("view.css")
 # Mounts every view of this name that is on the page and not yet drawn. A notebook may attach the
 # output after its scripts ran, so it looks again for a while. Where it is stuck, the text stays.
 _MOUNT = page_part("view.js").replace("BUNDLE", BUNDLE)
+_CARRIED = re.compile(r'<script type="application/json" class="cv-bundle">[^<]*</script>\n')
+
+_carriers: list[str] = []
+"""The view that brought the bundle into this session: drawn again, it brings it again."""
 
 
 def view_html(
@@ -71,12 +75,6 @@ def bundle_path() -> Path:
     return path
 
 
-_CARRIED = re.compile(r'<script type="application/json" class="cv-bundle">[^<]*</script>\n')
-
-_carriers: list[str] = []
-"""The view that brought the bundle into this session: drawn again, it brings it again."""
-
-
 def _carried(name: str) -> str:
     if os.environ.get("LOOKUPS_VIEWS") == "linked" or name not in (_carriers or [name]):
         return ""
@@ -86,7 +84,7 @@ def _carried(name: str) -> str:
 
 
 def _script_json(value: object) -> str:
-    """Return JSON that can stand in a script element: no `<`, so no `</script>` and no `<!--`."""
+    """JSON that can stand in a script element: no `<`, so no `</script>` and no `<!--`."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
 
@@ -94,15 +92,14 @@ def _script_json(value: object) -> str:
 def inert(token: str) -> str:
     """Return text that stays text where circuitsvis writes it as HTML.
 
-    A zero-width space stands after every < and &: by the HTML standard neither then opens a tag or
-    an entity, and tooltips, which take plain text, look the same.
+    After a zero-width space neither < nor & opens anything, and plain text looks the same.
     """
     return token.replace("<", "<\u200b").replace("&", "&\u200b")
 
 
 def slug(name: str) -> str:
     """Return a name in letters, digits and dashes, fit for an HTML id."""
-    letters = "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower()).strip("-")
+    letters = re.sub(r"[^a-z0-9]", "-", name.lower()).strip("-")
     if not letters:
         raise LookupsError(f"a view's name needs letters or digits, not {name!r}")
     return letters

@@ -7,7 +7,8 @@ does, from 0 at the first one shown.
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,38 +26,31 @@ Numbers = np.ndarray | Tensor | Sequence[Any]
 
 LONGEST = 24
 """The most tokens a view shows; what is longer is cut from the left and the summary says so."""
+QUOTED = 200  # the last characters of a prompt that a table shows
 
 _POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
-_EMPTY = {" ": "␣", "": "∅"}
+_TABLE_STYLE = page_part("table.css")
 
 
-class View:
-    """An interactive view: HTML where scripts run, and a plain text that says the same in words."""
+class Shown:
+    """HTML for where it can be shown, made when it is, and a plain text that says the same."""
 
-    def __init__(
-        self, component: str, props: Mapping[str, Any], *, name: str, text: str, look_for: str = ""
-    ):
-        self.component, self.props = component, dict(props)
-        self.name, self.text, self.look_for = slug(name), text, look_for
+    def __init__(self, text: str, page: Callable[[], str]):
+        self.text, self._page = text, page
 
     def __repr__(self) -> str:
         return self.text
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        words = {"text": self.text, "look_for": self.look_for}
-        page = view_html(self.name, self.component, self.props, **words)
-        return {"text/html": page, "text/plain": self.text}
+        return {"text/html": self._page(), "text/plain": self.text}
 
 
 class PromptText(NamedTuple):
     """One prompt as a reader sees it."""
 
-    text: str
-    """The prompt, cut after the position where the neuron is measured."""
-    token: str
-    """A token, appended and marked: the neuron's own, or what followed."""
-    note: str = ""
-    """Where it comes from, or how strongly it fires; may be empty."""
+    text: str  # cut after the position where the neuron is measured
+    token: str  # appended and marked: the neuron's own, or what followed
+    note: str = ""  # where it comes from, or how strongly it fires
     followed: str | None = None
     """What really followed in the text. Where it is not `token`, that is marked as not said."""
 
@@ -66,42 +60,14 @@ class PromptText(NamedTuple):
         return self.followed in (None, self.token)
 
 
-class PromptTable:
-    """Columns of prompts side by side, as an escaped HTML table and as plain text.
-
-    Takes a column's rows by its title: `PromptText`, or tuples like it. Where `followed` is known,
-    a narrow column says what really came next.
-    """
-
-    def __init__(self, columns: Mapping[str, Sequence[tuple[str | None, ...]]]):
-        self.columns = {t: [PromptText(*row) for row in rows] for t, rows in columns.items()}
-
-    def __repr__(self) -> str:
-        lines = []
-        for title, rows in self.columns.items():
-            lines += [f"{title} ({len(rows)})", *map(_prompt_line, rows)]
-        return "\n".join(lines)
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/html": _prompt_html(self.columns), "text/plain": repr(self)}
-
-
-prompt_table = PromptTable  # chapters call it like a function
-
-
 def attention_view(
-    tokens: Sequence[str],
-    patterns: Numbers,
-    head_names: Sequence[str],
-    *,
-    name: str,
-    look_for: str = "",
-) -> View:
+    tokens: Sequence[str], patterns: Numbers, head_names: Sequence[str], *,
+    name: str, look_for: str = "",
+) -> Shown:  # fmt: skip
     """Show where a few heads look; hovering a head enlarges it.
 
-    `patterns` (head, query, key) are attention weights, or attention weights times any signed
-    quantity of the key (then negative values are drawn in orange). The summary reads the last
-    query, the position at which neurons are measured.
+    `patterns` (head, query, key) are attention weights, or weights times any signed quantity of the
+    key, drawn in orange where negative. The summary reads the last query.
     """
     axes = {"head": len(head_names), "query": len(tokens), "key": len(tokens)}
     values, kept = _numbers(patterns, axes, name), _kept(tokens)
@@ -110,21 +76,16 @@ def attention_view(
     props |= {"tokens": shown} | _coloured(values)
     start = f"From the last token, {_label(shown, -1)}, strongest among"
     text = _summary(f"{start} {_count(kept, tokens)}:", shown, values[:, -1], head_names, most=2)
-    return View("AttentionHeads", props, name=name, look_for=look_for, text=text)
+    return _view("AttentionHeads", props, name=name, look_for=look_for, text=text)
 
 
 def token_view(
-    tokens: Sequence[str],
-    values: Numbers,
-    *,
-    name: str,
-    series: Sequence[str] = (),
-    look_for: str = "",
-) -> View:
+    tokens: Sequence[str], values: Numbers, *,
+    name: str, series: Sequence[str] = (), look_for: str = "",
+) -> Shown:  # fmt: skip
     """Show a value under every token, such as a neuron's activation; hovering tells the number.
 
-    `values` has one axis, the tokens. Two axes (token, series) give one choice a series, named in
-    `series`, such as what each head's attention to every token contributes to the neuron.
+    `values` has one axis, the tokens, or two (token, series), of which one series is shown at once.
     """
     axes = {"token": len(tokens)} | ({"series": len(series)} if series else {})
     kept = _kept(tokens)
@@ -141,20 +102,33 @@ def token_view(
     rows = numbers.T if series else numbers[None]
     text = _summary(start, shown, rows, series or ("value",), most=3)
     component = "ColoredTokensMulti" if series else "ColoredTokens"
-    return View(component, props, name=name, look_for=look_for, text=text)
+    return _view(component, props, name=name, look_for=look_for, text=text)
 
 
-def quotes(
-    rows: pd.DataFrame, notes: Sequence[str] | None = None, *, longest: int = 200
-) -> list[PromptText]:
-    """Return a pair's prompts (`text`, `token`, `next_token`, `source`) as a table shows them.
+def _view(
+    component: str, props: Mapping[str, Any], *, name: str, look_for: str, text: str
+) -> Shown:
+    page = partial(view_html, slug(name), component, props, text=text, look_for=look_for)
+    return Shown(text, page)
 
-    Only the last `longest` characters of a text are shown. A note is the text's source unless
-    `notes` has one for every row.
+
+def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Shown:
+    """Show columns of prompts side by side; with `followed`, a narrow column says what came next.
+
+    Takes a column's rows by its title: `PromptText`, or tuples like it.
     """
+    quoted = {title: [PromptText(*row) for row in rows] for title, rows in columns.items()}
+    lines = []
+    for title, rows in quoted.items():
+        lines += [f"{title} ({len(rows)})", *map(_prompt_line, rows)]
+    return Shown("\n".join(lines), partial(_prompt_html, quoted))
+
+
+def quotes(rows: pd.DataFrame, notes: Sequence[str] | None = None) -> list[PromptText]:
+    """Return a pair's prompts as a table shows them, each with its note, or else its source."""
     quoted, notes = [], rows.source if notes is None else notes
     for row, note in zip(rows.itertuples(), notes, strict=True):
-        text = row.text if len(row.text) <= longest else f"…{row.text[-longest:]}"
+        text = row.text if len(row.text) <= QUOTED else f"…{row.text[-QUOTED:]}"
         followed = row.next_token if isinstance(row.next_token, str) else None
         quoted.append(PromptText(text, row.token, note, followed))
     return quoted
@@ -163,7 +137,7 @@ def quotes(
 def readable(token: str) -> str:
     """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣."""
     seen = token.replace("\r", "").replace("\n", "⏎").replace("\t", "⇥")
-    return _EMPTY.get(seen, seen)
+    return {" ": "␣", "": "∅"}.get(seen, seen)
 
 
 def escaped(text: str) -> str:
@@ -174,12 +148,10 @@ def escaped(text: str) -> str:
 def _numbers(values: Any, axes: Mapping[str, int], view: str) -> np.ndarray:
     if hasattr(values, "detach"):  # a tensor, on any device and of any precision
         values = values.detach().float().cpu().numpy()
-    numbers = np.asarray(values, dtype=float)
-    if not all(axes.values()):
-        raise LookupsError(f"view {view!r} has nothing to show: it needs 1 {' and 1 '.join(axes)}")
-    if numbers.shape != (wanted := tuple(axes.values())):
-        needs = f"what they are shown for needs {wanted} ({', '.join(axes)})"
-        raise LookupsError(f"view {view!r}: values have shape {numbers.shape}, but {needs}")
+    numbers, wanted = np.asarray(values, dtype=float), tuple(axes.values())
+    if numbers.shape != wanted or not numbers.size:
+        needs = f"it needs {wanted} ({', '.join(axes)}), 1 at least of each"
+        raise LookupsError(f"view {view!r} cannot show values of shape {numbers.shape}: {needs}")
     if not np.isfinite(numbers).all():
         raise LookupsError("a view cannot show values that are not finite; look where they arise")
     return numbers
@@ -196,7 +168,7 @@ def _rounded(values: np.ndarray) -> list[Any]:
 
 
 def _scale(values: np.ndarray) -> float:
-    return max(float(np.round(np.abs(values).max(initial=0.0), 3)), 1e-3)
+    return max(float(np.round(np.abs(values).max(), 3)), 1e-3)
 
 
 def _coloured(values: np.ndarray) -> dict[str, Any]:
@@ -221,8 +193,8 @@ def _summary(
 
 
 def _count(kept: Sequence[int], tokens: Sequence[str]) -> str:
-    cut = f" (the last of {len(tokens)})" if len(tokens) > len(kept) else ""
-    return f"{len(kept)} tokens{cut}"
+    whole = f" (the last of {len(tokens)})" if len(tokens) > len(kept) else ""
+    return f"{len(kept)} tokens{whole}"
 
 
 def _prompt_line(row: PromptText) -> str:
@@ -232,19 +204,18 @@ def _prompt_line(row: PromptText) -> str:
     return f"  {readable(row.text)}{said}{then}{note}"
 
 
-_TABLE_STYLE = page_part("table.css")
-
-
 def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
     depth = max(map(len, columns.values()), default=0)
     told = {t: any(row.followed is not None for row in rows) for t, rows in columns.items()}
     following = '<th class="next" title="what really followed in the text">next</th>'
-    titles = {t: f"<th>{html.escape(t)} ({len(rows)})</th>" for t, rows in columns.items()}
-    head = "".join(title + following * told[t] for t, title in titles.items())
-    lines = (
-        "".join(_prompt_cell(rows, i, told[t]) for t, rows in columns.items()) for i in range(depth)
+    head = "".join(
+        f"<th>{html.escape(t)} ({len(rows)})</th>{following * told[t]}"
+        for t, rows in columns.items()
     )
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    body = "\n".join(
+        f"<tr>{''.join(_prompt_cell(rows[i : i + 1], told[t]) for t, rows in columns.items())}</tr>"
+        for i in range(depth)
+    )
     return (
         f"<style>{_TABLE_STYLE}</style>\n"
         '<table class="prompt-table tex2jax_ignore mathjax_ignore">\n'
@@ -252,10 +223,10 @@ def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
     )
 
 
-def _prompt_cell(rows: Sequence[PromptText], index: int, told: bool) -> str:
-    if index >= len(rows):
+def _prompt_cell(rows: Sequence[PromptText], told: bool) -> str:
+    if not rows:
         return "<td></td>" * (1 + told)
-    row = rows[index]
+    (row,) = rows
     note = f"<small>{html.escape(row.note)}</small>" if row.note else ""
     text, token = html.escape(readable(row.text)), html.escape(readable(row.token))
     mark = "<mark>" if row.came_true else '<mark class="other">'

@@ -2,6 +2,7 @@
 
 Neurons, not rows, are the independent units: prompts and pairs of one neuron share it. Prompts out
 of one article share that too, so an interval over articles may stand beside the one over neurons.
+Columns of unequal length are refused with a `ValueError` wherever two are given.
 """
 
 import hashlib
@@ -13,8 +14,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-TAIL = (1 - 0.95) / 2
-"""The share of what was drawn that lies beyond either limit."""
+DRAWS = 2000  # resamples behind an interval
+TAIL = (1 - 0.95) / 2  # the share of what was drawn that lies beyond either limit
 
 
 class Estimate(NamedTuple):
@@ -37,12 +38,9 @@ def lots_of(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng([seed, *digest])
 
 
-def bootstrap_mean(
-    values: Collection, clusters: Collection, *, seed: int, draws: int = 2000
-) -> Estimate:
+def bootstrap_mean(values: Collection, clusters: Collection, *, seed: int) -> Estimate:
     """Return the mean of `values` with a percentile interval from resampling whole clusters.
 
-    Columns of unequal length are refused (ValueError), here and wherever two are given.
     Not-a-number values are left out. With fewer than two clusters there is no interval.
     """
     frame = pd.DataFrame({"value": np.asarray(values, float), "cluster": list(clusters)}).dropna()
@@ -50,25 +48,22 @@ def bootstrap_mean(
     if len(totals) == 0:
         return UNKNOWN
     random = np.random.default_rng(seed)
-    drawn = totals[random.integers(0, len(totals), (draws, len(totals)))].sum(axis=1)
+    drawn = totals[random.integers(0, len(totals), (DRAWS, len(totals)))].sum(axis=1)
     return Estimate(float(frame.value.mean()), *limits(drawn[:, 0] / drawn[:, 1], len(totals)))
 
 
-def times_drawn(
-    clusters: int, *, seed: int | np.random.Generator, draws: int
-) -> Int[np.ndarray, "draw cluster"]:
-    """Return how often each cluster comes when as many as there are get drawn with replacement."""
-    random = np.random.default_rng(seed)
-    return random.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws)
+def times_drawn(n: int, *, seed: int | np.random.Generator) -> Int[np.ndarray, "draw cluster"]:
+    """Return how often each of n clusters comes when n are drawn with replacement."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)
 
 
 def draw(
-    clusters: np.ndarray, *columns: np.ndarray, seed: int | np.random.Generator, draws: int
+    clusters: np.ndarray, *columns: np.ndarray, seed: int | np.random.Generator
 ) -> tuple[Float[np.ndarray, "cluster column"], Float[np.ndarray, "draw column"]]:
     """Return the sums of columns over each cluster (in the order of names), and over each draw."""
     _, place = np.unique(clusters, return_inverse=True)
     sums = np.stack([np.bincount(place, column) for column in columns], axis=1)
-    return sums, times_drawn(len(sums), seed=seed, draws=draws) @ sums
+    return sums, times_drawn(len(sums), seed=seed) @ sums
 
 
 def limits(drawn: Float[np.ndarray, " draw"], clusters: int) -> tuple[float, float]:
@@ -91,9 +86,8 @@ def complete(**columns: Collection) -> list[np.ndarray]:
     names = columns.pop("neurons", None)
     numbers = np.array([list(values) for values in columns.values()], float)
     known = ~np.isnan(numbers).any(axis=0)
-    if names is None:
-        return list(numbers[:, known])
-    return [*numbers[:, known], np.array(list(names), dtype=object)[known].astype(str)]
+    of_neurons = [] if names is None else [np.array(list(names), dtype=object)[known].astype(str)]
+    return [*numbers[:, known], *of_neurons]
 
 
 def points(found: Estimate) -> str:
@@ -103,10 +97,8 @@ def points(found: Estimate) -> str:
 
 def written(found: Estimate, *, times: int = 1, digits: int = 3) -> str:
     """Return an estimate as text, without a minus zero; a dash stands for what is not known."""
-    if not isfinite(found.mean):
-        return "–"
     mean, low, high = (f"{round(times * number, digits) + 0.0:.{digits}f}" for number in found)
-    return f"{mean} [{low}, {high}]"
+    return f"{mean} [{low}, {high}]" if isfinite(found.mean) else "–"
 
 
 def percent(share: float | Estimate, *, digits: int = 0, unknown: str = "–") -> str:

@@ -1,10 +1,15 @@
-"""Does silencing a head matter more where it is active? The paper's test, and sizes (chapter 9).
+"""Does silencing a head matter more where it is active, and by which way? (chapters 9 and 10)
 
-Step 7 of the method takes, for each pair, the mean change over its active prompts and the mean over
-its inactive prompts, and compares the two lists with the Kolmogorov-Smirnov test. That test does
-not know that every pair has a value in both lists, nor that pairs share a neuron. So beside it
-stand the mean difference within pairs and Cliff's delta, with intervals that resample neurons, and
-a test that permutes labels within pairs. A pair is a neuron and a head, by name.
+Step 7 of the method takes, for each pair of a neuron and a head, the mean change over its active
+prompts and over its inactive ones, and compares the two lists with the Kolmogorov-Smirnov test.
+That test does not know that every pair has a value in both lists, nor that pairs share a neuron. So
+beside it stand Cliff's delta, with an interval that resamples neurons, and a test that permutes
+labels within pairs.
+
+A head has a *total* effect on the neuron's input, by all ways, and a *direct* one, by its own
+output alone. The direct share is the slope of direct on total effects over prompts, **through the
+origin**: Σ direct · total / Σ total², the mean of direct / total weighted by total². A share above
+1 means that other ways work against the head, one below 0 that they outdo it.
 """
 
 from collections.abc import Collection
@@ -31,18 +36,54 @@ PAIR = ["neuron", "head"]
 _ROUNDING = 1e-9
 """Share of the size of the changes below which two differences are equal: sums round."""
 
+_NOTHING = 1e-12
+"""A spread below this share of the values' size is rounding, and a slope over it means nothing."""
+
 
 class KolmogorovSmirnov(NamedTuple):
-    """The paper's test of whether two lists come from one distribution; pairs that lack one kind of
-    prompt are left out. The statistic is the largest gap between the two cumulative shares."""
+    """The largest gap between the cumulative shares of two lists, and whether it is chance."""
 
     statistic: float
     p: float
     pairs: int
-    left_out: int
+    left_out: int  # pairs that lack one kind of prompt
 
     def __str__(self) -> str:
         return f"KS {self.statistic:.3f}, p = {self.p:.1e}, {self.pairs} pairs"
+
+
+class Values(NamedTuple):
+    """Numbers of a group of neurons, each with the neuron that it belongs to."""
+
+    values: Collection
+    neurons: Collection
+
+
+class Permutation(NamedTuple):
+    """The mean over pairs of (mean change when active - mean change when inactive), and its p."""
+
+    difference: float
+    p_greater: float  # one-sided: do active prompts change more?
+    p_two_sided: float
+    pairs: pd.DataFrame  # the same of every pair with prompts of both kinds
+    left_out: int  # the other pairs
+
+
+class Slopes(NamedTuple):
+    """Slope of direct on total effects: through the origin, and, for an offset, with intercept."""
+
+    direct_share: Estimate
+    least_squares: Estimate
+    prompts: int
+    neurons: int
+
+
+class MeanShare(NamedTuple):
+    """The mean part over the mean whole; a number only where the whole's interval lies above 0."""
+
+    share: Estimate
+    part: Estimate
+    whole: Estimate
 
 
 def pair_means(rows: pd.DataFrame, change: str) -> pd.DataFrame:
@@ -64,8 +105,7 @@ def pair_means(rows: pd.DataFrame, change: str) -> pd.DataFrame:
 def ks(active_means: Collection, inactive_means: Collection) -> KolmogorovSmirnov:
     """Compare one mean a pair over active prompts with one over inactive prompts (step 7).
 
-    Two-sided, exact where the lists are short; the lists are taken for independent samples, which
-    they are not. Pairs that lack one of the two are left out and counted.
+    Two-sided, exact where the lists are short; the lists are taken for independent samples.
     """
     active, inactive = complete(active=active_means, inactive=inactive_means)
     left_out = len(active_means) - len(active)
@@ -75,23 +115,13 @@ def ks(active_means: Collection, inactive_means: Collection) -> KolmogorovSmirno
     return KolmogorovSmirnov(float(found.statistic), float(found.pvalue), len(active), left_out)
 
 
-def mean_difference(
+def cliffs_delta_of_means(
     active_means: Collection, inactive_means: Collection, neurons: Collection, *, seed: int
 ) -> Estimate:
-    """Return the mean over pairs of active less inactive, with an interval over neurons."""
-    lists = complete(active=active_means, inactive=inactive_means, neurons=neurons)
-    return bootstrap_mean(lists[0] - lists[1], lists[2], seed=seed)
-
-
-def cliffs_delta_of_means(
-    active_means: Collection, inactive_means: Collection, neurons: Collection, *,
-    seed: int, draws: int = 2000,
-) -> Estimate:  # fmt: skip
     """Return Cliff's delta between the two lists of means, with an interval over neurons.
 
     Of all couples of an active and an inactive mean, whatever their pairs: the share in which the
-    active is larger, less that in which it is smaller. A neuron drawn twice gives its pairs twice
-    to both lists.
+    active is larger, less that in which it is smaller.
     """
     lists = complete(active=active_means, inactive=inactive_means, neurons=neurons)
     active, inactive, names = lists
@@ -102,19 +132,12 @@ def cliffs_delta_of_means(
     # won[i, j]: over all couples of an active mean of neuron i and an inactive one of neuron j
     won = np.zeros((len(distinct), len(distinct)))
     np.add.at(won, (cluster[:, None], cluster[None, :]), outer)
-    times = times_drawn(len(distinct), seed=seed, draws=draws).astype(float)
+    times = times_drawn(len(distinct), seed=seed).astype(float)
     drawn = np.sum((times @ won) * times, axis=1) / (times @ np.bincount(cluster)) ** 2
     return Estimate(float(outer.sum() / len(names) ** 2), *limits(drawn, len(distinct)))
 
 
-class Values(NamedTuple):
-    """Numbers of a group of neurons, each with the neuron that it belongs to."""
-
-    values: Collection
-    neurons: Collection
-
-
-def group_difference(first: Values, second: Values, *, seed: int, draws: int = 2000) -> Estimate:
+def group_difference(first: Values, second: Values, *, seed: int) -> Estimate:
     """Return the mean of the first group less that of the second, neurons drawn within each.
 
     Without two neurons in each there is no interval.
@@ -124,25 +147,11 @@ def group_difference(first: Values, second: Values, *, seed: int, draws: int = 2
         values, names = complete(values=group.values, neurons=group.neurons)
         if not len(values):
             return UNKNOWN
-        sums, totals = draw(names, values, np.ones_like(values), seed=random, draws=draws)
+        sums, totals = draw(names, values, np.ones_like(values), seed=random)
         means.append(values.mean())
         drawn.append(totals[:, 0] / totals[:, 1])
         neurons.append(len(sums))
     return Estimate(float(means[0] - means[1]), *limits(drawn[0] - drawn[1], min(neurons)))
-
-
-class Permutation(NamedTuple):
-    """The mean over pairs of (mean change when active - mean change when inactive), and its p.
-
-    One-sided p asks whether active prompts change more. `pairs` has the same of every pair with
-    prompts of both kinds, beside its neuron and head; `left_out` counts those of one kind only.
-    """
-
-    difference: float
-    p_greater: float
-    p_two_sided: float
-    pairs: pd.DataFrame
-    left_out: int
 
 
 def permuted_within_pairs(
@@ -150,14 +159,12 @@ def permuted_within_pairs(
 ) -> Permutation:
     """Test whether a column differs between the active and the inactive prompts of pairs.
 
-    If a head's being active had nothing to do with what silencing it does, every way to call as
-    many of the pair's prompts active would be as likely. One relabeling permutes the prompts of a
-    *neuron*, for all its heads alike, so that heads that exclude each other, or are active
-    together, do so in every one. Of d relabelings, p is (1 + those at least as far out) / (1 + d),
-    and never 0 (Phipson and Smyth 2010).
+    One relabeling permutes the prompts of a *neuron*, for all its heads alike, so that heads that
+    exclude each other, or are active together, do so in every one. Of d relabelings, p is (1 +
+    those at least as far out) / (1 + d), and never 0 (Phipson and Smyth 2010).
 
-    `rows` has a row a prompt of a pair, none twice, with `neuron`, `head`, `prompt`, `active` and
-    the column. Neither the order of rows nor other neurons change a pair's p.
+    `rows` has a row a prompt of a pair, none twice (`ValueError`), with `neuron`, `head`, `prompt`,
+    `active` and the column. Neither the order of rows nor other neurons change a pair's p.
     """
     rows = rows.dropna(subset=[change])
     if rows.duplicated([*PAIR, "prompt"]).any():
@@ -167,14 +174,12 @@ def permuted_within_pairs(
         prompts = np.unique(own.prompt.astype(str))
         # a random number a prompt and relabeling: their order permutes all heads' labels alike
         keys = lots_of(seed, "permutation", str(neuron)).random((draws, len(prompts)))
-        for head, some in own.groupby("head", sort=True):
+        for head, some in own.sort_values("prompt").groupby("head", sort=True):
             active, changes = some.active.to_numpy(bool), some[change].to_numpy(float)
             if active.all() or not active.any():
                 left_out += 1
                 continue
             place = np.searchsorted(prompts, some.prompt.to_numpy(str))
-            by_prompt = np.argsort(place)
-            active, changes, place = active[by_prompt], changes[by_prompt], place[by_prompt]
             of_active = active[keys[:, place].argsort(axis=1)] @ changes
             n, k = len(active), int(active.sum())
             drawn = of_active / k - (changes.sum() - of_active) / (n - k)
@@ -196,3 +201,39 @@ def _p_values(drawn: np.ndarray, seen: float, equal: float) -> tuple[float, floa
     greater = int((drawn >= seen - equal).sum())
     farther = int((np.abs(drawn) >= abs(seen) - equal).sum())
     return (1 + greater) / (1 + len(drawn)), (1 + farther) / (1 + len(drawn))
+
+
+def direct_share(
+    direct: Collection, total: Collection, neurons: Collection, *, seed: int
+) -> Slopes:
+    """Return the slope of direct on total effects, with intervals that resample neurons.
+
+    A slope is not-a-number where totals do not vary (least squares) or are all 0 (both). Prompts
+    that lack an effect are left out.
+    """
+    y, x, names = complete(direct=direct, total=total, neurons=neurons)
+    if len(x) == 0:
+        return Slopes(UNKNOWN, UNKNOWN, 0, 0)
+    sums, drawn = draw(names, np.ones_like(x), x, y, x * x, x * y, seed=seed)
+    # the first row is of all prompts, the others of what was drawn
+    n, x_, y_, xx, xy = np.vstack([sums.sum(axis=0), drawn]).T
+    spread, together = xx - x_ * x_ / n, xy - x_ * y_ / n
+    origin, straight = np.full((2, len(n)), nan)
+    np.divide(xy, xx, out=origin, where=xx > 0)
+    np.divide(together, spread, out=straight, where=spread > _NOTHING * xx)
+    both = [Estimate(float(one[0]), *limits(one[1:], len(sums))) for one in (origin, straight)]
+    return Slopes(*both, len(x), len(sums))
+
+
+def share_of_mean(
+    part: Collection, whole: Collection, neurons: Collection, *, seed: int
+) -> MeanShare:
+    """Return mean part / mean whole over pairs that have both, with intervals over neurons."""
+    *both, names = complete(parts=part, wholes=whole, neurons=neurons)
+    found = [bootstrap_mean(values, names, seed=seed) for values in both]
+    if not found[1].low > 0:
+        return MeanShare(UNKNOWN, *found)
+    sums, drawn = draw(names, *both, seed=seed)
+    ratio = np.divide(*drawn.T, out=np.full(len(drawn), nan), where=drawn[:, 1] > 0)
+    share = Estimate(found[0].mean / found[1].mean, *limits(ratio, len(sums)))
+    return MeanShare(share, *found)

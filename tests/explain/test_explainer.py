@@ -3,8 +3,17 @@
 import pandas as pd
 import pytest
 from lookups.errors import LookupsError
-from lookups.explain.explainer import Explanation, Question, check_apart
-from lookups.explain.prompts import PairPrompts, apart, examples, first_that, follow_share, widest
+from lookups.explain.explainer import (
+    Explanation,
+    PairPrompts,
+    Question,
+    apart,
+    check_apart,
+    examples,
+    first_that,
+    follow_share,
+    widest,
+)
 
 WORDS = {1: " if", 2: " they", 3: " who", 4: " we", 5: " are"}
 
@@ -35,13 +44,18 @@ def prompts() -> PairPrompts:
     return PairPrompts(suffixes, every, tokens=tokens, decode=decode, vocabulary=vocabulary)
 
 
-def test_rows_of_a_pair_are_its_own_strongest_first(prompts):
+def test_rows_of_a_pair_are_its_own_strongest_first_without_what_reads_like_one_of_train(prompts):
     rows = prompts.rows("L1.N0", "L0.H1")
     assert rows.prompt.tolist() == ["c/train/1", "c/test/0", "c/train/0"]
     assert rows.attribution.tolist() == [0.1, 0.2, 0.5]
     assert rows.text.tolist() == [" who they", " we they", " if they"]
     assert set(rows.token) == {" are"}
     assert prompts.rows("L1.N0", "L0.H1", "test").prompt.tolist() == ["c/test/0"]
+    assert prompts.left_out.to_dict() == {"L1.N0": 1, "L1.N7": 0}
+    case = prompts.case("L1.N0", "L0.H1")
+    assert [one.text for one in case.active] == [" if they"]
+    assert [one.ids for one in case.inactive] == [(3, 2)]
+    assert case.token == " are"
 
 
 def test_what_followed_is_told_and_how_often_it_was_the_neurons_token(prompts):
@@ -53,18 +67,6 @@ def test_what_followed_is_told_and_how_often_it_was_the_neurons_token(prompts):
     assert pd.isna(follow_share(unknown))
 
 
-def test_held_out_prompts_that_read_like_one_of_train_are_counted_and_left_out(prompts):
-    assert prompts.left_out.to_dict() == {"L1.N0": 1, "L1.N7": 0}
-    assert "c/test/1" not in set(prompts.rows("L1.N0", "L0.H2").prompt)
-
-
-def test_a_case_holds_training_prompts_by_kind(prompts):
-    case = prompts.case("L1.N0", "L0.H1")
-    assert [one.text for one in case.active] == [" if they"]
-    assert [one.ids for one in case.inactive] == [(3, 2)]
-    assert case.token == " are"
-
-
 def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
     case = prompts.case("L1.N0", "L0.H1")
     test = tuple(examples(prompts.rows("L1.N0", "L0.H1", "test")))
@@ -72,7 +74,7 @@ def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
     with pytest.raises(LookupsError, match="c/train/0 was used to explain"):
         check_apart(case, Question(Explanation("contrast", "so"), (*test, case.active[0])))
     copy = test[0]._replace(ids=case.active[0].ids)  # another key, the same words
-    with pytest.raises(LookupsError, match="cannot be used to score"):
+    with pytest.raises(LookupsError, match="leave it out of those to score"):
         check_apart(case, Question(Explanation("contrast", "so"), (copy,)))
 
 
