@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import einsum
-from lookups.corpus.documents import Document, Documents, pack
+from lookups.corpus.documents import Documents, pack
 from lookups.model.loaded import Model, load_model
 from lookups.settings import ModelSpec
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -252,13 +252,8 @@ class TinyDocuments(Documents):
     def __init__(self, ids: Sequence[Sequence[int]], order: Sequence[int] | None = None):
         packed = pack(((list(one), f"file{i % 7}.py", i) for i, one in enumerate(ids)), CONTEXT - 1)
         super().__init__("tiny", "train", packed, str)
-        self.order = list(range(len(ids)) if order is None else order)
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, index: int) -> Document:
-        return super().__getitem__(self.order[index])
+        order = list(range(len(ids)) if order is None else order)
+        self._rows, self._keys = self._rows[order], [self._keys[at] for at in order]
 
 
 def documents(n: int = 40, *, order: Sequence[int] | None = None) -> TinyDocuments:

@@ -15,7 +15,6 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -82,22 +81,20 @@ class Documents(Sequence[Document]):
         self.n_missing = int((facts.number < 0).sum())
         self.n_cut = int(((by_text["size"] > 1) | (by_text["sum"] > 0)).sum())
         self.n_lost = int(read.lost.sum())
-        self._keys = {row: f"{self._name}/{n}" for row, n in read.number.to_dict().items()}
-        rows = list(self._keys)
+        keys = f"{self._name}/" + read.number.astype(str)
         if sampled:
-            rows.sort(key=lambda row: hashlib.sha256(self._keys[row].encode()).digest()[:8])
-        self._rows = np.array(rows[:at_most], dtype=np.int64)
-        self._row_of = {self._keys[row]: row for row in self._rows.tolist()}
+            keys = keys.sort_values(key=lambda some: some.map(_drawn), kind="stable")
+        self._rows = keys.index[:at_most].to_numpy()
+        self._keys = keys[:at_most].tolist()
+        self._index = {key: index for index, key in enumerate(self._keys)}
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: SupportsIndex) -> Document:  # type: ignore[override]
-        return self._document(int(self._rows[index]))
-
-    def _document(self, row: int) -> Document:
+        row = int(self._rows[index])
         ids, source, line = (self._table[name][row] for name in ("ids", "source", "line"))
-        return Document(self._keys[row], ids.values.to_numpy(), source.as_py(), line.as_py())
+        return Document(self._keys[index], ids.values.to_numpy(), source.as_py(), line.as_py())
 
     def by_key(self, key: str) -> Document:
         """Return the document of that key.
@@ -105,13 +102,13 @@ class Documents(Sequence[Document]):
         Raises:
             SourceError: the key belongs to another corpus or split, or to no document that is read.
         """
-        if key not in self._row_of:
+        if key not in self._index:
             raise SourceError(
                 f"{key!r} is none of the {len(self)} documents that are read of {self._name}: it "
                 "is another corpus's or split's, lies beyond `corpus: documents:`, or the train "
                 "split holds its text; run the chapter that named it again"
             )
-        return self._document(self._row_of[key])
+        return self[self._index[key]]
 
     def text(self, index: SupportsIndex) -> str:
         """Return a document as its tokens read."""
@@ -131,10 +128,14 @@ class Documents(Sequence[Document]):
     def digest(self) -> str:
         """Sha256 over the keys and ids of all documents, in order."""
         content = hashlib.sha256(f"{self._name}/{len(self)}".encode())
-        for row in self._rows.tolist():
-            content.update(self._keys[row].encode())
-            content.update(self._table["ids"][row].values.to_numpy().astype("<i4").tobytes())
+        for one in self:
+            content.update(one.key.encode() + one.ids.astype("<i4").tobytes())
         return content.hexdigest()
+
+
+def _drawn(key: str) -> bytes:
+    """Return a document's place in the order in which documents are sampled."""
+    return hashlib.sha256(key.encode()).digest()[:8]
 
 
 def run_documents(settings: Run, model: Model, split: Split) -> Documents | None:
@@ -188,39 +189,37 @@ def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents
     except UnicodeDecodeError:
         raise SourceError(f"prompts: {path.name} is not text in UTF-8; save it as such") from None
     found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
-    table = _table(texts.pieces(found, tokenizer, context - 1, "first"))
-    if not len(table):
+    if not found:
         raise SourceError(f"prompts: {path.name} holds no prompt; write one on each line")
+    table = _table(texts.pieces(found, tokenizer, context - 1, "first"))
     return Documents("own", "train", table, tokenizer.decode)
 
 
 def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> pyarrow.Table:
-    """Return ids with source and line as a table, each cut to `limit`; empty ones are left out."""
+    """Return ids with source and line as a table, each cut to `limit`."""
     return _table(
         (Text("", *place), [Piece(ids[:limit], *place, max(0, len(ids) - limit))])
         for ids, *place in documents
-        if len(ids)
     )
 
 
 def _table(found: Iterable[tuple[Text, list[Piece]]]) -> pyarrow.Table:
-    return pyarrow.Table.from_pylist(list(_numbered(found, ())), SCHEMA)
-
-
-def text_digest(text: str) -> bytes:
-    """Return the 16 bytes by which texts are compared, whatever their white space."""
-    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+    return pyarrow.Table.from_pylist(list(_rows(found)), SCHEMA)
 
 
 def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) -> pyarrow.Table:
     """Return the table of a split from its file, which is made first where it is missing."""
     import datasets
 
+    def wanted() -> Iterator[Text]:
+        train = _wanted(corpus, "train") if split == "test" else ()
+        return _wanted(corpus, split, {_digest(one.text) for one in train if one.text is not None})
+
     datasets.disable_progress_bars()
     folder = paths.folder("data", corpus.folder) / "tokens"
     try:
         return datasets.Dataset.from_generator(
-            lambda: _rows(corpus, split, tokenizer, limit),
+            lambda: _rows(texts.pieces(wanted(), tokenizer, limit, corpus.cut)),
             features=datasets.Features.from_arrow_schema(SCHEMA),
             cache_dir=str(folder),
             fingerprint=_fingerprint(corpus, split, tokenizer, limit),
@@ -236,40 +235,32 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
         return SCHEMA.empty_table()
 
 
-def _rows(
-    corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of as many texts as a run reads, and of those that the train split holds.
+def _wanted(
+    corpus: CorpusSpec, split: Split, train: Collection[bytes] = frozenset()
+) -> Iterator[Text]:
+    """Yield texts until there are as many as a run's documents; of Wikipedia all.
 
-    Of Wikipedia all texts are read.
+    Rows without a text do not count, nor do texts that stand in `train`.
     """
-    train: set[bytes] = set()
-    shared: set[int] = set()
-    if split == "test":
-        read = (one.text for one in texts.corpus_texts(corpus, "train") if one.text is not None)
-        train = {text_digest(text) for text in islice(read, corpus.documents)}
-
-    def wanted() -> Iterator[Text]:
-        left = corpus.documents
-        for place, text in enumerate(texts.corpus_texts(corpus, split)):
-            if text.text is not None and text_digest(text.text) in train:
-                shared.add(place)
-            elif text.text is not None and corpus.name != "wikipedia":
-                left -= 1
-            yield text
-            if not left:
-                return
-
-    yield from _numbered(texts.pieces(wanted(), tokenizer, limit, corpus.cut), shared)
+    left = corpus.documents
+    for text in texts.corpus_texts(corpus, split):
+        copy = text.text is not None and _digest(text.text) in train
+        yield text._replace(shared=copy)
+        left -= not (copy or text.text is None or corpus.name == "wikipedia")
+        if not left:
+            return
 
 
-def _numbered(
-    found: Iterable[tuple[Text, list[Piece]]], shared: Collection[int]
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table; `shared` are the places of texts that the train split holds."""
+def _digest(text: str) -> bytes:
+    """Return what texts are compared by, whatever their white space."""
+    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+
+
+def _rows(found: Iterable[tuple[Text, list[Piece]]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table."""
     number = 0
     for place, (text, documents) in enumerate(found):
-        about = {"text": place, "shared": place in shared}
+        about = {"text": place, "shared": text.shared}
         for one in documents:
             yield one._asdict() | about | {"number": number}
             number += 1
@@ -281,8 +272,8 @@ def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: 
     """Return a word that changes with all that documents depend on."""
     tokenizer.backend_tokenizer.no_truncation()  # else what it is depends on who came before
     tokenizer.backend_tokenizer.no_padding()
-    parts = [texts.part_of(corpus, half) for half in ("test", "train")[split == "train" :]]
-    states = [(part, _state(corpus, part[0])) for part in parts]
+    read = [texts.part_of(corpus, one) for one in (("test", "train") if split == "test" else (split,))]
+    states = [(part, _state(corpus, part[0])) for part in read]
     settings = [FORM, split, limit, corpus.cut, corpus.documents, corpus.field, states]
     recipe = json.dumps(settings) + tokenizer.backend_tokenizer.to_str()
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
@@ -292,5 +283,5 @@ def _state(corpus: CorpusSpec, name: str) -> list[Any]:
     """Return what changes when a corpus changes: names, sizes and times of its files."""
     if name == "wikipedia":
         return [PACKAGED[name].sha256, version("mwparserfromhell")]
-    stats = [(str(file), file.stat()) for file in texts.files_of(corpus, name).values()]
-    return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in stats]
+    files = texts.files_of(corpus, name).values()
+    return [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files]

@@ -72,6 +72,8 @@ class Text(NamedTuple):
     """Where it begins: its line or row, or an article's paragraph; counted from 1."""
     of_article: bool = False
     """Whether `line` counts paragraphs, and `source` is narrow enough however long the text is."""
+    shared: bool = False
+    """Whether this is of the test split, and the train split holds it too."""
 
     def place(self, start: int, number: int, passages: int) -> tuple[str, int]:
         """Return source and line of one of its passages, which begins at a character."""

@@ -17,7 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lookups.errors import SourceError
-from lookups.model.gguf_files import about, folder_of, load_complete, load_tokenizer, short
+from lookups.model.gguf_files import about, folder_of, in_words, load_complete, load_tokenizer
 from lookups.model.packaged import PACKAGED, downloaded, packaged_file
 from lookups.paths import EMBEDDED, folder
 from lookups.settings import ModelSpec
@@ -144,45 +144,35 @@ def place_of(spec: ModelSpec) -> Path | None:
     return next((p for p in places if p.is_dir() or (p.suffix == ".gguf" and p.is_file())), None)
 
 
-def _known() -> str:
-    return ", ".join(sorted(path.name for path in EMBEDDED.glob("*") if path.is_dir()))
-
-
 def _locate(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder and its commit, or 'local', or a hub id and its revision."""
     found = place_of(spec)
     if found is None:
         if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
-            kind = "file" if spec.name.endswith(".gguf") else "folder"
-            raise SourceError(f"there is no {kind} {spec.name}; embedded models are {_known()}")
+            raise SourceError(f"there is no model {spec.name}; embedded models are {_known()}")
         return spec.name, spec.revision
     if found.is_file():
-        made = folder_of(found, spec.folder or folder("models"))
-        revision = f"gguf:{about(made)['sha256'][:12]}"
+        found = folder_of(found, spec.folder or folder("models"))
+        revision = f"gguf:{about(found)['sha256'][:12]}"
         if spec.revision not in ("main", revision):
             raise SourceError(
-                f"{found} is {revision}, and the run asks for {spec.revision}; fetch that file, "
-                "or leave out `revision:`"
+                f"{spec.name} is {revision}, and the run asks for {spec.revision}; fetch that "
+                "file, or leave out `revision:`"
             )
-        return str(made), revision
-    if not (found / "config.json").is_file():
-        raise SourceError(f"{found} has no config.json; give a folder in Hugging Face format")
-    if not any(found.glob("*.safetensors")):
-        raise SourceError(
-            f"{found} has no weights; put the model's .safetensors files there (pickled .bin files "
-            "are never read)"
-        )
+        return str(found), revision
     note = downloaded(found, spec.revision)
-    if note is not None:
-        return str(found), note["commit"]
     in_room = spec.folder is not None and not Path(spec.name).is_absolute()
-    if spec.revision != "main" and in_room and found == spec.folder / spec.name:
+    if note is None and spec.revision != "main" and in_room and found == spec.folder / spec.name:
         raise SourceError(
             f"{found} does not say which revision it holds, and the run asks for "
             f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
             "`revision:`"
         )
-    return str(found), "local"
+    return str(found), note["commit"] if note else "local"
+
+
+def _known() -> str:
+    return ", ".join(sorted(path.name for path in EMBEDDED.glob("*") if path.is_dir()))
 
 
 def _safely(location: str, revision: str) -> dict[str, Any]:
@@ -194,14 +184,13 @@ def _safely(location: str, revision: str) -> dict[str, Any]:
 def _config(location: str, revision: str) -> Any:
     from transformers import AutoConfig
 
-    try:
-        return AutoConfig.from_pretrained(location, **_safely(location, revision))
-    except Exception as error:
-        if Path(location).is_dir():
-            raise SourceError(f"{location}/config.json cannot be read ({short(error)})") from error
+    what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
+    if not Path(location).is_dir():
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
         reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
-        raise SourceError(
-            f"no model {location!r}: it is not embedded ({_known()}), no such folder exists, and "
-            f"{reach}; check the name, or download it elsewhere and give its folder"
-        ) from error
+        what, advice = f"model {location!r}", (
+            f"it is not embedded ({_known()}), there is no such folder, and {reach}: check the "
+            "name, or download it elsewhere and give its folder"
+        )
+    with in_words(what, advice):
+        return AutoConfig.from_pretrained(location, **_safely(location, revision))

@@ -132,10 +132,6 @@ class Model(Checkpoint):
         """The signs with which activations are read: -1 too where they can be strongly negative."""
         return (1, -1) if self.gated else (1,)
 
-    def written_by(self, layer: int) -> Float[Tensor, "neuron d_model"]:
-        """Return what each of `neurons([layer])` writes to the residual stream, in that order."""
-        return torch.cat([sign * self.w_out(layer) for sign in self.signs])
-
     def head_layers(self, layer: int) -> range:
         """Return the layers whose heads feed a neuron of `layer`: its own too, unless parallel."""
         return range(layer if self.parallel else layer + 1)
@@ -252,12 +248,10 @@ def _device(wanted: str) -> torch.device:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.ones(1, device=wanted).item()  # some devices parse but are not there
-        return torch.device(wanted)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise SourceError(
-            f"device {wanted!r} is not there; "
-            + ("unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'")
-        ) from None
+        advice = "unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'"
+        raise SourceError(f"device {wanted!r} is not there; {advice}") from None
+    return torch.device(wanted)
 
 
 @torch.no_grad()
