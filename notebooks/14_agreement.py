@@ -216,7 +216,7 @@ agreed_digits
 def read_text(split: str) -> str:
     """All documents of one of our splits, one below the other."""
     documents = run_documents(settings, model, split)
-    texts = () if documents is None else (documents.text(at) for at in range(len(documents)))
+    texts = () if documents is None else (model.decode(one.ids) for one in documents)
     return "\0".join(texts).replace("\n", " ")
 
 

@@ -251,9 +251,10 @@ class TinyDocuments(Documents):
 
     def __init__(self, ids: Sequence[Sequence[int]], order: Sequence[int] | None = None):
         packed = pack(((list(one), f"file{i % 7}.py", i) for i, one in enumerate(ids)), CONTEXT - 1)
-        super().__init__("tiny", "train", packed, str)
+        super().__init__("tiny", "train", packed)
         order = list(range(len(ids)) if order is None else order)
         self._rows, self._keys = self._rows[order], [self._keys[at] for at in order]
+        self._index = {key: at for at, key in enumerate(self._keys)}
 
 
 def documents(n: int = 40, *, order: Sequence[int] | None = None) -> TinyDocuments:

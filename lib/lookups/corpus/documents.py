@@ -4,8 +4,8 @@ Ids never hold the beginning-of-sequence token: it is put in front where a model
 document is a text, or a passage of a long one (`lookups.corpus.texts`). Its key is
 "<corpus>/<split>/<number>": numbers count from 0 in the order of reading, whatever is left out and
 however many are asked for. Passages are listed in an order that a hash of their keys decides, so
-that the first of them are a sample of all. Texts of the test split that stand in the train split,
-white space aside, are left out and counted.
+that the first of them are a sample of all. Texts of the test split that are among those that the
+run reads of the train split, white space aside, are left out and counted.
 
 Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, so a
 large corpus is never in memory. The files' name says what went in; they may be deleted.
@@ -13,7 +13,7 @@ large corpus is never in memory. The files' name says what went in; they may be 
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
@@ -31,7 +31,7 @@ from lookups.model.loaded import Model
 from lookups.model.packaged import PACKAGED
 from lookups.settings import CorpusSpec, Run
 
-FORM = 3
+FORM = 4
 """Raised by hand when documents come out otherwise for the same files: they are then made anew."""
 
 SCHEMA = pyarrow.schema(
@@ -53,7 +53,7 @@ class Document(NamedTuple):
 
 
 class Documents(Sequence[Document]):
-    """An unchanging sequence of documents of one split of one corpus.
+    """The documents of one split of one corpus.
 
     `n_texts` were read; `n_shared` were left out of the test split because the train split holds
     them, and `n_missing` rows were passed over because they have no text in the run's field. The
@@ -66,13 +66,12 @@ class Documents(Sequence[Document]):
         corpus: str,
         split: Split,
         table: pyarrow.Table,
-        decode: Callable[[Sequence[int]], str],
         *,
         at_most: int | None = None,
         sampled: bool = False,
     ) -> None:
         self.corpus, self.split = corpus, split
-        self._name, self._table, self._decode = f"{corpus}/{split}", table, decode
+        self._name, self._table = f"{corpus}/{split}", table
         facts = table.select(["number", "text", "lost", "shared"]).to_pandas()
         read = facts[(facts.number >= 0) & ~facts.shared]
         by_text = read.groupby("text").lost.agg(["size", "sum"])
@@ -110,19 +109,10 @@ class Documents(Sequence[Document]):
             )
         return self[self._index[key]]
 
-    def text(self, index: SupportsIndex) -> str:
-        """Return a document as its tokens read."""
-        return self._decode(self[index].ids.tolist())
-
     @property
     def lengths(self) -> np.ndarray:
         """Tokens a document."""
         return pyarrow.compute.list_value_length(self._table["ids"]).to_numpy()[self._rows]
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longest document."""
-        return int(self.lengths.max())
 
     @property
     def digest(self) -> str:
@@ -163,19 +153,17 @@ def load_documents(
     if named == "planted":
         made = enumerate(labelled_documents(split, corpus.documents))
         table = pack(((one.ids, f"planted/{split}/{number}", 0) for number, one in made), limit)
-        return Documents(named, split, table, tokenizer.decode)
+        return Documents(named, split, table)
     table = _tokens(corpus, split, tokenizer, limit)
     chosen = {"at_most": corpus.documents, "sampled": corpus.cut == "passages"}
-    found = Documents(texts.key_name(named), split, table, tokenizer.decode, **chosen)
-    if len(found):
-        return found
-    why = f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
-    if (n := found.n_missing) > 0:
-        why = f" ({n} rows have no text in the field {corpus.field!r}: `corpus: field:`)"
-    raise SourceError(
-        f"corpus {named!r} has no text for its {split} split{why}; add texts to it, or name "
-        "another corpus in the run file"
-    )
+    found = Documents(texts.key_name(named), split, table, **chosen)
+    if not len(found):
+        raise SourceError(
+            f"corpus {named!r} has no text for its {split} split ({found.n_shared} stand in the "
+            f"train split, {found.n_missing} rows have none in the field {corpus.field!r}); add "
+            "texts to it, or name another corpus or `field:` in the run file"
+        )
+    return found
 
 
 def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents:
@@ -192,7 +180,7 @@ def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents
     if not found:
         raise SourceError(f"prompts: {path.name} holds no prompt; write one on each line")
     table = _table(texts.pieces(found, tokenizer, context - 1, "first"))
-    return Documents("own", "train", table, tokenizer.decode)
+    return Documents("own", "train", table)
 
 
 def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> pyarrow.Table:
@@ -272,8 +260,9 @@ def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: 
     """Return a word that changes with all that documents depend on."""
     tokenizer.backend_tokenizer.no_truncation()  # else what it is depends on who came before
     tokenizer.backend_tokenizer.no_padding()
-    read = [texts.part_of(corpus, one) for one in (("test", "train") if split == "test" else (split,))]
-    states = [(part, _state(corpus, part[0])) for part in read]
+    halves: tuple[Split, ...] = ("train", "test") if split == "test" else ("train",)
+    parts = [texts.part_of(corpus, half) for half in halves]
+    states = [(part, _state(corpus, part[0])) for part in parts]
     settings = [FORM, split, limit, corpus.cut, corpus.documents, corpus.field, states]
     recipe = json.dumps(settings) + tokenizer.backend_tokenizer.to_str()
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]

@@ -11,7 +11,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -58,8 +57,8 @@ def folder_of(file: Path, models: Path) -> Path:
 def about(folder: Path) -> dict[str, Any]:
     """Return what a folder was made from.
 
-    Keys: `file`, `sha256`, `bytes`, the `versions` of the packages that read it, and `tensors`, a
-    row a kind of tensor and quantisation type with how many there are, their values and bytes.
+    Keys: `file`, `sha256`, `bytes`, and `tensors`, a row a kind of tensor and quantisation type
+    with how many there are, their values and bytes.
     """
     return json.loads((folder / RECORD).read_text("utf-8"))
 
@@ -126,7 +125,6 @@ def _make(file: Path, reader: Any, sha256: str, folder: Path) -> None:
         "file": file.name,
         "sha256": sha256,
         "bytes": file.stat().st_size,
-        "versions": {package: version(package) for package in ("gguf", "transformers")},
         "tensors": json.loads(summed.to_json(orient="records")),
     }
     (aside / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")

@@ -83,7 +83,7 @@ class Model(Checkpoint):
         """
         first = self.tokenizer("a", add_special_tokens=False)["input_ids"][-1]
         start = self.decode([first])
-        texts = [self.decode([first, token]) for token in range(self.d_vocab)]
+        texts = (self.decode([first, token]) for token in range(self.d_vocab))
         return [
             text.removeprefix(start) if text.startswith(start) else self.decode([token])
             for token, text in enumerate(texts)
@@ -100,10 +100,11 @@ class Model(Checkpoint):
         Keys: `in` for an ordinary MLP; `gate` and `up` for a gated one.
         """
         mlp = self.bridge.blocks[layer].mlp
-        read = (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp))
-        if not self.gated:
-            return {"in": read}
-        return {"gate": (mlp.W_gate, self._bias(mlp, "b_gate", self.d_mlp)), "up": read}
+        names = {"gate": "gate", "up": "in"} if self.gated else {"in": "in"}
+        return {
+            key: (getattr(mlp, f"W_{name}"), self._bias(mlp, f"b_{name}", self.d_mlp))
+            for key, name in names.items()
+        }
 
     def w_out(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
         """Return what each neuron of a layer writes to the residual stream."""
@@ -265,27 +266,20 @@ def fold_llama(model: Any) -> None:
     exact ones by up to 1e-7 of their size.
     """
     for layer in model.model.layers:
-        attention, mlp = layer.self_attn, layer.mlp
-        _fold_gain(layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj)
+        own, mlp = layer.self_attn, layer.mlp
+        _fold_gain(layer.input_layernorm, own.q_proj, own.k_proj, own.v_proj)
         _fold_gain(layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj)
-        if attention.v_proj.bias is not None:
-            _fold_value_bias(attention)
+        if own.v_proj.bias is not None:  # values always write it: attention sums to 1
+            by_head = own.v_proj.bias.reshape(-1, own.head_dim)
+            by_head = by_head.repeat_interleave(own.num_key_value_groups, dim=0)
+            own.o_proj.bias.add_(own.o_proj.weight @ by_head.flatten())
+            own.v_proj.bias.zero_()
     model.config.tie_word_embeddings = False  # the unembedding becomes a matrix of its own
-    unembedding = model.lm_head.weight * model.model.norm.weight
-    model.lm_head.weight = nn.Parameter(unembedding - unembedding.mean(0))
-    model.model.norm.weight.fill_(1)
+    _fold_gain(model.model.norm, model.lm_head)
+    model.lm_head.weight.sub_(model.lm_head.weight.mean(0))
 
 
 def _fold_gain(norm: Any, *readers: nn.Linear) -> None:
     for reader in readers:
         reader.weight = nn.Parameter(reader.weight * norm.weight)
     norm.weight.fill_(1)
-
-
-def _fold_value_bias(attention: Any) -> None:
-    """Add to the output bias what the value biases always write: attention sums to 1."""
-    value, output = attention.v_proj, attention.o_proj
-    by_head = value.bias.reshape(-1, attention.head_dim)
-    by_head = by_head.repeat_interleave(attention.num_key_value_groups, dim=0)
-    output.bias.add_(output.weight @ by_head.flatten())
-    value.bias.zero_()
