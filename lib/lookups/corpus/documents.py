@@ -173,7 +173,7 @@ def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents
         SourceError: there is no prompt in it, or it is not text.
     """
     try:
-        lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1)
+        lines = enumerate(path.read_text("utf-8-sig").splitlines(), start=1)
     except UnicodeDecodeError:
         raise SourceError(f"prompts: {path.name} is not text in UTF-8; save it as such") from None
     found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]

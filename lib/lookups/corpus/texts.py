@@ -160,11 +160,10 @@ def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
             "fetch the hub's dataset with `lookups download`"
         )
     inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-    places = {file: file.relative_to(path) if path.is_dir() else Path(path.name) for file in inside}
+    root = path if path.is_dir() else path.parent
+    named = {file.relative_to(root).as_posix(): file for file in inside if kind_of(file)}
     files = {
-        place.as_posix(): file
-        for file, place in places.items()
-        if file.is_file() and kind_of(file) and not any(part[0] == "." for part in place.parts)
+        name: file for name, file in named.items() if file.is_file() and "/." not in f"/{name}"
     }
     if not files:
         raise SourceError(
@@ -178,7 +177,8 @@ def _readable(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
     """Yield the texts of a file, white space alone left out, with the line or row of each."""
     read = {".txt": _paragraphs, ".jsonl": _json_rows, ".parquet": _parquet_rows}
     try:
-        for line, text in read[kind_of(file)](file, field):
+        for line, row in read[kind_of(file)](file, field):
+            text = row.get(field) if isinstance(row, dict) else None
             if not isinstance(text, str):
                 yield line, None
             elif text.strip():  # half a character, as JSON can spell it, becomes `?`
@@ -189,37 +189,33 @@ def _readable(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
         ) from None
 
 
-def _lines(file: Path) -> Any:
-    """Open a text; a byte-order mark at its beginning is no part of it."""
-    return (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig")
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text by number; a byte-order mark at its beginning is no part of it."""
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig") as lines:
+        yield from enumerate(map(str.rstrip, lines), start=1)
 
 
-def _paragraphs(file: Path, field: str) -> Iterator[tuple[int, str]]:
-    with _lines(file) as lines:
-        numbered = enumerate((line.rstrip() for line in lines), start=1)
-        for filled, block in groupby(numbered, lambda one: bool(one[1])):
-            if filled:
-                numbers, text = zip(*block, strict=True)
-                yield numbers[0], "\n".join(text)
+def _paragraphs(file: Path, field: str) -> Iterator[tuple[int, dict]]:
+    for filled, block in groupby(_lines(file), lambda one: bool(one[1])):
+        if filled:
+            numbers, lines = zip(*block, strict=True)
+            yield numbers[0], {field: "\n".join(lines)}
 
 
 def _json_rows(file: Path, field: str) -> Iterator[tuple[int, Any]]:
-    with _lines(file) as lines:
-        for number, line in enumerate(lines, start=1):
+    for number, line in _lines(file):
+        if line:
             try:
-                row = json.loads(line)
+                yield number, json.loads(line)
             except (ValueError, RecursionError):
-                row = None
-            if not line.isspace():
-                yield number, row.get(field) if isinstance(row, dict) else None
+                yield number, None
 
 
-def _parquet_rows(file: Path, field: str) -> Iterator[tuple[int, Any]]:
+def _parquet_rows(file: Path, field: str) -> Iterator[tuple[int, dict]]:
     with parquet.ParquetFile(file) as table:
         columns = [field] if field in table.schema_arrow.names else []
-        batches = table.iter_batches(batch_size=256, columns=columns)
-        rows = (row.get(field) for batch in batches for row in batch.to_pylist())
-        yield from enumerate(rows, start=1)
+        batches = table.iter_batches(batch_size=LOT, columns=columns)
+        yield from enumerate((row for one in batches for row in one.to_pylist()), start=1)
 
 
 class Piece(NamedTuple):

@@ -58,9 +58,8 @@ class Checkpoint:
         Raises:
             SourceError: the weight files are missing or damaged.
         """
-        options = {"attn_implementation": "eager", "use_safetensors": True}
-        safe = _safely(self.location, self.revision)
-        model = load_complete(self.location, dtype=dtype, **options, **safe)
+        options = _safely(self.location, self.revision) | {"use_safetensors": True}
+        model = load_complete(self.location, dtype=dtype, attn_implementation="eager", **options)
         if self.permute_seed is not None:
             permute_weights(model, self.permute_seed)
         computed = torch.float64 if exact else torch.promote_types(dtype, torch.float32)
@@ -108,8 +107,8 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
             f"supported are {', '.join(SUPPORTED)}"
         )
     tokenizer = load_tokenizer(location, **_safely(location, revision))
-    special = (tokenizer.bos_token_id, tokenizer.eos_token_id)
-    bos_id = next((token for token in special if token is not None), None)
+    bos_id = tokenizer.bos_token_id
+    bos_id = tokenizer.eos_token_id if bos_id is None else bos_id
     if bos_id is None:
         raise SourceError(
             f"the tokenizer of {spec.name!r} has neither a beginning- nor an end-of-sequence "
@@ -188,9 +187,12 @@ def _config(location: str, revision: str) -> Any:
     if not Path(location).is_dir():
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
         reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
-        what, advice = f"model {location!r}", (
-            f"it is not embedded ({_known()}), there is no such folder, and {reach}: check the "
-            "name, or download it elsewhere and give its folder"
+        what, advice = (
+            f"model {location!r}",
+            (
+                f"it is not embedded ({_known()}), there is no such folder, and {reach}: check the "
+                "name, or download it elsewhere and give its folder"
+            ),
         )
     with in_words(what, advice):
         return AutoConfig.from_pretrained(location, **_safely(location, revision))

@@ -133,11 +133,7 @@ def _make(file: Path, reader: Any, sha256: str, folder: Path) -> None:
 
 
 def load_complete(place: Path | str, **options: Any) -> Any:
-    """Load a Hugging Face model of which every weight is there.
-
-    Raises:
-        SourceError: weights are missing, damaged or of another shape.
-    """
+    """Load a Hugging Face model; a SourceError says which weights are missing or damaged."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -160,11 +156,7 @@ def load_complete(place: Path | str, **options: Any) -> Any:
 
 
 def load_tokenizer(place: Path | str, **options: Any) -> Any:
-    """Load a Hugging Face tokenizer.
-
-    Raises:
-        SourceError: it is missing or damaged.
-    """
+    """Load a Hugging Face tokenizer; a SourceError says that it is missing or damaged."""
     from transformers import AutoTokenizer
 
     what = f"the tokenizer of {options.get('gguf_file', place)}"
@@ -175,11 +167,7 @@ def load_tokenizer(place: Path | str, **options: Any) -> Any:
 
 @contextmanager
 def in_words(what: str, advice: str) -> Iterator[None]:
-    """Turn what others make of a missing or damaged file, which is of every kind, into a sentence.
-
-    Raises:
-        SourceError: anything was raised.
-    """
+    """Turn what others raise for a missing or damaged file, errors of any kind, into words."""
     try:
         yield
     except Exception as error:
