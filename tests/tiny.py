@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import torch
 from einops import einsum
-from lookups.corpus.documents import Documents, pack
+from lookups.corpus.documents import SCHEMA, Documents
 from lookups.model.loaded import Model, load_model
 from lookups.settings import ModelSpec
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -255,7 +256,12 @@ class TinyDocuments(Documents):
     """Documents of given ids, listed in an order that may differ from that of their keys."""
 
     def __init__(self, ids: Sequence[Sequence[int]], order: Sequence[int] | None = None):
-        packed = pack(((list(one), f"file{i % 7}.py", i) for i, one in enumerate(ids)), CONTEXT - 1)
+        about = {"lost": 0, "shared": False}
+        rows = [
+            {"ids": one, "source": f"file{i % 7}.py", "line": i, "text": i, "number": i} | about
+            for i, one in enumerate(ids)
+        ]
+        packed = pyarrow.Table.from_pylist(rows, SCHEMA)
         super().__init__("tiny", "train", packed)
         order = list(range(len(ids)) if order is None else order)
         self._rows, self._keys = self._rows[order], [self._keys[at] for at in order]

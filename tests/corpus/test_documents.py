@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lookups.corpus import texts as reading
-from lookups.corpus.documents import Documents, load_documents, load_prompts, pack
+from lookups.corpus.documents import Documents, load_documents, load_prompts
+from lookups.corpus.grammar import labelled_documents
 from lookups.corpus.texts import Text, half_of, pieces, sentences
 from lookups.corpus.wikipedia import article_of
 from lookups.errors import LookupsError, SourceError
+from lookups.model.loaded import load_model
 from lookups.settings import CorpusSpec
 from tiny import random_tokenizer
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, normalizers
@@ -248,13 +250,12 @@ def test_tokens_that_cannot_be_kept_say_so(tokenizer, tmp_path):
         load(path, tokenizer, folder=tmp_path / "other")
 
 
-def test_planted_documents_and_packed_ids(tokenizer):
-    found = load("planted", tokenizer, "test", documents=20)
-    assert len(found) == len({one.source for one in found}) == 20
-    made = Documents("own", "train", pack([([1, 2, 3], "a", 1), ([4], "c", 3)], 2))
-    read = [(one.ids.tolist(), one.source, one.line) for one in made]
-    assert read == [([1, 2], "a", 1), ([4], "c", 3)]
-    assert (made.n_cut, made.n_lost) == (1, 1)
+def test_planted_texts_are_documents_of_their_own(tokenizer):
+    for length in (8, 48):
+        found = load("planted", load_model("planted-0").tokenizer, length=length, documents=20)
+        ids = [one.ids[:length] for one in labelled_documents("train", 20)]
+        assert [tuple(one.ids.tolist()) for one in found] == ids
+        assert [one.key for one in found] == [f"planted/train/{number}" for number in range(20)]
 
 
 def test_prompts_of_ones_own_one_a_line(tmp_path, tokenizer):

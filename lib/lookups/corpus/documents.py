@@ -24,12 +24,11 @@ from jaxtyping import Int32
 
 from lookups import paths
 from lookups.corpus import texts
-from lookups.corpus.grammar import labelled_documents
 from lookups.corpus.texts import Piece, Split, Text, Tokenizer
-from lookups.errors import LookupsError, SourceError
+from lookups.errors import LookupsError, SourceError, in_words
 from lookups.model.loaded import Model
 from lookups.model.packaged import PACKAGED
-from lookups.settings import CorpusSpec, Run
+from lookups.settings import CorpusSpec, Run, is_made
 
 FORM = 4
 """Raised by hand when documents come out otherwise for the same files: they are then made anew."""
@@ -148,13 +147,10 @@ def load_documents(
         SourceError: the corpus is missing, unreadable, or has no text in this split.
         LookupsError: the disk is full, or the data folder cannot be written.
     """
-    limit = min(corpus.length, context - 1)
     named, _ = texts.part_of(corpus, split)
-    if named == "planted":
-        made = enumerate(labelled_documents(split, corpus.documents))
-        table = pack(((one.ids, f"planted/{split}/{number}", 0) for number, one in made), limit)
-        return Documents(named, split, table)
-    table = _tokens(corpus, split, tokenizer, limit)
+    if named == "planted":  # a document is a text
+        corpus = corpus.model_copy(update={"cut": "first"})
+    table = _tokens(corpus, split, tokenizer, min(corpus.length, context - 1))
     chosen = {"at_most": corpus.documents, "sampled": corpus.cut == "passages"}
     found = Documents(texts.key_name(named), split, table, **chosen)
     if not len(found):
@@ -172,27 +168,13 @@ def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents
     Raises:
         SourceError: there is no prompt in it, or it is not text.
     """
-    try:
+    with in_words(f"prompts: {path.name}", "save it as text in UTF-8"):
         lines = enumerate(path.read_text("utf-8-sig").splitlines(), start=1)
-    except UnicodeDecodeError:
-        raise SourceError(f"prompts: {path.name} is not text in UTF-8; save it as such") from None
     found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
     if not found:
         raise SourceError(f"prompts: {path.name} holds no prompt; write one on each line")
-    table = _table(texts.pieces(found, tokenizer, context - 1, "first"))
-    return Documents("own", "train", table)
-
-
-def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> pyarrow.Table:
-    """Return ids with source and line as a table, each cut to `limit`."""
-    return _table(
-        (Text("", *place), [Piece(ids[:limit], *place, max(0, len(ids) - limit))])
-        for ids, *place in documents
-    )
-
-
-def _table(found: Iterable[tuple[Text, list[Piece]]]) -> pyarrow.Table:
-    return pyarrow.Table.from_pylist(list(_rows(found)), SCHEMA)
+    rows = list(_rows(texts.pieces(found, tokenizer, context - 1, "first")))
+    return Documents("own", "train", pyarrow.Table.from_pylist(rows, SCHEMA))
 
 
 def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) -> pyarrow.Table:
@@ -270,7 +252,7 @@ def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: 
 
 def _state(corpus: CorpusSpec, name: str) -> list[Any]:
     """Return what changes when a corpus changes: names, sizes and times of its files."""
-    if name == "wikipedia":
-        return [PACKAGED[name].sha256, version("mwparserfromhell")]
+    if is_made(name):
+        return [PACKAGED["wikipedia"].sha256, version("mwparserfromhell")]
     files = texts.files_of(corpus, name).values()
     return [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files]

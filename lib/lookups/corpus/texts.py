@@ -23,19 +23,18 @@ import gzip
 import hashlib
 import json
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pyarrow
 from pyarrow import parquet
 
 from lookups import paths
 from lookups.corpus import wikipedia
-from lookups.errors import SourceError
+from lookups.corpus.grammar import GRAMMAR, labelled_documents
+from lookups.errors import SourceError, in_words
 from lookups.settings import CorpusSpec
 
 Split = Literal["train", "test"]
@@ -95,7 +94,7 @@ def part_of(corpus: CorpusSpec, split: Split) -> tuple[str, Split | None]:
 
 
 def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
-    """Yield the texts of one split of a run's corpus; 'planted' has none.
+    """Yield the texts of one split of a run's corpus.
 
     Raises:
         SourceError: the corpus is not there, or a file of it cannot be read.
@@ -107,6 +106,10 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
             first, *others = section
             text = "\n\n".join(one.text for one in (first, *others))
             yield Text(text, first.source, first.number, of_article=True)
+        return
+    if name == "planted":
+        for number, one in enumerate(labelled_documents(split, corpus.documents)):
+            yield Text(GRAMMAR.text(one.ids), f"planted/{split}/{number}", 0)
         return
     files = files_of(corpus, name)
     by_file = sum(kind_of(file) == ".txt" for file in files.values()) > 1
@@ -176,17 +179,13 @@ def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
 def _readable(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
     """Yield the texts of a file, white space alone left out, with the line or row of each."""
     read = {".txt": _paragraphs, ".jsonl": _json_rows, ".parquet": _parquet_rows}
-    try:
+    with in_words(f"corpus: {file.name}", "fetch it again, or save it as UTF-8"):
         for line, row in read[kind_of(file)](file, field):
             text = row.get(field) if isinstance(row, dict) else None
             if not isinstance(text, str):
                 yield line, None
             elif text.strip():  # half a character, as JSON can spell it, becomes `?`
                 yield line, text.encode("utf-8", "replace").decode()
-    except (UnicodeDecodeError, OSError, EOFError, zlib.error, pyarrow.ArrowInvalid) as error:
-        raise SourceError(
-            f"corpus: {file.name} cannot be read ({error}); fetch it again, or save it as UTF-8"
-        ) from None
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:

@@ -23,7 +23,7 @@ import pandas as pd
 from mwparserfromhell import nodes
 from mwparserfromhell.wikicode import Wikicode
 
-from lookups.errors import SourceError
+from lookups.errors import in_words
 from lookups.model.packaged import packaged_file
 
 LEAD = "lead"
@@ -96,14 +96,9 @@ def clean(export: Path) -> Wikipedia:
     Raises:
         SourceError: the file is not a whole export.
     """
-    try:
-        with bz2.open(export) as file:
-            tree = ElementTree.parse(file)
-    except (OSError, EOFError, ElementTree.ParseError) as error:
-        raise SourceError(
-            f"corpus: {export.name} is not a whole MediaWiki export ({error}); install the package "
-            "that holds it again"
-        ) from error
+    advice = "it is no whole MediaWiki export; fetch it again"
+    with in_words(f"corpus: {export.name}", advice), bz2.open(export) as file:
+        tree = ElementTree.parse(file)
     names = (one.text for one in tree.iterfind(".//{*}namespace") if one.text)
     namespaces = frozenset({"image", *map(str.lower, names)})  # `image` is the former `File`
     found: list[Paragraph] = []

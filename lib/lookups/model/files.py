@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lookups.errors import SourceError
-from lookups.model.gguf_files import about, folder_of, in_words, load_complete, load_tokenizer
+from lookups.errors import SourceError, in_words
+from lookups.model.gguf_files import about, folder_of, load_complete, load_tokenizer
 from lookups.model.packaged import PACKAGED, downloaded, packaged_file
 from lookups.paths import EMBEDDED, folder
 from lookups.settings import ModelSpec

@@ -9,8 +9,7 @@ digest, so it is made again when the file changes.
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 
-from lookups.errors import SourceError
+from lookups.errors import SourceError, in_words
 from lookups.paths import digest_of, not_written
 
 RECORD = "gguf.json"
@@ -163,13 +162,3 @@ def load_tokenizer(place: Path | str, **options: Any) -> Any:
     advice = "a folder needs tokenizer.json and tokenizer_config.json, a GGUF file its own"
     with in_words(what, advice):
         return AutoTokenizer.from_pretrained(place, **options)
-
-
-@contextmanager
-def in_words(what: str, advice: str) -> Iterator[None]:
-    """Turn what others raise for a missing or damaged file, errors of any kind, into words."""
-    try:
-        yield
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise SourceError(f"{what} cannot be read ({reason}); {advice}") from error

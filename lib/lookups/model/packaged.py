@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from lookups.errors import SourceError
+from lookups.errors import SourceError, in_words
 from lookups.paths import PROJECT, digest_of, folder, write_whole
 
 LOCK = PROJECT / "data.lock"
@@ -133,11 +133,9 @@ def downloaded(place: Path, revision: str) -> dict[str, str] | None:
     note = place / "download.json"
     if not note.is_file():
         return None
-    try:
+    with in_words(str(note), f"delete {place} and fetch it again"):
         about = json.loads(note.read_text("utf-8"))
         asked, commit = about["asked"], about["commit"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{note} cannot be read; delete {place} and fetch it again") from error
     if revision != asked and not (len(revision) >= 7 and commit.startswith(revision)):
         raise SourceError(
             f"{place} holds revision {asked} ({commit}), and the run asks for {revision}; write "
