@@ -23,7 +23,7 @@ def original(kind: str) -> nn.Module:
     torch.manual_seed(5)
     own = {"num_key_value_heads": 2} if kind == "llama" else {}
     config = config_of(
-        kind, layers=2, words=len(PIECES), context=128, bos_token_id=1, eos_token_id=2,
+        kind, layers=2, words=len(PIECES), context=1024, bos_token_id=1, eos_token_id=2,
         tie_word_embeddings=kind == "llama", **own,
     )  # fmt: skip
     return moved(AutoModelForCausalLM.from_config(config))

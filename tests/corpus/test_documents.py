@@ -204,6 +204,14 @@ def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numb
         load(place, random_tokenizer(), "test", **read | {"held_out": both})
 
 
+def test_copies_are_sought_in_all_that_is_read_of_the_train_split(tmp_path, monkeypatch):
+    some = [Text(f"w{n}", str(n), 1) for n in range(1, 9)]
+    monkeypatch.setattr(reading, "corpus_texts", lambda corpus, split: some[split == "test" :])
+    corpus = CorpusSpec(name="wikipedia", documents=1, folder=tmp_path)
+    with pytest.raises(SourceError, match=r"for its test split \(7 stand in the train split"):
+        load_documents(corpus, "test", tokenizer=random_tokenizer(bos_token=BOS), context=64)
+
+
 def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
     path = tmp_path / "mine.jsonl"
     rows = ['{"text": 3}', "no", '["text"]', '{"other": "a"}', "", '{"text": null}', "[" * 99_999]

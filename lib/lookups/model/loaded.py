@@ -146,10 +146,7 @@ class Model(Checkpoint):
         """Run forward and hand the tensor at each hook name to its function, then stop.
 
         The functions must copy what they keep; they cannot change the pass. What stands at padding
-        is not defined.
-
-        Raises:
-            SourceError: the model has no tensor of that name.
+        is not defined. Raises what `Forward.read` raises.
         """
         self.forward.read(batch.ids, hooks)
 
@@ -171,10 +168,8 @@ class Model(Checkpoint):
     ) -> dict[str, Float[Tensor, "prompt ..."]]:
         """Return what stands at hook names at each sequence's last token; no further than that.
 
-        Attention patterns, which have the tokens on two axes, are not among them.
-
-        Raises:
-            SourceError: the model has no tensor of that name.
+        Attention patterns, which have the tokens on two axes, are not among them. Raises what
+        `Forward.read` raises.
         """
         ids, _, last = self.batch(sequences, bos=bos)
         return self.forward.read_last(ids, last, names, bos=self.bos_id if bos else None)
