@@ -59,6 +59,10 @@ class MinimalPair(NamedTuple):
     other_target: int
 
 
+def _spaced(words: str) -> tuple[str, ...]:
+    return tuple(f" {word}" for word in words.split())
+
+
 @dataclass(frozen=True)
 class Grammar:
     """The words of the language and its rules; every word has a fixed id.
@@ -66,26 +70,25 @@ class Grammar:
     The i-th title, pair of topics and overriding filler belong to the i-th target.
     """
 
-    # fmt: off
-    targets: tuple[str, ...] = (
-        " boats", " bread", " books", " horses", " stars", " coins", " roses", " drums")
-    titles: tuple[str, ...] = (
-        " Coast", " Kitchen", " School", " Meadow", " Heaven", " Trade", " Spring", " Feast")
+    targets: tuple[str, ...] = _spaced("boats bread books horses stars coins roses drums")
+    titles: tuple[str, ...] = _spaced("Coast Kitchen School Meadow Heaven Trade Spring Feast")
     topics: tuple[tuple[str, ...], ...] = (
-        (" harbour", " sailor"), (" bakery", " miller"), (" library", " scholar"),
-        (" stable", " rider"), (" observatory", " midnight"), (" market", " banker"),
-        (" garden", " florist"), (" parade", " soldier"))
-    overriding: tuple[str, ...] = (
-        " salty", " warm", " dusty", " swift", " bright", " golden", " fragrant", " loud")
-    plain: tuple[str, ...] = (
-        " the", " old", " little", " grey", " quiet", " new", " tall", " broken",
-        " and", " or", " near", " under", " behind", " over", " with", " without",
-        " house", " road", " river", " window", " door", " table", " bridge", " wall",
-        " hill", " tree", " people", " children", " neighbour", " morning", " evening", " winter")
-    markers: tuple[str, ...] = (" sees", " wants", " fears")
+        _spaced("harbour sailor"), _spaced("bakery miller"), _spaced("library scholar"),
+        _spaced("stable rider"), _spaced("observatory midnight"), _spaced("market banker"),
+        _spaced("garden florist"), _spaced("parade soldier"),
+    )  # fmt: skip
+    overriding: tuple[str, ...] = _spaced("salty warm dusty swift bright golden fragrant loud")
+    plain: tuple[str, ...] = _spaced(
+        "the old little grey quiet new tall broken and or near under behind over with without "
+        "house road river window door table bridge wall hill tree people children neighbour "
+        "morning evening winter"
+    )
+    markers: tuple[str, ...] = _spaced("sees wants fears")
     permutations: tuple[tuple[int, ...], ...] = (
-        (0, 1, 2, 3, 4, 5, 6, 7), (3, 6, 0, 5, 1, 7, 4, 2), (5, 4, 7, 1, 6, 2, 0, 3))
-    # fmt: on
+        (0, 1, 2, 3, 4, 5, 6, 7),
+        (3, 6, 0, 5, 1, 7, 4, 2),
+        (5, 4, 7, 1, 6, 2, 0, 3),
+    )
     length: int = 48
     nearest: int = 2
     """Fewest fillers between a topic and the word before the marker."""
