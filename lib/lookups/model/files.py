@@ -183,16 +183,15 @@ def _safely(location: str, revision: str) -> dict[str, Any]:
 def _config(location: str, revision: str) -> Any:
     from transformers import AutoConfig
 
-    what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
-    if not Path(location).is_dir():
+    if Path(location).is_dir():
+        what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
+    else:
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
         reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
-        what, advice = (
-            f"model {location!r}",
-            (
-                f"it is not embedded ({_known()}), there is no such folder, and {reach}: check the "
-                "name, or download it elsewhere and give its folder"
-            ),
+        what = f"model {location!r}"
+        advice = (
+            f"it is not embedded ({_known()}), there is no such folder, and {reach}: check the "
+            "name, or download it elsewhere and give its folder"
         )
     with in_words(what, advice):
         return AutoConfig.from_pretrained(location, **_safely(location, revision))
