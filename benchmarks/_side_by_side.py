@@ -63,12 +63,11 @@ def rows_of(found: Setting, *, neurons: int, prompts: int, longest: int | None =
     At most `longest` tokens are kept of each, as chapter 4 keeps suffixes.
     """
     layer = max(found.layers)
-    order = congruence(found.model.written_by(layer), found.model.w_u).value.argsort(
-        descending=True
-    )
-    every = found.model.neurons([layer])
+    model = found.model
+    written = congruence(model.w_out(layer), model.w_u, signs=model.signs)
+    order, every = written.value.argsort(descending=True), model.neurons([layer])
     wanted = [every[i] for i in order[:neurons].tolist()]
-    scanned = scan(found.model, found.documents, [layer], strongest=prompts)
+    scanned = scan(model, found.documents, [layer], strongest=prompts)
     table = maxima_table(scanned.strongest, scanned, found.documents, wanted)
     ids = [found.documents.by_key(row.prompt).ids[: row.position + 1] for row in table.itertuples()]
     ids = [one if longest is None else one[-longest:] for one in ids]

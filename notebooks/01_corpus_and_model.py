@@ -475,7 +475,7 @@ for documents in texts.values():
     assert ids.max() < model.d_vocab
     last = documents[len(documents) - 1]
     assert documents.by_key(last.key).source == last.source
-    assert documents.length + 1 <= model.context
+    assert documents.lengths.max() + 1 <= model.context
 assert not shared
 assert sum(by_place["size"]) == len(flat)
 

@@ -14,7 +14,7 @@ import tiny
 import torch
 import yaml
 from torch import nn
-from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig
+from transformers import AutoModelForCausalLM
 
 
 class Shape(NamedTuple):
@@ -50,28 +50,17 @@ WORDS = 160
 VOCABULARY = 176
 """Ids of the models: more than the tokenizer has, as in Pythia."""
 
-CONTEXT = 64
-
-
-def config_of(run: str, d_head: int) -> Any:
-    """Return the configuration of a run's model, narrow."""
-    shape = SHAPES[run]
-    usual = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0}
-    if shape.kind == "gpt2":
-        return GPT2Config(n_embd=shape.heads * d_head, n_layer=shape.layers, n_head=shape.heads,
-                          n_inner=shape.d_mlp, n_positions=CONTEXT, **usual)  # fmt: skip
-    usual |= {"hidden_size": shape.heads * d_head, "num_hidden_layers": shape.layers,
-              "num_attention_heads": shape.heads, "intermediate_size": shape.d_mlp,
-              "max_position_embeddings": CONTEXT}  # fmt: skip
-    if shape.kind == "neox":
-        return GPTNeoXConfig(**usual, use_parallel_residual=True)
-    return LlamaConfig(**usual, num_key_value_heads=shape.key_value_heads, tie_word_embeddings=True)
-
 
 def random_model(run: str, d_head: int) -> nn.Module:
     """Build the narrow model; the same every time."""
     torch.manual_seed(list(SHAPES).index(run))
-    model = AutoModelForCausalLM.from_config(config_of(run, d_head))
+    shape = SHAPES[run]
+    own = {"num_key_value_heads": shape.key_value_heads, "tie_word_embeddings": True}
+    config = tiny.config_of(
+        shape.kind, width=shape.heads * d_head, layers=shape.layers, heads=shape.heads,
+        mlp=shape.d_mlp, words=VOCABULARY, **(own if shape.gated else {}),
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:  # gains and biases away from 1 and 0

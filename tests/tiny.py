@@ -10,16 +10,18 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow
 import torch
 from einops import einsum
-from lookups.corpus.documents import Document, Documents, pack
+from lookups.corpus.documents import SCHEMA, Documents
 from lookups.model.loaded import Model, load_model
 from lookups.settings import ModelSpec
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 from transformers.utils import logging
 
@@ -43,23 +45,28 @@ def scratch(name: str) -> Path:
     return Path(tempfile.mkdtemp(dir=_scratch.name, prefix=f"{name}-"))
 
 
+def config_of(
+    kind: str, *, width: int = 32, layers: int = LAYERS, heads: int = HEADS, mlp: int | None = None,
+    words: int = VOCAB, context: int = CONTEXT, **more: Any,
+) -> Any:  # fmt: skip
+    """Return the configuration of a small model of an architecture."""
+    usual = {"vocab_size": words, "bos_token_id": 0, "eos_token_id": 0, "hidden_size": width,
+             "num_hidden_layers": layers, "num_attention_heads": heads,
+             "max_position_embeddings": context}  # fmt: skip
+    usual |= {"n_inner": mlp} if kind == "gpt2" else {"intermediate_size": mlp or 64}
+    return AutoConfig.for_model({"neox": "gpt_neox"}.get(kind, kind), **usual | more)
+
+
 def random_model(name: str) -> nn.Module:
     """Build the Hugging Face model of a variant; the same every time."""
     torch.manual_seed(VARIANTS.index(name))
-    special = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0}
-    usual = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": LAYERS,
-             "num_attention_heads": HEADS, "max_position_embeddings": CONTEXT}  # fmt: skip
-    if name.startswith("gpt2"):
-        config = GPT2Config(
-            **special, n_embd=32, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT,
-            tie_word_embeddings=name == "gpt2",
-        )  # fmt: skip
-    elif name.startswith("neox"):
-        config = GPTNeoXConfig(**special, **usual, use_parallel_residual=name == "neox")
-    else:
-        biased = dict.fromkeys(("attention_bias", "mlp_bias"), name == "llama-biased")
-        config = LlamaConfig(**special, **usual, **biased, num_key_value_heads=2)
-    return moved(AutoModelForCausalLM.from_config(config))
+    kind, biased = name.split("-")[0], name == "llama-biased"
+    own = {
+        "gpt2": {"tie_word_embeddings": name == "gpt2"},
+        "neox": {"use_parallel_residual": name == "neox"},
+        "llama": {"attention_bias": biased, "mlp_bias": biased, "num_key_value_heads": 2},
+    }
+    return moved(AutoModelForCausalLM.from_config(config_of(kind, **own[kind])))
 
 
 @torch.no_grad()
@@ -126,7 +133,6 @@ def random_ids(n: int, *, seed: int = 0, shortest: int = 1, longest: int = 20) -
 class Anatomy:
     """What plain Hugging Face modules computed at the last token of one sequence."""
 
-    logits: Tensor  # raw
     embed: Tensor
     pos_embed: Tensor | None
     # Of every layer:
@@ -161,8 +167,7 @@ class Parts:
         return weight if type(self.reads[name]).__name__ == "Conv1D" else weight.T
 
     def b_in(self, name: str) -> Tensor:
-        bias = self.reads[name].bias
-        return bias if bias is not None else torch.zeros(self.w_in(name).shape[1]).to(self.w_o)
+        return bias_of(self.reads[name], self.w_in(name).shape[1])
 
     def normalised(self, x: Tensor, of: Tensor) -> Tensor:
         """Centre (LayerNorm only), scale and gain `x`, with the scale that `of` has; no bias."""
@@ -173,21 +178,24 @@ class Parts:
         return self.norm.weight * (x - x.mean(-1, keepdim=True)) / scale
 
     def norm_bias(self) -> Tensor:
-        bias = getattr(self.norm, "bias", None)
-        return bias if bias is not None else torch.zeros_like(self.norm.weight)
+        return bias_of(self.norm, len(self.norm.weight))
+
+
+def bias_of(module: nn.Module, size: int) -> Tensor:
+    """Return a module's bias, zero where it has none."""
+    bias = getattr(module, "bias", None)
+    return torch.zeros(size).to(module.weight) if bias is None else bias
 
 
 @torch.no_grad()
 def parts_of(name: str, hf: nn.Module, layer: int) -> Parts:
     """Find the modules of a layer."""
-    zero = torch.zeros(32, dtype=next(hf.parameters()).dtype)
     if name.startswith("gpt2"):
         block = hf.transformer.h[layer]
         attn, mlp = block.attn, block.mlp
         b_v = attn.c_attn.bias[64:] + block.ln_1.bias @ attn.c_attn.weight[:, 64:]
-        reads = {"in": mlp.c_fc}
-        return Parts(attn.c_proj, attn.c_proj.weight, attn.c_proj.bias, b_v, block.ln_2, reads, mlp,
-                     mlp.c_proj)  # fmt: skip
+        return Parts(attn.c_proj, attn.c_proj.weight, attn.c_proj.bias, b_v, block.ln_2,
+                     {"in": mlp.c_fc}, mlp, mlp.c_proj)  # fmt: skip
     if name.startswith("neox"):
         block = hf.gpt_neox.layers[layer]
         attn, mlp = block.attention, block.mlp
@@ -198,11 +206,10 @@ def parts_of(name: str, hf: nn.Module, layer: int) -> Parts:
                      mlp.dense_4h_to_h)  # fmt: skip
     block = hf.model.layers[layer]
     attn, mlp = block.self_attn, block.mlp
-    b_v, b_o = attn.v_proj.bias, attn.o_proj.bias
-    b_v = zero if b_v is None else b_v.reshape(2, -1).repeat_interleave(2, dim=0).flatten()
-    b_o = zero if b_o is None else b_o
-    return Parts(attn.o_proj, attn.o_proj.weight.T, b_o, b_v, block.post_attention_layernorm,
-                 {"gate": mlp.gate_proj, "up": mlp.up_proj}, mlp, mlp.down_proj)  # fmt: skip
+    b_v = bias_of(attn.v_proj, 16).reshape(2, -1).repeat_interleave(2, dim=0).flatten()
+    return Parts(attn.o_proj, attn.o_proj.weight.T, bias_of(attn.o_proj, 32), b_v,
+                 block.post_attention_layernorm, {"gate": mlp.gate_proj, "up": mlp.up_proj}, mlp,
+                 mlp.down_proj)  # fmt: skip
 
 
 @functools.cache
@@ -226,12 +233,11 @@ def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = T
         inputs[module], outputs[module] = args[0], output
 
     hooks = [module.register_forward_hook(keep) for module in watched]
-    logits = hf(torch.tensor([[0, *ids] if bos else list(ids)])).logits
+    hf(torch.tensor([[0, *ids] if bos else list(ids)]))
     for hook in hooks:
         hook.remove()
     z = [(inputs[p.attn_out][0, -1] - p.b_v).reshape(HEADS, -1) for p in layers]
     return Anatomy(
-        logits=logits[0, -1],
         embed=outputs[token][0, -1],
         pos_embed=outputs[base.wpe].reshape(-1, 32)[-1] if base else None,
         head_out=[
@@ -250,15 +256,16 @@ class TinyDocuments(Documents):
     """Documents of given ids, listed in an order that may differ from that of their keys."""
 
     def __init__(self, ids: Sequence[Sequence[int]], order: Sequence[int] | None = None):
-        packed = pack(((list(one), f"file{i % 7}.py", i) for i, one in enumerate(ids)), CONTEXT - 1)
-        super().__init__("tiny", "train", packed, str)
-        self.order = list(range(len(ids)) if order is None else order)
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, index: int) -> Document:
-        return super().__getitem__(self.order[index])
+        about = {"lost": 0, "shared": False}
+        rows = [
+            {"ids": one, "source": f"file{i % 7}.py", "line": i, "text": i, "number": i} | about
+            for i, one in enumerate(ids)
+        ]
+        packed = pyarrow.Table.from_pylist(rows, SCHEMA)
+        super().__init__("tiny", "train", packed)
+        order = list(range(len(ids)) if order is None else order)
+        self._rows, self._keys = self._rows[order], [self._keys[at] for at in order]
+        self._index = {key: at for at, key in enumerate(self._keys)}
 
 
 def documents(n: int = 40, *, order: Sequence[int] | None = None) -> TinyDocuments:

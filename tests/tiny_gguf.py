@@ -7,29 +7,25 @@ import numpy as np
 import torch
 from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFWriter, TokenType, get_tensor_name_map
 from gguf.quants import quantize
-from tiny import moved
+from tiny import config_of, moved
 from tokenizers import pre_tokenizers
 from torch import nn
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers import AutoModelForCausalLM
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 PIECES = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa", "Ġb", "ab", "Ġab"]
 MERGES = ["Ġ a", "Ġ b", "a b", "Ġ ab"]
-SIZES = {"vocab_size": len(PIECES), "bos_token_id": 1, "eos_token_id": 2}
 
 
 @functools.cache
 def original(kind: str) -> nn.Module:
     """Return the random model that a file is written from."""
     torch.manual_seed(5)
-    if kind == "gpt2":
-        config = GPT2Config(**SIZES, n_embd=32, n_layer=2, n_head=4, tie_word_embeddings=False)
-    else:
-        config = LlamaConfig(
-            **SIZES, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
-            tie_word_embeddings=True,
-        )  # fmt: skip
+    own = {"num_key_value_heads": 2} if kind == "llama" else {}
+    config = config_of(
+        kind, layers=2, words=len(PIECES), context=1024, bos_token_id=1, eos_token_id=2,
+        tie_word_embeddings=kind == "llama", **own,
+    )  # fmt: skip
     return moved(AutoModelForCausalLM.from_config(config))
 
 

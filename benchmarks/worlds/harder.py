@@ -61,10 +61,6 @@ class TwoWords(Grammar):
             if entry == meant
         )
 
-    def cues(self, kind: Kind, meant: int) -> tuple[int, ...]:
-        """Return the words that stand in a cue for that target, each of which means others too."""
-        return tuple(dict.fromkeys(word for pair in self.phrases(kind, meant) for word in pair))
-
 
 @dataclass(frozen=True)
 class Distracting(Grammar):

@@ -3,6 +3,9 @@
 A kind of its own stands here only where something tells it apart from the others.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LookupsError(Exception):
     """The parent of all errors raised on purpose; its text is meant for the reader."""
@@ -30,3 +33,13 @@ class ChapterError(LookupsError):
 
 class ServerError(LookupsError):
     """A language model's server is unreachable, lacks a key or model, or keeps failing."""
+
+
+@contextmanager
+def in_words(what: str, advice: str) -> Iterator[None]:
+    """Turn what others raise for a missing or damaged file, errors of any kind, into words."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise SourceError(f"{what} cannot be read ({reason}); {advice}") from error

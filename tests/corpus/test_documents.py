@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lookups.corpus import texts as reading
-from lookups.corpus.documents import Documents, load_documents, load_prompts, pack
+from lookups.corpus.documents import Documents, load_documents, load_prompts
+from lookups.corpus.grammar import labelled_documents
 from lookups.corpus.texts import Text, half_of, pieces, sentences
 from lookups.corpus.wikipedia import article_of
 from lookups.errors import LookupsError, SourceError
+from lookups.model.loaded import load_model
 from lookups.settings import CorpusSpec
 from tiny import random_tokenizer
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, normalizers
@@ -80,7 +82,7 @@ def bare(text: str) -> str:
 
 @pytest.mark.parametrize("limit", [5, 24, 60, 300])
 def test_passages_lose_nothing_but_a_short_remainder(tokenizer, limit):
-    text = prose(60, 1)
+    text = prose(60, 1) + " " * 200  # no passage of its own
     ((_, found),) = pieces([Text(text, "a", 1)], tokenizer, limit, "passages")
     assert all(0 < len(one.ids) <= limit for one in found)
     read = bare(tokenizer.decode([i for one in found for i in one.ids]))
@@ -89,12 +91,6 @@ def test_passages_lose_nothing_but_a_short_remainder(tokenizer, limit):
     (rest,) = encoded(tokenizer, [text[places[len(read)] :].rstrip()])
     assert len(rest) == found[-1].lost < limit / 3
     assert [one.lost for one in found[:-1]] == [0] * (len(found) - 1)
-
-
-@pytest.mark.parametrize(("text", "left"), [("hi" + " " * 200, 1), (" " * 200, 0)])
-def test_white_space_makes_no_passage_of_its_own(tokenizer, text, left):
-    ((_, found),) = pieces([Text(text, "a", 1)], tokenizer, 8, "passages")
-    assert len(found) == left
 
 
 @pytest.mark.parametrize("limit", [150, 400])
@@ -121,7 +117,9 @@ def test_a_sentence_that_is_too_long_is_cut_and_a_short_text_is_left_alone(token
     assert alone == [(*encoded(tokenizer, [short]), "b", 2, 0)]
 
 
-def test_the_papers_way_reads_the_beginning_alone(tokenizer, tmp_path):
+@pytest.mark.parametrize("lot", [1, 7, 256])
+def test_the_papers_way_reads_the_beginning_alone(tokenizer, tmp_path, monkeypatch, lot):
+    monkeypatch.setattr(reading, "LOT", lot)
     texts = [prose(n, n) for n in range(1, 60)]
     path = jsonl(tmp_path / "mine.jsonl", texts)
     found = load(path, tokenizer, cut="first")
@@ -130,8 +128,8 @@ def test_the_papers_way_reads_the_beginning_alone(tokenizer, tmp_path):
     assert [one.ids.tolist() for one in found] == [ids[:24] for ids in whole]
     assert found.n_lost == sum(max(0, len(ids) - 24) for ids in whole) > 0
     assert found.n_cut == sum(len(ids) > 24 for ids in whole) > 0
-    assert found.length == 24
-    assert load(path, tokenizer, cut="first", context=16).length == 15
+    assert found.lengths.max() == 24
+    assert load(path, tokenizer, cut="first", context=16).lengths.max() == 15
 
 
 def test_a_long_text_has_a_source_for_every_ten_passages(tokenizer, tmp_path):
@@ -143,15 +141,6 @@ def test_a_long_text_has_a_source_for_every_ten_passages(tokenizer, tmp_path):
     assert list(counts) == [f"mine.jsonl#2 § {n + 1}" for n in range(len(counts))]
     assert list(counts.values())[:-1] == [10] * (len(counts) - 1)
     assert {one.source for one in found} - set(long) == {"mine.jsonl#1"}
-
-
-def test_what_looks_like_a_special_token_is_read_as_it_is_written(tmp_path, tokenizer):
-    path = tmp_path / "mine.txt"
-    path.write_text(f"The value{BOS} is kept")
-    found = load_prompts(path, tokenizer=tokenizer, context=64)
-    assert found.text(0) == f"The value{BOS} is kept"
-    assert tokenizer.bos_token_id not in found[0].ids
-    assert tokenizer.bos_token_id in tokenizer(BOS)["input_ids"], "it is left as it was"
 
 
 def test_a_word_that_the_tokenizer_does_not_know_is_refused(tmp_path):
@@ -174,13 +163,10 @@ def test_keys_and_order_do_not_depend_on_how_many_are_read(tokenizer, tmp_path):
     assert len({article_of(one.source) for one in list(every)[:20]}) > 8, "a sample of all texts"
     assert every.digest == load(path, tokenizer).digest != few.digest
     assert every.lengths.tolist() == [len(one.ids) for one in every]
-    one = every[7]
-    assert every.by_key(one.key).ids.tolist() == one.ids.tolist()
+    assert every.by_key(every[7].key).ids.tolist() == every[7].ids.tolist()
     with pytest.raises(ValueError, match="read-only"):
-        one.ids[0] = 1
+        every[7].ids[0] = 1
     assert every[np.int64(1)].key == every[1 - len(every)].key
-    with pytest.raises(IndexError):
-        every[len(every)]
     for key in ("mine/test/1", "mine/train/99999"):
         with pytest.raises(SourceError, match=rf"'{key}' is none of the \d+ documents .* of mine/"):
             every.by_key(key)
@@ -214,8 +200,16 @@ def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numb
         found.by_key(f"test/test/{gap}")
     assert load(place, random_tokenizer(), **read).n_shared == 0
     both = str(jsonl(tmp_path / "both.jsonl", train))
-    with pytest.raises(SourceError, match=r"its test split \(all 300 stand in the train split\)"):
+    with pytest.raises(SourceError, match=r"for its test split \(300 stand in the train split"):
         load(place, random_tokenizer(), "test", **read | {"held_out": both})
+
+
+def test_copies_are_sought_in_all_that_is_read_of_the_train_split(tmp_path, monkeypatch):
+    some = [Text(f"w{n}", str(n), 1) for n in range(1, 9)]
+    monkeypatch.setattr(reading, "corpus_texts", lambda corpus, split: some[split == "test" :])
+    corpus = CorpusSpec(name="wikipedia", documents=1, folder=tmp_path)
+    with pytest.raises(SourceError, match=r"for its test split \(7 stand in the train split"):
+        load_documents(corpus, "test", tokenizer=random_tokenizer(bos_token=BOS), context=64)
 
 
 def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
@@ -226,7 +220,7 @@ def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
     found = load(path, tokenizer)
     assert (found.n_missing, found.n_texts) == (6, len(found))
     assert found[0].line > len(rows)
-    with pytest.raises(SourceError, match=r"\(46 rows have no text in the field 'content': `cor"):
+    with pytest.raises(SourceError, match=r"46 rows have none in the field 'content'\); add"):
         load(path, tokenizer, field="content")
 
 
@@ -264,39 +258,26 @@ def test_tokens_that_cannot_be_kept_say_so(tokenizer, tmp_path):
         load(path, tokenizer, folder=tmp_path / "other")
 
 
-def test_a_split_without_a_text_says_so(tokenizer, tmp_path):
-    path = jsonl(tmp_path / "mine.jsonl", ["The value is kept."])
-    other = "test" if half_of("The value is kept.") == "train" else "train"
-    with pytest.raises(SourceError, match=f"has no text for its {other} split; add texts to it"):
-        load(path, tokenizer, other)
-
-
-def test_planted_documents_and_packed_ids(tokenizer):
-    found = load("planted", tokenizer, "test", documents=20)
-    assert len(found) == len({one.source for one in found}) == 20
-    packed = pack([([1, 2, 3], "a", 1), ([], "b", 2), ([4], "c", 3)], 2)
-    made = Documents("own", "train", packed, str)
-    read = [(one.ids.tolist(), one.source, one.line) for one in made]
-    assert read == [([1, 2], "a", 1), ([4], "c", 3)]
-    assert (made.n_cut, made.n_lost) == (1, 1)
+def test_planted_texts_are_documents_of_their_own(tokenizer):
+    for length in (8, 48):
+        found = load("planted", load_model("planted-0").tokenizer, length=length, documents=20)
+        ids = [one.ids[:length] for one in labelled_documents("train", 20)]
+        assert [tuple(one.ids.tolist()) for one in found] == ids
+        assert [one.key for one in found] == [f"planted/train/{number}" for number in range(20)]
 
 
 def test_prompts_of_ones_own_one_a_line(tmp_path, tokenizer):
     path = tmp_path / "prompts.txt"
-    path.write_text("The value is kept\n\n  read from the table  \n" + "again " * 200 + "\n")
+    special = f"The value{BOS} is kept"  # read as it is written
+    path.write_text(f"{special}\n\n  read from the table  \n" + "again " * 200 + "\n")
     found = load_prompts(path, tokenizer=tokenizer, context=32)
-    assert [found.text(n) for n in range(2)] == ["The value is kept", "read from the table"]
+    read = [tokenizer.decode(one.ids) for one in found]
+    assert read[:2] == [special, "read from the table"]
+    assert tokenizer.bos_token_id not in found[0].ids
+    assert tokenizer.bos_token_id in tokenizer(BOS)["input_ids"], "it is left as it was"
     assert [(one.key, one.line) for one in found] == [
         ("own/train/0", 1), ("own/train/1", 3), ("own/train/2", 4)]  # fmt: skip
-    assert (found.n_cut, found.length) == (1, 31)
+    assert (found.n_cut, found.lengths.max()) == (1, 31)
     path.write_text("\n")
     with pytest.raises(SourceError, match="holds no prompt; write one on each line"):
         load_prompts(path, tokenizer=tokenizer, context=32)
-
-
-def test_texts_pass_through_a_lot_at_a_time_without_changing(tokenizer, monkeypatch):
-    texts = [Text(prose(4, n), str(n), 1) for n in range(60)]
-    expected = list(pieces(texts, tokenizer, 24, "passages"))
-    for lot in (1, 7, 60):
-        monkeypatch.setattr(reading, "LOT", lot)
-        assert list(pieces(texts, tokenizer, 24, "passages")) == expected

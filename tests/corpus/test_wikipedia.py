@@ -92,8 +92,7 @@ def test_a_paragraph_that_lost_something_is_dropped_and_counted(written, reason)
     assert shown(written) == ([], Counter({reason: 1}))
 
 
-def test_lists_tables_and_appendices_are_no_prose():
-    text = f"""{{{{Infobox river|name=Ob}}}}
+WHOLE = f"""{{{{Infobox river|name=Ob}}}}
 {LONG}It is deep.
 
 * {LONG}
@@ -114,51 +113,38 @@ Short.
 == Name ==
 {LONG}
 """
-    dropped: Counter[str] = Counter()
-    found = list(wikipedia.paragraphs(text, frozenset({"file"}), dropped))
-    prose = LONG.strip()
-    assert found == [
-        ("", 0, f"{prose} It is deep."),
-        ("Use", 1, f"{prose} {prose}"),
-        ("Name", 4, prose),
-    ]
-    expected = {"an item of a list": 2, "at most 200 characters": 1, "in an appendix": 2}
-    assert +dropped == expected
 
 
-def test_articles_of_an_export(tmp_path):
+def test_articles_of_an_export_without_lists_tables_and_appendices(tmp_path):
     to = '<redirect title="Ob" />'
     path = export(
         tmp_path,
-        page("Ob", f"{LONG}It is deep.\n\n{LONG}\n== Use ==\n{LONG}", number=1),
+        page("Ob", WHOLE, number=1),
         page("River Ob", "#REDIRECT [[Ob]]", number=2, redirect=to),
         page("Talk", LONG, number=3, ns=4),
         page("Stub", "Nothing.", number=4),
     )
     texts = clean(path)
-    assert [one[:6] for one in texts.paragraphs] == [
-        ("Ob", 1, 101, "lead", 0, 1),
-        ("Ob", 1, 101, "lead", 0, 2),
-        ("Ob", 1, 101, "Use", 1, 3),
+    assert texts.paragraphs == [
+        Paragraph("Ob", 1, 101, "lead", 0, 1, f"{SAID} It is deep."),
+        Paragraph("Ob", 1, 101, "Use", 1, 2, f"{SAID} {SAID}"),
+        Paragraph("Ob", 1, 101, "Name", 4, 3, SAID),
     ]
-    assert texts.paragraphs[2].source == "Ob (revision 101) § Use"
-    assert texts.pages == {
-        "articles": 1,
-        "redirects": 1,
-        "pages about the project": 1,
-        "articles without a paragraph kept": 1,
-    }
-    used = wikipedia.articles_used({"Ob (revision 101) § Use", "mine.txt#3 § 2"}, texts)
-    assert used.to_dict("records") == [
-        {"article": "Ob", "page": 1, "revision": 101, "address": used.address[0]}
-    ]
-    assert used.address[0] == "https://en.wikipedia.org/?oldid=101"
+    assert texts.paragraphs[1].source == "Ob (revision 101) § Use"
+    other = {"redirects": 1, "pages about the project": 1, "articles without a paragraph kept": 1}
+    assert texts.pages == {"articles": 1} | other
+    dropped = {"an item of a list": 2, "at most 200 characters": 2, "in an appendix": 2}
+    assert {what: n for what, n in texts.dropped.items() if n} == dropped
+    (used,) = wikipedia.articles_used({"Ob (revision 101) § Use", "mine.txt#3 § 2"}, texts).values
+    assert used.tolist() == ["Ob", 1, 101, "https://en.wikipedia.org/?oldid=101"]
 
 
 def test_half_an_export_says_so(tmp_path):
     path = export(tmp_path, page("Ob", LONG * 50))
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(SourceError, match=r"export\.xml\.bz2 is not a whole MediaWiki export"):
+    with pytest.raises(
+        SourceError, match=r"export\.xml\.bz2 cannot be read .* is no whole MediaWiki"
+    ):
         clean(path)
 
 

@@ -4,8 +4,8 @@ Ids never hold the beginning-of-sequence token: it is put in front where a model
 document is a text, or a passage of a long one (`lookups.corpus.texts`). Its key is
 "<corpus>/<split>/<number>": numbers count from 0 in the order of reading, whatever is left out and
 however many are asked for. Passages are listed in an order that a hash of their keys decides, so
-that the first of them are a sample of all. Texts of the test split that stand in the train split,
-white space aside, are left out and counted.
+that the first of them are a sample of all. Texts of the test split that are among those that the
+run reads of the train split, white space aside, are left out and counted.
 
 Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, so a
 large corpus is never in memory. The files' name says what went in; they may be deleted.
@@ -13,9 +13,8 @@ large corpus is never in memory. The files' name says what went in; they may be 
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -25,14 +24,13 @@ from jaxtyping import Int32
 
 from lookups import paths
 from lookups.corpus import texts
-from lookups.corpus.grammar import labelled_documents
 from lookups.corpus.texts import Piece, Split, Text, Tokenizer
-from lookups.errors import LookupsError, SourceError
+from lookups.errors import LookupsError, SourceError, in_words
 from lookups.model.loaded import Model
 from lookups.model.packaged import PACKAGED
-from lookups.settings import CorpusSpec, Run
+from lookups.settings import CorpusSpec, Run, is_made
 
-FORM = 3
+FORM = 4
 """Raised by hand when documents come out otherwise for the same files: they are then made anew."""
 
 SCHEMA = pyarrow.schema(
@@ -54,7 +52,7 @@ class Document(NamedTuple):
 
 
 class Documents(Sequence[Document]):
-    """An unchanging sequence of documents of one split of one corpus.
+    """The documents of one split of one corpus.
 
     `n_texts` were read; `n_shared` were left out of the test split because the train split holds
     them, and `n_missing` rows were passed over because they have no text in the run's field. The
@@ -67,13 +65,12 @@ class Documents(Sequence[Document]):
         corpus: str,
         split: Split,
         table: pyarrow.Table,
-        decode: Callable[[Sequence[int]], str],
         *,
         at_most: int | None = None,
         sampled: bool = False,
     ) -> None:
         self.corpus, self.split = corpus, split
-        self._name, self._table, self._decode = f"{corpus}/{split}", table, decode
+        self._name, self._table = f"{corpus}/{split}", table
         facts = table.select(["number", "text", "lost", "shared"]).to_pandas()
         read = facts[(facts.number >= 0) & ~facts.shared]
         by_text = read.groupby("text").lost.agg(["size", "sum"])
@@ -82,22 +79,20 @@ class Documents(Sequence[Document]):
         self.n_missing = int((facts.number < 0).sum())
         self.n_cut = int(((by_text["size"] > 1) | (by_text["sum"] > 0)).sum())
         self.n_lost = int(read.lost.sum())
-        self._keys = {row: f"{self._name}/{n}" for row, n in read.number.to_dict().items()}
-        rows = list(self._keys)
+        keys = f"{self._name}/" + read.number.astype(str)
         if sampled:
-            rows.sort(key=lambda row: hashlib.sha256(self._keys[row].encode()).digest()[:8])
-        self._rows = np.array(rows[:at_most], dtype=np.int64)
-        self._row_of = {self._keys[row]: row for row in self._rows.tolist()}
+            keys = keys.sort_values(key=lambda some: some.map(_drawn), kind="stable")
+        self._rows = keys.index[:at_most].to_numpy()
+        self._keys = keys[:at_most].tolist()
+        self._index = {key: index for index, key in enumerate(self._keys)}
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: SupportsIndex) -> Document:  # type: ignore[override]
-        return self._document(int(self._rows[index]))
-
-    def _document(self, row: int) -> Document:
+        row = int(self._rows[index])
         ids, source, line = (self._table[name][row] for name in ("ids", "source", "line"))
-        return Document(self._keys[row], ids.values.to_numpy(), source.as_py(), line.as_py())
+        return Document(self._keys[index], ids.values.to_numpy(), source.as_py(), line.as_py())
 
     def by_key(self, key: str) -> Document:
         """Return the document of that key.
@@ -105,17 +100,13 @@ class Documents(Sequence[Document]):
         Raises:
             SourceError: the key belongs to another corpus or split, or to no document that is read.
         """
-        if key not in self._row_of:
+        if key not in self._index:
             raise SourceError(
                 f"{key!r} is none of the {len(self)} documents that are read of {self._name}: it "
                 "is another corpus's or split's, lies beyond `corpus: documents:`, or the train "
                 "split holds its text; run the chapter that named it again"
             )
-        return self._document(self._row_of[key])
-
-    def text(self, index: SupportsIndex) -> str:
-        """Return a document as its tokens read."""
-        return self._decode(self[index].ids.tolist())
+        return self[self._index[key]]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -123,18 +114,17 @@ class Documents(Sequence[Document]):
         return pyarrow.compute.list_value_length(self._table["ids"]).to_numpy()[self._rows]
 
     @property
-    def length(self) -> int:
-        """Tokens of the longest document."""
-        return int(self.lengths.max())
-
-    @property
     def digest(self) -> str:
         """Sha256 over the keys and ids of all documents, in order."""
         content = hashlib.sha256(f"{self._name}/{len(self)}".encode())
-        for row in self._rows.tolist():
-            content.update(self._keys[row].encode())
-            content.update(self._table["ids"][row].values.to_numpy().astype("<i4").tobytes())
+        for one in self:
+            content.update(one.key.encode() + one.ids.astype("<i4").tobytes())
         return content.hexdigest()
+
+
+def _drawn(key: str) -> bytes:
+    """Return a document's place in the order in which documents are sampled."""
+    return hashlib.sha256(key.encode()).digest()[:8]
 
 
 def run_documents(settings: Run, model: Model, split: Split) -> Documents | None:
@@ -157,24 +147,19 @@ def load_documents(
         SourceError: the corpus is missing, unreadable, or has no text in this split.
         LookupsError: the disk is full, or the data folder cannot be written.
     """
-    limit = min(corpus.length, context - 1)
     named, _ = texts.part_of(corpus, split)
-    if named == "planted":
-        made = enumerate(labelled_documents(split, corpus.documents))
-        table = pack(((one.ids, f"planted/{split}/{number}", 0) for number, one in made), limit)
-        return Documents(named, split, table, tokenizer.decode)
-    table = _tokens(corpus, split, tokenizer, limit)
+    if named == "planted":  # a document is a text
+        corpus = corpus.model_copy(update={"cut": "first"})
+    table = _tokens(corpus, split, tokenizer, min(corpus.length, context - 1))
     chosen = {"at_most": corpus.documents, "sampled": corpus.cut == "passages"}
-    found = Documents(texts.key_name(named), split, table, tokenizer.decode, **chosen)
-    if len(found):
-        return found
-    why = f" (all {found.n_shared} stand in the train split)" if found.n_shared else ""
-    if (n := found.n_missing) > 0:
-        why = f" ({n} rows have no text in the field {corpus.field!r}: `corpus: field:`)"
-    raise SourceError(
-        f"corpus {named!r} has no text for its {split} split{why}; add texts to it, or name "
-        "another corpus in the run file"
-    )
+    found = Documents(texts.key_name(named), split, table, **chosen)
+    if not len(found):
+        raise SourceError(
+            f"corpus {named!r} has no text for its {split} split ({found.n_shared} stand in the "
+            f"train split, {found.n_missing} rows have none in the field {corpus.field!r}); add "
+            "texts to it, or name another corpus or `field:` in the run file"
+        )
+    return found
 
 
 def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents:
@@ -183,44 +168,28 @@ def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents
     Raises:
         SourceError: there is no prompt in it, or it is not text.
     """
-    try:
-        lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1)
-    except UnicodeDecodeError:
-        raise SourceError(f"prompts: {path.name} is not text in UTF-8; save it as such") from None
+    with in_words(f"prompts: {path.name}", "save it as text in UTF-8"):
+        lines = enumerate(path.read_text("utf-8-sig").splitlines(), start=1)
     found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
-    table = _table(texts.pieces(found, tokenizer, context - 1, "first"))
-    if not len(table):
+    if not found:
         raise SourceError(f"prompts: {path.name} holds no prompt; write one on each line")
-    return Documents("own", "train", table, tokenizer.decode)
-
-
-def pack(documents: Iterable[tuple[Sequence[int], str, int]], limit: int) -> pyarrow.Table:
-    """Return ids with source and line as a table, each cut to `limit`; empty ones are left out."""
-    return _table(
-        (Text("", *place), [Piece(ids[:limit], *place, max(0, len(ids) - limit))])
-        for ids, *place in documents
-        if len(ids)
-    )
-
-
-def _table(found: Iterable[tuple[Text, list[Piece]]]) -> pyarrow.Table:
-    return pyarrow.Table.from_pylist(list(_numbered(found, ())), SCHEMA)
-
-
-def text_digest(text: str) -> bytes:
-    """Return the 16 bytes by which texts are compared, whatever their white space."""
-    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+    rows = list(_rows(texts.pieces(found, tokenizer, context - 1, "first")))
+    return Documents("own", "train", pyarrow.Table.from_pylist(rows, SCHEMA))
 
 
 def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) -> pyarrow.Table:
     """Return the table of a split from its file, which is made first where it is missing."""
     import datasets
 
+    def wanted() -> Iterator[Text]:
+        train = _wanted(corpus, "train") if split == "test" else ()
+        return _wanted(corpus, split, {_digest(one.text) for one in train if one.text is not None})
+
     datasets.disable_progress_bars()
     folder = paths.folder("data", corpus.folder) / "tokens"
     try:
         return datasets.Dataset.from_generator(
-            lambda: _rows(corpus, split, tokenizer, limit),
+            lambda: _rows(texts.pieces(wanted(), tokenizer, limit, corpus.cut)),
             features=datasets.Features.from_arrow_schema(SCHEMA),
             cache_dir=str(folder),
             fingerprint=_fingerprint(corpus, split, tokenizer, limit),
@@ -236,40 +205,32 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
         return SCHEMA.empty_table()
 
 
-def _rows(
-    corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of as many texts as a run reads, and of those that the train split holds.
+def _wanted(
+    corpus: CorpusSpec, split: Split, train: Collection[bytes] = frozenset()
+) -> Iterator[Text]:
+    """Yield texts until there are as many as a run's documents; of Wikipedia all.
 
-    Of Wikipedia all texts are read.
+    Rows without a text do not count, nor do texts that stand in `train`.
     """
-    train: set[bytes] = set()
-    shared: set[int] = set()
-    if split == "test":
-        read = (one.text for one in texts.corpus_texts(corpus, "train") if one.text is not None)
-        train = {text_digest(text) for text in islice(read, corpus.documents)}
-
-    def wanted() -> Iterator[Text]:
-        left = corpus.documents
-        for place, text in enumerate(texts.corpus_texts(corpus, split)):
-            if text.text is not None and text_digest(text.text) in train:
-                shared.add(place)
-            elif text.text is not None and corpus.name != "wikipedia":
-                left -= 1
-            yield text
-            if not left:
-                return
-
-    yield from _numbered(texts.pieces(wanted(), tokenizer, limit, corpus.cut), shared)
+    left = corpus.documents
+    for text in texts.corpus_texts(corpus, split):
+        copy = text.text is not None and _digest(text.text) in train
+        yield text._replace(shared=copy)
+        left -= not (copy or text.text is None or corpus.name == "wikipedia")
+        if not left:
+            return
 
 
-def _numbered(
-    found: Iterable[tuple[Text, list[Piece]]], shared: Collection[int]
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table; `shared` are the places of texts that the train split holds."""
+def _digest(text: str) -> bytes:
+    """Return what texts are compared by, whatever their white space."""
+    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+
+
+def _rows(found: Iterable[tuple[Text, list[Piece]]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table."""
     number = 0
     for place, (text, documents) in enumerate(found):
-        about = {"text": place, "shared": place in shared}
+        about = {"text": place, "shared": text.shared}
         for one in documents:
             yield one._asdict() | about | {"number": number}
             number += 1
@@ -281,7 +242,8 @@ def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: 
     """Return a word that changes with all that documents depend on."""
     tokenizer.backend_tokenizer.no_truncation()  # else what it is depends on who came before
     tokenizer.backend_tokenizer.no_padding()
-    parts = [texts.part_of(corpus, half) for half in ("test", "train")[split == "train" :]]
+    halves: tuple[Split, ...] = ("train", "test") if split == "test" else ("train",)
+    parts = [texts.part_of(corpus, half) for half in halves]
     states = [(part, _state(corpus, part[0])) for part in parts]
     settings = [FORM, split, limit, corpus.cut, corpus.documents, corpus.field, states]
     recipe = json.dumps(settings) + tokenizer.backend_tokenizer.to_str()
@@ -290,7 +252,7 @@ def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: 
 
 def _state(corpus: CorpusSpec, name: str) -> list[Any]:
     """Return what changes when a corpus changes: names, sizes and times of its files."""
-    if name == "wikipedia":
-        return [PACKAGED[name].sha256, version("mwparserfromhell")]
-    stats = [(str(file), file.stat()) for file in texts.files_of(corpus, name).values()]
-    return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in stats]
+    if is_made(name):
+        return [PACKAGED["wikipedia"].sha256, version("mwparserfromhell")]
+    files = texts.files_of(corpus, name).values()
+    return [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files]

@@ -15,18 +15,18 @@ from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import accumulate
-from typing import Any, Literal, NamedTuple
+from itertools import accumulate, chain, count
+from typing import Any, Literal, NamedTuple, get_args
 
 BOS_TEXT = "<|bos|>"
 BOS_ID = 0
 SEEDS = (0, 1, 2)
 """Of the models that ship: `planted-0` and so on."""
 
-Kind = Literal["topic", "filler", "title"]
-KINDS: tuple[Kind, ...] = ("topic", "filler", "title")
-
 STOP = "."
+
+Kind = Literal["topic", "filler", "title"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Slot(NamedTuple):
@@ -51,15 +51,16 @@ class Document(NamedTuple):
 
 
 class MinimalPair(NamedTuple):
-    """Two texts that end in the same marker and differ in the cue of one kind alone.
-
-    `cued` calls for `slot.target` and `other` for `other_target`.
-    """
+    """Two texts that end in the same marker; they differ in a cue, and so in what is called for."""
 
     cued: tuple[int, ...]
     other: tuple[int, ...]
     slot: Slot
     other_target: int
+
+
+def _spaced(words: str) -> tuple[str, ...]:
+    return tuple(f" {word}" for word in words.split())
 
 
 @dataclass(frozen=True)
@@ -69,26 +70,25 @@ class Grammar:
     The i-th title, pair of topics and overriding filler belong to the i-th target.
     """
 
-    # fmt: off
-    targets: tuple[str, ...] = (
-        " boats", " bread", " books", " horses", " stars", " coins", " roses", " drums")
-    titles: tuple[str, ...] = (
-        " Coast", " Kitchen", " School", " Meadow", " Heaven", " Trade", " Spring", " Feast")
+    targets: tuple[str, ...] = _spaced("boats bread books horses stars coins roses drums")
+    titles: tuple[str, ...] = _spaced("Coast Kitchen School Meadow Heaven Trade Spring Feast")
     topics: tuple[tuple[str, ...], ...] = (
-        (" harbour", " sailor"), (" bakery", " miller"), (" library", " scholar"),
-        (" stable", " rider"), (" observatory", " midnight"), (" market", " banker"),
-        (" garden", " florist"), (" parade", " soldier"))
-    overriding: tuple[str, ...] = (
-        " salty", " warm", " dusty", " swift", " bright", " golden", " fragrant", " loud")
-    plain: tuple[str, ...] = (
-        " the", " old", " little", " grey", " quiet", " new", " tall", " broken",
-        " and", " or", " near", " under", " behind", " over", " with", " without",
-        " house", " road", " river", " window", " door", " table", " bridge", " wall",
-        " hill", " tree", " people", " children", " neighbour", " morning", " evening", " winter")
-    markers: tuple[str, ...] = (" sees", " wants", " fears")
+        _spaced("harbour sailor"), _spaced("bakery miller"), _spaced("library scholar"),
+        _spaced("stable rider"), _spaced("observatory midnight"), _spaced("market banker"),
+        _spaced("garden florist"), _spaced("parade soldier"),
+    )  # fmt: skip
+    overriding: tuple[str, ...] = _spaced("salty warm dusty swift bright golden fragrant loud")
+    plain: tuple[str, ...] = _spaced(
+        "the old little grey quiet new tall broken and or near under behind over with without "
+        "house road river window door table bridge wall hill tree people children neighbour "
+        "morning evening winter"
+    )
+    markers: tuple[str, ...] = _spaced("sees wants fears")
     permutations: tuple[tuple[int, ...], ...] = (
-        (0, 1, 2, 3, 4, 5, 6, 7), (3, 6, 0, 5, 1, 7, 4, 2), (5, 4, 7, 1, 6, 2, 0, 3))
-    # fmt: on
+        (0, 1, 2, 3, 4, 5, 6, 7),
+        (3, 6, 0, 5, 1, 7, 4, 2),
+        (5, 4, 7, 1, 6, 2, 0, 3),
+    )
     length: int = 48
     nearest: int = 2
     """Fewest fillers between a topic and the word before the marker."""
@@ -99,9 +99,8 @@ class Grammar:
     @cached_property
     def words(self) -> tuple[str, ...]:
         """All words, by id."""
-        topics = (word for pair in self.topics for word in pair)
-        before = (BOS_TEXT, STOP, *self.markers, *self.targets)
-        return (*before, *topics, *self.titles, *self.overriding, *self.plain)
+        before = (BOS_TEXT, STOP, *self.markers, *self.targets, *chain(*self.topics))
+        return (*before, *self.titles, *self.overriding, *self.plain)
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -121,15 +120,15 @@ class Grammar:
         mixed = ([self.chain * v / sum(row) + (1 - self.chain) / size for v in row] for row in rows)
         return [list(accumulate(row)) for row in mixed]
 
-    def cues(self, kind: Kind, meant: int) -> tuple[int, ...]:
-        """Return the words of a kind of context that mean the target of that index."""
+    def phrases(self, kind: Kind, meant: int) -> tuple[tuple[int, ...], ...]:
+        """Return the cues of a kind that mean the target of that index; here of one word each."""
         single = {"filler": self.overriding, "title": self.titles}
         words = self.topics[meant] if kind == "topic" else (single[kind][meant],)
-        return tuple(self.ids[word] for word in words)
+        return tuple((self.ids[word],) for word in words)
 
-    def phrases(self, kind: Kind, meant: int) -> tuple[tuple[int, ...], ...]:
-        """Return the whole cues of a kind that mean that target; here each is a single word."""
-        return tuple((word,) for word in self.cues(kind, meant))
+    def cues(self, kind: Kind, meant: int) -> tuple[int, ...]:
+        """Return the words that stand in these cues."""
+        return tuple(dict.fromkeys(chain.from_iterable(self.phrases(kind, meant))))
 
     def called_for(self, meant: int, marker: int) -> int:
         """Return the id of the target that a marker (by index) makes of the one meant."""
@@ -189,7 +188,7 @@ class Writer:
         self.wander(1 + self.below(4))
         self.distract(late=False)
         chance, topic, cue = self.draw.random(), self.below(size), 0
-        kind: Kind = "topic" if chance < 0.4 else "filler" if chance < 0.7 else "title"
+        kind = "topic" if chance < 0.4 else "filler" if chance < 0.7 else "title"
         if kind == "topic" or (kind == "filler" and self.draw.random() < 0.6):
             cue = self.cue("topic", topic)
         self.wander(grammar.nearest + self.below(grammar.furthest - grammar.nearest + 1))
@@ -200,11 +199,10 @@ class Writer:
         else:
             meant = topic if kind == "topic" else title
             self.plain_word()
-        marker = self.below(len(grammar.markers))
-        target = grammar.called_for(meant, marker)
-        self.ids.append(grammar.ids[grammar.markers[marker]])
-        self.slots.append(Slot(len(self.ids) - 1, target, kind, cue, self.ids[-1]))
-        self.ids += [target, grammar.ids[STOP]]
+        number = self.below(len(grammar.markers))
+        marker, target = grammar.ids[grammar.markers[number]], grammar.called_for(meant, number)
+        self.slots.append(Slot(len(self.ids), target, kind, cue, marker))
+        self.ids += [marker, target, grammar.ids[STOP]]
 
     def document(self, length: int) -> Document:
         """Write a title and sentences, and cut them to the length."""
@@ -236,11 +234,9 @@ def minimal_pairs(
     the first slot that hangs on the title is used, so all that stands before it is true of both.
     """
     pairs: list[MinimalPair] = []
-    number = 0
+    names = (f"pairs/{seed}/{kind}/{number}" for number in count())
     while len(pairs) < n:
-        name = f"pairs/{seed}/{kind}/{number}"
-        number += 1
-        document = _remembered(grammar, name)
+        document = _remembered(grammar, name := next(names))
         first = next((slot for slot in document.slots if slot.kind == kind), None)
         if first is not None and first.target == target:
             pairs.append(_altered(grammar, document, first, random.Random(name + "/other")))

@@ -23,19 +23,18 @@ import gzip
 import hashlib
 import json
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pyarrow
 from pyarrow import parquet
 
 from lookups import paths
 from lookups.corpus import wikipedia
-from lookups.errors import SourceError
+from lookups.corpus.grammar import GRAMMAR, labelled_documents
+from lookups.errors import SourceError, in_words
 from lookups.settings import CorpusSpec
 
 Split = Literal["train", "test"]
@@ -44,7 +43,6 @@ ENDINGS = (".txt", ".jsonl", ".parquet")
 
 PLACES = 10
 """Passages of a long text that count as one source, so that it may give more than two prompts."""
-
 
 Tokenizer = Any
 """A fast Hugging Face tokenizer, as `lookups.model.loaded.Model` carries it."""
@@ -72,6 +70,8 @@ class Text(NamedTuple):
     """Where it begins: its line or row, or an article's paragraph; counted from 1."""
     of_article: bool = False
     """Whether `line` counts paragraphs, and `source` is narrow enough however long the text is."""
+    shared: bool = False
+    """Whether this is of the test split, and the train split holds it too."""
 
     def place(self, start: int, number: int, passages: int) -> tuple[str, int]:
         """Return source and line of one of its passages, which begins at a character."""
@@ -94,14 +94,22 @@ def part_of(corpus: CorpusSpec, split: Split) -> tuple[str, Split | None]:
 
 
 def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
-    """Yield the texts of one split of a run's corpus; 'planted' has none.
+    """Yield the texts of one split of a run's corpus.
 
     Raises:
         SourceError: the corpus is not there, or a file of it cannot be read.
     """
     name, half = part_of(corpus, split)
     if name == "wikipedia":
-        yield from _sections(split, corpus.folder)
+        found = wikipedia.split_of(wikipedia.load_wikipedia(corpus.folder), split)
+        for _, section in groupby(found, lambda one: (one.page, one.place)):
+            first, *others = section
+            text = "\n\n".join(one.text for one in (first, *others))
+            yield Text(text, first.source, first.number, of_article=True)
+        return
+    if name == "planted":
+        for number, one in enumerate(labelled_documents(split, corpus.documents)):
+            yield Text(GRAMMAR.text(one.ids), f"planted/{split}/{number}", 0)
         return
     files = files_of(corpus, name)
     by_file = sum(kind_of(file) == ".txt" for file in files.values()) > 1
@@ -112,15 +120,6 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
         for number, (line, text) in enumerate(_readable(path, corpus.field), start=1):
             if whole or text is None or half in (None, half_of(text)):
                 yield Text(text, file if whole else f"{file}#{number}", line)
-
-
-def _sections(split: Split, data: Path | None) -> Iterator[Text]:
-    """Yield the sections of Wikipedia's articles, paragraphs separated by an empty line."""
-    found = wikipedia.split_of(wikipedia.load_wikipedia(data), split)
-    for _, section in groupby(found, lambda one: (one.page, one.place)):
-        some = list(section)
-        text = "\n\n".join(one.text for one in some)
-        yield Text(text, some[0].source, some[0].number, of_article=True)
 
 
 def kind_of(name: str | Path) -> str | None:
@@ -157,81 +156,65 @@ def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
     Raises:
         SourceError: there is nothing of that name, or nothing that can be read.
     """
-    path, endings = local_path(corpus, name), ", ".join(ENDINGS)
+    path = local_path(corpus, name)
     if path is None or not path.exists():
         raise SourceError(
             f"corpus: {path or name} is not on this machine; correct its name in the run file, or "
             "fetch the hub's dataset with `lookups download`"
         )
-    if path.is_dir():
-        inside = {f.relative_to(path): f for f in sorted(path.rglob("*")) if f.is_file()}
-        files = {
-            place.as_posix(): file
-            for place, file in inside.items()
-            if kind_of(file) and not any(part[0] == "." for part in place.parts)
-        }
-        if not files:
-            raise SourceError(f"corpus: the folder {path} holds no {endings} file; put texts there")
-        return files
-    if kind_of(path) is None:
+    inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+    root = path if path.is_dir() else path.parent
+    named = {file.relative_to(root).as_posix(): file for file in inside if kind_of(file)}
+    files = {
+        name: file for name, file in named.items() if file.is_file() and "/." not in f"/{name}"
+    }
+    if not files:
         raise SourceError(
-            f"corpus: {path.name} is not one of {endings} (the first two also with .gz behind); "
-            "convert it to one of them"
+            f"corpus: {path} is not, or has not, a file of texts, which end in "
+            f"{', '.join(ENDINGS)} (the first two also with .gz behind); convert it to one of them"
         )
-    return {path.name: path}
+    return files
 
 
 def _readable(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
     """Yield the texts of a file, white space alone left out, with the line or row of each."""
     read = {".txt": _paragraphs, ".jsonl": _json_rows, ".parquet": _parquet_rows}
-    try:
-        for line, text in read[kind_of(file) or ""](file, field):
+    with in_words(f"corpus: {file.name}", "fetch it again, or save it as UTF-8"):
+        for line, row in read[kind_of(file)](file, field):
+            text = row.get(field) if isinstance(row, dict) else None
             if not isinstance(text, str):
                 yield line, None
             elif text.strip():  # half a character, as JSON can spell it, becomes `?`
                 yield line, text.encode("utf-8", "replace").decode()
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"corpus: {file.name} is not UTF-8 text ({error.reason}); save it again as UTF-8"
-        ) from None
-    except (OSError, EOFError, zlib.error, pyarrow.ArrowInvalid) as error:
-        reason = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
-        raise SourceError(
-            f"corpus: {file.name} cannot be read ({reason}); fetch or save it again"
-        ) from None
 
 
-def _lines(file: Path) -> Any:
-    """Open a text; a byte-order mark at its beginning is no part of it."""
-    return (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig")
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text by number; a byte-order mark at its beginning is no part of it."""
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig") as lines:
+        yield from enumerate(map(str.rstrip, lines), start=1)
 
 
-def _paragraphs(file: Path, field: str) -> Iterator[tuple[int, str]]:
-    with _lines(file) as lines:
-        numbered = enumerate((line.rstrip() for line in lines), start=1)
-        for filled, block in groupby(numbered, lambda one: bool(one[1])):
-            if filled:
-                numbers, text = zip(*block, strict=True)
-                yield numbers[0], "\n".join(text)
+def _paragraphs(file: Path, field: str) -> Iterator[tuple[int, dict]]:
+    for filled, block in groupby(_lines(file), lambda one: bool(one[1])):
+        if filled:
+            numbers, lines = zip(*block, strict=True)
+            yield numbers[0], {field: "\n".join(lines)}
 
 
 def _json_rows(file: Path, field: str) -> Iterator[tuple[int, Any]]:
-    with _lines(file) as lines:
-        for number, line in enumerate(lines, start=1):
+    for number, line in _lines(file):
+        if line:
             try:
-                row = json.loads(line)
+                yield number, json.loads(line)
             except (ValueError, RecursionError):
-                row = None
-            if not line.isspace():
-                yield number, row.get(field) if isinstance(row, dict) else None
+                yield number, None
 
 
-def _parquet_rows(file: Path, field: str) -> Iterator[tuple[int, Any]]:
+def _parquet_rows(file: Path, field: str) -> Iterator[tuple[int, dict]]:
     with parquet.ParquetFile(file) as table:
         columns = [field] if field in table.schema_arrow.names else []
-        batches = table.iter_batches(batch_size=256, columns=columns)
-        rows = (row.get(field) for batch in batches for row in batch.to_pylist())
-        yield from enumerate(rows, start=1)
+        batches = table.iter_batches(batch_size=LOT, columns=columns)
+        yield from enumerate((row for one in batches for row in one.to_pylist()), start=1)
 
 
 class Piece(NamedTuple):
@@ -287,30 +270,25 @@ def pieces(
                     f"{text.source}: a special token stands in the text, or a word that the "
                     "model's tokenizer does not know; take it out"
                 )
-            whole = cut == "first" or len(encoding.ids) <= limit
-            yield text, (_first if whole else _passages)(text, encoding, limit)
-
-
-def _first(text: Text, encoding: Any, limit: int) -> list[Piece]:
-    lost = max(0, len(encoding.ids) - limit)
-    return [Piece(encoding.ids[:limit], text.source, text.line, lost)] if encoding.ids else []
+            if cut == "passages" and len(encoding.ids) > limit:
+                yield text, _passages(text, encoding, limit)
+            else:
+                ids, lost = encoding.ids[:limit], max(0, len(encoding.ids) - limit)
+                yield text, [Piece(ids, text.source, text.line, lost)] if ids else []
 
 
 def _passages(text: Text, encoding: Any, limit: int) -> list[Piece]:
-    if not (text.text or "").strip():
-        return []
     places = sentences(text.text or "")
     starts, stops = np.array(encoding.offsets).T
     begins = np.searchsorted(stops, [begin for begin, _ in places], side="right").tolist()
     ends = np.searchsorted(starts, [end for _, end in places], side="left").tolist()
-    found = list(_spans(begins, ends, limit))
-    *_, (_, start, stop) = found
-    lost = stop - start if 3 * (stop - start) < limit else 0
-    kept = found[:-1] if lost and len(found) > 1 else found
-    lost = lost if kept is not found else 0
+    found, lost = list(_spans(begins, ends, limit)), 0
+    *before, (_, start, stop) = found
+    if before and 3 * (stop - start) < limit:
+        found, lost = before, stop - start
     made = [
-        Piece(encoding.ids[start:stop], *text.place(places[sentence][0], number, len(kept)), 0)
-        for number, (sentence, start, stop) in enumerate(kept)
+        Piece(encoding.ids[start:stop], *text.place(places[sentence][0], number, len(found)), 0)
+        for number, (sentence, start, stop) in enumerate(found)
     ]
     return [*made[:-1], made[-1]._replace(lost=lost)]
 

@@ -23,7 +23,7 @@ import pandas as pd
 from mwparserfromhell import nodes
 from mwparserfromhell.wikicode import Wikicode
 
-from lookups.errors import SourceError
+from lookups.errors import in_words
 from lookups.model.packaged import packaged_file
 
 LEAD = "lead"
@@ -96,31 +96,24 @@ def clean(export: Path) -> Wikipedia:
     Raises:
         SourceError: the file is not a whole export.
     """
-    try:
-        with bz2.open(export) as file:
-            tree = ElementTree.parse(file)
-    except (OSError, EOFError, ElementTree.ParseError) as error:
-        raise SourceError(
-            f"corpus: {export.name} is not a whole MediaWiki export ({error}); install the package "
-            "that holds it again"
-        ) from error
+    advice = "it is no whole MediaWiki export; fetch it again"
+    with in_words(f"corpus: {export.name}", advice), bz2.open(export) as file:
+        tree = ElementTree.parse(file)
     names = (one.text for one in tree.iterfind(".//{*}namespace") if one.text)
     namespaces = frozenset({"image", *map(str.lower, names)})  # `image` is the former `File`
     found: list[Paragraph] = []
     pages: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for page in tree.iterfind("{*}page"):
-        if page.find("{*}redirect") is not None:
-            pages["redirects"] += 1
-            continue
-        if page.findtext("{*}ns") != "0":
-            pages["pages about the project"] += 1
+        redirects = page.find("{*}redirect") is not None
+        if redirects or page.findtext("{*}ns") != "0":
+            pages["redirects" if redirects else "pages about the project"] += 1
             continue
         title, text = page.findtext("{*}title", ""), page.findtext("{*}revision/{*}text", "")
         ids = int(page.findtext("{*}id", "0")), int(page.findtext("{*}revision/{*}id", "0"))
-        kept = enumerate(paragraphs(text, namespaces, dropped), start=1)
         mine = [
-            Paragraph(title, *ids, name or LEAD, place, n, text) for n, (name, place, text) in kept
+            Paragraph(title, *ids, name or LEAD, place, number, text)
+            for number, (name, place, text) in enumerate(paragraphs(text, namespaces, dropped), 1)
         ]
         pages["articles" if mine else "articles without a paragraph kept"] += 1
         found += mine
@@ -129,11 +122,9 @@ def clean(export: Path) -> Wikipedia:
 
 def articles_used(sources: Iterable[str], texts: Wikipedia) -> pd.DataFrame:
     """Return a row an article that documents of these sources come from, with its address."""
-    wanted = {article_of(source) for source in sources}
     ids = {article_of(one.source): one[:3] for one in texts.paragraphs}
-    table = pd.DataFrame(
-        [ids[name] for name in sorted(wanted & set(ids))], columns=["article", "page", "revision"]
-    )
+    used = [ids[name] for name in sorted(set(map(article_of, sources)) & set(ids))]
+    table = pd.DataFrame(used, columns=["article", "page", "revision"])
     return table.assign(address=[f"https://en.wikipedia.org/?oldid={n}" for n in table.revision])
 
 
@@ -145,7 +136,7 @@ def cleaning_report(texts: Wikipedia) -> pd.DataFrame:
 
 
 SHORTEST = 200
-"""Characters that a paragraph has at least."""
+"""A paragraph that is kept has more characters."""
 
 HOLE, NOTE, ITEM = "\ue000", "\ue001", "\ue002"
 """Where something stood that is not shown, where a note stood, and where a list item begins."""
@@ -190,21 +181,17 @@ def paragraphs(
     below: int | None = None  # the level of an appendix that we are in
     for number, section in enumerate(code.get_sections(flat=True, include_lead=True)):
         heading = next(section.ifilter_headings(recursive=False), None)
-        name = "" if heading is None else _title(heading, namespaces)
+        shown = "" if heading is None else _shown(heading.title, namespaces)
+        name = " ".join(re.sub(f"[{HOLE}{NOTE}{ITEM}]", "", shown).split())
         if heading is not None and (below is None or heading.level <= below):
             below = heading.level if APPENDICES.fullmatch(name.lower()) else None
         for block in _blocks(_shown(section, namespaces), dropped):
-            text, fault = _mended(block)
-            fault = fault if below is None else "in an appendix"
-            if fault:
-                dropped[fault] += 1
+            text = _mended(block)
+            faults = (reason for reason, fault in _FAULTS.items() if fault(text))
+            if reason := next(faults, None) if below is None else "in an appendix":
+                dropped[reason] += 1
             else:
                 yield name, number, text
-
-
-def _title(heading: nodes.Heading, namespaces: frozenset[str]) -> str:
-    shown = _shown(heading.title, namespaces)
-    return " ".join(re.sub(f"[{HOLE}{NOTE}{ITEM}]", "", shown).split())
 
 
 def _shown(code: Wikicode, namespaces: frozenset[str]) -> str:
@@ -229,12 +216,12 @@ def _node(node: nodes.Node, namespaces: frozenset[str]) -> str:
         case nodes.Tag():
             name = str(node.tag).strip().lower()
             inside = "" if node.contents is None else _shown(node.contents, namespaces)
+            if name == "ref":
+                return NOTE
             if LIST_TAGS.fullmatch(name):
                 return ITEM + inside
             if BLOCK_TAGS.fullmatch(name):
                 return "\n\n"
-            if name == "ref":
-                return NOTE
             ordinal = name == "sup" and inside in ("st", "nd", "rd", "th")
             if INLINE_TAGS.fullmatch(name) or ordinal:  # H2O, 19th
                 return inside
@@ -266,8 +253,8 @@ def _blocks(text: str, dropped: Counter[str]) -> Iterator[str]:
             lines = []
 
 
-def _mended(block: str) -> tuple[str, str | None]:
-    """Return a paragraph without its marks, and the reason why it is not kept, if there is one."""
+def _mended(block: str) -> str:
+    """Return a paragraph without its marks, but for holes that make it no sentence."""
     text = re.sub(rf"(?<=[.,;:!?”\"]){HOLE}+", NOTE, block)  # behind a mark there are only notes
     text = re.sub(rf"^{HOLE}+(?=[A-Z])", "", text)  # a box before the first word
     text = re.sub(rf"\s*{NOTE}+\s*(?=[.,;:!?)]|$)", "", text)
@@ -276,8 +263,7 @@ def _mended(block: str) -> tuple[str, str | None]:
     while before != text:  # brackets may stand in brackets
         before = text
         text = re.sub(rf"\s*\([^()]*{HOLE}[^()]*\)|\s*\(\s*[,;]?\s*\)", "", text)
-    text = " ".join(text.split())
-    return text, next((reason for reason, fault in _FAULTS.items() if fault(text)), None)
+    return " ".join(text.split())
 
 
 _FAULTS: dict[str, Callable[[str], object]] = {

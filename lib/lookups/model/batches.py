@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 Ids = Sequence[int] | Sequence[np.integer] | np.ndarray
 
@@ -27,41 +28,34 @@ class Batch(NamedTuple):
     """The column of each sequence's last token."""
 
 
+TOGETHER = 512
+"""Sequences in a batch at most, however short they are."""
+
+
 def batch_of(sequences: Sequence[Ids], bos_id: int | None, device: str | torch.device) -> Batch:
     """Pad sequences of unequal length; `bos_id=None` is the paper's reading without one.
 
     Raises:
         ValueError: a sequence is empty, and there is no beginning-of-sequence token to read.
     """
-    start = 0 if bos_id is None else 1
-    lengths = np.array([len(sequence) + start for sequence in sequences])
-    if (lengths == 0).any():
+    start = [] if bos_id is None else [bos_id]
+    rows = [np.concatenate((start, sequence)).astype(np.int64) for sequence in sequences]
+    lengths = torch.tensor([len(row) for row in rows])
+    if not lengths.all():
         raise ValueError("an empty sequence has no last token; leave it out before batching")
-    filler = bos_id if bos_id is not None else 0
-    ids = np.full((len(sequences), int(lengths.max())), filler, dtype=np.int64)
-    for row, sequence in enumerate(sequences):
-        ids[row, start : start + len(sequence)] = sequence
-    mask = np.arange(ids.shape[1])[None, :] < lengths[:, None]
-    return Batch(
-        torch.from_numpy(ids).to(device),
-        torch.from_numpy(mask).to(device),
-        torch.from_numpy(lengths - 1).to(device),
+    ids = pad_sequence(
+        [torch.from_numpy(row) for row in rows], batch_first=True, padding_value=bos_id or 0
     )
+    mask = torch.arange(ids.shape[1]) < lengths.unsqueeze(1)
+    return Batch(ids.to(device), mask.to(device), (lengths - 1).to(device))
 
 
-def batches_by_length(
-    lengths: Sequence[int], *, tokens: int = 8192, sequences: int = 512
-) -> Iterator[np.ndarray]:
+def batches_by_length(lengths: Sequence[int], *, tokens: int) -> Iterator[np.ndarray]:
     """Yield row numbers, shortest first, so that a batch holds at most `tokens` padded tokens."""
     order = np.argsort(np.asarray(lengths), kind="stable")
     start = 0
-    while start < len(order):
-        stop = start + 1
-        while (
-            stop < len(order)
-            and stop - start < sequences
-            and (lengths[order[stop]] + 1) * (stop + 1 - start) <= tokens
-        ):
-            stop += 1
-        yield order[start:stop]
-        start = stop
+    for stop in range(1, len(order) + 1):
+        size = stop + 1 - start  # with the next
+        if stop == len(order) or size > TOGETHER or (lengths[order[stop]] + 1) * size > tokens:
+            yield order[start:stop]
+            start = stop

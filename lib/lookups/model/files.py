@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lookups.errors import SourceError
-from lookups.model.gguf_files import about, folder_of, load_complete, load_tokenizer, short
+from lookups.errors import SourceError, in_words
+from lookups.model.gguf_files import about, folder_of, load_complete, load_tokenizer
 from lookups.model.packaged import PACKAGED, downloaded, packaged_file
 from lookups.paths import EMBEDDED, folder
 from lookups.settings import ModelSpec
@@ -58,9 +58,8 @@ class Checkpoint:
         Raises:
             SourceError: the weight files are missing or damaged.
         """
-        options = {"attn_implementation": "eager", "use_safetensors": True}
-        safe = _safely(self.location, self.revision)
-        model = load_complete(self.location, dtype=dtype, **options, **safe)
+        options = _safely(self.location, self.revision) | {"use_safetensors": True}
+        model = load_complete(self.location, dtype=dtype, attn_implementation="eager", **options)
         if self.permute_seed is not None:
             permute_weights(model, self.permute_seed)
         computed = torch.float64 if exact else torch.promote_types(dtype, torch.float32)
@@ -108,8 +107,8 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
             f"supported are {', '.join(SUPPORTED)}"
         )
     tokenizer = load_tokenizer(location, **_safely(location, revision))
-    special = (tokenizer.bos_token_id, tokenizer.eos_token_id)
-    bos_id = next((token for token in special if token is not None), None)
+    bos_id = tokenizer.bos_token_id
+    bos_id = tokenizer.eos_token_id if bos_id is None else bos_id
     if bos_id is None:
         raise SourceError(
             f"the tokenizer of {spec.name!r} has neither a beginning- nor an end-of-sequence "
@@ -144,45 +143,35 @@ def place_of(spec: ModelSpec) -> Path | None:
     return next((p for p in places if p.is_dir() or (p.suffix == ".gguf" and p.is_file())), None)
 
 
-def _known() -> str:
-    return ", ".join(sorted(path.name for path in EMBEDDED.glob("*") if path.is_dir()))
-
-
 def _locate(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder and its commit, or 'local', or a hub id and its revision."""
     found = place_of(spec)
     if found is None:
         if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
-            kind = "file" if spec.name.endswith(".gguf") else "folder"
-            raise SourceError(f"there is no {kind} {spec.name}; embedded models are {_known()}")
+            raise SourceError(f"there is no model {spec.name}; embedded models are {_known()}")
         return spec.name, spec.revision
     if found.is_file():
-        made = folder_of(found, spec.folder or folder("models"))
-        revision = f"gguf:{about(made)['sha256'][:12]}"
+        found = folder_of(found, spec.folder or folder("models"))
+        revision = f"gguf:{about(found)['sha256'][:12]}"
         if spec.revision not in ("main", revision):
             raise SourceError(
-                f"{found} is {revision}, and the run asks for {spec.revision}; fetch that file, "
-                "or leave out `revision:`"
+                f"{spec.name} is {revision}, and the run asks for {spec.revision}; fetch that "
+                "file, or leave out `revision:`"
             )
-        return str(made), revision
-    if not (found / "config.json").is_file():
-        raise SourceError(f"{found} has no config.json; give a folder in Hugging Face format")
-    if not any(found.glob("*.safetensors")):
-        raise SourceError(
-            f"{found} has no weights; put the model's .safetensors files there (pickled .bin files "
-            "are never read)"
-        )
+        return str(found), revision
     note = downloaded(found, spec.revision)
-    if note is not None:
-        return str(found), note["commit"]
     in_room = spec.folder is not None and not Path(spec.name).is_absolute()
-    if spec.revision != "main" and in_room and found == spec.folder / spec.name:
+    if note is None and spec.revision != "main" and in_room and found == spec.folder / spec.name:
         raise SourceError(
             f"{found} does not say which revision it holds, and the run asks for "
             f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
             "`revision:`"
         )
-    return str(found), "local"
+    return str(found), note["commit"] if note else "local"
+
+
+def _known() -> str:
+    return ", ".join(sorted(path.name for path in EMBEDDED.glob("*") if path.is_dir()))
 
 
 def _safely(location: str, revision: str) -> dict[str, Any]:
@@ -194,14 +183,15 @@ def _safely(location: str, revision: str) -> dict[str, Any]:
 def _config(location: str, revision: str) -> Any:
     from transformers import AutoConfig
 
-    try:
-        return AutoConfig.from_pretrained(location, **_safely(location, revision))
-    except Exception as error:
-        if Path(location).is_dir():
-            raise SourceError(f"{location}/config.json cannot be read ({short(error)})") from error
+    if Path(location).is_dir():
+        what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
+    else:
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
         reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
-        raise SourceError(
-            f"no model {location!r}: it is not embedded ({_known()}), no such folder exists, and "
-            f"{reach}; check the name, or download it elsewhere and give its folder"
-        ) from error
+        what = f"model {location!r}"
+        advice = (
+            f"it is not embedded ({_known()}), there is no such folder, and {reach}: check the "
+            "name, or download it elsewhere and give its folder"
+        )
+    with in_words(what, advice):
+        return AutoConfig.from_pretrained(location, **_safely(location, revision))

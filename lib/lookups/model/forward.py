@@ -81,10 +81,9 @@ class Forward:
         self._act = partial(F.silu, inplace=True) if act is F.silu else act
         self._parallel = parallel
         self._embed = bridge.W_E
-        self._positions = bridge.W_pos if config.model_type == "gpt2" else None
-        self._rotary = None
-        if self._positions is None:
-            self._rotary = inner.rotary_emb.original_component
+        added = config.model_type == "gpt2"
+        self._positions = bridge.W_pos if added else None
+        self._rotary = None if added else inner.rotary_emb.original_component
         names = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
         self._eps = next(getattr(config, name) for name in names if hasattr(config, name))
         self._centred = not hasattr(config, "rms_norm_eps")

