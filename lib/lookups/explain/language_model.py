@@ -19,8 +19,7 @@ from lookups.explain.baselines import BagOfWords, Nearest
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question, Verdict
 from lookups.explain.server import HEDGE, Replies, Reply, Request, replies_in, send, yes_or_no
-from lookups.llm_settings import CONSENT, LlmSettings
-from lookups.settings import Run
+from lookups.settings import CONSENT, LlmSettings, Run
 
 BYTES_A_TOKEN = 3.5
 """English has about four bytes a token; what is cut from web texts has fewer."""
@@ -218,7 +217,7 @@ def run_explainers(settings: Run) -> dict[str, Explainer]:
     """Return a run's explainers by name, those that explain in words first.
 
     A language model is among them where the run names one; its replies are kept with the run's
-    data, where `lookups clean` does not reach.
+    data, not with what a run leaves.
     """
     found: list[Explainer] = [Contrast()]
     if settings.llm is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lookups.errors import LookupsError, ServerError
-from lookups.llm_settings import OPENAI, LlmSettings
+from lookups.settings import OPENAI, LlmSettings
 
 SECRET = 12
 """Characters from which on a key is one; servers of one's own take words such as EMPTY for it."""
