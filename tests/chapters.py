@@ -27,15 +27,13 @@ import pandas as pd
 
 from lookups.run.store import load, save
 from lookups.settings import read_run
-from lookups.run.stages import stage_named
 
 settings = read_run(run)
 
 
 # %%
-def table(stage, start):
-    columns = stage_named(stage).columns
-    return pd.DataFrame({{name: [start + 0.25, start + 1.5] for name in columns}})
+def table(start):
+    return pd.DataFrame({{name: [start + 0.25, start + 1.5] for name in ("neuron", "activation")}})
 """
 
 BODIES = {
@@ -44,23 +42,23 @@ BODIES = {
 # The default run shows it.
 
 # %%
-neurons = save(settings, "neurons", table("neurons", settings.seed))
+neurons = save(settings, "neurons", table(settings.seed))
 print("to stdout")
 print("to stderr", file=sys.stderr)
-neurons[["neuron", "layer"]]
+neurons[["neuron", "activation"]]
 """,
     "03_prompts": """
 # %%
 neurons = load(settings, "neurons")
-save(settings, "follow_rates", table("follow_rates", 1))
-prompts = save(settings, "prompts", table("prompts", len(neurons)))
+save(settings, "follow_rates", table(1))
+prompts = save(settings, "prompts", table(len(neurons)))
 {"prompts": len(prompts), "of a neuron": settings.prompts_per_neuron}
 """,
     "04_suffixes": """
 # %%
 prompts = load(settings, "prompts")
 load(settings, "follow_rates")
-suffixes = save(settings, "suffixes", table("suffixes", settings.keep))
+suffixes = save(settings, "suffixes", table(settings.keep))
 suffixes[["neuron", "activation"]]
 
 # %%

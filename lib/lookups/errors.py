@@ -1,14 +1,11 @@
-"""Every error a reader can meet: what is wrong, and what to do next, in one sentence each.
-
-A kind of its own stands here only where something tells it apart from the others.
-"""
+"""The errors a reader can meet; a kind of its own only where something tells it apart."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class LookupsError(Exception):
-    """The parent of all errors raised on purpose; its text is meant for the reader."""
+    """The parent of all errors raised on purpose; its text says what is wrong, and what to do."""
 
 
 class RunError(LookupsError):

@@ -1,14 +1,11 @@
 """Names for neurons and attention heads, as they stand in every table (see the notation page).
 
-`L9.N5` is neuron 5 of the MLP in layer 9, counted from 0; `L9.N5-` is the same neuron read with its
-sign turned, for gated MLPs, whose strongly negative activations count as well; `L7.H4` is head 4
-of layer 7. Names sort as text only for display: order tables by the numbers.
+`L9.N5` is neuron 5 of the MLP in layer 9, counted from 0; `L9.N5-` is the same neuron with its sign
+turned, for gated MLPs; `L7.H4` is head 4 of layer 7. Order tables by the numbers, not as text.
 """
 
 import re
 from typing import Literal, NamedTuple
-
-Sign = Literal[1, -1]
 
 
 class Neuron(NamedTuple):
@@ -16,7 +13,7 @@ class Neuron(NamedTuple):
 
     layer: int
     index: int
-    sign: Sign = 1
+    sign: Literal[1, -1] = 1
 
     def __str__(self) -> str:
         return f"L{self.layer}.N{self.index}{'-' if self.sign < 0 else ''}"

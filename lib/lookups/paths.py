@@ -1,8 +1,7 @@
 """Where things lie on disk, and files that are written whole or not at all; used by all rooms.
 
-A place follows from an environment variable, else the run file's `paths`, else it is a folder of
-the project; never from the working directory. Content goes into a hidden file beside the final one,
-which takes its name only when everything is on disk: a kill or a full disk leaves what was there.
+A place never follows from the working directory. Content goes into a hidden file beside the final
+one, which takes its name only when all is written: a kill or a full disk leaves what was there.
 """
 
 import errno
@@ -16,11 +15,8 @@ from typing import Literal
 
 from lookups.errors import LookupsError
 
-PROJECT = Path(__file__).resolve().parents[2]
-"""The checkout: the package is installed editable, so its files lie in `lib/lookups`."""
-
-EMBEDDED = Path(__file__).resolve().parent / "embedded"
-"""The models that ship with the package, in Hugging Face format."""
+PROJECT = Path(__file__).resolve().parents[2]  # the checkout: the package is installed editable
+EMBEDDED = PROJECT / "lib" / "lookups" / "embedded"  # the models that ship with the package
 
 Room = Literal["data", "models", "artifacts"]
 
@@ -42,8 +38,6 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
-        with aside.open("rb") as written:
-            os.fsync(written.fileno())
         os.replace(aside, path)
     except OSError as error:
         raise not_written(path, error) from error
@@ -67,18 +61,13 @@ def not_written(path: Path, error: OSError) -> LookupsError:
     )
 
 
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's content, in hexadecimal."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def digest_of(path: Path) -> str:
-    """Return the sha256 of a large file, read again only when its size or time has changed."""
+    """Return the sha256 of a file, read again only when its size or time has changed."""
     stat = path.stat()
     return _known_digest(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
 def _known_digest(path: Path, size: int, changed: int) -> str:
-    return sha256_of(path)
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -5,37 +5,58 @@ same way. A file that says `extends: gpt2-xl` takes over what it does not say it
 by key, lists and single values whole; `null` takes a key of the extended run away.
 """
 
+import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
+import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, DirectoryPath, Field, FilePath, NonNegativeFloat
 
 from lookups.errors import RunError
-from lookups.llm_settings import LlmSettings
 from lookups.names import Neuron
 from lookups.paths import PROJECT, Room, folder
 
 DEFAULT_RUN = "smollm2"
 RUNS = PROJECT / "notebooks" / "runs"
 RECORDS = PROJECT / "notebooks" / "records"  # what people found out by reading
+OPENAI = "https://api.openai.com/v1"
+CONSENT = "LOOKUPS_SEND"  # `lookups run --yes` sets it: requests may be sent, and paid for
 
-Count = Annotated[int, Field(ge=1)]
-Layers = tuple[Annotated[int, Field(ge=0)], ...]
+
+def _without_secrets(address: str) -> str:
+    """An address is shown in errors, so nothing secret may stand in it."""
+    parts = urlsplit(address)
+    whole = parts.scheme in ("http", "https") and parts.hostname
+    if not whole or "@" in parts.netloc or parts.query or parts.fragment:
+        words = (
+            "write a whole address such as http://localhost/v1; a key belongs in the environment"
+        )
+        raise ValueError(words)
+    return address
 
 
-class Section(BaseModel):
+def _in_order(shares: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= shares[0] < shares[1] <= 1:
+        raise ValueError("write two shares in order")
+    return shares
+
+
+Count, Whole = pydantic.PositiveInt, pydantic.NonNegativeInt
+Share = Annotated[float, Field(gt=0, le=1)]
+Layers = Annotated[tuple[Whole, ...], AfterValidator(lambda some: tuple(dict.fromkeys(some)))]
+NeuronName = Annotated[str, AfterValidator(lambda name: str(Neuron.parse(name)))]
+NO_MATTER = Field(exclude=True)  # where things lie, how a request is sent: nothing is stale for it
+Price = Annotated[NonNegativeFloat | None, NO_MATTER]
+
+
+class Section(pydantic.BaseModel):
     """The parent of all sections of a run file: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_values(cls, value: Any) -> Any:
-        """YAML reads yes, no, on and off as truth values, which would pass for 1 and 0."""
-        if any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
-            raise ValueError("no key takes true or false; put a word such as no or on in quotes")
-        return value
+    # strict: YAML reads yes, no, on and off as truth values, which would pass for 1 and 0
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class ModelSpec(Section):
@@ -49,9 +70,8 @@ class ModelSpec(Section):
     """'auto' (a GPU where there is one), 'cpu' or 'cuda'; the environment's LOOKUPS_DEVICE wins."""
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     """What weights are rounded to; they compute in float32, and only with 'float64' in that."""
-    permute_seed: int | None = None
-    """Permute the entries of every weight matrix with this seed: a control with the same norms."""
-    folder: Path | None = None
+    permute_seed: int | None = None  # of a control: every weight matrix with its entries permuted
+    folder: Annotated[Path | None, NO_MATTER] = None
     """Where relative model folders and downloads are looked for; filled in from `paths`."""
 
 
@@ -67,27 +87,46 @@ class CorpusSpec(Section):
     """'wikipedia', 'planted', a file or folder of one's own, or a dataset's id."""
     held_out: str | None = None
     """Another corpus of texts as the test split; without it half of this one is held out."""
-    field: str = "text"
-    """The field of a row of .jsonl, .parquet or a dataset that holds the text."""
-    documents: Count = 10_000
-    """Documents a split."""
-    length: Annotated[int, Field(ge=2)] = 127
-    """Tokens a document, beginning-of-sequence token not counted."""
+    field: str = "text"  # of a row of .jsonl, .parquet or a dataset: the one that holds the text
+    documents: Count = 10_000  # a split
+    length: Annotated[int, Field(ge=2)] = 127  # tokens a document, beginning-of-sequence aside
     cut: Literal["passages", "first"] = "passages"
     """What becomes of a longer text: passages of whole sentences, or its beginning alone."""
-    folder: Path | None = None
-    """Where corpora are cached; filled in from `paths`."""
+    folder: Annotated[Path | None, NO_MATTER] = None  # of corpora; filled in from `paths`
 
-    @model_validator(mode="after")
-    def _held_out_is_texts(self):
-        if self.held_out is not None and (is_made(self.name) or is_made(self.held_out)):
-            raise ValueError(
-                "held_out goes with texts of one's own or from the hub; 'wikipedia' and 'planted' "
-                "have a test split of their own, so leave the key out"
-            )
-        if self.held_out == self.name:
-            raise ValueError(f"held_out is {self.name!r} as well; without the key half is held out")
-        return self
+
+class LlmSettings(Section):
+    """A model behind a server that speaks OpenAI's chat completions: OpenAI, vLLM, Ollama, …"""
+
+    model: Annotated[str, Field(min_length=1)]  # the name by which the server knows it
+    base_url: Annotated[str, AfterValidator(_without_secrets), NO_MATTER] = OPENAI  # with its /v1
+    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", exclude=True)] = "OPENAI_API_KEY"
+    """The environment variable that holds the key; never the key itself."""
+    concurrency: Annotated[Count, NO_MATTER] = 8  # requests under way at once
+    timeout: Annotated[float, Field(gt=0, exclude=True)] = 60.0  # seconds a server may be silent
+    retries: Annotated[Whole, NO_MATTER] = 5
+    """Further attempts where no reply came, after half a second to eight or as the server asks."""
+    temperature: NonNegativeFloat | None = 0.0  # None leaves it out, for models that take none
+    seed: int | None = 0  # likewise
+    explain_tokens: Count = 200  # the longest explanation (paper, step 6)
+    judge_tokens: Count = 1  # the longest verdict
+    limit_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the server calls the longest reply; OpenAI's reasoning models know only the second."""
+    logprobs: bool = True  # whether to ask for those of a verdict's first token
+    top_logprobs: Annotated[int, Field(ge=1, le=20)] = 20  # of them; some servers allow only 5
+    extra: dict[
+        str, Any
+    ] = {}  # keys of every request, such as reasoning_effort; they win over ours
+    price_in: Price = None  # dollars a million tokens of prompts
+    price_out: Price = None  # of replies; with both the plan tells a cost
+
+    def sampling(self, tokens: int, *, logprobs: bool = False) -> dict[str, Any]:
+        """Return what a reply depends on besides the model and the messages."""
+        optional = {"temperature": self.temperature, "seed": self.seed}
+        body = {self.limit_key: tokens} | {k: v for k, v in optional.items() if v is not None}
+        if logprobs and self.logprobs:
+            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        return body | self.extra
 
 
 class Paths(Section):
@@ -109,88 +148,56 @@ class Run(Section):
     """Everything that one analysis depends on."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """A word for folders and commands; the file's name unless the file says otherwise."""
+    """A word for folders; the file's name unless the file says otherwise."""
+    given: Annotated[str, NO_MATTER] = ""
+    """What commands are told: a shipped run's id, else the path to its file; filled in."""
     title: str
     model: ModelSpec
     corpus: CorpusSpec
-    paths: Paths = Paths()
-    layers: Annotated[Layers, Field(min_length=1)]
-    """The layers whose neurons are candidates."""
-    middle_layers: Layers = ()
-    """Layers for the control 'the same procedure, but not late in the network'."""
+    paths: Annotated[Paths, NO_MATTER] = Paths()
+    layers: Annotated[Layers, Field(min_length=1)]  # whose neurons are candidates
+    middle_layers: Layers = ()  # for the control 'the same, but not late in the network'
     neurons_per_layer: Count = 20
     examined_per_layer: Count | None = None
     """Of a layer's list, so many of the highest congruence are examined further; all by default."""
     neurons_per_token: Count | None = None
     """Selected neurons for one token at most, so that many tokens are seen."""
     selected_at_most: Count | None = None
-    """Selected neurons in all at most."""
-    random_per_layer: Count = 10
-    """Control neurons a layer, matched to selected ones of that layer."""
-    rejected: dict[str, str] = {}
-    """Neurons left out by hand, each with its reason."""
-    neurons: tuple[str, ...] | None = None
-    """Exactly these neurons, in place of the search."""
-    tokens: tuple[str, ...] | None = None
-    """Only neurons whose token is one of these, in place of the search."""
-    prompts: Path | None = None
-    """A text file of one's own, one prompt a line, in place of the search for prompts."""
-    verdicts: Path | None = None
+    random_per_layer: Count = 10  # control neurons, matched to selected ones of that layer
+    rejected: dict[NeuronName, str] = {}  # neurons left out by hand, each with its reason
+    neurons: tuple[NeuronName, ...] | None = None  # exactly these, in place of the search
+    tokens: tuple[str, ...] | None = None  # only neurons with one of these, in place of the search
+    prompts: FilePath | None = None  # a text file of one's own, one a line, in place of the search
+    verdicts: FilePath | None = None
     """Readers' verdicts in the blind sort; by default notebooks/records/<id>.sort.yml, if any."""
-    minimum_count: Annotated[int, Field(ge=0)] = 300
-    """A token must occur this often in training to be a neuron's token, where counts are known."""
-    minimum_in_texts: Annotated[int, Field(ge=0)] = 20
-    """Elsewhere it must occur this often in the run's own train texts."""
+    minimum_count: Whole = 300  # of a neuron's token in training, where counts are known
+    minimum_in_texts: Whole = 20  # of it elsewhere, in the run's own train texts
     prompts_per_neuron: Count = 20
     """A neuron's strongest documents a split: its follow rate is that of their positions."""
     top_per_neuron: Count | None = None
     """Of these, so many go on as prompts, the strongest first; all by default."""
     spread_per_neuron: SpreadSizes = SpreadSizes()
     prompts_per_file: Count = 2
-    follow_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    follow_share: Share = 0.25
     follow_lift: Annotated[float, Field(gt=0)] = 5.0
     false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    keep: Annotated[float, Field(gt=0, le=1)] = 0.8
+    keep: Share = 0.8
     longest: Count = 100
     active_rule: Literal["effect", "2sd", "top3"]
     """Which heads are called active; by default `2sd` under the paper's protocol, else `effect`."""
     effect_apart: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """For `effect`: a pair is kept if the head's share is so much larger on the active prompts."""
-    pair_share: tuple[float, float] = (0.25, 0.75)
+    pair_share: Annotated[tuple[float, float], AfterValidator(_in_order)] = (0.25, 0.75)
     llm: LlmSettings | None = None
     """A language model that explains heads too; without it only the rules of words do."""
-    held_out: Count = 50
-    """Held-out prompts of each kind on which an explanation is scored, where there are so many."""
-    permuted: str | None = None
-    """The run on the same model with permuted weights that this one is held against."""
-    published: Path | None = None
-    """The folder of the record that the paper's authors released: chapter 13 reads it."""
+    held_out: Count = 50  # prompts of each kind on which an explanation is scored, if so many
+    permuted: str | None = None  # the run with permuted weights that this one is held against
+    published: DirectoryPath | None = None
+    """The folder of the record that the paper's authors released: chapter 14 reads it."""
     published_model: str = ""
     """The record's name of the run's model, such as gpt2-small, where its own does not tell it."""
     protocol: Literal["sound", "paper"] = "sound"
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    @field_validator("rejected", "neurons")
-    @classmethod
-    def _names_are_neurons(cls, value):
-        for name in value or ():
-            Neuron.parse(name)
-        return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rule_of_the_protocol(cls, content: Any) -> Any:
-        rule = "2sd" if content.get("protocol") == "paper" else "effect"
-        return {"active_rule": rule} | content
-
-    @model_validator(mode="after")
-    def _shares_in_order(self):
-        if not 0 <= self.pair_share[0] < self.pair_share[1] <= 1:
-            raise ValueError(f"pair_share must be two shares in order, not {self.pair_share}")
-        for key in ("layers", "middle_layers"):
-            if len(set(getattr(self, key))) < len(getattr(self, key)):
-                raise ValueError(f"{key} names a layer twice; name each once")
-        return self
+    seed: Whole = 0
 
     @property
     def measure(self) -> Literal["effect", "attribution"]:
@@ -211,35 +218,40 @@ def read_run(run: str | Path) -> Run:
         RunError: there is no such file, it is not YAML, or a key or value in it is wrong.
     """
     path = path_of(run)
+    content = content_of(path)
+    rule = "2sd" if content.get("protocol") == "paper" else "effect"
+    content = {"id": path.stem, "active_rule": rule} | content
     try:
-        settings = Run.model_validate({"id": path.stem} | content_of(path))
-    except ValidationError as error:
+        settings = Run.model_validate_json(json.dumps(content, default=str))
+    except pydantic.ValidationError as error:
         raise RunError(f"{path.name}: {_problems(error)}") from None
-    return _with_files(settings)
+    record = RECORDS / f"{settings.id}.sort.yml"
+    shipped = path.resolve().parent == RUNS
+    filled = {
+        "given": path.stem if shipped else path.resolve().as_posix(),
+        "verdicts": settings.verdicts or (record if record.is_file() else None),
+        "model": settings.model.model_copy(update={"folder": settings.folder("models")}),
+        "corpus": settings.corpus.model_copy(update={"folder": settings.folder("data")}),
+    }
+    return settings.model_copy(update=filled)
 
 
 def check_run(settings: Run, model: Any) -> None:
     """Check a run against its `Model`; a RunError names the key, its value and what there is."""
-    asked = [(k, Neuron(n, 0)) for k in ("layers", "middle_layers") for n in getattr(settings, k)]
-    for key in ("neurons", "rejected"):
-        asked += [(f"{key}: {name}", Neuron.parse(name)) for name in getattr(settings, key) or ()]
-    for where, (layer, index, sign) in asked:
-        has = ""
-        if layer >= model.n_layers:
-            where += f": layer {layer}"
-            has = f"{model.name} has layers 0 to {model.n_layers - 1}"
-        elif index >= model.d_mlp:
-            has = f"a layer of {model.name} has neurons 0 to {model.d_mlp - 1}"
-        elif sign < 0 and not model.gated:
-            has = f"only gated neurons are read with both signs, and {model.name} has none"
-        if has:
-            raise RunError(f"{where} does not exist; {has}")
+    asked = [Neuron(layer, 0) for layer in (*settings.layers, *settings.middle_layers)]
+    for neuron in [*asked, *map(Neuron.parse, settings.neurons or ())]:
+        there = neuron.layer < model.n_layers and neuron.index < model.d_mlp
+        if not there or (neuron.sign < 0 and not model.gated):
+            raise RunError(
+                f"layers or neurons: {model.name} has no {neuron}; it has layers 0 to "
+                f"{model.n_layers - 1} of neurons 0 to {model.d_mlp - 1}, and names that end in - "
+                "are for models with gated neurons"
+            )
     lengths = [settings.longest] if settings.prompts else [settings.longest, settings.corpus.length]
-    longest = min(lengths)
-    if longest + 1 > model.context:
+    if min(lengths) >= model.context:
         raise RunError(
-            f"longest: prompts of {longest} tokens do not fit; {model.name} reads {model.context} "
-            f"tokens with the beginning-of-sequence token, so write at most {model.context - 1}"
+            f"longest: prompts of {min(lengths)} tokens and a beginning-of-sequence token do not "
+            f"fit; {model.name} reads {model.context}, so write at most {model.context - 1}"
         )
 
 
@@ -249,32 +261,13 @@ def path_of(run: str | Path) -> Path:
     if path.suffix not in (".yml", ".yaml"):
         path = RUNS / f"{run}.yml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RUNS.glob("*.yml"))) or "none"
+        known = ", ".join(sorted(p.stem for p in RUNS.glob("*.yml")))
         raise RunError(f"no run {str(run)!r}: known ids are {known}; or give a path to a .yml file")
     return path
 
 
 def content_of(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Any, Any]:
     """Return a file's keys, paths made absolute, over those of the run that it extends."""
-    content = _anchored(_yaml_of(path), path.resolve().parent)
-    base = content.pop("extends", None)
-    if base is None:
-        return content
-    if not isinstance(base, str):
-        raise RunError(f"{path.name}: extends takes one run's id or file, not {base!r}")
-    place = path.parent / Path(base).expanduser() if base.endswith((".yml", ".yaml")) else base
-    try:
-        other = path_of(place)
-    except RunError as error:
-        raise RunError(f"{path.name}: extends: {error}") from None
-    chain = (*extended_by, path.resolve())
-    if other.resolve() in chain:
-        circle = " → ".join(one.stem for one in (*chain, other))
-        raise RunError(f"{path.name}: extends goes in a circle ({circle}); take one of them out")
-    return _merged(content_of(other, chain) | {"id": path.stem}, content)
-
-
-def _yaml_of(path: Path) -> dict[Any, Any]:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -282,75 +275,57 @@ def _yaml_of(path: Path) -> dict[Any, Any]:
         raise RunError(f"{path.name} cannot be read as YAML ({where}); mend it") from None
     if not isinstance(content, dict):
         raise RunError(f"{path.name} holds no settings; start from a copy of smollm2.yml")
-    return content
+    content = _anchored(content, path.resolve().parent)
+    if (base := content.pop("extends", None)) is None:
+        return content
+    place = Path(str(base)).expanduser()
+    other = path_of(path.parent / place if place.suffix in (".yml", ".yaml") else place)
+    chain = (*extended_by, path.resolve())
+    if other.resolve() in chain:
+        raise RunError(f"{path.name}: extends goes in a circle, by {other.name}; take one out")
+    return _merged(content_of(other, chain) | {"id": path.stem}, content)
 
 
 def _merged(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
     """Lay a file's keys over another's, nested sections key by key; None takes a key away."""
-    merged = dict(base)
-    for key, value in over.items():
-        if value is None and key in base:
+    merged = base | over
+    for key in base.keys() & over.keys():
+        if over[key] is None:
             del merged[key]
-        elif isinstance(value, dict) and isinstance(base.get(key), dict):
-            merged[key] = _merged(base[key], value)
-        else:
-            merged[key] = value
+        elif isinstance(base[key], dict) and isinstance(over[key], dict):
+            merged[key] = _merged(base[key], over[key])
     return merged
 
 
-def _anchored(content: dict[Any, Any], folder: Path, section: str = "") -> dict[Any, Any]:
+PATHS = "(prompts|verdicts|published|data|models|artifacts) "
+NAMES = r"(name|held_out|permuted) ([.~]|.*\.ya?ml$)"  # paths where they begin or end like one
+
+
+def _anchored(content: dict[Any, Any], home: Path) -> dict[Any, Any]:
     """Make the relative paths of a run file absolute: they are taken from its own folder."""
-    found = {}
+    found = dict(content)
     for key, value in content.items():
         if isinstance(value, dict):
-            value = _anchored(value, folder, f"{section}{key}.")
-        elif isinstance(value, str) and _is_path(f"{section}{key}", value, folder):
-            value = str(folder / Path(value).expanduser())
-        found[key] = value
+            found[key] = _anchored(value, home)
+        elif isinstance(value, str) and re.match(f"{PATHS}|{NAMES}", f"{key} {value}"):
+            found[key] = str(home / Path(value).expanduser())
     return found
 
 
-def _is_path(key: str, value: str, folder: Path) -> bool:
-    """Whether the value of a key, such as corpus.name, is a path rather than a name."""
-    if key in ("model.name", "corpus.name", "corpus.held_out"):
-        gguf = value.endswith(".gguf") and (folder / value).is_file()
-        return gguf or value.startswith((".", "~"))
-    if key == "permuted":
-        return value.endswith((".yml", ".yaml"))
-    return key in ("prompts", "verdicts", "published") or key.startswith("paths.")
+REMEDIES = {
+    "extra_forbidden": "there is no such key; remove it or correct its spelling",
+    "missing": "the key is missing; add it",
+    "model_type": "this is a section; put its keys below it, indented",
+}
 
 
-def _with_files(settings: Run) -> Run:
-    """Check that the files of a run are there, find its verdicts, hand folders to the sections."""
-    for key, remedy in (
-        ("prompts", "correct its path"),
-        ("verdicts", "correct its path"),
-        ("published", "fetch the record with: lookups download --published"),
-    ):
-        place = getattr(settings, key)
-        if place is not None and not place.exists():
-            raise RunError(f"{key}: there is nothing at {place}; {remedy}")
-    record = RECORDS / f"{settings.id}.sort.yml"
-    if settings.verdicts is None and record.is_file():
-        settings = settings.model_copy(update={"verdicts": record})
-    model = settings.model.model_copy(update={"folder": settings.folder("models")})
-    corpus = settings.corpus.model_copy(update={"folder": settings.folder("data")})
-    return settings.model_copy(update={"model": model, "corpus": corpus})
-
-
-def _problems(error: ValidationError) -> str:
+def _problems(error: pydantic.ValidationError) -> str:
+    """Say what is wrong, key by key; what may be a secret (an unknown key, `llm`) is not shown."""
     problems = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "the file"
-        if item["type"] == "extra_forbidden":
-            problems.append(f"unknown key {where!r}; remove it or correct its spelling")
-        elif item["type"] == "missing":
-            problems.append(f"key {where!r} is missing; add it")
-        elif item["type"] == "model_type":
-            problems.append(f"{where} is a section: put its keys below it, indented")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            secret = "key" in where or where.endswith("base_url")  # a key may stand in it
-            held = "" if secret else f" (it holds {item['input']!r})"
-            problems.append(f"{where}: {message}{held}")
+        where = ".".join(str(part) for part in item["loc"])
+        message = REMEDIES.get(item["type"], item["msg"].removeprefix("Value error, "))
+        if item["type"] not in ("extra_forbidden", "missing") and "llm" not in item["loc"]:
+            message += f" (it holds {item['input']!r})"
+        problems.append(f"{where}: {message}")
     return "; ".join(problems)

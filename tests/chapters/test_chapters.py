@@ -16,10 +16,9 @@ import tiny
 import yaml
 from inline import execute
 from lookups.errors import LookupsError
-from lookups.llm_settings import CONSENT
 from lookups.run.stages import CHAPTERS
 from lookups.run.store import load
-from lookups.settings import Run, read_run
+from lookups.settings import CONSENT, Run, read_run
 from misbehaving import Server, says
 
 HALF = "gated and grouped, effect, half precision"

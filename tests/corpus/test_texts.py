@@ -137,20 +137,6 @@ def test_what_cannot_be_read_says_what_is_wrong(tmp_path, name, content, words):
         texts_of(name, folder=tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("keys", "words"),
-    [
-        ({"name": "wikipedia", "held_out": "a/b"}, "'wikipedia' and 'planted' have a test split"),
-        ({"name": "a/b", "held_out": "planted"}, "held_out goes with texts of one's own"),
-        ({"name": "a/b", "held_out": "a/b"}, "held_out is 'a/b' as well; without the key half"),
-        ({"name": "a/b", "cut": "last"}, "Input should be 'passages' or 'first'"),
-    ],
-)
-def test_a_corpus_that_cannot_be_is_refused(keys, words):
-    with pytest.raises(ValueError, match=words):
-        CorpusSpec(**keys)
-
-
 def test_a_relative_held_out_corpus_is_taken_from_the_run_file(tmp_path):
     (tmp_path / "mine.yml").write_text(
         "title: A run\nmodel: {name: gpt2}\nlayers: [0]\n"

@@ -16,7 +16,6 @@ from lookups.explain.blind_sort import (
     scored,
     who_read,
 )
-from lookups.run.stages import stage_named
 from lookups.run.store import save
 from lookups.settings import read_run
 from sklearn.metrics import cohen_kappa_score
@@ -168,7 +167,7 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     settings = read_run(run)
     assert read_verdicts(settings.verdicts) == []
     for stage in ("neurons", "prompts", "follow_rates", "suffixes", "heads", "pairs"):
-        save(settings, stage, pd.DataFrame({name: [0] for name in stage_named(stage).columns}))
+        save(settings, stage, pd.DataFrame({"neuron": [0]}))
     save(settings, "deck", deck)
     assert "give this to readers" in main(["export", str(run), str(tmp_path / "deck")])
     assert [path.name for path in (tmp_path / "deck").iterdir()] == ["deck.md"]

@@ -30,8 +30,7 @@ from lookups.explain.language_model import (
     verdict_of,
     yes_or_no,
 )
-from lookups.llm_settings import CONSENT, LlmSettings
-from lookups.settings import read_run
+from lookups.settings import CONSENT, LlmSettings, read_run
 from misbehaving import Server, cut_short, hangs, says, sends, status
 from pydantic import ValidationError
 
@@ -236,7 +235,7 @@ def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, m
     content = settings.model_dump() | {"llm": asked, "paths": {"data": tmp_path / "data"}}
     settings = type(settings)(**content)
     assert list(run_explainers(settings))[:2] == ["contrast", "llm"]
-    # The replies lie with the data, where `lookups clean` does not reach.
+    # The replies lie with the data, not with what a run leaves.
     assert run_explainers(settings)["llm"].store == tmp_path / "data" / "replies.sqlite"
     for ask in (lambda llm: llm.explain(case()), lambda llm: llm.judge(question())):
         with pytest.raises(LookupsError, match=r"1 requests to send \(0 more.*\$0.0.*--yes"):
@@ -332,7 +331,7 @@ def test_a_process_killed_half_way_goes_on_where_it_stood(store):
             import itertools, os
             from pathlib import Path
             from lookups.explain.language_model import Replies, Request, replies_in, send
-            from lookups.llm_settings import LlmSettings
+            from lookups.settings import LlmSettings
             keep, number = Replies.keep, itertools.count(1)
             def keep_six(*row):
                 keep(*row)

@@ -8,7 +8,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from lookups.errors import SourceError
 
 from tools.train.following import measure_following
 from tools.train.recipe import Recipe, new_model
@@ -58,15 +57,6 @@ def test_a_killed_run_ends_like_an_unbroken_one(tmp_path):
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b)
     assert whole.curve == resumed.curve
-
-
-def test_a_checkpoint_of_another_recipe_or_text_is_refused(tmp_path):
-    train(TINY, counting, unmeasured, tmp_path, data="p", say=silent)
-    for recipe, data in ((dataclasses.replace(TINY, lr=1.0), "p"), (TINY, "q")):
-        with pytest.raises(
-            SourceError, match="another recipe or other data: choose another folder"
-        ):
-            train(recipe, counting, unmeasured, tmp_path, data=data, say=silent)
 
 
 def random_model():

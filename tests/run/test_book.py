@@ -94,11 +94,11 @@ def test_a_chapter_that_is_missing_unexecuted_or_damaged_says_what_to_run(tmp_pa
     notebook = json.loads(path.read_text("utf-8"))
     notebook["cells"][1]["execution_count"] = None
     path.write_text(json.dumps(notebook), "utf-8")
-    refused(r"06_attention_specialization.*never executed")
+    refused(r"needs 06_attention_specialization.ipynb executed to its end.*: lookups run RUN")
     path.write_text("{", "utf-8")
     refused(r"is not a notebook .*; delete it and run again")
     path.unlink()
-    refused(r"06_attention_specialization\.ipynb.*execute the run first")
+    refused(r"needs 06_attention_specialization.ipynb executed to its end")
 
 
 def test_sites_do_not_share_a_folder_and_the_contents_name_the_chapters_in_order():

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 
 import pytest
-from chapters import write_chapters
+from chapters import NAMES, write_chapters
 from lookups.run import book as site
 from lookups.run import execute as chain
 from lookups.run import notebooks as pairs
@@ -31,7 +31,7 @@ def test_help_tells_every_command_and_a_first_session_and_needs_nothing_heavy(ca
     assert made.stdout.strip() == "[]", made.stderr
     code, out, _ = call("--help")
     assert code == 0
-    for command in ("run", "book", "runs", "status", "pair", "download", "clean"):
+    for command in ("run", "book", "status", "pair", "download"):
         assert f"\n  {command} " in out
         assert call(command, "--help")[0] == 0
     assert "lookups run planted" in out
@@ -39,42 +39,30 @@ def test_help_tells_every_command_and_a_first_session_and_needs_nothing_heavy(ca
     assert "Commands:" in "".join(call()[1:])
 
 
-def test_runs_lists_ids_and_titles(call):
-    code, out, _ = call("runs")
-    assert code == 0
-    ids = sorted(path.stem for path in RUNS.glob("*.yml"))
-    assert [line.split()[0] for line in out.splitlines()] == ids
-    assert "The planted language" in out
-
-
 def test_a_mistake_is_one_line_and_code_2(call, tmp_path):
     path = tmp_path / "mine.yml"
     path.write_text((RUNS / "planted.yml").read_text() + "kepe: 1\n")
-    words = "lookups: mine.yml: unknown key 'kepe'; remove it or correct its spelling\n"
+    words = "lookups: mine.yml: kepe: there is no such key; remove it or correct its spelling\n"
     assert call("run", str(path)) == (2, "", words)
-    for command in ("run", "book", "status", "clean"):
+    for command in ("run", "book", "status"):
         code, out, err = call(command, "gpt9")
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert re.match(r"lookups: no run 'gpt9': known ids are .*planted.*; or give a path", err)
 
 
-def test_run_status_clean_and_pair(call, sample, artifacts):
+def test_run_status_and_pair(call, sample):
     code, out, err = call("run", "planted", "--only", "02")
     assert code == 0, err
     assert out.startswith("executed: 02_next_token_neurons; the notebooks are in ")
-    assert "[1/1] 02_next_token_neurons: never executed; executing" in err
+    assert "planted 02_next_token_neurons: never executed; executing" in err
     code, out, _ = call("status", "planted")
-    head, first, *lines = out.splitlines()
+    head, *lines = out.splitlines()
     assert code == 0
     assert head.startswith("The planted language (planted), in ")
-    assert first.startswith("run planted: 2 of 3 chapters to execute; up to 4,000 documents a")
     assert re.match(r"02_next_token_neurons +up to date \(last time \d+ s\)", lines[0])
     assert [line.split(maxsplit=1)[1] for line in lines[1:]] == ["never executed"] * 2
-    (artifacts / "other").mkdir()
-    assert call("clean", "planted")[1] == f"removed {artifacts / 'planted'}\n"
-    assert [path.name for path in artifacts.iterdir()] == ["other"]
-    assert "brought in step" in call("pair")[1]
-    assert call("pair")[1].count("in step\n") == 3
+    assert call("pair")[1] == f"brought in step: {', '.join(NAMES)}\n"
+    assert call("pair")[1] == "brought in step: nothing, all were\n"
     assert (sample / "03_prompts.ipynb").is_file()
 
 

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import random
-import re
 import subprocess
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import tiny
 import yaml
 from huggingface_hub import constants
 from lookups.corpus.texts import corpus_texts
-from lookups.errors import LookupsError, RunError, SourceError
+from lookups.errors import LookupsError, SourceError
 from lookups.model.files import place_of
 from lookups.model.loaded import load_model
 from lookups.run import download
-from lookups.run.download import fetch, fetch_published, plan_run, table
+from lookups.run.download import fetch, fetch_published, plan_run
 from lookups.settings import read_run
 from loopback import Hub
 
@@ -91,9 +90,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_downloaded_run_needs_no_network(world, call, monkeypatch):
     code, out, err = call("download", str(world.run))
     assert code == 0, err
-    assert f"model {MODEL} at {world.commit}, into {world.models / MODEL}\n" in out
-    assert "  model.safetensors " in out
-    assert f"to keep to this commit, write `revision: {world.commit}` into {world.run}\n" in out
+    assert f"model {MODEL} at {world.commit}, 0." in out
+    assert f" MB, into {world.models / MODEL}\n" in out
+    assert f"to keep to this commit, write `revision: {world.commit}` into {world.run}\n" in err
     assert out.endswith("all of it is here\n")
     held = {path.name for path in (world.models / MODEL).iterdir()}
     assert held == {*model_files(), "download.json"}
@@ -113,8 +112,7 @@ def test_a_plan_shows_sizes_and_what_comes_is_the_model_itself_and_comes_once(wo
     sizes = {path: size for part in parts for path, size in part.files.items()}
     expected = {name: len(data) for name, data in model_files().items()}
     assert sizes == expected | {TRAIN: len(world.texts[TRAIN])}
-    assert download.bytes_left(parts) == sum(sizes.values())
-    assert table(parts).count("  to fetch") == len(sizes)
+    assert [part.missing() for part in parts] == [part.files for part in parts]
     assert not world.hub.fetched()
     assert not world.models.exists()
     world.download()
@@ -126,23 +124,13 @@ def test_a_plan_shows_sizes_and_what_comes_is_the_model_itself_and_comes_once(wo
     assert not world.hub.fetched()
 
 
-def test_a_file_that_was_harmed_is_mended_and_a_token_is_sent_and_written_nowhere(
-    world, monkeypatch
-):
+def test_a_token_is_sent_and_written_nowhere(world, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     world.download()
     assert world.hub.asked[-1][2]["authorization"] == "Bearer hf_secret"
     written = [p for p in world.folder.rglob("*") if p.is_file()]
     assert len(written) > 8
     assert not any(b"hf_secret" in path.read_bytes() for path in written)
-    weights = world.models / MODEL / "model.safetensors"
-    data = weights.read_bytes()
-    for harmed in (None, data[:-1]):
-        weights.unlink()
-        if harmed is not None:
-            weights.write_bytes(harmed)
-        world.download()
-        assert weights.read_bytes() == data
 
 
 def test_what_breaks_off_is_not_found_and_goes_on(world):
@@ -199,7 +187,7 @@ def test_a_folder_of_ones_own_is_left_alone(world):
     (world.models / MODEL / "download.json").write_text("{")
     assert "download.json cannot be read (" in world.refusal()
     (world.models / MODEL / "download.json").unlink()
-    assert [part.name for part in plan_run(world.run, NOTES.append)] == [CORPUS]
+    assert plan_run(world.run, NOTES.append) == []
     assert f"the model {MODEL} is on this machine" in NOTES
     assert load_model(read_run(world.run).model).revision == "local"
     world.write(model={"revision": world.commit})
@@ -207,27 +195,20 @@ def test_a_folder_of_ones_own_is_left_alone(world):
         load_model(read_run(world.run).model)
 
 
-TOKEN = "put a token that may read it into the environment variable HF_TOKEN"
 REFUSED = [
-    (
-        MODEL,
-        404,
-        "RepoNotFound",
-        "the hub has not the model someone/tiny at main; correct its name",
-    ),
-    (MODEL, 401, "RepoNotFound", f"correct its name, or, if it is private, {TOKEN}"),
-    (MODEL, 404, "RevisionNotFound", "the hub has not the model .* at main; correct `revision:`"),
-    (MODEL, 403, "GatedRepo", f"is gated: accept its terms on the hub, and {TOKEN}"),
-    ("/resolve/", 403, "GatedRepo", f"is gated: accept its terms on the hub, and {TOKEN}"),
-    (MODEL, 500, "", "cannot be fetched .*500.*; check the network and try again"),
-]
+    (MODEL, 404, "RepoNotFound"), (MODEL, 401, "RepoNotFound"), (MODEL, 404, "RevisionNotFound"),
+    (MODEL, 403, "GatedRepo"), ("/resolve/", 403, "GatedRepo"), (MODEL, 500, ""),
+]  # fmt: skip
 
 
 def test_what_the_hub_refuses_and_no_network_are_one_sentence(world, monkeypatch):
-    for place, code, error, sentence in REFUSED:
+    for place, code, error in REFUSED:
         world.hub.refused.clear()
         world.hub.refuse(place, code, error)
-        assert re.search(sentence, world.refusal())
+        said = world.refusal()
+        assert said.startswith("the model someone/tiny")
+        assert f"{code} " in said
+        assert "a private or gated one needs a token in the environment variable HF_TOKEN" in said
         assert not (world.models / MODEL).exists()
     world.hub.close()
     assert "at main cannot be fetched (" in world.refusal()
@@ -252,7 +233,8 @@ def test_more_than_a_gigabyte_wants_a_yes_and_what_is_here_no_hub(world, call):
     next(one for one in about["siblings"] if "lfs" in one)["size"] = 10**17
     world.hub.replace(address, json.dumps(about).encode())
     code, out, err = call("download", str(world.run))
-    assert (code, err) == (1, "lookups: 100,000,000.0 GB are to be fetched; give --yes\n")
+    assert code == 1
+    assert err.startswith("lookups: 100,000,000.0 GB are to be fetched; give --yes, or name one ")
     assert "100,000,000,000.0 MB" in out
     assert not world.hub.fetched()
     world.write(model={"name": str(tiny.folder("gpt2"))}, corpus={"name": "planted"})
@@ -268,7 +250,7 @@ def test_pickled_weights_are_no_model_and_one_set_of_weights_is_enough(world):
     shards = {f"model-0000{i}-of-00002.safetensors": bytes([i]) for i in (1, 2)}
     shards["model.safetensors.index.json"] = b"{}"
     world.hub.publish(MODEL, rest)
-    assert "has no file that can be read: of a model config.json and" in world.refusal()
+    assert "has nothing that can be read: of a model config.json and" in world.refusal()
     for files in (shards, {"model.safetensors": b"?"}):
         world.hub.publish(MODEL, rest | shards | files)
         wanted = {"config.json", *(shards if files is shards else files)}
@@ -276,29 +258,21 @@ def test_pickled_weights_are_no_model_and_one_set_of_weights_is_enough(world):
         assert found - {"model.safetensors.index.json"} == wanted - {"model.safetensors.index.json"}
 
 
-def test_of_a_corpus_come_the_files_that_are_named_or_enough_of_the_train_files(world, monkeypatch):
-    monkeypatch.setattr(download, "BYTES_A_DOCUMENT", 10)  # 2 splits of 120 documents
-    many = {f"data/train-{i}.jsonl": b"x" * 1000 for i in range(9)} | {"../x.txt": b"?"}
-    world.hub.publish(CORPUS, many, kind="datasets")
+def test_of_a_corpus_come_the_train_files_or_those_that_are_named(world):
+    many = {f"data/train-{i}.jsonl": b"x" * 1000 for i in range(3)}
+    world.hub.publish(CORPUS, many | {"../x.txt": b"?"}, kind="datasets")
     files = {"val.jsonl": b'{"text": "a"}', "huge.jsonl": b"?"}
     world.hub.publish(OTHER, files, kind="datasets")
     world.write(corpus={"held_out": f"{OTHER}/val.jsonl"})
     _, train, held_out = plan_run(world.run, NOTES.append)
-    assert list(train.files) == [f"data/train-{i}.jsonl" for i in range(3)]
+    assert list(train.files) == list(many)
     assert list(held_out.files) == ["val.jsonl"]
     fetch(held_out)
     world.write(corpus={"held_out": f"{OTHER}/huge.jsonl"})
     fetch(plan_run(world.run, NOTES.append)[2])
     assert {p.name for p in (world.data / OTHER).iterdir()} == {*files, "download.json"}
     world.write(corpus={"held_out": f"{OTHER}/none.jsonl"})
-    assert "has no none.jsonl that can be read: of a model config" in world.refusal()
-    world.write(corpus={"held_out": f"{CORPUS}/data/train-0.jsonl"})
-    assert "is named whole and by a file" in world.refusal(RunError)
-    world.hub.publish(OTHER, model_files())
-    world.write(world.folder / "b.yml", model={"name": OTHER, "permute_seed": 1})
-    world.write(permuted="b.yml")  # the run on permuted weights is fetched with it
-    names = [part.name for part in plan_run(world.run, NOTES.append)]
-    assert names == [MODEL, CORPUS, OTHER]
+    assert f"the dataset {OTHER}/none.jsonl at main has nothing that can be re" in world.refusal()
 
 
 RECORDED = {
@@ -329,22 +303,17 @@ def record(tmp_path, monkeypatch) -> str:
     return home.as_uri()
 
 
-def test_the_record_comes_at_its_commit_without_pickles(record, tmp_path):
-    place = fetch_published(tmp_path / "data", record)
-    found = {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*.*")}
-    assert "download.json" in found
-    assert {path: data for path, data in found.items() if path != "download.json"} == RECORDED
-    assert os.listdir(tmp_path / "data") == ["published"]
-    assert fetch_published(tmp_path / "data", "file:///nowhere") == place
-
-
-def test_a_record_that_cannot_be_had_or_is_ones_own_is_told(record, tmp_path, monkeypatch):
+def test_the_record_comes_at_its_commit_without_pickles_or_not_at_all(record, tmp_path):
+    place = tmp_path / "data" / "published"
     with pytest.raises(SourceError, match=r"the authors' record cannot be fetched \(fatal: .*\)"):
         fetch_published(tmp_path / "data", "file:///nowhere")
-    monkeypatch.setattr(download, "RECORD_COMMIT", "0" * 40)
-    with pytest.raises(SourceError, match=r"the authors' record cannot be fetched"):
-        fetch_published(tmp_path / "data", record)
-    assert not (tmp_path / "data" / "published").exists()
-    (tmp_path / "data" / "published").mkdir()
+    assert not place.exists()
+    assert fetch_published(tmp_path / "data", record) == place
+    found = {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*.*")}
+    assert found.pop("download.json")
+    assert found == RECORDED
+    assert os.listdir(tmp_path / "data") == ["published"]
+    assert fetch_published(tmp_path / "data", "file:///nowhere") == place
+    (place / "download.json").unlink()
     with pytest.raises(SourceError, match="holds files of your own; move that folder away"):
         fetch_published(tmp_path / "data", record)

@@ -66,7 +66,7 @@ def test_nothing_is_executed_twice(done):
     lines: list[str] = []
     assert stale(chain) == {}
     assert run_chapters(chain, say=lines.append) == []
-    assert lines[0] == "run planted: all up to date"
+    assert lines == [f"planted {name}: up to date" for name in NAMES]
     assert [chapter.executed.read_bytes() for chapter in chain.chapters] == before
 
 
@@ -94,7 +94,9 @@ def test_executed_copies_hold_only_what_source_run_and_outputs_decide(done):
 def test_two_executions_are_the_same_bytes(done):
     chain = chain_of("planted", sources=done)
     before = [chapter.executed.read_bytes() for chapter in chain.chapters]
-    assert run_chapters(chain, again=True) == list(NAMES)
+    for chapter in chain.chapters:
+        chapter.executed.unlink()
+    assert run_chapters(chain) == list(NAMES)
     assert [chapter.executed.read_bytes() for chapter in chain.chapters] == before
 
 
@@ -102,8 +104,8 @@ def test_a_setting_a_package_and_a_module_make_every_chapter_stale(done, tmp_pat
     chain = chain_of("planted", sources=done)
     changed = chain._replace(settings=chain.settings.model_copy(update={"keep": 0.5}))
     assert stale(changed) == {
-        "02_next_token_neurons": "settings have changed: keep",
-        "03_prompts": "settings have changed: keep",
+        "02_next_token_neurons": "changed: setting keep",
+        "03_prompts": "changed: setting keep",
         "04_suffixes": "suffixes was made with other settings (keep)",
     }
     package = tmp_path / "lookups"
@@ -114,16 +116,16 @@ def test_a_setting_a_package_and_a_module_make_every_chapter_stale(done, tmp_pat
         assert stale(chain) == {}
         edit(package / "names.py", "(-?)", "([-+]?)")
         execute.library_digest.cache_clear()
-        assert set(stale(chain).values()) == {"the library's code has changed"}
-    monkeypatch.setattr(execute, "packages_digest", lambda: "others")
-    words = {"other versions of Python or packages are installed"}
-    assert set(stale(chain).values()) == words
+        assert set(stale(chain).values()) == {"changed: the library's code"}
+    others = execute.versions() | {"torch": "0"}
+    monkeypatch.setattr(execute, "versions", lambda: others)
+    assert set(stale(chain).values()) == {"changed: version of torch"}
 
 
 def test_changed_code_is_executed_again_and_what_stands_on_it_only_if_its_table_changed(done):
     edit(done / "02_next_token_neurons.py", 'print("to stdout")', 'print("again")')
     chain = chain_of("planted", sources=done)
-    assert stale(chain) == {"02_next_token_neurons": "its code has changed"}
+    assert stale(chain) == {"02_next_token_neurons": "changed: its code"}
     assert run_chapters(chain) == ["02_next_token_neurons"]
     edit(done / "02_next_token_neurons.py", "start + 0.25", "start + 0.75")
     assert run_chapters(chain_of("planted", sources=done)) == list(NAMES[:2])
@@ -144,7 +146,7 @@ def test_changed_words_and_layout_are_taken_over_without_executing(done):
     assert [cell.metadata.get("tags") for cell in cells].count(["injected-parameters"]) == 1
     assert stale(chain) == {}
     edit(done / "04_suffixes.py", "suffixes = save(", "# %%\nsuffixes = save(")
-    assert stale(chain_of("planted", sources=done)) == {"04_suffixes": "its code has changed"}
+    assert stale(chain_of("planted", sources=done)) == {"04_suffixes": "changed: its code"}
 
 
 def test_a_table_or_copy_changed_by_another_hand_is_noticed(done):
@@ -156,9 +158,6 @@ def test_a_table_or_copy_changed_by_another_hand_is_noticed(done):
     assert "has no stage neurons" in stale(chain)["02_next_token_neurons"]
     assert "has no stage neurons" in stale(chain)["04_suffixes"]
     assert run_chapters(chain) == ["02_next_token_neurons", "03_prompts"]
-    assert run_chapters(chain, only=["03"], again=True) == ["03_prompts"]
-    with pytest.raises(LookupsError, match="no chapter 09; there are 02_next_token_neurons"):
-        run_chapters(chain, only=["03", "09"])
     with pytest.raises(LookupsError, match="no chapter 09; there are 02_next_token_neurons"):
         run_chapters(chain, only=["09"])
 
@@ -169,20 +168,16 @@ OWN = 'from lookups.errors import SourceError\nraise SourceError("no texts; name
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("1 + 1", OWN, r"_suffixes: no texts; name one\n\(the notebook so far: .*\.unfinished\.ip"),
-        ("1 + 1", "1 / 0", r"cell \[5\] raised ZeroDivisionError: division by zero; the traceback"),
+        ("1 + 1", OWN, r"_suffixes: no texts; name one \(the notebook so far: .*\.unfinished\.ip"),
+        ("1 + 1", "1 / 0", r"cell \[5\] raised ZeroDivisionError: division by zero \(the notebook"),
         ("1 + 1", "import os; os._exit(1)", "04_suffixes: the Python that ran it ended abruptly"),
-        ('save(settings, "suffixes"', '(lambda *_: _[2])(0, "suffixes"', "did not leave its table"),
     ],
 )
 def test_failure_is_one_sentence_and_leaves_the_former_copy(done, old, new, words):
-    chain = chain_of("planted", sources=done)
-    former, table = chain.chapters[2].executed, chain.folder / "suffixes" / "manifest.json"
+    former = chain_of("planted", sources=done).chapters[2].executed
     before = former.read_bytes()
     edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "1 + 1")
     edit(done / "04_suffixes.py", old, new)
-    if "lambda" in new:
-        table.unlink()
     with pytest.raises(ChapterError, match=words):
         run_chapters(chain_of("planted", sources=done))
     assert former.read_bytes() == before
@@ -260,9 +255,6 @@ def test_the_stages_that_a_chapter_reads_are_named_in_its_code(sources):
     assert read() == ["prompts"]
     with pytest.raises(LookupsError, match="no stage neurons; run the chapter 02_next_token"):
         run_chapters(chain_of("planted", sources=sources), only=["04"])
-    edit(sources / "03_prompts.py", "len(prompts)", "len(prompts")
-    with pytest.raises(ChapterError, match=r"03_prompts: .* in the line .*; correct it"):
-        chain_of("planted", sources=sources)
 
 
 def test_the_runs_that_chapters_read_are_run_as_far_as_they_are_read():
@@ -292,6 +284,3 @@ def test_other_runs_are_executed_first_and_a_change_of_theirs_is_noticed(
     assert run_chapters(chain) == []
     write_run(paths["other"], id="other", seed=4)
     assert run_chapters(chain) == ["04_suffixes", "other/02_next_token_neurons"]
-    write_run(paths["other"], id="other", permuted="own.yml")
-    with pytest.raises(RunError, match="other, which own reads, is held against a run itself"):
-        run_chapters(chain)

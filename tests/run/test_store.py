@@ -12,20 +12,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from lookups.errors import LookupsError, MissingStage, RunError, StaleStage
-from lookups.run.stages import STAGES, settings_of, stage_named
-from lookups.run.store import contents_digest, load, manifest, parameters, save, stage_folder
-from lookups.settings import Run, read_run
+from lookups.run.stages import STAGES, settings_of
+from lookups.run.store import load, manifest, parameters, save, stage_folder
+from lookups.settings import LlmSettings, Run, read_run
 
 
-def table(stage: str, rows: int = 3, start: int = 0) -> pd.DataFrame:
-    """A table with the columns that a stage declares."""
-    columns = stage_named(stage).columns
-    return pd.DataFrame({name: range(start, start + rows) for name in columns})
+def table(rows: int = 3, start: int = 0) -> pd.DataFrame:
+    return pd.DataFrame({name: range(start, start + rows) for name in ("neuron", "layer")})
 
 
 def save_all(settings: Run) -> None:
     for stage in STAGES:
-        save(settings, stage.name, table(stage.name))
+        save(settings, stage.name, table())
 
 
 def changed(settings: Run, **update) -> Run:
@@ -46,14 +44,14 @@ def test_every_parent_is_declared_before_its_child():
 
 
 def test_what_was_saved_is_loaded_and_the_manifest_tells_what_it_is(settings):
-    saved = table("neurons")
+    saved = table()
     save(settings, "neurons", saved, documents={"train": "abc"}, seconds=1.26)
     pd.testing.assert_frame_equal(load(settings, "neurons"), saved)
     about = manifest(settings, "neurons")
     assert (about["rows"], about["seconds"]) == (3, 1.3)
     assert about["documents"] == {"train": "abc"}
     assert about["parameters"]["minimum_count"] == 300
-    assert {"schema", "run", "seed", "bos", "packages", "commit", "parents", "digest"} <= set(about)
+    assert {"schema", "run", "seed", "bos", "versions", "commit", "parents", "digest"} <= set(about)
     path = stage_folder(settings, "neurons") / "table.parquet"
     first = path.read_bytes()
     beside = path.with_name(".table.parquet.123")
@@ -75,14 +73,9 @@ def test_manifests_hold_json_and_no_folder_of_this_machine_nor_is_one_counted(se
     assert len(load(changed(settings, model=model), "pairs")) == 3
 
 
-def test_unknown_stages_and_missing_columns_are_refused(settings):
+def test_the_earliest_missing_stage_is_named_with_its_chapter_and_the_command(settings, tmp_path):
     with pytest.raises(RunError, match="no stage '09_magic'; there are neurons, "):
         load(settings, "09_magic")
-    with pytest.raises(ValueError, match=r"neurons must hold the columns \['congruence'"):
-        save(settings, "neurons", table("neurons").drop(columns=["congruence"]))
-
-
-def test_the_earliest_missing_stage_is_named_with_its_chapter_and_the_command(settings):
     with pytest.raises(MissingStage, match="has no stage neurons; run the chapter 02_next"):
         load(settings, "pairs")
     save_all(settings)
@@ -91,16 +84,18 @@ def test_the_earliest_missing_stage_is_named_with_its_chapter_and_the_command(se
     with pytest.raises(MissingStage, match=words):
         load(settings, "suffixes")
     with pytest.raises(MissingStage, match="no stage prompts"):
-        save(settings, "suffixes", table("suffixes"))
-    with pytest.raises(MissingStage, match="run 'other' has no stage neurons"):
-        load(changed(settings, id="other"), "neurons")
+        save(settings, "suffixes", table())
+    own = tmp_path / "mine.yml"
+    own.write_text("{extends: planted, id: other}")
+    with pytest.raises(MissingStage, match=f"'other' has no stage neurons; .* lookups run {own}"):
+        load(read_run(own), "neurons")
 
 
 def test_a_parent_made_again_makes_its_offspring_stale_only_if_it_differs(settings):
     save_all(settings)
-    save(settings, "neurons", table("neurons"))
+    save(settings, "neurons", table())
     assert len(load(settings, "pairs")) == 3
-    save(settings, "neurons", table("neurons", start=7))
+    save(settings, "neurons", table(start=7))
     assert manifest(settings, "neurons")
     words = "prompts was made from another neurons; run the chapter 03_prompts"
     for stage in ("prompts", "suffixes", "heads", "pairs"):
@@ -120,6 +115,15 @@ def test_other_settings_make_a_stage_and_its_offspring_stale(settings):
             load(changed(settings, **{key: value}), "pairs")
 
 
+def test_how_a_language_model_is_reached_makes_nothing_stale(settings):
+    def asked(**llm) -> dict:
+        return parameters(changed(settings, llm=LlmSettings(model="tiny", **llm)), ["llm"])
+
+    same = {"base_url": "http://localhost/v1", "key_variable": "K", "concurrency": 1, "timeout": 1}
+    assert asked() == asked(**same, retries=0, price_in=1, price_out=1)
+    assert asked() != asked(temperature=1) != asked(judge_tokens=9)
+
+
 def test_other_weights_or_prompts_in_the_same_place_make_a_stage_stale(settings, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
@@ -128,8 +132,8 @@ def test_other_weights_or_prompts_in_the_same_place_make_a_stage_stale(settings,
     (tmp_path / "own.txt").write_text("one")
     model = settings.model.model_copy(update={"name": str(folder)})
     own = changed(settings, model=model, prompts=tmp_path / "own.txt")
-    save(own, "neurons", table("neurons"))
-    save(own, "prompts", table("prompts"))
+    save(own, "neurons", table())
+    save(own, "prompts", table())
     assert len(load(own, "prompts")) == 3
     (tmp_path / "own.txt").write_text("another")
     with pytest.raises(StaleStage, match=r"other settings \(prompts\)"):
@@ -139,18 +143,14 @@ def test_other_weights_or_prompts_in_the_same_place_make_a_stage_stale(settings,
         load(own, "neurons")
 
 
-def test_a_table_changed_by_hand_is_refused(settings):
-    save(settings, "neurons", table("neurons"))
+def test_a_table_changed_by_hand_and_a_damaged_or_older_manifest_are_refused(settings):
+    save(settings, "neurons", table())
     path = stage_folder(settings, "neurons") / "table.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(StaleStage, match="is not the table its manifest describes"):
         load(settings, "neurons")
-
-
-def test_a_damaged_or_older_manifest_is_refused(settings):
-    save(settings, "neurons", table("neurons"))
     for text in ("", "{", '{"schema": 0}', "[]", "{}", '{"schema": 2}'):
-        (stage_folder(settings, "neurons") / "manifest.json").write_text(text)
+        path.with_name("manifest.json").write_text(text)
         with pytest.raises((MissingStage, StaleStage), match="run the chapter 02_next_token_neur"):
             load(settings, "neurons")
 
@@ -161,7 +161,6 @@ KILLED = """
     import pandas as pd
     from lookups.run import store
     from lookups.settings import read_run
-    from lookups.run.stages import stage_named
 
     def die(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -176,11 +175,10 @@ KILLED = """
     if point == "inside the table":
         pd.DataFrame.to_parquet = half
     elif point == "before the table is in its place":
-        store.sha256_of = die
+        store.digest_of = die
     elif point == "before the manifest":
         os.replace = lambda *paths: die() if "manifest" in str(paths[1]) else replace(*paths)
-    columns = stage_named("neurons").columns
-    table = pd.DataFrame({name: range(50, 60) for name in columns})
+    table = pd.DataFrame({"layer": range(50, 60)})
     store.save(read_run("planted"), "neurons", table)
 """
 
@@ -198,20 +196,20 @@ def test_a_kill_leaves_nothing_half_written_that_is_read(settings, point, kept):
     kill()
     with pytest.raises(MissingStage):
         load(settings, "neurons")
-    save(settings, "neurons", table("neurons"))
+    save(settings, "neurons", table())
     kill()
     if kept:
         assert list(load(settings, "neurons").layer) == [0, 1, 2]
     else:
         with pytest.raises(StaleStage, match="not the table its manifest describes"):
             load(settings, "neurons")
-    save(settings, "neurons", table("neurons", start=4))
+    save(settings, "neurons", table(start=4))
     assert list(load(settings, "neurons").layer) == [4, 5, 6]
 
 
 @pytest.mark.parametrize("step", ["table", "manifest"])
 def test_a_full_disk_is_told_and_nothing_half_written_is_read(settings, monkeypatch, step):
-    save(settings, "neurons", table("neurons"))
+    save(settings, "neurons", table())
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -220,20 +218,8 @@ def test_a_full_disk_is_told_and_nothing_half_written_is_read(settings, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(*place, full)
         with pytest.raises(LookupsError, match="the disk is full"):
-            save(settings, "neurons", table("neurons", rows=9))
+            save(settings, "neurons", table(rows=9))
     assert len(load(settings, "neurons")) == 3
     assert sorted(os.listdir(stage_folder(settings, "neurons"))) == [
         "manifest.json", "table.parquet",
     ]  # fmt: skip
-
-
-def test_digests_of_folders_follow_names_and_contents(tmp_path):
-    (tmp_path / "a.txt").write_text("one")
-    first = contents_digest(tmp_path)
-    (tmp_path / ".hidden").write_text("ignored")
-    assert contents_digest(tmp_path) == first
-    (tmp_path / "a.txt").rename(tmp_path / "b.txt")
-    second = contents_digest(tmp_path)
-    assert second != first
-    (tmp_path / "b.txt").write_text("four")
-    assert contents_digest(tmp_path) != second

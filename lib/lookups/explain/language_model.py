@@ -24,8 +24,7 @@ from lookups.errors import LookupsError, ServerError
 from lookups.explain.contrast import Contrast
 from lookups.explain.controls import BagOfWords, Nearest
 from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question, Verdict
-from lookups.llm_settings import CONSENT, OPENAI, LlmSettings
-from lookups.settings import Run
+from lookups.settings import CONSENT, OPENAI, LlmSettings, Run
 
 # What is the same for many prompts comes first, so that a server need read it only once. Prompts
 # stand there as JSON strings, so that none can end its own quotation. A change here asks all anew.
@@ -375,7 +374,8 @@ def _problem(error: Any, settings: LlmSettings, secret: str) -> str:
 def run_explainers(settings: Run) -> dict[str, Explainer]:
     """Return a run's explainers by name, those that explain in words first.
 
-    A language model's replies are kept with the run's data, where `lookups clean` does not reach.
+    A language model is among them where the run names one; its replies are kept with the run's
+    data, not with what a run leaves.
     """
     found: list[Explainer] = [Contrast()]
     if settings.llm is not None:

@@ -138,7 +138,8 @@ def place_of(spec: ModelSpec) -> Path | None:
     """
     if spec.name in PACKAGED:
         return packaged_file(spec.name, spec.folder)
-    places = [EMBEDDED / spec.name, Path(spec.name).expanduser()]
+    places = [EMBEDDED / spec.name]
+    places += [Path(spec.name).expanduser()] if spec.name.startswith((".", "/", "~")) else []
     places += [] if spec.folder is None else [spec.folder / spec.name]
     return next((p for p in places if p.is_dir() or (p.suffix == ".gguf" and p.is_file())), None)
 
@@ -149,6 +150,11 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
     if found is None:
         if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
             raise SourceError(f"there is no model {spec.name}; embedded models are {_known()}")
+        if Path(spec.name).exists():  # transformers would take it
+            raise SourceError(
+                f"{spec.name!r} names a model of the hub, and where you started lies a folder of "
+                f"that name; write ./{spec.name} for the folder, or start elsewhere"
+            )
         return spec.name, spec.revision
     if found.is_file():
         found = folder_of(found, spec.folder or folder("models"))

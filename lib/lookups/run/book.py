@@ -37,7 +37,9 @@ def build_book(run_id: str, notebooks: Path, out: Path | None = None, *, default
         LookupsError: a chapter is missing or was not executed, or the build gave a warning.
     """
     out = out or site_folder(run_id, default=default)
-    chapters = {path.name: _chapter(path, run_id) for path in _chapter_files(notebooks)}
+    contents = (PROJECT / "_toc.yml").read_text("utf-8")
+    names = re.findall(r"file: notebooks/(\S+)", contents)
+    chapters = {f"{name}.ipynb": _chapter(notebooks / f"{name}.ipynb") for name in names}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".book-", dir=out.parent) as scratch:
         source = Path(scratch) / "source"
@@ -49,25 +51,14 @@ def build_book(run_id: str, notebooks: Path, out: Path | None = None, *, default
     return out / "index.html"
 
 
-def _chapter_files(notebooks: Path) -> list[Path]:
-    """The notebooks that the table of contents names, all of them there."""
-    contents = (PROJECT / "_toc.yml").read_text("utf-8")
-    paths = [notebooks / f"{name}.ipynb" for name in re.findall(r"file: notebooks/(\S+)", contents)]
-    if missing := [path.name for path in paths if not path.is_file()]:
-        raise LookupsError(
-            f"the book needs the executed notebook {', '.join(missing)} in {notebooks}; execute "
-            "the run first: lookups run RUN"
-        )
-    return paths
-
-
-def _chapter(path: Path, run_id: str) -> str:
+def _chapter(path: Path) -> str:
     """An executed notebook as this run's book shows it."""
-    notebook = read_notebook(path)
+    notebook = read_notebook(path) if path.is_file() else NotebookNode(cells=[])
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    if any(cell.execution_count is None for cell in code):
+    if not notebook.cells or any(cell.execution_count is None for cell in code):
         raise LookupsError(
-            f"{path.name} has cells that were never executed; execute the run: lookups run {run_id}"
+            f"the book needs {path.name} executed to its end, in {path.parent}; execute the run "
+            "first: lookups run RUN"
         )
     if not _shows_record(code):
         notebook.cells = [cell for cell in notebook.cells if WITH_RECORD not in tags_of(cell)]
@@ -103,18 +94,10 @@ def _render(source: Path, scratch: Path) -> Path:
     program = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", program, "build", str(source)]
     command += ["--path-output", str(scratch), "-W", "-n", "--keep-going"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    site = scratch / "_build" / "html"
-    if done.returncode != 0 or not (site / "index.html").is_file():
-        raise LookupsError(
-            "the book was not built; mend this and try again:\n" + _causes(done, source)
-        )
-    return site
-
-
-def _causes(done: subprocess.CompletedProcess[str], source: Path) -> str:
-    """The first few warnings of a build, without colours and the scratch folder's name."""
-    said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + "\n" + done.stderr)
-    lines = [line.replace(f"{source}/", "") for line in said.splitlines() if line.strip()]
-    marked = [line for line in lines if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)]
-    return "\n".join(dict.fromkeys(marked[:6] or lines[-6:]))
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr).replace(f"{source}/", "")
+        marked = [line for line in said.splitlines() if re.search(r"\b(WARNING|ERROR)\b", line)]
+        causes = "\n".join(marked[:6]) or said[-1000:]
+        raise LookupsError(f"the book was not built; mend this and try again:\n{causes}")
+    return scratch / "_build" / "html"

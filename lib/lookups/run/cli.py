@@ -4,7 +4,6 @@ Nothing heavy is imported before a command needs it, so that `lookups --help` an
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -23,24 +22,10 @@ app = typer.Typer(
     them, and which attention heads drive them.
 
     A RUN is the id of a file in notebooks/runs/ (smollm2, planted) or a path to a .yml file of
-    your own. A run's tables and executed notebooks lie in artifacts/RUN/, its book in _build/.
-
-    A first session:
-
-    \b
-      lookups runs              which runs there are
-      lookups run planted       execute its chapters (five minutes); stop and resume
-      lookups book planted      render its book
-      lookups status planted    what is up to date, and why the rest is not
-
-    One chapter by hand:
-
-    \b
-      papermill notebooks/04_suffixes.ipynb out.ipynb -p run planted
+    your own. Its tables and executed notebooks lie in artifacts/RUN/, its book in _build/; both
+    may be deleted. A first session: `lookups run planted`, then `lookups book planted`.
     """,
 )
-
-STOPPED = "stopped; what is finished is kept, and the same command goes on from there"
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, or a path to its .yml file.")
@@ -58,7 +43,6 @@ def run(
     only: Annotated[
         list[str] | None, typer.Option(help="Only this chapter, by name or number; repeatable.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Execute what is up to date too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Send requests to the LLM.")] = False,
 ) -> None:
     """Execute a run's chapters in order; what is up to date is left as it is.
@@ -68,18 +52,26 @@ def run(
     would send and what that may cost, and sends it only with --yes.
     """
     from lookups.run.execute import chain_of, run_chapters
+    from lookups.settings import CONSENT
 
     if yes:
-        from lookups.llm_settings import CONSENT
-
         os.environ[CONSENT] = "yes"
     chain = chain_of(run)
-    try:
-        executed = run_chapters(chain, only=only or (), again=again, say=note)
-    except KeyboardInterrupt:
-        raise LookupsError(STOPPED) from None
+    executed = run_chapters(chain, only=only or (), say=note)
     what = ", ".join(executed) or "nothing, all was up to date"
     typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
+
+
+@app.command()
+def status(run: RunArgument) -> None:
+    """Tell what a run would execute, why, and how long each chapter took the last time."""
+    from lookups.run.execute import chain_of, why_stale
+
+    chain = chain_of(run)
+    typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
+    for chapter in chain.chapters:
+        reason = why_stale(chain.settings, chapter) or "up to date"
+        typer.echo(f"{chapter.name:30}  {reason}{chapter.last_time}")
 
 
 @app.command()
@@ -95,32 +87,12 @@ def book(run: RunArgument) -> None:
 
 
 @app.command()
-def runs() -> None:
-    """List the runs that ship with the project."""
-    from lookups.settings import RUNS, read_run
-
-    for path in sorted(RUNS.glob("*.yml"), key=lambda path: path.stem):
-        typer.echo(f"{path.stem:20}  {read_run(path.stem).title}")
-
-
-@app.command()
-def status(run: RunArgument) -> None:
-    """Tell what a run would execute, why, and how long each chapter took the last time."""
-    from lookups.run.execute import chain_of, outlook
-
-    chain = chain_of(run)
-    typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
-    typer.echo("\n".join(outlook(chain)))
-
-
-@app.command()
 def pair() -> None:
     """Bring every notebook in step with its .py; outputs stay."""
     from lookups.run import notebooks
 
-    for source in notebooks.chapter_sources():
-        changed = notebooks.pair(source)
-        typer.echo(f"{source.stem:30}  {'brought in step' if changed else 'in step'}")
+    changed = [one.stem for one in notebooks.chapter_sources() if notebooks.pair(one)]
+    typer.echo(f"brought in step: {', '.join(changed) or 'nothing, all were'}")
 
 
 @app.command(short_help="Fetch a run's model and texts, or the paper's record, beforehand.")
@@ -141,40 +113,21 @@ def download(
     """
     if run is None and not published:
         raise RunError("name a RUN, or give --published")
-    from lookups.run import download as downloads
+    from lookups.run.download import fetch, fetch_published, plan_run
 
-    try:
-        if run is not None:
-            downloads.fetch_packages(run, note)
-            parts = downloads.plan_run(run, note)
-            if parts:
-                typer.echo(downloads.table(parts))
-            if (left := downloads.bytes_left(parts)) > 10**9 and not yes:
-                raise LookupsError(f"{left / 1e9:,.1f} GB are to be fetched; give --yes")
-            for part in parts:
-                downloads.fetch(part)
-                if part.kind == "model" and part.asked != part.commit:
-                    typer.echo(
-                        f"to keep to this commit, write `revision: {part.commit}` into {run}"
-                    )
-        if published:
-            typer.echo(f"the record is in {downloads.fetch_published()}")
-    except KeyboardInterrupt:
-        raise LookupsError(STOPPED) from None
+    parts = plan_run(run, note) if run is not None else []
+    typer.echo("\n".join(map(str, parts)), nl=bool(parts))
+    left = sum(sum(part.missing().values()) for part in parts) / 1e9
+    if left > 1 and not yes:
+        remedy = "give --yes, or name one file of a dataset in the run file"
+        raise LookupsError(f"{left:,.1f} GB are to be fetched; {remedy}")
+    for part in parts:
+        fetch(part)
+        if part.kind == "model" and part.asked != part.commit:
+            note(f"to keep to this commit, write `revision: {part.commit}` into {run}")
+    if published:
+        typer.echo(f"the record is in {fetch_published()}")
     typer.echo("all of it is here")
-
-
-@app.command()
-def clean(run: RunArgument) -> None:
-    """Remove a run's tables, executed notebooks and book."""
-    from lookups.run.book import site_folder
-    from lookups.run.execute import chain_of
-
-    chain = chain_of(run)
-    for folder in (chain.folder, site_folder(chain.settings.id, default=chain.default)):
-        if folder.is_dir():
-            shutil.rmtree(folder)
-            typer.echo(f"removed {folder}")
 
 
 def main(command: Callable[[], None] = app) -> None:
@@ -186,4 +139,7 @@ def main(command: Callable[[], None] = app) -> None:
         sys.exit(2 if isinstance(error, RunError) else 1)
     except OSError as error:
         note(f"lookups: {error.filename or 'a file'}: {error.strerror or error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        note("stopped; what is finished is kept, and the same command goes on from there")
         sys.exit(1)

@@ -10,14 +10,12 @@ import ast
 import hashlib
 import json
 import os
-import platform
 import re
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import lru_cache
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,26 +23,19 @@ import psutil
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from lookups.errors import ChapterError, LookupsError, MissingStage, RunError, StaleStage
-from lookups.paths import PROJECT, write_whole
+from lookups.errors import LookupsError, MissingStage, RunError, StaleStage
+from lookups.paths import write_whole
 from lookups.run import notebooks
 from lookups.run.stages import STAGES, other_runs, stage_named
-from lookups.run.store import manifest, parameters
-from lookups.settings import DEFAULT_RUN, RUNS, Run, read_run
+from lookups.run.store import manifest, parameters, versions
+from lookups.settings import DEFAULT_RUN, Run, read_run
 
 PACKAGE = Path(__file__).resolve().parents[1]
 KERNELS = int(os.environ.get("LOOKUPS_KERNELS", "2"))
 """How many chapters are executed at a time; 1 where a model fits only once into memory."""
 
-REASONS = {
-    "code": "its code has changed",
-    "settings": "settings have changed",
-    "reads": "stages it reads have changed",
-    "library": "the library's code has changed",
-    "packages": "other versions of Python or packages are installed",
-    "makes": "its tables were made by another hand",
-}
-"""What a chapter's record holds of its basis, and what is said when that part has changed."""
+DEFAULT_ONLY = "default-run"
+"""The tag of Markdown that is true of the default run alone."""
 
 Say = Callable[[str], None]
 
@@ -56,7 +47,6 @@ class Chapter(NamedTuple):
     notebook: NotebookNode
     """Its source as this run sees it, without outputs."""
     code: ast.Module
-    """Its code, a block a cell."""
     executed: Path
     """Where its executed copy lies, or would lie."""
 
@@ -82,8 +72,6 @@ class Chain(NamedTuple):
     chapters: tuple[Chapter, ...]
     sources: Path
     """The folder of the chapters' sources, which is also the kernels' working directory."""
-    parameters: dict[str, str]
-    """What papermill hands to every chapter; nothing in the default run."""
 
     @property
     def default(self) -> bool:
@@ -106,32 +94,26 @@ def chain_of(run: str | Path, *, sources: Path = notebooks.NOTEBOOKS) -> Chain:
 
     Raises:
         RunError: the run is unknown or wrong, or calls itself like the default run.
-        ChapterError: a chapter is no valid Python.
     """
-    settings, path = read_run(run), Path(run).expanduser()
-    shipped = path.suffix not in (".yml", ".yaml") or path.resolve().parent == RUNS
-    chain = Chain(settings, (), sources, {})
-    if chain.default and not shipped:
+    settings = read_run(run)
+    chain = Chain(settings, (), sources)
+    if chain.default and settings.given != DEFAULT_RUN:
         raise RunError(
-            f"{path.name} calls itself {DEFAULT_RUN!r}, which is the run whose notebooks are "
-            "committed; give the file another name, or an id"
+            f"{run} calls itself {DEFAULT_RUN!r}, the run whose notebooks are committed; give the "
+            "file another name, or an id"
         )
     chapters = tuple(_chapter(chain, source) for source in notebooks.chapter_sources(sources))
-    given = {"run": settings.id if shipped else path.resolve().as_posix()}
-    return chain._replace(chapters=chapters, parameters={} if chain.default else given)
+    return chain._replace(chapters=chapters)
 
 
 def _chapter(chain: Chain, source: Path) -> Chapter:
     notebook = notebooks.read_source(source)
     if not chain.default:
-        notebook = notebooks.without_default_words(notebook)
-    try:
-        cells = [ast.parse(c.source) for c in notebook.cells if c.cell_type == "code"]
-    except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise ChapterError(f"{source.stem}: {error.msg} in the line {line!r}; correct it") from None
+        cells = [cell for cell in notebook.cells if DEFAULT_ONLY not in notebooks.tags_of(cell)]
+        notebook = NotebookNode(notebook | {"cells": cells})
+    code = [ast.parse(c.source, source) for c in notebook.cells if c.cell_type == "code"]
     executed = chain.notebooks / f"{source.stem}.ipynb"
-    return Chapter(source.stem, notebook, ast.Module(cells, []), executed)
+    return Chapter(source.stem, notebook, ast.Module(code, []), executed)
 
 
 def why_stale(settings: Run, chapter: Chapter) -> str | None:
@@ -142,140 +124,93 @@ def why_stale(settings: Run, chapter: Chapter) -> str | None:
     if record.get("notebook") != _digest(chapter.executed.read_text("utf-8")):
         return "its executed copy was changed by another hand"
     try:
-        now = _basis(settings, chapter) | {"makes": _made(settings, chapter)}
+        now = _basis(settings, chapter) | _made(settings, chapter)
     except (MissingStage, StaleStage) as error:
         return str(error).split(";")[0]
-    for part, words in REASONS.items():
-        then, new = record.get(part), now[part]
-        if then != new and isinstance(then, dict) and isinstance(new, dict):
-            changed = sorted(key for key in then | new if then.get(key) != new.get(key))
-            return f"{words}: {', '.join(changed)}"
-        if then != new:
-            return words
-    return None
+    changed = [part for part in now if record.get(part) != now[part]]
+    return f"changed: {', '.join(changed)}" if changed else None
 
 
 def _basis(settings: Run, chapter: Chapter) -> dict[str, Any]:
-    """What a chapter stands on now, as JSON; MissingStage or StaleStage for what it reads."""
-    reads = {stage: manifest(settings, stage)["digest"] for stage in stages_read(chapter)}
-    for run, chapters in other_runs(chapter.name, settings).items():
-        other = read_run(run)
-        for stage in (stage.name for stage in STAGES if stage.chapter in chapters):
-            reads[f"{stage} of {other.id}"] = manifest(other, stage)["digest"]
-    return {
-        "code": _digest(ast.dump(chapter.code)),
-        "settings": parameters(settings, set(Run.model_fields) - {"paths"}),
-        "reads": reads,
-        "library": library_digest(PACKAGE),
-        "packages": packages_digest(),
+    """What a chapter stands on now, by parts named in words; errors are of the stages it reads."""
+    basis = {
+        "its code": _digest(ast.dump(chapter.code)),
+        "the library's code": library_digest(PACKAGE),
     }
+    basis |= {f"version of {name}": number for name, number in versions().items()}
+    keys = parameters(settings, Run.model_fields)
+    basis |= {f"setting {key}": value for key, value in keys.items()}
+    reads = [(settings, stage) for stage in stages_read(chapter)]
+    for run, chapters in other_runs(chapter.name, settings).items():
+        reads += [(read_run(run), stage.name) for stage in STAGES if stage.chapter in chapters]
+    return basis | {f"{run.id}'s {stage}": manifest(run, stage)["digest"] for run, stage in reads}
 
 
 def stages_read(chapter: Chapter) -> list[str]:
     """Return the stages that a chapter loads from its own run and another chapter makes."""
-    named = set()
-    for node in ast.walk(chapter.code):
-        match node:
-            case ast.Call(
-                ast.Name("load" | "manifest"), [ast.Name("settings"), ast.Constant(stage)]
-            ):
-                named.add(stage)
+    named = set(re.findall(r"\bload\(settings, '(\w+)'\)", ast.unparse(chapter.code)))
     return [one.name for one in STAGES if one.name in named and one.chapter != chapter.name]
 
 
 def _made(settings: Run, chapter: Chapter) -> dict[str, str]:
     """The digests of the stages that a chapter has left."""
     mine = [stage.name for stage in STAGES if stage.chapter == chapter.name]
-    return {stage: manifest(settings, stage)["digest"] for stage in mine}
+    return {f"its {stage}": manifest(settings, stage)["digest"] for stage in mine}
+
+
+class _Silent(ast.NodeTransformer):
+    """Takes docstrings out."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
 
 
 @lru_cache(maxsize=2)
 def library_digest(package: Path) -> str:
     """Return a digest of what a package does: its modules without comments and docstrings."""
-    lines = []
+    lines = [path.read_text("utf-8") for path in sorted(package.glob("show/page/*"))]
     for path in sorted(package.rglob("*.py")):
-        tree = ast.parse(path.read_text("utf-8"), path)
-        for node in ast.walk(tree):
-            if isinstance(body := getattr(node, "body", None), list):
-                alone = (one for one in body if isinstance(one, ast.Expr))
-                unread = [one for one in alone if isinstance(one.value, ast.Constant)]
-                node.body = [one for one in body if one not in unread]
+        tree = _Silent().visit(ast.parse(path.read_text("utf-8"), path))
         lines.append(f"{path.relative_to(package).as_posix()} {ast.dump(tree)}")
-    lines += [path.read_text("utf-8") for path in sorted(package.glob("show/page/*"))]
     return _digest("\n".join(lines))
-
-
-@lru_cache(maxsize=1)
-def packages_digest() -> str:
-    """Return a digest of Python's version and of those installed of all that the lock names."""
-    lock = (PROJECT / "requirements.lock").read_text("utf-8")
-    names = {_plain(name) for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
-    there = {_plain(one.name): one.version for one in distributions()}
-    lines = [f"{name} {there.get(name)}" for name in sorted(names)]
-    return _digest("\n".join([platform.python_version(), *lines]))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_chapters(
-    chain: Chain, *, only: Sequence[str] = (), again: bool = False, say: Say = lambda _: None
-) -> list[str]:
+def run_chapters(chain: Chain, *, only: Sequence[str] = (), say: Say = lambda _: None) -> list[str]:
     """Execute the chapters that are not up to date, and return the names of those executed.
 
-    `only` names chapters to look at (their numbers do), `again` executes what is up to date as
-    well, `say` takes lines of progress. `KERNELS` of them are executed at a time, each as soon as
-    those are done whose stages it reads, of this run or another: much of a chapter, imports above
-    all, keeps a single processor busy.
+    `only` names chapters to look at (their numbers do), `say` takes lines of progress. `KERNELS`
+    of them are executed at a time, each as soon as all are done whose stages it reads, of this run
+    or another: much of a chapter, imports above all, keeps a single processor busy.
 
     Raises:
         ChapterError: a chapter stopped; those that were done by then are kept.
         LookupsError: no such chapter, or another process is at work on this run.
     """
-    names = {name for c in chain.chapters for name in (c.name, c.name.split("_")[0])}
-    wanted = {Path(name).stem for name in only}
-    if unknown := sorted(wanted - names):
-        known = ", ".join(chapter.name for chapter in chain.chapters)
-        raise LookupsError(f"no chapter {', '.join(unknown)}; there are {known}")
-    chosen = [c for c in chain.chapters if not wanted or wanted & {c.name, c.name.split("_")[0]}]
-    groups = [(chain, chosen), *_others(chain, chosen).values()]
-    jobs = [Job(one, chapter) for one, chapters in groups for chapter in chapters]
-    waiting, running, executed = list(jobs), {}, set()
+    wanted, names = {Path(name).stem for name in only}, [c.name for c in chain.chapters]
+    if unknown := sorted(wanted - {*names, *(name[:2] for name in names)}):
+        raise LookupsError(f"no chapter {', '.join(unknown)}; there are {', '.join(names)}")
+    chosen = [c for c in chain.chapters if not wanted or wanted & {c.name, c.name[:2]}]
+    jobs = {f"{chain.settings.id}/{chapter.name}": Job(chain, chapter) for chapter in chosen}
+    for job in list(jobs.values()):
+        for run, made_by in other_runs(job.chapter.name, chain.settings).items():
+            other = chain_of(run, sources=chain.sources)
+            more = [Job(other, one) for one in other.chapters if one.name in made_by]
+            jobs |= {} if other.settings.id == chain.settings.id else {j.name: j for j in more}
     with ExitStack() as stack:
-        for one, chapters in groups:
-            stack.enter_context(_alone(one.folder))
-            say(_forecast(one, chapters, again and one is chain))
+        for folder in dict.fromkeys(job.chain.folder for job in jobs.values()):
+            stack.enter_context(_alone(folder))
         stack.enter_context(notebooks.kernel_environment(record=chain.default))
         pool = stack.enter_context(ThreadPoolExecutor(KERNELS))
-        try:
-            while waiting or running:
-                unfinished = [*waiting, *running.values()]
-                ready = [job for job in waiting if not job.needs(unfinished)]
-                for job in ready[: KERNELS - len(running)]:
-                    waiting.remove(job)
-                    running[pool.submit(_do, job, again and job.chain is chain, say)] = job
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(done)
-                    executed |= {job.name} if done.result() else set()
-        except KeyboardInterrupt:
-            for kernel in psutil.Process().children(recursive=True):
-                kernel.kill()
-            raise
-        except LookupsError:
-            for job in running.values():
-                say(f"a chapter has failed; {job.name} is still brought to its end")
-            raise
-    done = [job for job in jobs if job.name in executed]
-    return [job.chapter.name if job.chain is chain else job.name for job in done]
+        executed = _by_and_by(jobs, pool, say)
+    return [name.removeprefix(f"{chain.settings.id}/") for name in jobs if name in executed]
 
 
 class Job(NamedTuple):
-    """A chapter of a run, to be executed where it is not up to date."""
+    """A chapter of a run, to be executed where it is stale."""
 
     chain: Chain
     chapter: Chapter
@@ -285,93 +220,64 @@ class Job(NamedTuple):
         """What it is called: `run/NN_chapter`."""
         return f"{self.chain.settings.id}/{self.chapter.name}"
 
-    def needs(self, others: Sequence["Job"]) -> bool:
-        """Tell whether it reads what one of the others makes."""
+    def needs(self) -> set[str]:
+        """Return the names of those that make what it reads."""
         reads = {stage_named(stage).chapter for stage in stages_read(self.chapter)}
-        makers = {f"{self.chain.settings.id}/{name}" for name in reads}
+        found = {f"{self.chain.settings.id}/{name}" for name in reads}
         for run, chapters in other_runs(self.chapter.name, self.chain.settings).items():
-            makers |= {f"{read_run(run).id}/{name}" for name in chapters}
-        return any(other.name in makers for other in others)
+            found |= {f"{read_run(run).id}/{name}" for name in chapters}
+        return found
 
 
-def _do(job: Job, again: bool, say: Say) -> bool:
-    """Execute a chapter, and return True, unless it is up to date."""
-    reason = "asked for" if again else why_stale(job.chain.settings, job.chapter)
+def _by_and_by(jobs: Mapping[str, Job], pool: ThreadPoolExecutor, say: Say) -> set[str]:
+    """Do jobs as they become ready, earlier ones first; return the names of those executed."""
+    waiting, executed = {name: job.needs() for name, job in jobs.items()}, set()
+    running: dict[Future[bool], str] = {}
+    try:
+        while waiting or running:
+            ahead = {*waiting, *running.values()}
+            ready = [name for name, needs in waiting.items() if not needs & ahead]
+            for name in ready[: KERNELS - len(running)]:
+                del waiting[name]
+                running[pool.submit(_step, jobs[name], say)] = name
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                name = running.pop(done)
+                executed |= {name} if done.result() else set()
+    except KeyboardInterrupt:
+        for kernel in psutil.Process().children(recursive=True):
+            kernel.kill()
+        raise
+    except LookupsError:
+        for name in running.values():
+            say(f"a chapter has failed; {name} is still brought to its end")
+        raise
+    return executed
+
+
+def _step(job: Job, say: Say) -> bool:
+    """Execute a chapter, and return True, if it is stale; else bring in changed words."""
+    chain, chapter = job
+    reason = why_stale(chain.settings, chapter)
     if reason is None:
-        _refresh(job.chain, job.chapter)
+        former = notebooks.read_notebook(chapter.executed)
+        copy = notebooks.with_outputs_of(chapter.notebook, former)
+        _keep(chain, chapter, copy, chapter.record)
         say(f"{job.name}: up to date")
         return False
-    say(f"{job.name}: {reason}; executing{job.chapter.last_time}")
-    seconds = _execute(job.chain, job.chapter)
-    say(f"{job.name}: done in {seconds:.0f} s")
+    say(f"{job.name}: {reason}; executing{chapter.last_time}")
+    say(f"{job.name}: done in {_execute(chain, chapter):.0f} s")
     return True
-
-
-def _others(chain: Chain, chapters: Sequence[Chapter]) -> dict[str, tuple[Chain, list[Chapter]]]:
-    """The other runs that chapters read, each with the chapters of it that come first."""
-    found = {}
-    for chapter in chapters:
-        for run, names in other_runs(chapter.name, chain.settings).items():
-            other = chain_of(run, sources=chain.sources)
-            if other.settings.id == chain.settings.id:
-                continue
-            if other.settings.permuted is not None:  # it might lead back here
-                raise RunError(
-                    f"{other.settings.id}, which {chain.settings.id} reads, is held against a run "
-                    "itself; write `permuted: null` into its file"
-                )
-            found[run] = other, [one for one in other.chapters if one.name in names]
-    return found
-
-
-def outlook(chain: Chain) -> list[str]:
-    """Say, a line a chapter, what would be executed and why, and how long it took the last time."""
-    corpus = chain.settings.corpus
-    lines = [_forecast(chain, chain.chapters, again=False)]
-    if chain.settings.prompts is None:
-        lines[0] += f"; up to {corpus.documents:,} documents a split of {corpus.length} tokens"
-    for other, first in _others(chain, chain.chapters).values():
-        lines.append(f"before chapters that read it: {_forecast(other, first, False)}")
-    for chapter in chain.chapters:
-        reason = why_stale(chain.settings, chapter) or "up to date"
-        lines.append(f"{chapter.name:30}  {reason}{chapter.last_time}")
-    return lines
-
-
-def _forecast(chain: Chain, chosen: Sequence[Chapter], again: bool) -> str:
-    """How many chapters there are to execute, and what they cost the last time."""
-    stale = [c for c in chosen if again or why_stale(chain.settings, c) is not None]
-    known = [chapter.record.get("seconds") for chapter in stale]
-    cost = "" if None in known else f"; {sum(known):.0f} s the last time"
-    some = f"{len(stale)} of {len(chosen)} chapters to execute{cost}"
-    return f"run {chain.settings.id}: {some if stale else 'all up to date'}"
 
 
 def _execute(chain: Chain, chapter: Chapter) -> float:
     """Execute a chapter and keep its copy with what it was made on; return its seconds."""
     basis, start = _basis(chain.settings, chapter), time.perf_counter()
+    given = {} if chain.default else {"run": chain.settings.given}
     unfinished = chapter.executed.with_suffix(".unfinished.ipynb")
-    try:
-        done = notebooks.execute(
-            chapter.notebook, chain.parameters, folder=chain.sources, unfinished=unfinished
-        )
-        seconds = round(time.perf_counter() - start, 1)
-        makes = _made(chain.settings, chapter)
-    except ChapterError as error:
-        raise ChapterError(f"{chapter.name}: {error}") from None
-    except (MissingStage, StaleStage) as error:
-        raise ChapterError(
-            f"{chapter.name} came to its end but did not leave its table ({error}); does it call "
-            "save with the run's settings?"
-        ) from None
-    _keep(chain, chapter, done, basis | {"makes": makes, "seconds": seconds})
+    done = notebooks.execute(chapter.notebook, given, folder=chain.sources, unfinished=unfinished)
+    seconds = round(time.perf_counter() - start, 1)
+    _keep(chain, chapter, done, basis | _made(chain.settings, chapter) | {"seconds": seconds})
     return seconds
-
-
-def _refresh(chain: Chain, chapter: Chapter) -> None:
-    """Bring changed words into an executed copy whose outputs still hold."""
-    former = notebooks.read_notebook(chapter.executed)
-    _keep(chain, chapter, notebooks.with_outputs_of(chapter.notebook, former), chapter.record)
 
 
 def _keep(chain: Chain, chapter: Chapter, notebook: NotebookNode, record: dict[str, Any]) -> None:

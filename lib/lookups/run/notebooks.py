@@ -7,14 +7,12 @@ executed in a kernel of this Python, in which nothing of the user's Jupyter set-
 
 import ast
 import hashlib
-import json
 import os
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
 
 import jupytext
@@ -24,26 +22,25 @@ from nbformat import NotebookNode
 from lookups import errors
 from lookups.errors import ChapterError, LookupsError
 from lookups.paths import PROJECT, write_whole
-from lookups.run.stages import CHAPTERS
 
 NOTEBOOKS = PROJECT / "notebooks"
-DEFAULT_ONLY = "default-run"
-"""The tag of Markdown that is true of the default run alone."""
-
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT_METADATA = ("tags", "mystnb")
 ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin slow down everything else
+    "JUPYTER_NO_CONFIG": "1",
+    "JUPYTER_PATH": "",
+    "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this Python, not one of the user's
     "LOOKUPS_VIEWS": "linked",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin slow down everything else
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "PYTHONHASHSEED": "0",
     "PYTHONWARNINGS": "ignore",
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-    "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
 RECORD_THREADS = "2"
 """Threads of the default run: how sums are split decides their last digit, and what is committed
@@ -55,7 +52,7 @@ START_TIMEOUT = 300
 
 def chapter_sources(folder: Path = NOTEBOOKS) -> list[Path]:
     """Return the chapters' source files in the order in which they are executed."""
-    return [path for name in CHAPTERS if (path := folder / f"{name}.py").is_file()]
+    return sorted(folder.glob("[0-9][0-9]_*.py"))
 
 
 def read_source(source: Path) -> NotebookNode:
@@ -71,10 +68,9 @@ def read_notebook(path: Path) -> NotebookNode:
         raise LookupsError(f"{path} is not a notebook ({error}); delete it and run again") from None
 
 
-def without_default_words(notebook: NotebookNode) -> NotebookNode:
-    """Return a chapter as runs other than the default one see it."""
-    cells = [c for c in notebook.cells if c.cell_type == "code" or DEFAULT_ONLY not in tags_of(c)]
-    return NotebookNode(notebook | {"cells": cells})
+def tags_of(cell: NotebookNode) -> list[str]:
+    """Return the tags of a cell."""
+    return cell.metadata.get("tags", [])
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
@@ -91,28 +87,16 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
             executed = cell.get("execution_count") is not None
             count += executed
             made.execution_count = count if executed else None
-            made.outputs = _cleaned_outputs(cell.get("outputs", []), made.execution_count)
+            shown = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
+            number = {"execution_count": made.execution_count}
+            made.outputs = [
+                {k: number.get(k, v) for k, v in one.items() if k != "transient"} for one in shown
+            ]
         cells.append(made)
-    metadata = {"kernelspec": dict(KERNEL), "language_info": {"name": "python"}}
+    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     return nbformat.from_dict(
         {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
     )
-
-
-def _cleaned_outputs(outputs: list, execution_count: int | None) -> list[NotebookNode]:
-    kept: list[NotebookNode] = []
-    for output in outputs:
-        output = NotebookNode({k: v for k, v in output.items() if k != "transient"})
-        if output.output_type == "stream":
-            if output.name == "stderr":
-                continue
-            if kept and kept[-1].output_type == "stream":
-                kept[-1].text += output.text
-                continue
-        if "execution_count" in output:
-            output.execution_count = execution_count
-        kept.append(output)
-    return kept
 
 
 def as_text(notebook: NotebookNode) -> str:
@@ -127,29 +111,25 @@ def with_outputs_of(notebook: NotebookNode, former: NotebookNode) -> NotebookNod
     Cells that differ in layout or comments only are the same; papermill's cell of parameters is
     taken over. (`jupytext --update` would leave a changed cell the output that it had.)
     """
-    cells = [deepcopy(cell) for cell in notebook.cells]
+    cells = [NotebookNode(cell) for cell in notebook.cells]
     place = 1 + next(n for n, cell in enumerate(cells) if "parameters" in tags_of(cell))
     cells[place:place] = [cell for cell in former.cells if "injected-parameters" in tags_of(cell)]
-    left = [(_meaning(cell.source), cell) for cell in former.cells if cell.cell_type == "code"]
-    for cell in (cell for cell in cells if cell.cell_type == "code"):
-        meant = _meaning(cell.source)
-        same = next((number for number, (was, _) in enumerate(left) if was == meant), None)
-        if same is not None:
-            kept = left.pop(same)[1]
+    left = defaultdict(list)
+    for cell in former.cells:
+        left[_meaning(cell)].append(cell)
+    for cell in cells:
+        if cell.cell_type == "code" and (same := left[_meaning(cell)]):
+            kept = same.pop(0)
             cell.outputs, cell.execution_count = kept.outputs, kept.execution_count
     return cleaned(NotebookNode(cells=cells))
 
 
-def tags_of(cell: NotebookNode) -> list[str]:
-    """Return the tags of a cell."""
-    return cell.metadata.get("tags", [])
-
-
-def _meaning(code: str) -> str:
+def _meaning(cell: NotebookNode) -> str:
+    """What a cell does, whatever its layout and comments."""
     try:
-        return ast.dump(ast.parse(code))
+        return ast.dump(ast.parse(cell.source)) if cell.cell_type == "code" else ""
     except SyntaxError:
-        return code
+        return cell.source
 
 
 def pair(source: Path) -> bool:
@@ -178,18 +158,9 @@ def kernel_environment(*, record: bool = False) -> Iterator[None]:
     `record` also fixes the number of threads, unless OMP_NUM_THREADS is set.
     """
     former = dict(os.environ)
+    threads = {"OMP_NUM_THREADS": RECORD_THREADS} if record else {}
     with tempfile.TemporaryDirectory(prefix="lookups-kernel-") as folder:
-        kernel = Path(folder) / "kernels" / KERNEL["name"]
-        kernel.mkdir(parents=True)
-        command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
-        command += ["-f", "{connection_file}"]
-        (kernel / "kernel.json").write_text(json.dumps({"argv": command} | KERNEL), "utf-8")
-        os.environ.update(ENVIRONMENT)
-        before = os.environ.get("JUPYTER_PATH")
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
-        os.environ["IPYTHONDIR"] = str(Path(folder) / "ipython")
-        if record:
-            os.environ.setdefault("OMP_NUM_THREADS", RECORD_THREADS)
+        os.environ |= threads | former | ENVIRONMENT | {"IPYTHONDIR": folder}
         try:
             yield
         finally:
@@ -208,10 +179,11 @@ def execute(
         ChapterError: a cell raised, or the kernel died or did not start.
     """
     import papermill  # most of a second to import
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     unfinished.parent.mkdir(parents=True, exist_ok=True)
+    name, so_far = unfinished.name.split(".")[0], f"the notebook so far: {unfinished}"
     try:
         done = papermill.execute_notebook(
             notebook,
@@ -222,31 +194,23 @@ def execute(
             progress_bar=sys.stderr.isatty() and {"leave": False},
             log_output=False,
             start_timeout=START_TIMEOUT,
+            coalesce_streams=True,
+            extra_arguments=["--log-level=CRITICAL"],
         )
-    except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
-        raise ChapterError(_in_words(error, unfinished)) from None
+    except PapermillExecutionError as error:
+        said = " ".join(str(error.evalue).split()) or "no message"
+        kind = getattr(errors, error.ename, None)  # an error of the project speaks for itself
+        raised = "" if kind else f"cell [{error.exec_count}] raised {error.ename}: "
+        raise ChapterError(f"{name}: {raised}{said} ({so_far})") from None
+    except DeadKernelError:
+        raise ChapterError(
+            f"{name}: the Python that ran it ended abruptly; most often memory ran out: close "
+            f"other programs, or ask for fewer documents in the run file ({so_far})"
+        ) from None
     except RuntimeError as error:  # so jupyter_client tells that no kernel answers
         raise ChapterError(
-            f"no Python started to run it ({error}); try again when the machine is less busy, and "
-            f"see that `{sys.executable} -m ipykernel_launcher --version` works"
+            f"{name}: no Python started to run it ({error}); try again when the machine is less "
+            f"busy, and see that `{sys.executable} -m ipykernel_launcher --version` works"
         ) from None
     unfinished.unlink()
     return cleaned(done)
-
-
-def _in_words(error: Exception, place: Path) -> str:
-    """One readable sentence: an error of the project speaks for itself, others give their name."""
-    if not hasattr(error, "ename"):
-        return (
-            f"the Python that ran it ended abruptly ({type(error).__name__}); most often memory "
-            "ran out: close other programs or ask for fewer documents in the run file. The "
-            f"notebook so far: {place}"
-        )
-    kind = getattr(errors, error.ename, None)
-    lines = str(error.evalue).strip().splitlines() or ["no message"]
-    if isinstance(kind, type) and issubclass(kind, LookupsError):
-        return f"{' '.join(lines)}\n(the notebook so far: {place})"
-    return (
-        f"cell [{error.exec_count}] raised {error.ename}: {lines[0]}; the traceback is in the "
-        f"notebook so far: {place}"
-    )

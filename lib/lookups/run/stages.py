@@ -7,24 +7,10 @@ settings the keys of the run file it depends on besides theirs.
 from typing import NamedTuple
 
 from lookups.errors import RunError
+from lookups.paths import PROJECT
 from lookups.settings import Run
 
-CHAPTERS = (
-    "01_corpus_and_model",
-    "02_next_token_neurons",
-    "03_prompts",
-    "04_suffixes",
-    "05_heads",
-    "06_attention_specialization",
-    "07_explanations",
-    "08_scores",
-    "09_head_ablation",
-    "10_direct_path",
-    "11_neuron_ablation",
-    "12_ground_truth",
-    "13_published_record",
-    "15_analysis",
-)
+CHAPTERS = tuple(sorted(path.stem for path in PROJECT.glob("notebooks/[0-9][0-9]_*.py")))
 """The notebooks in the order in which a run executes them; the analysis gathers what all found."""
 
 PLANTED = ("planted", "planted-1", "planted-2")
@@ -39,122 +25,59 @@ class Stage(NamedTuple):
     """The notebook that makes it."""
     row: str
     """What one row is, in a sentence."""
-    columns: tuple[str, ...]
-    """Columns that later chapters rely on; a table may hold more."""
     parents: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
 
-def _stage(name: str, chapter: str, row: str, columns: str, parents="", settings="") -> Stage:
-    """Declare a stage by its columns, parents and settings, each separated by spaces."""
-    listed = (tuple(names.split()) for names in (columns, parents, settings))
-    return Stage(name, next(one for one in CHAPTERS if one.startswith(chapter)), row, *listed)
+def _stage(name: str, chapter: str, parents: str, settings: str, row: str) -> Stage:
+    """Declare a stage of a chapter, given by its number; names are separated by spaces."""
+    made_by = next(one for one in CHAPTERS if one.startswith(chapter))
+    return Stage(name, made_by, row, tuple(parents.split()), tuple(settings.split()))
 
 
+_NEURONS = """model corpus prompts layers middle_layers neurons_per_layer rejected neurons tokens
+    minimum_count minimum_in_texts protocol seed"""
 _SEARCH = """prompts_per_neuron top_per_neuron spread_per_neuron prompts_per_file follow_share
     follow_lift false_discovery_rate neurons_per_token selected_at_most examined_per_layer
     random_per_layer"""
-"""What the search for prompts depends on."""
 
 STAGES = (
-    _stage(
-        "neurons", "02",
-        "One MLP neuron of the model (and, if gated, one sign of it) with the token it writes.",
-        "neuron layer index sign token token_id congruence null_percentile rank group",
-        settings="""model corpus prompts layers middle_layers neurons_per_layer rejected neurons
-            tokens minimum_count minimum_in_texts protocol seed""",
-    ),
-    _stage(
-        "prompts", "03",
-        "One document in which one examined neuron was at its maximum, and the position of it.",
-        "neuron split sample prompt position activation next_token_id",
-        parents="neurons", settings=_SEARCH,
-    ),
-    _stage(
-        "follow_rates", "03",
-        "One neuron of the run's layers in one split: how often its token follows its maxima.",
-        """neuron split follow_rate base_rate p q sound selected group strongest frequency
-            matched_to""",
-        parents="neurons", settings=_SEARCH,
-    ),
-    _stage(
-        "suffixes", "04",
-        "One prompt of one neuron, cut to the shortest suffix that keeps its share of activation.",
-        "neuron split sample prompt start stop token_ids activation whole_activation",
-        parents="prompts follow_rates", settings="keep longest",
-    ),
-    _stage(
-        "heads", "05",
+    _stage("neurons", "02", "", _NEURONS,
+        "One MLP neuron of the model (and, if gated, one sign of it) with the token it writes."),
+    _stage("prompts", "03", "neurons", _SEARCH,
+        "One document in which one examined neuron was at its maximum, and the position of it."),
+    _stage("follow_rates", "03", "neurons", _SEARCH,
+        "One neuron of the run's layers in one split: how often its token follows its maxima."),
+    _stage("suffixes", "04", "prompts follow_rates", "keep longest",
+        "One prompt of one neuron, cut to the shortest suffix that keeps its activation's share."),
+    _stage("heads", "05", "suffixes", "active_rule pair_share effect_apart",
         "What one head writes into one neuron's input at the end of a cut prompt, and its "
-        "effect: on train every head, on test the pairs that are followed.",
-        """neuron split prompt head input attribution effect active active_2sd active_top3
-            active_effect""",
-        parents="suffixes", settings="active_rule pair_share effect_apart",
-    ),
-    _stage(
-        "parts", "05",
-        "What one part other than a head adds to one neuron's input; parts and heads sum to total.",
-        "neuron split prompt input part value total",
-        parents="suffixes",
-    ),
-    _stage(
-        "pairs", "05",
-        "One neuron and one head: on how many of the neuron's training prompts the head is active.",
-        "neuron head n_prompts n_active share kept followed",
-        parents="heads",
-    ),
-    _stage(
-        "deck", "06",
-        "One prompt of one item of the blind sort: to learn from, or held out and to be sorted.",
-        "item digest kind neuron head role place prompt text token active",
-        parents="pairs",
-    ),
-    _stage(
-        "explanations", "07",
-        "What one explainer says of one pair: when the head is active on the neuron's prompts.",
-        "neuron head explainer explanation rule digest n_active n_inactive",
-        parents="pairs", settings="llm",
-    ),
-    _stage(
-        "verdicts", "08",
-        "What was said of one held-out prompt of one pair by one explanation.",
-        "neuron head explainer control lender prompt active verdict probability",
-        parents="explanations", settings="held_out",
-    ),
-    _stage(
-        "scores", "08",
-        "How well one explainer's explanation of one pair sorts its held-out prompts.",
-        """neuron head explainer control tp fp tn fn unread_active unread_inactive score
-            score_strict low high p q auroc""",
-        parents="explanations", settings="held_out",
-    ),
-    _stage(
-        "head_ablations", "09",
-        "One held-out prompt of one kept pair: neuron and token before and after the ablation.",
-        """neuron head split prompt active follows kind p_before p_after logp_before logp_after
-            pre_before pre_after act_before act_after""",
-        parents="pairs",
-    ),
-    _stage(
-        "neuron_ablations", "11",
-        "One text and one neuron, or its control: the token before and after the neuron is held.",
-        """neuron group split prompt context kind control p_before p_after logp_before
-            logp_after""",
-        parents="suffixes",
-    ),
+        "effect: on train every head, on test the pairs that are followed."),
+    _stage("parts", "05", "suffixes", "",
+        "What one part other than a head adds to a neuron's input; with the heads the total."),
+    _stage("pairs", "05", "heads", "",
+        "One neuron and one head: on how many of the neuron's train prompts the head is active."),
+    _stage("deck", "06", "pairs", "",
+        "One prompt of one item of the blind sort: to learn from, or held out and to be sorted."),
+    _stage("explanations", "07", "pairs", "llm",
+        "What one explainer says of one pair: when the head is active on the neuron's prompts."),
+    _stage("verdicts", "08", "explanations", "held_out",
+        "What was said of one held-out prompt of one pair by one explanation."),
+    _stage("scores", "08", "explanations", "held_out",
+        "How well one explainer's explanation of one pair sorts its held-out prompts."),
+    _stage("head_ablations", "09", "pairs", "",
+        "One held-out prompt of one kept pair: neuron and token before and after the ablation."),
+    _stage("neuron_ablations", "11", "suffixes", "",
+        "One text and one neuron, or its control: the token before and after the neuron is held."),
 )  # fmt: skip
 
 
 def stage_named(name: str) -> Stage:
-    """Return the declaration of a stage.
-
-    Raises:
-        RunError: no stage has that name.
-    """
-    for stage in STAGES:
-        if stage.name == name:
-            return stage
-    raise RunError(f"no stage {name!r}; there are {', '.join(stage.name for stage in STAGES)}")
+    """Return the declaration of a stage; a RunError if none has that name."""
+    named = {stage.name: stage for stage in STAGES}
+    if name not in named:
+        raise RunError(f"no stage {name!r}; there are {', '.join(named)}")
+    return named[name]
 
 
 def settings_of(stage: Stage) -> tuple[str, ...]:

@@ -7,12 +7,12 @@ and from the parents that lie there now; it changes nothing on disk.
 
 import hashlib
 import json
-import platform
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import pandas as pd
@@ -22,13 +22,22 @@ from lookups.errors import MissingStage, StaleStage
 from lookups.model.files import place_of
 from lookups.model.loaded import PROCESSING
 from lookups.model.packaged import PACKAGED
-from lookups.paths import PROJECT, digest_of, replacing, sha256_of
-from lookups.run.stages import Stage, settings_of, stage_named
+from lookups.paths import PROJECT, digest_of, replacing
+from lookups.run.stages import settings_of, stage_named
 from lookups.settings import Run, is_made
 
 SCHEMA = 2
-PACKAGES = ("torch", "transformers", "transformer-lens", "tokenizers", "numpy", "pandas", "pyarrow")
+PACKAGES = (
+    *("torch", "transformers", "transformer-lens", "tokenizers", "numpy", "pandas", "pyarrow"),
+    *("scipy", "scikit-learn", "statsmodels", "matplotlib"),
+)
+OF_MODEL = ("name", "revision", "dtype", "device")
 BOS_RULE = "exactly one beginning-of-sequence token, then the document's ids"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    return {"Python": python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def stage_folder(settings: Run, stage: str) -> Path:
@@ -50,14 +59,10 @@ def save(
     `documents` maps a split to the digest of its documents; `model` is a `Model`.
 
     Raises:
-        ValueError: the table lacks a column that the stage declares.
         MissingStage, StaleStage: a parent is not there, or not up to date.
         LookupsError: the disk is full, or the folder cannot be written.
     """
     declared = stage_named(stage)
-    missing = [column for column in declared.columns if column not in table.columns]
-    if missing:
-        raise ValueError(f"{stage} must hold the columns {missing}; the chapter left them out")
     about = {
         "stage": stage,
         "chapter": declared.chapter,
@@ -66,11 +71,11 @@ def save(
         "run": settings.id,
         "parameters": parameters(settings, settings_of(declared)),
         "seed": settings.seed,
-        "model": None if model is None else _about_model(model),
+        "model": model and {name: str(getattr(model, name)) for name in OF_MODEL},
+        "processing": PROCESSING,
         "documents": dict(documents or {}),
         "bos": BOS_RULE,
-        "packages": {name: version(name) for name in PACKAGES},
-        "python": platform.python_version(),
+        "versions": versions(),
         "commit": _commit(),
         "parents": {parent: manifest(settings, parent)["digest"] for parent in declared.parents},
         "rows": len(table),
@@ -79,7 +84,7 @@ def save(
     folder = stage_folder(settings, stage)
     with replacing(folder / "manifest.json") as last, replacing(folder / "table.parquet") as first:
         table.reset_index(drop=True).to_parquet(first, index=False, compression="zstd")
-        about["digest"] = sha256_of(first)
+        about["digest"] = digest_of(first)
         last.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     return table
 
@@ -97,41 +102,30 @@ def manifest(settings: Run, stage: str) -> dict[str, Any]:
         MissingStage: it or a parent was never made, or not to the end.
         StaleStage: it, a parent or a setting has changed since.
     """
-    return _checked(settings, stage_named(stage), {})
-
-
-def _checked(settings: Run, declared: Stage, known: dict[str, dict]) -> dict[str, Any]:
-    """Check a stage after its parents; `known` holds those checked already."""
-    name, parents = declared.name, {}
-    if name in known:
-        return known[name]
-    for parent in declared.parents:
-        parents[parent] = _checked(settings, stage_named(parent), known)["digest"]
-    remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.id})"
-    folder = stage_folder(settings, name)
+    declared, folder = stage_named(stage), stage_folder(settings, stage)
+    parents = {parent: manifest(settings, parent)["digest"] for parent in declared.parents}
+    remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.given})"
     try:
         about = json.loads((folder / "manifest.json").read_text("utf-8"))
-        found = sha256_of(folder / "table.parquet")
+        found = digest_of(folder / "table.parquet")
     except (OSError, ValueError):
-        raise MissingStage(f"run {settings.id!r} has no stage {name}; {remedy}") from None
-    if not isinstance(about, dict) or (about.get("schema"), about.get("stage")) != (SCHEMA, name):
-        raise StaleStage(f"{name} was written by another version of this code; {remedy}")
+        raise MissingStage(f"run {settings.id!r} has no stage {stage}; {remedy}") from None
+    if not isinstance(about, dict) or (about.get("schema"), about.get("stage")) != (SCHEMA, stage):
+        raise StaleStage(f"{stage} was written by another version of this code; {remedy}")
     if about.get("digest") != found:
-        raise StaleStage(f"{name} is not the table its manifest describes; {remedy}")
+        raise StaleStage(f"{stage} is not the table its manifest describes; {remedy}")
     now, then = parameters(settings, settings_of(declared)), about.get("parameters", {})
     if changed := sorted(key for key in now if now[key] != then.get(key)):
-        raise StaleStage(f"{name} was made with other settings ({', '.join(changed)}); {remedy}")
+        raise StaleStage(f"{stage} was made with other settings ({', '.join(changed)}); {remedy}")
     for parent, digest in parents.items():
         if digest != about.get("parents", {}).get(parent):
-            raise StaleStage(f"{name} was made from another {parent}; {remedy}")
-    known[name] = about
+            raise StaleStage(f"{stage} was made from another {parent}; {remedy}")
     return about
 
 
 def parameters(settings: Run, keys: Iterable[str]) -> dict[str, Any]:
-    """Return some settings as JSON; places are left out, what lies there counts."""
-    places = {"model": {"folder"}, "corpus": {"folder"}}
-    content = settings.model_dump(mode="json", include=set(keys), exclude=places)
+    """Return some settings as JSON; of places, what lies there counts."""
+    content = settings.model_dump(mode="json", include=set(keys))
     if "model" in content and settings.model.name in PACKAGED:
         content["model"]["files"] = PACKAGED[settings.model.name].sha256
     elif "model" in content and (place := place_of(settings.model)) is not None:
@@ -169,22 +163,10 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
 
-def _about_model(model: Any) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "revision": model.revision,
-        "processing": PROCESSING,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-    }
-
-
 def _commit() -> str | None:
-    """The checkout's commit, or None outside a checkout."""
+    """The checkout's commit; None outside a checkout."""
+    git = ["git", "-C", str(PROJECT), "rev-parse", "HEAD"]
     try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
+        return subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
+    except OSError:  # there is no git
         return None
-    return answer.stdout.strip()
