@@ -17,7 +17,7 @@ attention heads share value vectors, and only the one head's output is zeroed.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -25,8 +25,10 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lookups.measure.activation import ENTERING, NORMED, POST, SCALE, Z
 from lookups.measure.activation import batched, check_rows, keeper, own_at_last
-from lookups.measure.intervention import Column, Edit, Edited, Rows, in_place_of, measure_edits
+from lookups.measure.intervention import Edit, Edited, EditOf, Measured, Rows
+from lookups.measure.intervention import in_place_of, measure_edits
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.model.resume import Hook, Place
@@ -38,8 +40,13 @@ HeadKind = Literal[
 HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
 
 NeuronKind = Literal["zero", "mean", "on"]
-NO_MEANS = "mean needs `means`; measure them with mean_over_tokens"
-T = TypeVar("T")
+
+NEEDED = {
+    "mean": "`means`: measure them with mean_over_tokens",
+    "resample": "`donors`: see other_rows",
+    "on": "`on`: an activation for every row",
+}
+"""What some kinds need beside the rows."""
 
 
 class Means(NamedTuple):
@@ -70,7 +77,7 @@ def mean_over_tokens(
     tokens = sum(len(ids) for ids in sequences)
     if not tokens:
         raise ValueError("no token to average over; give texts that have some")
-    hook = {"heads": "attn.hook_z", "neurons": "mlp.hook_post"}[of]
+    hook = {"heads": Z, "neurons": POST}[of]
     total: Tensor | int = 0
     for some in batched(model, sequences):
         batch = model.batch([sequences[i] for i in some])
@@ -81,7 +88,7 @@ def mean_over_tokens(
             return tensor[counted].double().sum(0)
 
         sums: dict[int, Tensor] = {}
-        model.read(batch, {f"blocks.{at}.{hook}": keeper(sums, at, summed) for at in layers})
+        model.read(batch, {hook.format(at): keeper(sums, at, summed) for at in layers})
         total = total + torch.stack([sums[at] for at in layers])
     return Means(list(layers), (total / tokens).to(model.dtype), tokens)
 
@@ -107,20 +114,18 @@ def ablate_heads(
     strange = [str(h) for h in heads if h.layer >= model.n_layers or h.index >= model.n_heads]
     if strange:
         raise ValueError(f"{model.name} has no head {strange[0]}")
-    same = np.zeros(len(heads), dtype=np.int64)
-    edits: dict[str, Edit] = {}
+    _check_given(kinds, {"mean": means, "resample": donors})
+    edits: dict[str, Edit | EditOf] = {}
     for kind in kinds:
         if kind == "zero":
             nothing = torch.zeros(len(heads), model.d_head, dtype=model.dtype, device=model.device)
-            edits[kind] = in_place_of(model, "attn.hook_z", heads, nothing, "everywhere", same)
+            edits[kind] = in_place_of(model, Z, heads, nothing, "everywhere")
         elif kind == "mean":
-            mean = _given(means, NO_MEANS).of(heads)
-            edits[kind] = in_place_of(model, "attn.hook_z", heads, mean, "behind_bos", same)
+            edits[kind] = in_place_of(model, Z, heads, means.of(heads), "behind_bos")
         elif kind == "resample":
-            donors = _given(donors, "resample needs `donors`; see other_rows")
             check_rows(heads, donors)
-            lent = own_at_last(model, "attn.hook_z", heads, [prompts[at] for at in donors])
-            edits[kind] = in_place_of(model, "attn.hook_z", heads, lent, "last", donors)
+            lent = own_at_last(model, Z, heads, [prompts[at] for at in donors])
+            edits[kind] = in_place_of(model, Z, heads, lent, "last")
         elif kind == "through_neuron":
             if "zero" not in edits:
                 raise ValueError("through_neuron takes activations from zero; name zero before it")
@@ -146,19 +151,17 @@ def ablate_neurons(
     several tokens, write a row for each: rows that change a neuron of a prompt in the same way
     share one pass. ValueError if columns differ in length, or means or activations are missing.
     """
-    edits: dict[str, Edit] = {}
+    _check_given(kinds, {"mean": means, "on": on})
+    edits = {}
     for kind in kinds:
         if kind == "mean":
-            values = _given(means, NO_MEANS).of(neurons)
+            values = means.of(neurons)
+        elif kind == "on":
+            values = _signed(model, neurons, on)
         else:
-            signed = [0.0] * len(neurons)
-            if kind == "on":
-                on = _given(on, "on needs `on`: an activation for every row")
-                check_rows(neurons, on)
-                signed = [n.sign * float(value) for n, value in zip(neurons, on, strict=True)]
-            values = torch.tensor(signed, dtype=model.dtype, device=model.device)
-        where, keys = "last" if kind == "on" else "behind_bos", values.double().cpu().numpy()
-        edits[kind] = in_place_of(model, "mlp.hook_post", neurons, values, where, keys)
+            values = _signed(model, neurons, np.zeros(len(neurons)))
+        where = "last" if kind == "on" else "behind_bos"
+        edits[kind] = in_place_of(model, POST, neurons, values, where)
     return measure_edits(model, Rows(prompts, neurons, token_ids), edits)
 
 
@@ -199,23 +202,30 @@ def nearest_in_size(
     return nearest if away[nearest] <= np.log(factor) else None
 
 
-def _given(value: T | None, otherwise: str) -> T:
-    """What a kind of ablation needs, or an error that says where it comes from."""
-    if value is None:
-        raise ValueError(otherwise)
-    return value
+def _check_given(kinds: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse kinds of ablation for which something is missing (ValueError)."""
+    for kind in kinds:
+        if kind in given and given[kind] is None:
+            raise ValueError(f"{kind} needs {NEEDED[kind]}")
 
 
-def _through_neuron(model: Model, neurons: Sequence[Neuron]) -> Edit:
+def _signed(
+    model: Model, neurons: Sequence[Neuron], activations: Sequence[float] | np.ndarray
+) -> Float[Tensor, " row"]:
+    """Give activations the signs of their neurons, as the model has them."""
+    check_rows(neurons, activations)
+    values = [n.sign * float(value) for n, value in zip(neurons, activations, strict=True)]
+    return torch.tensor(values, dtype=model.dtype, device=model.device)
+
+
+def _through_neuron(model: Model, neurons: Sequence[Neuron]) -> EditOf:
     """Give each row's neuron, at the last token, the activation that it has under `zero`."""
-    signs = np.array([neuron.sign for neuron in neurons])
 
-    def given(activations: Mapping[str, Column]) -> Edit:
-        found = signs * activations["zero"]
-        values = torch.from_numpy(found).to(model.device, model.dtype)
-        return in_place_of(model, "mlp.hook_post", neurons, values, "last", found)
+    def edit(measured: Mapping[str, Measured]) -> Edit:
+        values = _signed(model, neurons, measured["zero"].act)
+        return in_place_of(model, POST, neurons, values, "last")
 
-    return given({"zero": np.full(len(neurons), np.nan)})._replace(given=given)
+    return edit
 
 
 def _direct_path(
@@ -230,15 +240,13 @@ def _direct_path(
             raise ValueError(f"{head} does not feed {neuron}: it has no direct path to it")
 
     def hooks(rows: np.ndarray, place: Place) -> list[tuple[str, Hook]]:
-        block = f"blocks.{neurons[rows[0]].layer}"
-        own = [neurons[row].index for row in rows]
-        some, at_last = [heads[row] for row in rows], place.trace.at_last
-        names = [f"blocks.{head.layer}.attn.hook_z" for head in some]
-        placed = zip(names, place.prompts.tolist(), some, strict=True)
-        z = torch.stack([at_last[name][prompt, head.index] for name, prompt, head in placed])
+        layer, at_last = neurons[rows[0]].layer, place.trace.at_last
+        own, some = [neurons[row].index for row in rows], [heads[row] for row in rows]
+        placed = list(zip(some, place.prompts.tolist(), strict=True))
+        z = torch.stack([at_last[Z.format(head.layer)][at, head.index] for head, at in placed])
         w_o = torch.stack([model.w_o(head.layer)[head.index] for head in some])
         written = einsum(z, w_o, "row z, row z d_model -> row d_model").unsqueeze(1)
-        usual = at_last[f"{block}.mlp.hook_post"][place.prompts]
+        usual = at_last[POST.format(layer)][place.prompts]
         scale: dict[str, Tensor] = {}
 
         def lessen(tensor: Tensor) -> Tensor:
@@ -250,10 +258,10 @@ def _direct_path(
             changed[place.rows, own] = tensor[place.rows, 0, own]
             return changed.unsqueeze(1)
 
-        lessened = f"{block}.mlp.hook_in" if frozen else f"{block}.ln2.hook_in"
-        changes = [(lessened, lessen), (f"{block}.mlp.hook_post", put_back)]
-        return [(f"{block}.ln2.hook_scale", keeper(scale, "scale")), *changes]
+        lessened = NORMED if frozen else ENTERING
+        changes = [(lessened.format(layer), lessen), (POST.format(layer), put_back)]
+        return [(SCALE.format(layer), keeper(scale, "scale")), *changes]
 
     starts, alone = np.array([neuron.layer for neuron in neurons]), np.ones(len(neurons), bool)
-    watched = frozenset(f"blocks.{head.layer}.attn.hook_z" for head in heads)
+    watched = frozenset(Z.format(head.layer) for head in heads)
     return Edit(starts, alone, lambda row: (neurons[row][:2], heads[row]), hooks, watched)

@@ -26,8 +26,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import batched, check_rows
-from lookups.measure.attribution import POST, WRITTEN, Z
+from lookups.measure.activation import POST, WRITTEN, Z, batched, check_rows
 from lookups.model.batches import Batch, Ids
 from lookups.model.forward import Touch
 from lookups.model.loaded import Model
