@@ -17,6 +17,7 @@ attention heads share value vectors, and only the one head's output is zeroed.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -25,10 +26,18 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import ENTERING, NORMED, POST, SCALE, Z
-from lookups.measure.activation import batched, check_rows, keeper, own_at_last
-from lookups.measure.intervention import Edit, Edited, EditOf, Measured, Rows
-from lookups.measure.intervention import in_place_of, measure_edits
+from lookups.measure.activation import (
+    ENTERING,
+    NORMED,
+    POST,
+    SCALE,
+    Z,
+    batched,
+    check_rows,
+    keeper,
+    own_at_last,
+)
+from lookups.measure.intervention import Edit, Edited, EditOf, Measured, Rows, measure_edits
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.model.resume import Hook, Place
@@ -41,26 +50,17 @@ HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
 
 NeuronKind = Literal["zero", "mean", "on"]
 
-NEEDED = {
-    "mean": "`means`: measure them with mean_over_tokens",
-    "resample": "`donors`: see other_rows",
-    "on": "`on`: an activation for every row",
-}
-"""What some kinds need beside the rows."""
-
 
 class Means(NamedTuple):
-    """What heads (before W_O, without value bias) or neurons (signs not turned) of some layers put
-    out on average over some tokens, in the model's dtype."""
+    """What the heads (before W_O, without value bias) or neurons (signs not turned) of some layers
+    put out on average over some tokens, in the model's dtype."""
 
-    layers: list[int]
-    values: Float[Tensor, "layer unit ..."]
+    by_layer: dict[int, Float[Tensor, "unit ..."]]
     tokens: int
 
     def of(self, units: Sequence[Head] | Sequence[Neuron]) -> Tensor:
-        """Return the averages of some heads or neurons; ValueError if a layer's are not known."""
-        layers = [self.layers.index(unit.layer) for unit in units]
-        return self.values[layers, [unit.index for unit in units]]
+        """Return the averages of some heads or neurons."""
+        return torch.stack([self.by_layer[unit.layer][unit.index] for unit in units])
 
 
 def mean_over_tokens(
@@ -78,19 +78,17 @@ def mean_over_tokens(
     if not tokens:
         raise ValueError("no token to average over; give texts that have some")
     hook = {"heads": Z, "neurons": POST}[of]
-    total: Tensor | int = 0
+    total: dict[int, Any] = dict.fromkeys(layers, 0)
     for some in batched(model, sequences):
         batch = model.batch([sequences[i] for i in some])
         counted = batch.mask.clone()
         counted[:, 0] = False
 
-        def summed(tensor: Tensor, counted: Tensor = counted) -> Tensor:
-            return tensor[counted].double().sum(0)
+        def add(tensor: Tensor, at: int, counted: Tensor = counted) -> None:
+            total[at] = total[at] + tensor[counted].double().sum(0)
 
-        sums: dict[int, Tensor] = {}
-        model.read(batch, {hook.format(at): keeper(sums, at, summed) for at in layers})
-        total = total + torch.stack([sums[at] for at in layers])
-    return Means(list(layers), (total / tokens).to(model.dtype), tokens)
+        model.read(batch, {hook.format(at): partial(add, at=at) for at in layers})
+    return Means({at: (total[at] / tokens).to(model.dtype) for at in layers}, tokens)
 
 
 def ablate_heads(
@@ -107,14 +105,10 @@ def ablate_heads(
     """Measure every row's neuron and token as they are and without the row's head.
 
     `means` is for `mean`; `donors`, for `resample`, is the row whose prompt lends each row the
-    head's output (`other_rows`). ValueError if columns differ in length, a head is not the model's
-    or (direct paths) does not feed its neuron, or what a kind needs is missing.
+    head's output (`other_rows`). ValueError if columns differ in length, or a head whose direct
+    path is to be cut does not feed its neuron.
     """
     check_rows(prompts, heads)
-    strange = [str(h) for h in heads if h.layer >= model.n_layers or h.index >= model.n_heads]
-    if strange:
-        raise ValueError(f"{model.name} has no head {strange[0]}")
-    _check_given(kinds, {"mean": means, "resample": donors})
     edits: dict[str, Edit | EditOf] = {}
     for kind in kinds:
         if kind == "zero":
@@ -149,19 +143,15 @@ def ablate_neurons(
 
     `means` is for `mean`; `on` has the activation, times the neuron's sign, that `on` sets. Given
     several tokens, write a row for each: rows that change a neuron of a prompt in the same way
-    share one pass. ValueError if columns differ in length, or means or activations are missing.
+    share one pass. ValueError if columns differ in length.
     """
-    _check_given(kinds, {"mean": means, "on": on})
     edits = {}
     for kind in kinds:
         if kind == "mean":
-            values = means.of(neurons)
-        elif kind == "on":
-            values = _signed(model, neurons, on)
+            edits[kind] = in_place_of(model, POST, neurons, means.of(neurons), "behind_bos")
         else:
-            values = _signed(model, neurons, np.zeros(len(neurons)))
-        where = "last" if kind == "on" else "behind_bos"
-        edits[kind] = in_place_of(model, POST, neurons, values, where)
+            wanted, where = (on, "last") if kind == "on" else (np.zeros(len(neurons)), "behind_bos")
+            edits[kind] = in_place_of(model, POST, neurons, _signed(model, neurons, wanted), where)
     return measure_edits(model, Rows(prompts, neurons, token_ids), edits)
 
 
@@ -174,17 +164,14 @@ def other_rows(groups: Sequence[Hashable], *, seed: int) -> Int[np.ndarray, " ro
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
-    lone = [group for group, rows in members.items() if len(rows) == 1]
-    if lone:
-        raise ValueError(f"{len(lone)} groups have a single row, the first {lone[0]}; leave it out")
-    rng = np.random.default_rng(seed)
-    other = np.empty(len(groups), dtype=np.int64)
-    for rows in members.values():
-        own = np.array(rows)
-        mixed = rng.permutation(own)
-        while (mixed == own).any():  # on average e times
-            mixed = rng.permutation(own)
-        other[own] = mixed
+    rng, other = np.random.default_rng(seed), np.empty(len(groups), dtype=np.int64)
+    for group, rows in members.items():
+        if len(rows) == 1:
+            raise ValueError(f"{group} has a single row; leave it out")
+        mixed = rng.permutation(rows)
+        while (mixed == rows).any():  # on average e times
+            mixed = rng.permutation(rows)
+        other[rows] = mixed
     return other
 
 
@@ -194,19 +181,46 @@ def nearest_in_size(
     """Return the neuron whose size is nearest to that of `own`, None if none is within `factor`."""
     if not sizes[own] > 0:
         return None
-    away = np.full(len(sizes), np.inf)
-    positive = sizes > 0
-    away[positive] = np.abs(np.log(sizes[positive] / sizes[own]))
+    with np.errstate(divide="ignore"):
+        away = np.abs(np.log(sizes / sizes[own]))
     away[[own, *barred]] = np.inf
     nearest = int(away.argmin())
     return nearest if away[nearest] <= np.log(factor) else None
 
 
-def _check_given(kinds: Sequence[str], given: Mapping[str, Any]) -> None:
-    """Refuse kinds of ablation for which something is missing (ValueError)."""
-    for kind in kinds:
-        if kind in given and given[kind] is None:
-            raise ValueError(f"{kind} needs {NEEDED[kind]}")
+def in_place_of(
+    model: Model,
+    hook: str,
+    units: Sequence[Head] | Sequence[Neuron],
+    values: Float[Tensor, "row ..."],
+    where: Literal["everywhere", "behind_bos", "last"],
+) -> Edit:
+    """Return the edit that puts a value in the place of what each row's head or neuron puts out.
+
+    `values` are `d_head` numbers for a head, one for a neuron. What a layer puts out before the
+    last token reaches the last token's logits only through the attention of later layers: in the
+    last layer, only that token is run again.
+    """
+    layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
+    numbers = values.cpu().numpy()
+
+    def hooks(rows: np.ndarray, place: Place) -> list[tuple[str, Hook]]:
+        index = torch.from_numpy(indices[rows]).to(model.device)
+        value = values[rows].unsqueeze(1)
+        first = {"everywhere": 0, "behind_bos": 1, "last": place.last[:, None]}[where]
+        touched = place.positions >= first
+        if values.ndim == 2:
+            touched = touched[..., None]
+
+        def replace(tensor: Tensor) -> Tensor:
+            usual = tensor[place.rows, :, index]
+            tensor[place.rows, :, index] = torch.where(touched, value, usual)
+            return tensor  # nothing else reads it
+
+        return [(hook.format(layers[rows[0]]), replace)]
+
+    alone = (layers == model.n_layers - 1) | (where == "last")
+    return Edit(layers, alone, lambda row: (*units[row][:2], numbers[row].tobytes()), hooks)
 
 
 def _signed(

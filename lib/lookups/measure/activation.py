@@ -1,5 +1,6 @@
-"""How strongly does each prompt's own neuron fire at its last token, and how much of the prompt does
-it take? (chapters 3 and 4)
+"""How strongly does each prompt's own neuron fire, and how much of the prompt does it need?
+
+The activation at the last token is measured in chapter 3, the shortest suffix found in chapter 4.
 
 Rows pair a neuron, or a head, with token ids. Rows that share ids share the forward pass, which
 stops at the deepest layer asked about. Places in a pass have TransformerLens's names.
@@ -113,7 +114,7 @@ def own_at_last(
 
 
 def inputs_of(model: Model, layer: int) -> dict[str, str]:
-    """Return the hook names of what a layer's neurons read: `in`, or for gated ones `gate`, `up`."""
+    """Return the hook names of what a layer's neurons read: `in`, or `gate` and `up`."""
     mlp = f"blocks.{layer}.mlp."
     if model.gated:
         return {"gate": mlp + "hook_pre", "up": mlp + "hook_pre_linear"}

@@ -8,7 +8,7 @@ and one kind of change.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from lookups.measure.activation import POST, check_rows, inputs_of, keeper, memb
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.model.resume import Hook, Place, Trace, log_probabilities, record, resume
-from lookups.names import Head, Neuron
+from lookups.names import Neuron
 
 Column = Float[np.ndarray, " row"]
 
@@ -109,41 +109,6 @@ def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit | EditOf]) 
             edit = edit if isinstance(edit, Edit) else edit(found.after)
             after[kind].run(edit, mine, places, trace)
     return found
-
-
-def in_place_of(
-    model: Model,
-    hook: str,
-    units: Sequence[Head] | Sequence[Neuron],
-    values: Float[Tensor, "row ..."],
-    where: Literal["everywhere", "behind_bos", "last"],
-) -> Edit:
-    """Return the edit that puts a value in the place of what each row's head or neuron puts out.
-
-    `values` are `d_head` numbers for a head, one for a neuron. What a layer puts out before the
-    last token reaches the last token's logits only through the attention of later layers: in the
-    last layer, only that token is run again.
-    """
-    layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
-    numbers = values.cpu().numpy()
-
-    def hooks(rows: np.ndarray, place: Place) -> list[tuple[str, Hook]]:
-        index = torch.from_numpy(indices[rows]).to(model.device)
-        value = values[rows].unsqueeze(1)
-        first = {"everywhere": 0, "behind_bos": 1, "last": place.last[:, None]}[where]
-        touched = place.positions >= first
-        if values.ndim == 2:
-            touched = touched[..., None]
-
-        def replace(tensor: Tensor) -> Tensor:
-            usual = tensor[place.rows, :, index]
-            tensor[place.rows, :, index] = torch.where(touched, value, usual)
-            return tensor  # nothing else reads it
-
-        return [(hook.format(layers[rows[0]]), replace)]
-
-    alone = (layers == model.n_layers - 1) | (where == "last")
-    return Edit(layers, alone, lambda row: (*units[row][:2], numbers[row].tobytes()), hooks)
 
 
 class _Sheet:

@@ -16,7 +16,7 @@ one route is put back into the pass without the head; *sent*, one route alone is
 normal pass (the natural indirect effect of Vig et al. 2020).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
@@ -44,14 +44,14 @@ class Routes(NamedTuple):
     """What a row's token loses without the row's head, and by which routes; float64.
 
     Falls are positive where the token loses: that of its logit over the vocabulary's mean, scale
-    held (routes sum to the whole); and of its log-probability, with the scale held and recomputed:
-    by all routes, what comes back when one alone is put back, and what is lost by one alone.
+    held (routes sum to the whole); and of its log-probability: by all routes, what comes back when
+    one alone is put back, and what is lost by one alone.
     """
 
     logit: Float[np.ndarray, "row route"]
-    whole: Float[np.ndarray, "row held"]
-    restored: Float[np.ndarray, "row held route"]
-    sent: Float[np.ndarray, "row held route"]
+    whole: Float[np.ndarray, " row"]
+    restored: Float[np.ndarray, "row route"]
+    sent: Float[np.ndarray, "row route"]
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def routes(
     """
     check_rows(prompts, heads, neurons, token_ids, allies)
     n, kinds = len(prompts), len(ROUTES)
-    found = Routes(*(np.zeros((n, *axes)) for axes in ((kinds,), (2,), (2, kinds), (2, kinds))))
+    found = Routes(*(np.zeros(shape) for shape in ((n, kinds), n, (n, kinds), (n, kinds))))
     average = model.w_u.double().mean(1, keepdim=True)
     for some in batched(model, prompts):
         columns = ([column[row] for row in some] for column in (prompts, heads, neurons, allies))
@@ -107,26 +107,26 @@ def _run_without(
     model: Model,
     batch: Batch,
     units: Sequence[Sequence[Head | Neuron]],
-    names: Iterable[str] = (),
+    names: Collection[str] = (),
 ) -> tuple[Float[Tensor, "row d_model"], Mapping[str, Tensor]]:
     """Run without each row's heads and neurons; return what leaves the last layer at the last
     token, and what stands there at some hook names."""
     rows = torch.arange(len(batch.ids), device=batch.ids.device)
     at_last: dict[str, Tensor] = {}
-    zeros: dict[str, list[tuple[int, int, int]]] = {name: [] for name in names}
-    watched = frozenset(zeros)
+    silenced: dict[str, list[tuple[int, slice, int]]] = {name: [] for name in names}
     for row, some in enumerate(units):
         for unit in some:
             hook, first = (Z, 0) if isinstance(unit, Head) else (POST, 1)
-            zeros.setdefault(hook.format(unit.layer), []).append((row, first, unit.index))
+            places = silenced.setdefault(hook.format(unit.layer), [])
+            places.append((row, slice(first, None), unit.index))
 
     def silence(name: str, tensor: Tensor) -> None:
-        for row, first, index in zeros[name]:
-            tensor[row, first:, index] = 0
-        if name in watched:
+        for place in silenced[name]:
+            tensor[place] = 0
+        if name in names:
             at_last[name] = tensor[rows, batch.last]
 
-    out = model.forward.run(batch.ids, Touch({name: partial(silence, name) for name in zeros}))
+    out = model.forward.run(batch.ids, Touch({name: partial(silence, name) for name in silenced}))
     return out[rows, batch.last], at_last
 
 
@@ -140,9 +140,7 @@ def _changes(
 ) -> tuple[Float[Tensor, "row d_model"], Float[Tensor, "row route d_model"]]:
     """Return what leaves the last layer at the last token, and by how much routes change it."""
     batch, layers = model.batch(prompts), range(model.n_layers)
-    asked = {neuron.layer for one in (neurons, *allies) for neuron in one}
-    names = {hook.format(at) for at in layers for hook in (Z, WRITTEN)}
-    names |= {POST.format(at) for at in asked}
+    names = [hook.format(at) for at in layers for hook in (Z, POST, WRITTEN)]
     final, usual = _run_without(model, batch, [()] * len(prompts), names)
     _, silent = _run_without(model, batch, [(head,) for head in heads], names)
     final = final.double()
@@ -173,23 +171,17 @@ def _falls(
     parts: Float[Tensor, "row route d_model"],
     targets: Int[Tensor, " row"],
     average: Float[Tensor, "d_model 1"],
-) -> Routes:
-    """Unembed what is left when routes are changed, with the final norm's scale held and not."""
-    without = final[:, None] + parts.sum(1, keepdim=True)
-    streams = torch.cat([final[:, None], without, without - parts, final[:, None] + parts], 1)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Unembed what is left when routes are changed; for the logit, hold the final norm's scale."""
+    final = final[:, None]
+    without = final + parts.sum(1, keepdim=True)
+    streams = torch.cat([final, without, without - parts, final + parts], 1)
+    logits = model.bridge.unembed(model.forward.normed(streams).to(model.dtype)).double()
+    logp = logits[torch.arange(len(targets)), :, targets] - logits.logsumexp(-1)
+    before, after, restored, sent = logp.split([1, 1, len(ROUTES), len(ROUTES)], 1)
     centred = model.forward.centred
     scale = centred(final).norm(dim=-1) / model.forward.normed(final).norm(dim=-1)
-    held = centred(streams) / scale[:, None, None]
-    both = torch.stack([held, model.forward.normed(streams)], 1).to(model.dtype)
-    logits = model.bridge.unembed(both.flatten(0, 1)).unflatten(0, (len(targets), 2))
-    of_token = logits[torch.arange(len(targets)), ..., targets]
-    logp = of_token.double() - logits.double().logsumexp(-1)  # row × held × stream
-    n = len(ROUTES)
+    moved = centred(parts) / scale[..., None]
     writes = model.w_u[:, targets].double() - average
-    moved = centred(parts) / scale[:, None, None]
-    return Routes(
-        -einsum(moved, writes, "row route d, d row -> row route"),
-        logp[..., 0] - logp[..., 1],
-        logp[..., 2 : 2 + n] - logp[..., 1:2],
-        logp[..., 0:1] - logp[..., 2 + n :],
-    )
+    fallen = -einsum(moved, writes, "row route d, d row -> row route")
+    return fallen, (before - after)[:, 0], restored - after, before - sent
