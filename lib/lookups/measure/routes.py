@@ -16,7 +16,7 @@ one route is put back into the pass without the head; *sent*, one route alone is
 normal pass (the natural indirect effect of Vig et al. 2020).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
@@ -37,7 +37,7 @@ Route = Literal["the head", "the neuron", "the token's neurons", "other neurons"
 ROUTES: tuple[Route, ...] = get_args(Route)
 
 TOGETHER = 16
-"""Rows that are unembedded together, each some twenty times."""
+"""Rows that are unembedded together, each some ten times."""
 
 
 class Routes(NamedTuple):
@@ -67,8 +67,7 @@ def logp_without(
     found = np.zeros(len(prompts))
     for some in batched(model, prompts):
         batch = model.batch([prompts[row] for row in some])
-        units = [[*heads[row], *neurons[row]] for row in some]
-        final, _ = _run_without(model, batch, units)
+        final, _ = _run_without(model, batch, [[*heads[row], *neurons[row]] for row in some])
         tokens = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
         rows = torch.arange(len(some), device=model.device)
         found[some] = log_probabilities(model, final, rows, tokens).cpu().numpy()
@@ -94,10 +93,10 @@ def routes(
     for some in batched(model, prompts):
         columns = ([column[row] for row in some] for column in (prompts, heads, neurons, allies))
         final, parts = _changes(model, *columns)
-        targets = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
+        tokens = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
         for start in range(0, len(some), TOGETHER):
             here = slice(start, start + TOGETHER)
-            judged = _falls(model, final[here], parts[here], targets[here], average)
+            judged = _falls(model, final[here], parts[here], tokens[here], average)
             for column, values in zip(found, judged, strict=True):
                 column[some[here]] = values.cpu().numpy()
     return found
@@ -108,17 +107,16 @@ def _run_without(
     batch: Batch,
     units: Sequence[Sequence[Head | Neuron]],
     names: Collection[str] = (),
-) -> tuple[Float[Tensor, "row d_model"], Mapping[str, Tensor]]:
+) -> tuple[Float[Tensor, "row d_model"], dict[str, Tensor]]:
     """Run without each row's heads and neurons; return what leaves the last layer at the last
     token, and what stands there at some hook names."""
     rows = torch.arange(len(batch.ids), device=batch.ids.device)
     at_last: dict[str, Tensor] = {}
-    silenced: dict[str, list[tuple[int, slice, int]]] = {name: [] for name in names}
-    for row, some in enumerate(units):
-        for unit in some:
-            hook, first = (Z, 0) if isinstance(unit, Head) else (POST, 1)
-            places = silenced.setdefault(hook.format(unit.layer), [])
-            places.append((row, slice(first, None), unit.index))
+    silenced: dict[str, list[tuple]] = {name: [] for name in names}
+    for row, unit in ((row, unit) for row, some in enumerate(units) for unit in some):
+        hook, first = (Z, 0) if isinstance(unit, Head) else (POST, 1)
+        place = row, slice(first, None), unit.index
+        silenced.setdefault(hook.format(unit.layer), []).append(place)
 
     def silence(name: str, tensor: Tensor) -> None:
         for place in silenced[name]:
@@ -142,25 +140,22 @@ def _changes(
     batch, layers = model.batch(prompts), range(model.n_layers)
     names = [hook.format(at) for at in layers for hook in (Z, POST, WRITTEN)]
     final, usual = _run_without(model, batch, [()] * len(prompts), names)
-    _, silent = _run_without(model, batch, [(head,) for head in heads], names)
+    without, silent = _run_without(model, batch, [(head,) for head in heads], names)
     final = final.double()
-    differs = {name: (silent[name] - usual[name]).double() for name in names}
     parts = final.new_zeros(len(prompts), len(ROUTES), model.d_model)
     own, neuron, token, others, later = parts.unbind(1)
-    for at in layers:
-        w_o = model.w_o(at).double()
-        later += einsum(differs[Z.format(at)], w_o, "row head d_head, head d_head d -> row d")
-        others += differs[WRITTEN.format(at)]
     for row, head in enumerate(heads):
         at = usual[Z.format(head.layer)][row, head.index].double()
         own[row] = -at @ model.w_o(head.layer)[head.index].double()
         # the row's neuron first; every neuron once, whatever its signs
         writers = dict.fromkeys((one.layer, one.index) for one in (neurons[row], *allies[row]))
         for place, (layer, index) in enumerate(writers):
-            change = differs[POST.format(layer)][row, index] * model.w_out(layer)[index]
-            (token if place else neuron)[row] += change
-    later -= own
+            was, now = (seen[POST.format(layer)][row, index].double() for seen in (usual, silent))
+            (token if place else neuron)[row] += (now - was) * model.w_out(layer)[index]
+    for name in map(WRITTEN.format, layers):
+        others += silent[name].double() - usual[name]
     others -= neuron + token
+    later += without - final - own - neuron - token - others
     return final, parts
 
 
@@ -169,19 +164,19 @@ def _falls(
     model: Model,
     final: Float[Tensor, "row d_model"],
     parts: Float[Tensor, "row route d_model"],
-    targets: Int[Tensor, " row"],
+    tokens: Int[Tensor, " row"],
     average: Float[Tensor, "d_model 1"],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Unembed what is left when routes are changed; for the logit, hold the final norm's scale."""
-    final = final[:, None]
+    final, centred = final[:, None], model.forward.centred
     without = final + parts.sum(1, keepdim=True)
     streams = torch.cat([final, without, without - parts, final + parts], 1)
     logits = model.bridge.unembed(model.forward.normed(streams).to(model.dtype)).double()
-    logp = logits[torch.arange(len(targets)), :, targets] - logits.logsumexp(-1)
+    logp = logits[torch.arange(len(tokens)), :, tokens] - logits.logsumexp(-1)
     before, after, restored, sent = logp.split([1, 1, len(ROUTES), len(ROUTES)], 1)
-    centred = model.forward.centred
     scale = centred(final).norm(dim=-1) / model.forward.normed(final).norm(dim=-1)
     moved = centred(parts) / scale[..., None]
-    writes = model.w_u[:, targets].double() - average
-    fallen = -einsum(moved, writes, "row route d, d row -> row route")
+    fallen = -einsum(
+        moved, model.w_u[:, tokens].double() - average, "row part d, d row -> row part"
+    )
     return fallen, (before - after)[:, 0], restored - after, before - sent
