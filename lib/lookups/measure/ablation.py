@@ -18,7 +18,7 @@ attention heads share value vectors, and only the one head's output is zeroed.
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -37,18 +37,15 @@ from lookups.measure.activation import (
     keeper,
     own_at_last,
 )
-from lookups.measure.intervention import Edit, Edited, EditOf, Measured, Rows, measure_edits
+from lookups.measure.intervention import Edit, Edited, Hooks, Measured, Rows, measure_edits
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
-from lookups.model.resume import Hook, Place
+from lookups.model.resume import Place
 from lookups.names import Head, Neuron
 
-HeadKind = Literal[
-    "zero", "mean", "resample", "direct_frozen", "direct_recomputed", "through_neuron"
+Kind = Literal[
+    "zero", "mean", "resample", "on", "direct_frozen", "direct_recomputed", "through_neuron"
 ]
-HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
-
-NeuronKind = Literal["zero", "mean", "on"]
 
 
 class Means(NamedTuple):
@@ -91,67 +88,50 @@ def mean_over_tokens(
     return Means({at: (total[at] / tokens).to(model.dtype) for at in layers}, tokens)
 
 
-def ablate_heads(
+def ablate(
     model: Model,
     prompts: Sequence[Ids],
     neurons: Sequence[Neuron],
     token_ids: Sequence[int],
-    heads: Sequence[Head],
-    kinds: Sequence[HeadKind],
+    units: Sequence[Head] | Sequence[Neuron],
+    kinds: Sequence[Kind],
     *,
     means: Means | None = None,
     donors: Int[np.ndarray, " row"] | None = None,
+    on: Sequence[float] | Float[np.ndarray, " row"] | None = None,
 ) -> Edited:
-    """Measure every row's neuron and token as they are and without the row's head.
+    """Measure every row's neuron and token as they are and without the row's head or neuron.
 
     `means` is for `mean`; `donors`, for `resample`, is the row whose prompt lends each row the
-    head's output (`other_rows`). ValueError if columns differ in length, or a head whose direct
-    path is to be cut does not feed its neuron.
+    head's output (`other_rows`); `on` has the activation, times the neuron's sign, that `on` sets.
+    Rows that change a unit of a prompt in the same way share one pass. ValueError if columns differ
+    in length, or a head whose direct path is to be cut does not feed its neuron.
     """
-    check_rows(prompts, heads)
-    edits: dict[str, Edit | EditOf] = {}
+    check_rows(prompts, units)
+    like = {"dtype": model.dtype, "device": model.device}
+    of_heads = len(units) > 0 and isinstance(units[0], Head)
+    hook, shape = (Z, (len(units), model.d_head)) if of_heads else (POST, len(units))
+    edits: dict[str, Edit] = {}
     for kind in kinds:
         if kind == "zero":
-            nothing = torch.zeros(len(heads), model.d_head, dtype=model.dtype, device=model.device)
-            edits[kind] = in_place_of(model, Z, heads, nothing, "everywhere")
+            where = "everywhere" if of_heads else "behind_bos"
+            edits[kind] = in_place_of(model, hook, units, torch.zeros(shape, **like), where)
         elif kind == "mean":
-            edits[kind] = in_place_of(model, Z, heads, means.of(heads), "behind_bos")
+            edits[kind] = in_place_of(model, hook, units, means.of(units), "behind_bos")
         elif kind == "resample":
-            check_rows(heads, donors)
-            lent = own_at_last(model, Z, heads, [prompts[at] for at in donors])
-            edits[kind] = in_place_of(model, Z, heads, lent, "last")
+            check_rows(units, donors)
+            lent = own_at_last(model, hook, units, [prompts[at] for at in donors])
+            edits[kind] = in_place_of(model, hook, units, lent, "last", donors)
+        elif kind == "on":
+            check_rows(units, on)
+            signed = [unit.sign * float(one) for unit, one in zip(units, on, strict=True)]
+            edits[kind] = in_place_of(model, hook, units, torch.tensor(signed, **like), "last", on)
         elif kind == "through_neuron":
             if "zero" not in edits:
                 raise ValueError("through_neuron takes activations from zero; name zero before it")
-            edits[kind] = _through_neuron(model, neurons)
+            edits[kind] = in_place_of(model, POST, neurons, "zero", "last", units)
         else:
-            edits[kind] = _direct_path(model, neurons, heads, frozen=kind == "direct_frozen")
-    return measure_edits(model, Rows(prompts, neurons, token_ids), edits)
-
-
-def ablate_neurons(
-    model: Model,
-    prompts: Sequence[Ids],
-    neurons: Sequence[Neuron],
-    token_ids: Sequence[int],
-    kinds: Sequence[NeuronKind],
-    *,
-    means: Means | None = None,
-    on: Sequence[float] | Float[np.ndarray, " row"] | None = None,
-) -> Edited:
-    """Measure every row's token as it is and with the row's neuron held at a value.
-
-    `means` is for `mean`; `on` has the activation, times the neuron's sign, that `on` sets. Given
-    several tokens, write a row for each: rows that change a neuron of a prompt in the same way
-    share one pass. ValueError if columns differ in length.
-    """
-    edits = {}
-    for kind in kinds:
-        if kind == "mean":
-            edits[kind] = in_place_of(model, POST, neurons, means.of(neurons), "behind_bos")
-        else:
-            wanted, where = (on, "last") if kind == "on" else (np.zeros(len(neurons)), "behind_bos")
-            edits[kind] = in_place_of(model, POST, neurons, _signed(model, neurons, wanted), where)
+            edits[kind] = _direct_path(model, neurons, units, frozen=kind == "direct_frozen")
     return measure_edits(model, Rows(prompts, neurons, token_ids), edits)
 
 
@@ -192,24 +172,29 @@ def in_place_of(
     model: Model,
     hook: str,
     units: Sequence[Head] | Sequence[Neuron],
-    values: Float[Tensor, "row ..."],
+    values: Float[Tensor, "row ..."] | str,
     where: Literal["everywhere", "behind_bos", "last"],
+    keys: Sequence[Hashable] | np.ndarray | None = None,
 ) -> Edit:
     """Return the edit that puts a value in the place of what each row's head or neuron puts out.
 
-    `values` are `d_head` numbers for a head, one for a neuron. What a layer puts out before the
-    last token reaches the last token's logits only through the attention of later layers: in the
-    last layer, only that token is run again.
+    `values` are `d_head` numbers for a head, one for a neuron, or the activations that neurons have
+    under an earlier edit; rows that share prompt, unit and key have the same. What a layer puts out
+    before the last token reaches the last token's logits only through the attention of later
+    layers: in the last layer, only that token is run again.
     """
     layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
-    numbers = values.cpu().numpy()
 
-    def hooks(rows: np.ndarray, place: Place) -> list[tuple[str, Hook]]:
+    def hooks(rows: np.ndarray, place: Place, measured: Mapping[str, Measured]) -> Hooks:
         index = torch.from_numpy(indices[rows]).to(model.device)
-        value = values[rows].unsqueeze(1)
+        if isinstance(values, str):
+            signed = measured[values].act[rows] * [units[row].sign for row in rows]
+            value = torch.from_numpy(signed).to(model.device, model.dtype).unsqueeze(1)
+        else:
+            value = values[rows].unsqueeze(1)
         first = {"everywhere": 0, "behind_bos": 1, "last": place.last[:, None]}[where]
         touched = place.positions >= first
-        if values.ndim == 2:
+        if value.ndim == 3:
             touched = touched[..., None]
 
         def replace(tensor: Tensor) -> Tensor:
@@ -219,27 +204,11 @@ def in_place_of(
 
         return [(hook.format(layers[rows[0]]), replace)]
 
+    def key(row: int) -> Hashable:
+        return layers[row], indices[row], None if keys is None else keys[row]
+
     alone = (layers == model.n_layers - 1) | (where == "last")
-    return Edit(layers, alone, lambda row: (*units[row][:2], numbers[row].tobytes()), hooks)
-
-
-def _signed(
-    model: Model, neurons: Sequence[Neuron], activations: Sequence[float] | np.ndarray
-) -> Float[Tensor, " row"]:
-    """Give activations the signs of their neurons, as the model has them."""
-    check_rows(neurons, activations)
-    values = [n.sign * float(value) for n, value in zip(neurons, activations, strict=True)]
-    return torch.tensor(values, dtype=model.dtype, device=model.device)
-
-
-def _through_neuron(model: Model, neurons: Sequence[Neuron]) -> EditOf:
-    """Give each row's neuron, at the last token, the activation that it has under `zero`."""
-
-    def edit(measured: Mapping[str, Measured]) -> Edit:
-        values = _signed(model, neurons, measured["zero"].act)
-        return in_place_of(model, POST, neurons, values, "last")
-
-    return edit
+    return Edit(layers, alone, key, hooks)
 
 
 def _direct_path(
@@ -253,7 +222,7 @@ def _direct_path(
         if head.layer not in model.head_layers(neuron.layer):
             raise ValueError(f"{head} does not feed {neuron}: it has no direct path to it")
 
-    def hooks(rows: np.ndarray, place: Place) -> list[tuple[str, Hook]]:
+    def hooks(rows: np.ndarray, place: Place, _: Mapping[str, Measured]) -> Hooks:
         layer, at_last = neurons[rows[0]].layer, place.trace.at_last
         own, some = [neurons[row].index for row in rows], [heads[row] for row in rows]
         placed = list(zip(some, place.prompts.tolist(), strict=True))

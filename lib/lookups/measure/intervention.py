@@ -23,6 +23,7 @@ from lookups.model.resume import Hook, Place, Trace, log_probabilities, record, 
 from lookups.names import Neuron
 
 Column = Float[np.ndarray, " row"]
+Hooks = list[tuple[str, Hook]]
 
 TOGETHER = 4
 """Batches of prompts recorded together, so that many changed passes resume at one layer; and passes
@@ -69,30 +70,25 @@ class Edit(NamedTuple):
 
     `starts` is the first layer that is to be run again; `alone` says whether nothing before the
     last token can change what is measured there; rows of a prompt with equal `key` share a pass.
-    `hooks` make the change, for one row a pass, all with the same start. They may need what stands
-    unchanged at `watched` hook names.
+    `hooks` make the change, for one row a pass, all with the same start; they are told what was
+    measured under earlier edits, and find in the trace what stands unchanged at `watched` names.
     """
 
     starts: Int[np.ndarray, " row"]
     alone: Bool[np.ndarray, " row"]
     key: Callable[[int], Hashable]
-    hooks: Callable[[Int[np.ndarray, " row"], Place], list[tuple[str, Hook]]]
+    hooks: Callable[[Int[np.ndarray, " row"], Place, Mapping[str, Measured]], Hooks]
     watched: frozenset[str] = frozenset()
 
 
-EditOf = Callable[[Mapping[str, Measured]], Edit]
-"""Makes an edit of the last token alone out of what was measured under earlier ones."""
-
-
-def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit | EditOf]) -> Edited:
+def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit]) -> Edited:
     """Measure every row as it is and under every edit, edits in their order."""
     check_rows(*rows)
     if outside := [int(token) for token in rows.token_ids if not 0 <= token < model.d_vocab]:
         raise ValueError(f"token {outside[0]} is not one of the {model.d_vocab} of {model.name}")
-    given = [edit for edit in edits.values() if isinstance(edit, Edit)]
     watch = {name for at, _, _ in rows.neurons for name in _names(model, at).values()}
-    watch.update(*(edit.watched for edit in given))
-    whole = {int(start) for edit in given for start in edit.starts[~edit.alone]}
+    watch.update(*(edit.watched for edit in edits.values()))
+    whole = {int(start) for edit in edits.values() for start in edit.starts[~edit.alone]}
     before, after = _Sheet(model, rows), {kind: _Sheet(model, rows) for kind in edits}
     found = Edited(before.found, {kind: sheet.found for kind, sheet in after.items()})
     groups = shared(rows.prompts)
@@ -106,8 +102,7 @@ def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit | EditOf]) 
             for was, now in zip(before.found, after[kind].found, strict=True):
                 if now is not None:
                     now[mine] = was[mine]  # what is not reached does not change
-            edit = edit if isinstance(edit, Edit) else edit(found.after)
-            after[kind].run(edit, mine, places, trace)
+            after[kind].run(edit, mine, places, trace, found.after)
     return found
 
 
@@ -120,7 +115,9 @@ class _Sheet:
         if not model.gated:
             self.found = self.found._replace(up=None)
 
-    def run(self, edit: Edit, mine: np.ndarray, places: np.ndarray, trace: Trace) -> None:
+    def run(
+        self, edit: Edit, mine: np.ndarray, places: np.ndarray, trace: Trace, measured: dict
+    ) -> None:
         """Run some recorded prompts with a change, and write down what their rows read.
 
         Passes that resume at one layer run together, at most so many padded tokens at a time.
@@ -140,8 +137,8 @@ class _Sheet:
                 prompts = torch.from_numpy(places[firsts]).to(self.model.device)
                 place, seen = Place(trace, prompts, alone), {}
                 layers = {self.rows.neurons[row].layer for row in mine[readers]}
-                hooks = edit.hooks(mine[firsts], place)  # first: what is read is what was changed
-                for at in layers:
+                hooks = edit.hooks(mine[firsts], place, measured)
+                for at in layers:  # behind them: what is read is what was changed
                     names = _names(self.model, at).values() if at >= layer else ()
                     hooks += [(name, keeper(seen, name, place.at_last)) for name in names]
                 self.write(mine[readers], which, resume(self.model, place, layer, hooks), seen)
