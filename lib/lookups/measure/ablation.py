@@ -11,9 +11,9 @@ it was, the activation that it has under `zero`: what the token then loses, it l
 Kinds of neuron ablation: `zero` and `mean` hold the neuron at 0 or at its average at every position
 but the BOS; `on` sets it at the last token alone.
 
-The paper zeroes value vectors at every position, which is zeroing what attention makes of them
-(`hook_z`): value biases are folded into the output bias here as there, and stay. In grouped-query
-attention heads share value vectors, and only the one head's output is zeroed.
+The paper zeroes value vectors at every position, which zeroes what attention makes of them: value
+biases are folded into the output bias here as there, and stay. In grouped-query attention heads
+share value vectors, and only the one head's output is zeroed.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence

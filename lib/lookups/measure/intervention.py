@@ -1,10 +1,9 @@
 """What becomes of a neuron and its token when something in the pass is changed (chapters 9 to 11).
 
-A row is a prompt with a neuron and a token; everything is read at the prompt's last token, after
-exactly one BOS. The unchanged pass runs once a distinct prompt; changed passes resume at the first
-layer that the change reaches, many at once, and rows that ask the same of a prompt share one.
-`lookups.measure.ablation` makes the changes. Chapters save long tables of what was measured: a row
-and one kind of change.
+A row is a prompt with a neuron and a token; everything is read at the prompt's last token. The
+unchanged pass runs once a distinct prompt; changed passes resume at the first layer that the change
+reaches, many at once, and rows that ask the same of a prompt share one. `lookups.measure.ablation`
+makes the changes. Chapters save long tables: a row and one kind of change.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -26,11 +25,8 @@ Column = Float[np.ndarray, " row"]
 Hooks = list[tuple[str, Hook]]
 
 TOGETHER = 4
-"""Batches of prompts recorded together, so that many changed passes resume at one layer; and passes
-of one token in place of one of a whole prompt."""
-
-CHANGES = {"fall": "p", "log_fall": "logp", "pre_fall": "pre", "act_fall": "act"}
-"""What falls, by the name of the column that says how far: before less after."""
+"""Batches recorded together, so that many changed passes resume at one layer; and how many times
+more passes run together where only the last token is run."""
 
 GROUPS = ("selected", "random")
 """The run's own neurons, and those that are matched to them."""
@@ -187,13 +183,14 @@ def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
 def with_falls(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with how far everything fell: `fall` of p, `log_fall`, `pre_fall`, `act_fall`.
 
-    A fall is what was there before less what is there after, as in step 7 of the method; what rose
-    has a negative one. What the table lacks has none.
+    A fall is what was there before less what is there after (step 7 of the method); what the table
+    lacks has none.
     """
+    columns = {"fall": "p", "log_fall": "logp", "pre_fall": "pre", "act_fall": "act"}
     falls = {
-        name: table[f"{what}_before"].astype(float) - table[f"{what}_after"].astype(float)
-        for name, what in CHANGES.items()
-        if f"{what}_before" in table.columns
+        fall: table[f"{name}_before"].astype(float) - table[f"{name}_after"].astype(float)
+        for fall, name in columns.items()
+        if f"{name}_before" in table.columns
     }
     return table.assign(**falls)
 

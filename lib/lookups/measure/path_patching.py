@@ -40,7 +40,7 @@ def mean_at_last(model: Model, sequences: Sequence[Ids]) -> Float[Tensor, "layer
     if not len(sequences):
         raise ValueError("there is no prompt to average over; give the run's training prompts")
     total: Tensor | int = 0
-    names = [Z.format(at) for at in range(model.n_layers)]
+    names = list(map(Z.format, range(model.n_layers)))
     for some in batched(model, sequences):
         found = model.read_last([sequences[i] for i in some], names)
         total = total + torch.stack([found[name] for name in names]).double().sum(1)

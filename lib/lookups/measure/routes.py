@@ -1,19 +1,15 @@
 """What a token owes to heads and neurons that are silenced, and by which last component it goes.
 
-A silenced head puts out nothing at every position, a silenced neuron is at zero at every position
-behind the BOS: the kinds `zero` of `lookups.measure.ablation`, here any number of them in one pass,
-each row's own (chapter 11).
+To silence is the kind `zero` of `lookups.measure.ablation`, here of any number of heads and neurons
+in one pass, each row's own (chapter 11).
 
-What the last layer hands to the unembedding is a sum: embeddings, every head's output and every
-neuron's, all at the last token. When a head is silenced their changes sum to the change of the
-whole, so the fall of a token has five routes (chapter 10), named for the component that comes last:
-the head itself, the neuron in question, other neurons that write the token, all other neurons, and
-all other heads (those of later layers).
-
-The token's logit is linear in the routes as long as the final norm's scale is held: there the parts
-sum to the whole exactly. Its log-probability is not, and is measured in both orders: *restored*,
-one route is put back into the pass without the head; *sent*, one route alone is changed in the
-normal pass (the natural indirect effect of Vig et al. 2020).
+What leaves the last layer is a sum of what heads and neurons put out at the last token, so the fall
+of a token has five routes (chapter 10), named for the component that comes last: the silenced head,
+the neuron in question, other neurons that write the token, all other neurons, and all other heads.
+The logit is linear in the routes as long as the final norm's scale is held: there they sum to the
+whole. The log-probability is not, and is measured in both orders: *restored*, one route is put back
+into the pass without the head; *sent*, one route alone is changed in the normal pass (the natural
+indirect effect of Vig et al. 2020).
 """
 
 from collections.abc import Collection, Sequence
