@@ -184,7 +184,7 @@ pd.DataFrame(table).reindex(list(before)).round(3) if hand is not None else NOTH
 #
 # ## All pairs
 #
-# {func}`~lookups.measure.ablation.ablate_heads` has measured three things for all rows of {ref}`head-ablation`, each
+# {func}`~lookups.measure.ablation.ablate` has measured three things for all rows of {ref}`head-ablation`, each
 # in a real forward pass that changes this one neuron at the last token and lets the rest of the model run on:
 #
 # | kind | the neuron's activation is what it is |

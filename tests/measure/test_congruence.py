@@ -1,5 +1,7 @@
 """Congruence in blocks equals the whole matrix; the nulls keep what they promise to keep."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -42,7 +44,8 @@ def test_blocks_find_the_maximum_of_the_whole_matrix_ties_included(seed, vocab, 
     eligible = integers((vocab,), seed + 2) > 0 if masked else None
     if masked and not eligible.any():
         eligible[seed % vocab] = True
-    found = congruence(directions, w_u, eligible=eligible, block=block)
+    with patch("lookups.measure.congruence.BLOCK", block):
+        found = congruence(directions, w_u, eligible=eligible)
     value, token = whole_matrix(directions, w_u, eligible)
     assert torch.equal(found.value, value)
     assert torch.equal(found.token_id, token)
