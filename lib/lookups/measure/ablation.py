@@ -26,17 +26,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import (
-    ENTERING,
-    NORMED,
-    POST,
-    SCALE,
-    Z,
-    batched,
-    check_rows,
-    keeper,
-    own_at_last,
-)
+from lookups.measure.activation import Site, batched, check_rows, keeper, own_at_last
 from lookups.measure.intervention import Edit, Edited, Hooks, Measured, Rows, measure_edits
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
@@ -74,7 +64,7 @@ def mean_over_tokens(
     tokens = sum(len(ids) for ids in sequences)
     if not tokens:
         raise ValueError("no token to average over; give texts that have some")
-    hook = {"heads": Z, "neurons": POST}[of]
+    hook = {"heads": Site.Z, "neurons": Site.POST}[of]
     total: dict[int, Any] = dict.fromkeys(layers, 0)
     for some in batched(model, sequences):
         batch = model.batch([sequences[i] for i in some])
@@ -110,7 +100,7 @@ def ablate(
     check_rows(prompts, units)
     like = {"dtype": model.dtype, "device": model.device}
     of_heads = len(units) > 0 and isinstance(units[0], Head)
-    hook, shape = (Z, (len(units), model.d_head)) if of_heads else (POST, len(units))
+    hook, shape = (Site.Z, (len(units), model.d_head)) if of_heads else (Site.POST, len(units))
     edits: dict[str, Edit] = {}
     for kind in kinds:
         if kind == "zero":
@@ -129,7 +119,7 @@ def ablate(
         elif kind == "through_neuron":
             if "zero" not in edits:
                 raise ValueError("through_neuron takes activations from zero; name zero before it")
-            edits[kind] = in_place_of(model, POST, neurons, "zero", "last", units)
+            edits[kind] = in_place_of(model, Site.POST, neurons, "zero", "last", units)
         else:
             edits[kind] = _direct_path(model, neurons, units, frozen=kind == "direct_frozen")
     return measure_edits(model, Rows(prompts, neurons, token_ids), edits)
@@ -226,10 +216,10 @@ def _direct_path(
         layer, at_last = neurons[rows[0]].layer, place.trace.at_last
         own, some = [neurons[row].index for row in rows], [heads[row] for row in rows]
         placed = list(zip(some, place.prompts.tolist(), strict=True))
-        z = torch.stack([at_last[Z.format(head.layer)][at, head.index] for head, at in placed])
+        z = torch.stack([at_last[Site.Z.format(head.layer)][at, head.index] for head, at in placed])
         w_o = torch.stack([model.w_o(head.layer)[head.index] for head in some])
         written = einsum(z, w_o, "row z, row z d_model -> row d_model").unsqueeze(1)
-        usual = at_last[POST.format(layer)][place.prompts]
+        usual = at_last[Site.POST.format(layer)][place.prompts]
         scale: dict[str, Tensor] = {}
 
         def lessen(tensor: Tensor) -> Tensor:
@@ -241,10 +231,10 @@ def _direct_path(
             changed[place.rows, own] = tensor[place.rows, 0, own]
             return changed.unsqueeze(1)
 
-        lessened = NORMED if frozen else ENTERING
-        changes = [(lessened.format(layer), lessen), (POST.format(layer), put_back)]
-        return [(SCALE.format(layer), keeper(scale, "scale")), *changes]
+        lessened = Site.NORMED if frozen else Site.ENTERING
+        changes = [(lessened.format(layer), lessen), (Site.POST.format(layer), put_back)]
+        return [(Site.SCALE.format(layer), keeper(scale, "scale")), *changes]
 
     starts, alone = np.array([neuron.layer for neuron in neurons]), np.ones(len(neurons), bool)
-    watched = frozenset(Z.format(head.layer) for head in heads)
+    watched = frozenset(Site.Z.format(head.layer) for head in heads)
     return Edit(starts, alone, lambda row: (neurons[row][:2], heads[row]), hooks, watched)

@@ -19,19 +19,24 @@ from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
-PATTERN, VALUES = "blocks.{}.attn.hook_pattern", "blocks.{}.attn.hook_v"
-Z, POST = "blocks.{}.attn.hook_z", "blocks.{}.mlp.hook_post"
-"""What a layer's heads put out (without value biases), and what its neurons do."""
-ENTERING, SCALE = "blocks.{}.ln2.hook_in", "blocks.{}.ln2.hook_scale"
-NORMED, WRITTEN = "blocks.{}.mlp.hook_in", "blocks.{}.hook_mlp_out"
-"""What a layer's MLP is handed, what the norm in front of it divides that by and makes of it, and
-what the MLP writes."""
-
 APART = 1024
 """Tokens from which on prompts whose neurons lie in one layer are worth passes of their own."""
 
 Fire = Callable[[Sequence[int], Sequence[Ids]], np.ndarray]
 """Rows and the ids to read in each: the activation of each row's neuron at the last id."""
+
+
+class Site:
+    """Places in the pass of a layer, by TransformerLens's names.
+
+    `Z` is what heads put out, without value biases; `ENTERING` what the norm in front of the MLP
+    reads, `SCALE` what it divides by, `NORMED` what it hands on.
+    """
+
+    PATTERN, VALUES = "blocks.{}.attn.hook_pattern", "blocks.{}.attn.hook_v"
+    Z, POST = "blocks.{}.attn.hook_z", "blocks.{}.mlp.hook_post"
+    ENTERING, SCALE = "blocks.{}.ln2.hook_in", "blocks.{}.ln2.hook_scale"
+    NORMED, WRITTEN = "blocks.{}.mlp.hook_in", "blocks.{}.hook_mlp_out"
 
 
 class Suffix(NamedTuple):
@@ -48,7 +53,7 @@ def activations(
 
     `bos=False` reads the ids without a beginning-of-sequence token (the paper's truncation).
     """
-    found = own_at_last(model, POST, neurons, sequences, bos)
+    found = own_at_last(model, Site.POST, neurons, sequences, bos)
     signs = np.array([neuron.sign for neuron in neurons], dtype=np.float64)
     return signs * found.double().cpu().numpy()
 

@@ -19,7 +19,7 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import PATTERN, SCALE, VALUES, inputs_of, keeper
+from lookups.measure.activation import Site, inputs_of, keeper
 from lookups.measure.attribution import Input
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
@@ -69,9 +69,9 @@ def looks(
     outside = [str(head) for head in heads if head.layer not in model.head_layers(neuron.layer)]
     if outside:
         raise ValueError(f"{', '.join(outside)} do not feed {neuron}: choose heads before it")
-    scale, inputs = SCALE.format(neuron.layer), inputs_of(model, neuron.layer)
+    scale, inputs = Site.SCALE.format(neuron.layer), inputs_of(model, neuron.layer)
     layers = sorted({head.layer for head in heads})
-    names = [hook.format(at) for at in layers for hook in (PATTERN, VALUES)]
+    names = [hook.format(at) for at in layers for hook in (Site.PATTERN, Site.VALUES)]
     seen: dict[str, Tensor] = {}
     batch = model.batch(sequences)
     model.read(batch, {name: keeper(seen, name) for name in [*names, scale, *inputs.values()]})
@@ -82,8 +82,8 @@ def looks(
         direction = _direction(model, neuron, read, into) / own[scale][last]
         patterns, brought = [], []
         for head in heads:  # what stands behind the last token is padding
-            patterns.append(own[PATTERN.format(head.layer)][head.index, :size, :size])
-            values = own[VALUES.format(head.layer)][:size]
+            patterns.append(own[Site.PATTERN.format(head.layer)][head.index, :size, :size])
+            values = own[Site.VALUES.format(head.layer)][:size]
             shared = head.index * values.shape[1] // model.n_heads  # grouped-query attention
             of_head = einsum(model.w_o(head.layer)[head.index], direction, "z d, d -> z")
             value = einsum(values[:, shared], of_head, "key z, z -> key")
@@ -135,7 +135,7 @@ def head_kinds(model: Model, sequences: Sequence[Ids]) -> pd.DataFrame:
             return found.double().cpu()
 
         seen: dict[int, Tensor] = {}
-        model.read(batch, {PATTERN.format(at): keeper(seen, at, at_places) for at in layers})
+        model.read(batch, {Site.PATTERN.format(at): keeper(seen, at, at_places) for at in layers})
         sums += torch.stack([seen[at] for at in layers])
     with np.errstate(invalid="ignore"):
         scores, last = sums.flatten(0, 1).numpy() / count, chance / count

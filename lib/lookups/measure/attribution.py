@@ -15,7 +15,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from lookups.measure.activation import POST, SCALE, WRITTEN, Z, batched, inputs_of
+from lookups.measure.activation import Site, batched, inputs_of
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
@@ -85,14 +85,14 @@ def _taken_apart(
 ) -> dict[Input, Attribution]:
     """Every part's share of every input, of prompts that are read together."""
     layers, inputs = model.head_layers(layer), inputs_of(model, layer)
-    inputs |= {"post": POST.format(layer)} if model.gated else {}
+    inputs |= {"post": Site.POST.format(layer)} if model.gated else {}
     reads = {"embed": "hook_embed"}
     reads |= {"pos_embed": "hook_pos_embed"} if model.adds_positions else {}
-    mlps = {f"L{at}.mlp": WRITTEN.format(at) for at in range(layer)}
-    names = [SCALE.format(layer), *map(Z.format, layers)]
+    mlps = {f"L{at}.mlp": Site.WRITTEN.format(at) for at in range(layer)}
+    names = [Site.SCALE.format(layer), *map(Site.Z.format, layers)]
     names += [*inputs.values(), *reads.values(), *mlps.values()]
     seen = model.read_last(sequences, names)
-    scale = seen[SCALE.format(layer)].reshape(-1, 1)
+    scale = seen[Site.SCALE.format(layer)].reshape(-1, 1)
     index = torch.tensor([neuron.index for neuron in neurons], device=model.device)
     sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)
     signs, rows = sign[:, None], torch.arange(len(neurons), device=model.device)
@@ -104,7 +104,7 @@ def _taken_apart(
     found: dict[Input, Attribution] = {}
     for name, (weight, bias) in model.mlp_in(layer).items():
         into = weight[:, index].T
-        shares = [_head_shares(model.w_o(at), into, seen[Z.format(at)]) for at in layers]
+        shares = [_head_shares(model.w_o(at), into, seen[Site.Z.format(at)]) for at in layers]
         by_head = torch.cat([into.new_zeros(len(neurons), 0), *shares], dim=1) / scale
         projected = [einsum(part, into, "row d, row d -> row") for part in written.values()]
         by_part = torch.cat([torch.stack(projected, dim=1) / scale, bias[index][:, None]], dim=1)

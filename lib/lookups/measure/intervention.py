@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import POST, check_rows, inputs_of, keeper, members, shared
+from lookups.measure.activation import Site, check_rows, inputs_of, keeper, members, shared
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.model.resume import Hook, Place, Trace, log_probabilities, record, resume
@@ -160,7 +160,7 @@ class _Sheet:
 def _names(model: Model, layer: int) -> dict[str, str]:
     """The columns that are read from a layer's MLP, with their hook names."""
     inputs = zip(("pre", "up"), inputs_of(model, layer).values(), strict=False)
-    return {**dict(inputs), "act": POST.format(layer)}
+    return {**dict(inputs), "act": Site.POST.format(layer)}
 
 
 def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lookups.measure.activation import ENTERING, Z, batched, check_rows, members, shared
+from lookups.measure.activation import Site, batched, check_rows, members, shared
 from lookups.measure.attribution import feeding_heads, layer_of
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
@@ -40,7 +40,7 @@ def mean_at_last(model: Model, sequences: Sequence[Ids]) -> Float[Tensor, "layer
     if not len(sequences):
         raise ValueError("there is no prompt to average over; give the run's training prompts")
     total: Tensor | int = 0
-    names = list(map(Z.format, range(model.n_layers)))
+    names = list(map(Site.Z.format, range(model.n_layers)))
     for some in batched(model, sequences):
         found = model.read_last([sequences[i] for i in some], names)
         total = total + torch.stack([found[name] for name in names]).double().sum(1)
@@ -72,8 +72,8 @@ def path_patch(
     if absent := [str(head) for head in wanted if head not in feeding]:
         raise ValueError(f"{absent[0]} does not feed a neuron of layer {layer}; leave it out")
     computed = sorted(wanted)  # by layer
-    entering = [ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
-    z_of = {Z.format(head.layer): head.layer for head in computed}
+    entering = [Site.ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
+    z_of = {Site.Z.format(head.layer): head.layer for head in computed}
     groups, tokens = shared(*texts), model.tokens()
     shape = len(neurons), 1 + len(computed)
     pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
@@ -87,7 +87,7 @@ def path_patch(
             there = {z: instead[at].expand_as(here[z]) for z, at in z_of.items()}
         else:
             there = model.read_last([instead[row] for row in first], z_of)
-        stream = here[ENTERING.format(layer)]
+        stream = here[Site.ENTERING.format(layer)]
         changed = stream + _changed(model, layer, computed, here, there, through_mlps)
         rows, places = members(chosen)
         index = torch.tensor([neurons[row].index for row in rows], device=model.device)
@@ -114,19 +114,19 @@ def _changed(
     through_mlps: bool,
 ) -> Float[Tensor, "change prompt d_model"]:
     """By how much the stream that the layer's MLP reads changes with each head, heads by layer."""
-    shape = len(heads), *here[ENTERING.format(layer)].shape
+    shape = len(heads), *here[Site.ENTERING.format(layer)].shape
     change = torch.empty(shape, dtype=model.dtype, device=model.device)
     done = 0
     for at in range(layer + 1):
         # where attention and MLP work in parallel, a layer's MLP does not read its own heads
         reaching = done
         if which := [head.index for head in heads if head.layer == at]:
-            lost = there[Z.format(at)][:, which] - here[Z.format(at)][:, which]
+            lost = there[Site.Z.format(at)][:, which] - here[Site.Z.format(at)][:, which]
             written = einsum(lost, model.w_o(at)[which], "prompt head z, head z d -> head prompt d")
             change[done : done + len(which)] = written
             done += len(which)
         reaching = reaching if model.parallel else done
         if through_mlps and at < layer and reaching:
-            usual, some = here[ENTERING.format(at)], change[:reaching]
+            usual, some = here[Site.ENTERING.format(at)], change[:reaching]
             some += model.forward.mlp(at, usual + some) - model.forward.mlp(at, usual)
     return change

@@ -22,7 +22,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import POST, WRITTEN, Z, batched, check_rows
+from lookups.measure.activation import Site, batched, check_rows
 from lookups.model.batches import Batch, Ids
 from lookups.model.forward import Touch
 from lookups.model.loaded import Model
@@ -110,7 +110,7 @@ def _run_without(
     at_last: dict[str, Tensor] = {}
     silenced: dict[str, list[tuple]] = {name: [] for name in names}
     for row, unit in ((row, unit) for row, some in enumerate(units) for unit in some):
-        hook, first = (Z, 0) if isinstance(unit, Head) else (POST, 1)
+        hook, first = (Site.Z, 0) if isinstance(unit, Head) else (Site.POST, 1)
         place = row, slice(first, None), unit.index
         silenced.setdefault(hook.format(unit.layer), []).append(place)
 
@@ -134,21 +134,23 @@ def _changes(
 ) -> tuple[Float[Tensor, "row d_model"], Float[Tensor, "row route d_model"]]:
     """Return what leaves the last layer at the last token, and by how much routes change it."""
     batch, layers = model.batch(prompts), range(model.n_layers)
-    names = [hook.format(at) for at in layers for hook in (Z, POST, WRITTEN)]
+    names = [hook.format(at) for at in layers for hook in (Site.Z, Site.POST, Site.WRITTEN)]
     final, usual = _run_without(model, batch, [()] * len(prompts), names)
     without, silent = _run_without(model, batch, [(head,) for head in heads], names)
     final = final.double()
     parts = final.new_zeros(len(prompts), len(ROUTES), model.d_model)
     own, neuron, token, others, later = parts.unbind(1)
     for row, head in enumerate(heads):
-        at = usual[Z.format(head.layer)][row, head.index].double()
+        at = usual[Site.Z.format(head.layer)][row, head.index].double()
         own[row] = -at @ model.w_o(head.layer)[head.index].double()
         # the row's neuron first; every neuron once, whatever its signs
         writers = dict.fromkeys((one.layer, one.index) for one in (neurons[row], *allies[row]))
         for place, (layer, index) in enumerate(writers):
-            was, now = (seen[POST.format(layer)][row, index].double() for seen in (usual, silent))
+            was, now = (
+                seen[Site.POST.format(layer)][row, index].double() for seen in (usual, silent)
+            )
             (token if place else neuron)[row] += (now - was) * model.w_out(layer)[index]
-    for name in map(WRITTEN.format, layers):
+    for name in map(Site.WRITTEN.format, layers):
         others += silent[name].double() - usual[name]
     others -= neuron + token
     later += without - final - own - neuron - token - others

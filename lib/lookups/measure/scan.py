@@ -87,8 +87,7 @@ def scan(
         if not only_last:  # what follows the first token, which follows the BOS, and so on
             following = batch.ids[:, 2:][batch.mask[:, 2:]]
             successors += torch.bincount(following, minlength=model.d_vocab)
-        reach = _reach([len(ids) for ids in sequences], only_last=only_last)
-        waiting.append(_batch_maxima(model, batch, reach, layers, rows))
+        waiting.append(_batch_maxima(model, batch, layers, rows, only_last=only_last))
         if sum(len(one.document) for one in waiting) >= SETTLE:
             settle()
         progress(len(rows))
@@ -159,22 +158,16 @@ def lot_of(key: str) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) >> 1
 
 
-def _reach(lengths: list[int], *, only_last: bool) -> list[tuple[slice, slice]]:
-    """For each run of documents of one length, its rows and where a maximum may be."""
-    edges = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), len(lengths)]
-    # the column of a last token is the length, for the beginning-of-sequence token is column 0
-    runs = [(slice(start, stop), lengths[start]) for start, stop in pairwise(edges)]
-    return [(some, slice(last if only_last else 1, last + only_last)) for some, last in runs]
-
-
 def _batch_maxima(
-    model: Model,
-    batch: Batch,
-    reach: list[tuple[slice, slice]],
-    layers: Sequence[int],
-    rows: list[int],
+    model: Model, batch: Batch, layers: Sequence[int], rows: list[int], *, only_last: bool
 ) -> Maxima:
     """Each document's maximum of every neuron, in the order of `model.neurons(layers)`."""
+    # documents of one length stand together; the column of a last token is the length, for the
+    # beginning-of-sequence token is column 0
+    lengths = batch.last.tolist()
+    edges = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), len(lengths)]
+    runs = [(slice(start, stop), lengths[start]) for start, stop in pairwise(edges)]
+    reach = [(some, slice(last if only_last else 1, last + only_last)) for some, last in runs]
     shape = len(rows), len(layers), len(model.signs), model.d_mlp
     value = torch.empty(shape, device=model.device)
     column = torch.empty(shape, dtype=torch.int32, device=model.device)
