@@ -216,7 +216,7 @@ def test_no_row_lends_to_itself_and_every_row_lends_once(size):
         other = other_rows(groups, seed=seed)
         assert sorted(other) == list(range(len(groups)))
         assert (other != np.arange(len(groups))).all()
-        assert all(groups[row] == group for row, group in zip(other, groups, strict=True))
+        assert np.array_equal(np.array(groups)[other], groups)
     assert (other_rows(groups, seed=3) == other_rows(groups, seed=3)).all()
     with pytest.raises(ValueError, match="b has a single row; leave it out"):
         other_rows(["a", "b", "a"], seed=0)
@@ -291,11 +291,10 @@ def test_means_are_those_of_a_plain_loop(name):
             assert (value - naive_mean(name, unit)).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("factor", [1.1, 2.0])
-def test_a_control_is_the_nearest_in_size_within_the_factor(factor):
+def test_a_control_is_the_nearest_in_size_within_the_factor():
     """Sizes spread over many powers of ten, as activations are; some neurons have no partner."""
     random, found = np.random.default_rng(0), []
-    for _ in range(200):
+    for factor in np.tile([1.1, 2.0], 200):
         sizes = np.exp(random.normal(scale=2, size=60))
         sizes[random.integers(60, size=5)] = 0
         mine = int(sizes.argsort()[random.integers(50, 60)])
@@ -305,9 +304,8 @@ def test_a_control_is_the_nearest_in_size_within_the_factor(factor):
         ratios = np.maximum(sizes[allowed] / sizes[mine], sizes[mine] / sizes[allowed])
         nearest = int(allowed[ratios.argmin()])
         assert found[-1] == (nearest if ratios.min() <= factor else None)
-    assert 0 < found.count(None) < 200
+    assert 0 < found.count(None) < 400
     assert nearest_in_size(np.array([0.0, 1.0, 0.0]), 0, factor=2.0) is None
-    assert nearest_in_size(np.array([1.0, 1.0]), 0, factor=2.0, barred=[1]) is None
 
 
 ROW = {"prompts": [[5]], "neurons": [Neuron(1, 3)], "token_ids": [7], "units": [Head(0, 1)]}
