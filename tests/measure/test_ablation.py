@@ -42,12 +42,13 @@ class Rows:
             layers = one.head_layers(layer) if feeding else range(LAYERS)
             self.heads.append(Head(int(rng.choice(list(layers))), int(rng.integers(HEADS))))
         self.tokens = [int(token) for token in rng.integers(1, VOCAB, size=n)]
-        self.donors = other_rows([0] * n, seed=seed)
+        self.donors, self.on = other_rows([0] * n, seed=seed), rng.uniform(5, 20, size=n)
 
-    def ablated(self, one: Model, kinds=HEAD_KINDS, **options):
-        means = mean_over_tokens(one, TEXTS, range(LAYERS), of="heads")
-        options = {"means": means, "donors": self.donors} | options
-        return ablate(one, self.prompts, self.neurons, self.tokens, self.heads, kinds, **options)
+    def ablated(self, one: Model, kinds=HEAD_KINDS, of: str = "heads"):
+        options = {"donors": self.donors, "on": self.on}
+        options["means"] = mean_over_tokens(one, TEXTS, range(LAYERS), of=of)
+        units = getattr(self, of)
+        return ablate(one, self.prompts, self.neurons, self.tokens, units, kinds, **options)
 
 
 def naive_pass(one: Model, ids, neuron: Neuron, token: int, edits=()) -> dict[str, float]:
@@ -121,21 +122,23 @@ def naive_direct(one: Model, ids, neuron: Neuron, head: Head, *, frozen: bool) -
     return act, {"pre": inputs["gate"], "up": inputs["up"]}
 
 
-def naive(name: str, rows: Rows, at: int, kind: str) -> dict[str, float]:
-    one, head = model(name), rows.heads[at]
+def naive(name: str, rows: Rows, at: int, kind: str, unit: Head | Neuron) -> dict[str, float]:
+    one = model(name)
     row = ids, neuron, _ = rows.prompts[at], rows.neurons[at], rows.tokens[at]
     if kind == "zero":
-        return naive_pass(one, *row, held(head, slice(None), 0))
+        return naive_pass(one, *row, held(unit, slice(isinstance(unit, Neuron), None), 0))
     if kind == "mean":
-        return naive_pass(one, *row, held(head, slice(1, None), naive_mean(name, head)))
+        return naive_pass(one, *row, held(unit, slice(1, None), naive_mean(name, unit)))
+    if kind == "on":
+        return naive_pass(one, *row, held(unit, -1, unit.sign * rows.on[at]))
     if kind == "resample":
         other = naive_cache(one, rows.prompts[rows.donors[at]])
-        lent = other[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
-        return naive_pass(one, *row, held(head, -1, lent))
+        lent = other[f"blocks.{unit.layer}.attn.hook_z"][0, -1, unit.index]
+        return naive_pass(one, *row, held(unit, -1, lent))
     if kind == "through_neuron":
-        without = naive_pass(one, *row, held(head, slice(None), 0))["act"]
+        without = naive_pass(one, *row, held(unit, slice(None), 0))["act"]
         return naive_pass(one, *row, held(neuron, -1, neuron.sign * without))
-    act, inputs = naive_direct(one, ids, neuron, head, frozen=kind == "direct_frozen")
+    act, inputs = naive_direct(one, ids, neuron, unit, frozen=kind == "direct_frozen")
     found = naive_pass(one, *row, held(neuron, -1, act))
     return found | {name: neuron.sign * float(value) for name, value in inputs.items()}
 
@@ -145,20 +148,24 @@ def check(measured, at: int, expected: dict[str, float]) -> None:
         assert getattr(measured, name)[at] == pytest.approx(value, abs=CLOSE), name
 
 
-@pytest.mark.parametrize("kinds", [HEAD_KINDS, ANYWHERE], ids=["heads that feed", "any heads"])
+@pytest.mark.parametrize(
+    ("of", "kinds"),
+    [("heads", HEAD_KINDS), ("heads", ANYWHERE), ("neurons", ("zero", "mean", "on"))],
+)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_kind_equals_one_whole_pass_at_a_time(name, kinds):
+def test_every_kind_equals_one_whole_pass_at_a_time(name, of, kinds):
     one = model(name)
     rows = Rows(one, feeding=kinds == HEAD_KINDS)
-    found = rows.ablated(one, kinds)
+    found = rows.ablated(one, kinds, of)
     assert (found.before.up is None) == (not one.gated)
+    assert np.abs(found.before.act - activations(one, rows.neurons, rows.prompts)).max() < CLOSE
     for at, row in enumerate(zip(rows.prompts, rows.neurons, rows.tokens, strict=True)):
         check(found.before, at, naive_pass(one, *row))
         for kind in kinds:
-            check(found.after[kind], at, naive(name, rows, at, kind))
+            check(found.after[kind], at, naive(name, rows, at, kind, getattr(rows, of)[at]))
     for kind in kinds:
-        moves = ("logp", "act") if kind == "through_neuron" else ("logp", "pre", "act")
-        for column in moves:
+        alone = of == "neurons" or kind == "through_neuron"  # nothing in front of it changes
+        for column in ("logp", "act") if alone else ("logp", "act", "pre"):
             changed = getattr(found.after[kind], column) - getattr(found.before, column)
             assert np.abs(changed).max() > 1e-3, "nothing was ablated"
 
@@ -238,32 +245,6 @@ def test_rows_that_ask_the_same_share_a_pass(monkeypatch):
         rows = [[5, 6]] * n, [Neuron(0, 3)] * n, range(n), [Neuron(0, 3)] * n
         ablate(one, *rows, ["on"], on=on)
     assert passes == [1, 1, 2]
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_kind_of_neuron_ablation_equals_one_whole_pass_at_a_time(name):
-    one, rng, n = model(name), np.random.default_rng(81), 18
-    prompts = random_ids(n, seed=81, longest=25)
-    drawn = zip(rng.integers(one.d_mlp, size=n), rng.choice(one.signs, n), strict=True)
-    neurons = [Neuron(at % LAYERS, int(i), int(sign)) for at, (i, sign) in enumerate(drawn)]
-    tokens = rng.integers(1, VOCAB, size=n).tolist()
-    on = rng.uniform(5, 20, size=n)
-    means = mean_over_tokens(one, TEXTS, range(LAYERS), of="neurons")
-    kinds = ("zero", "mean", "on")
-    found = ablate(one, prompts, neurons, tokens, neurons, kinds, means=means, on=on)
-    assert np.abs(found.before.act - activations(one, neurons, prompts)).max() < CLOSE
-    for at, (ids, neuron, token) in enumerate(zip(prompts, neurons, tokens, strict=True)):
-        values = {
-            "zero": (slice(1, None), 0),
-            "mean": (slice(1, None), naive_mean(name, neuron._replace(sign=1))),
-            "on": (-1, neuron.sign * on[at]),
-        }
-        for kind in kinds:
-            expected = naive_pass(one, ids, neuron, token, held(neuron, *values[kind]))
-            check(found.after[kind], at, expected)
-    for kind in kinds:
-        assert np.abs(found.after[kind].pre - found.before.pre).max() < CLOSE
-        assert np.abs(found.after[kind].logp - found.before.logp).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", VARIANTS)
