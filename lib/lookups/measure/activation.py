@@ -147,6 +147,18 @@ def shared(*columns: Sequence[Ids]) -> list[np.ndarray]:
     return [np.array(rows) for rows in groups.values()]
 
 
+def in_batches(
+    columns: Sequence[Sequence[Ids]], *, tokens: int, together: int = 512
+) -> Iterator[tuple[list[int], Int[np.ndarray, " row"], np.ndarray]]:
+    """Yield what is read together, texts that rows share once: a row that has each text, all rows
+    that have one, and which of the texts each has."""
+    groups = shared(*columns)
+    lengths = [max(len(column[group[0]]) for column in columns) for group in groups]
+    for some in batches_by_length(lengths, tokens=tokens, sequences=together):
+        chosen = [groups[i] for i in some]
+        yield [int(group[0]) for group in chosen], *members(chosen)
+
+
 def members(groups: Sequence[np.ndarray]) -> tuple[Int[np.ndarray, " row"], np.ndarray]:
     """Return all rows of some groups, and which of the groups each belongs to."""
     return np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(one) for one in groups])

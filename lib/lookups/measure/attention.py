@@ -4,9 +4,9 @@ A head's output at the last token is Σ over keys of pattern · value. Projected
 input, each term is what the head reads at that key; the terms sum to the head's attribution.
 
 Known kinds (Elhage et al. 2021; Olsson et al. 2022): *previous token*, attention to the token
-before; *duplicate token*, to earlier copies of the token read; *induction*, to the tokens that came
-right behind such copies. A score is a mean over the positions that have such a place to look at;
-chance is what a head gets that looks at all places alike. The BOS is no token of the text.
+before; *duplicate token*, to earlier copies of the token read; *induction*, to the tokens right
+behind such copies. A score is a mean over the positions that have such a place to look at; chance
+is what a head gets that looks at all places alike. The BOS is no token of the text.
 """
 
 from collections.abc import Mapping, Sequence

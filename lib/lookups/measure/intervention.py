@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import Site, check_rows, inputs_of, keeper, members, shared
-from lookups.model.batches import Ids, batches_by_length
+from lookups.measure.activation import Site, check_rows, in_batches, inputs_of, keeper, members
+from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.model.resume import Hook, Place, Trace, log_probabilities, record, resume
 from lookups.names import Neuron
@@ -87,12 +87,8 @@ def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit]) -> Edited
     whole = {int(start) for edit in edits.values() for start in edit.starts[~edit.alone]}
     before, after = _Sheet(model, rows), {kind: _Sheet(model, rows) for kind in edits}
     found = Edited(before.found, {kind: sheet.found for kind, sheet in after.items()})
-    groups = shared(rows.prompts)
-    lengths = [len(rows.prompts[group[0]]) for group in groups]
-    for some in batches_by_length(lengths, tokens=TOGETHER * model.tokens()):
-        chosen = [groups[i] for i in some]
-        trace = record(model, [rows.prompts[one[0]] for one in chosen], whole=whole, watch=watch)
-        mine, places = members(chosen)
+    for first, mine, places in in_batches([rows.prompts], tokens=TOGETHER * model.tokens()):
+        trace = record(model, [rows.prompts[row] for row in first], whole=whole, watch=watch)
         before.write(mine, places, trace.final, trace.at_last)
         for kind, edit in edits.items():
             for was, now in zip(before.found, after[kind].found, strict=True):

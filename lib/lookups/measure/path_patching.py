@@ -15,9 +15,9 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lookups.measure.activation import Site, batched, check_rows, members, shared
+from lookups.measure.activation import Site, batched, check_rows, in_batches
 from lookups.measure.attribution import feeding_heads, layer_of
-from lookups.model.batches import Ids, batches_by_length
+from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
@@ -74,14 +74,11 @@ def path_patch(
     computed = sorted(wanted)  # by layer
     entering = [Site.ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
     z_of = {Site.Z.format(head.layer): head.layer for head in computed}
-    groups, tokens = shared(*texts), model.tokens()
     shape = len(neurons), 1 + len(computed)
     pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
-    lengths = [max(len(column[group[0]]) for column in texts) for group in groups]
+    tokens = model.tokens()
     together = min(512, max(1, tokens // max(1, len(computed))))
-    for some in batches_by_length(lengths, tokens=tokens, sequences=together):
-        chosen = [groups[i] for i in some]
-        first = [group[0] for group in chosen]
+    for first, rows, places in in_batches(texts, tokens=tokens, together=together):
         here = model.read_last([sequences[row] for row in first], [*z_of, *entering])
         if isinstance(instead, Tensor):
             there = {z: instead[at].expand_as(here[z]) for z, at in z_of.items()}
@@ -89,7 +86,6 @@ def path_patch(
             there = model.read_last([instead[row] for row in first], z_of)
         stream = here[Site.ENTERING.format(layer)]
         changed = stream + _changed(model, layer, computed, here, there, through_mlps)
-        rows, places = members(chosen)
         index = torch.tensor([neurons[row].index for row in rows], device=model.device)
         at = torch.from_numpy(places).to(model.device)
         normed = model.forward.normed(torch.cat([stream.unsqueeze(0), changed]))[:, at]

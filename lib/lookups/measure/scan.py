@@ -1,12 +1,10 @@
 """One pass over many documents: where was each neuron strongest? (chapter 3)
 
-Every document gives every neuron one maximum (paper, step 2), at the first of the positions that
-are equal to the last bit. Kept are the strongest documents and a few chosen at random from each
-band of activation from half the maximum up, so that memory does not grow with the number of
-documents, but for a number and a lot of each (16 bytes). Neither batch size nor the order of
-documents changes the result: equals are ordered by the number in the document's key, lots are drawn
-from the key, and maxima are rounded before they are compared, since equal contexts differ in the
-last bits from batch to batch.
+Every document gives every neuron one maximum (paper, step 2), at the first of equal positions. Of
+these `lookups.measure.kept_maxima` keeps a bounded number, so that memory grows with the documents
+by a number and a lot of each (16 bytes) only. Neither batch size nor the order of documents changes
+the result: numbers and lots follow from a document's key, and maxima are rounded before they are
+compared, since equal contexts differ in the last bits from batch to batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
