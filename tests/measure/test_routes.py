@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from lookups.measure.routes import ROUTES, logp_without, routes
+from lookups.measure.routes import ROUTES, routes
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
@@ -120,9 +120,3 @@ def test_a_wired_look_up_goes_by_its_neuron(name, shared):
     share = found.logit[:, ROUTES.index("the neuron")] / found.logit.sum(1)
     assert np.abs(found.logit.sum(1)).min() > 1e-6
     assert np.allclose(share, 1 / shared, atol=1e-6)
-
-
-def test_columns_must_agree():
-    for measure, columns in ((routes, 5), (logp_without, 4)):
-        with pytest.raises(ValueError, match="one of each"):
-            measure(tiny.model("gpt2"), [[1]], *[[]] * (columns - 1))
