@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
-from lookups.measure.ablation import HEAD_KINDS, Means, ablate_heads, mean_over_tokens, other_rows
+from lookups.measure.ablation import Means, ablate, mean_over_tokens, other_rows
 from lookups.names import Head, Neuron
 
 HEADS_A_PROMPT, LONGEST = 4, 16
+HEAD_KINDS = ("zero", "mean", "resample", "direct_frozen", "direct_recomputed", "through_neuron")
 
 
 def with_heads(found: Setting, rows: Rows) -> tuple[Rows, list[Head], list[int], np.ndarray]:
@@ -115,7 +116,7 @@ def naive(found: Setting, rows: Rows, heads: list, tokens: list, donors, means: 
 
 def fast(found: Setting, rows: Rows, heads: list, tokens: list, donors, means: Means):
     """All kinds of all rows; the same columns."""
-    answer = ablate_heads(
+    answer = ablate(
         found.model,
         rows.prompts,
         rows.neurons,

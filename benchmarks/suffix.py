@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
-from lookups.measure.activation import activations
-from lookups.measure.suffix import Suffix, shortest_suffixes
+from lookups.measure.activation import Suffix, activations, shortest_suffixes
 
 KEEP, LONGEST = 0.8, 100
 

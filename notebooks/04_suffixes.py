@@ -37,12 +37,11 @@ from tqdm import tqdm
 from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
-from lookups.measure.activation import activations
+from lookups.measure.activation import Fire, activations, shortest_suffixes
 from lookups.model.loaded import load_model
 from lookups.statistics.bootstrap import percent
 from lookups.names import Neuron
 from lookups.settings import check_run, read_run
-from lookups.measure.suffix import Fire, shortest_suffixes
 from lookups.show.views import escaped, prompt_table, readable
 
 settings = read_run(run)
@@ -141,7 +140,7 @@ glue("longest", settings.longest, display=False)
 
 # %% [markdown]
 # `protocol: sound` counts upwards: lengths 1, 2, 3 …, all prompts of one length together. The first
-# that passes is the shortest ({func}`~lookups.measure.suffix.shortest_suffixes`), whatever the activation
+# that passes is the shortest ({func}`~lookups.measure.activation.shortest_suffixes`), whatever the activation
 # does in between:
 
 

@@ -34,7 +34,7 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.measure.ablation import ablate_heads, mean_over_tokens, other_rows
+from lookups.measure.ablation import ablate, mean_over_tokens, other_rows
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
@@ -229,7 +229,7 @@ def another_head(neuron: str, head: str) -> str | None:
 
 
 # %% [markdown]
-# {func}`~lookups.measure.ablation.ablate_heads` does for many prompts what we did by hand. It also
+# {func}`~lookups.measure.ablation.ablate` does for many prompts what we did by hand. It also
 # measures what {ref}`direct-path` reads: two kinds that cut only the way from the head straight
 # into the neuron, and `through_neuron`, which changes nothing but the neuron, to the activation
 # that it has without the head.
@@ -241,7 +241,7 @@ KEYS = ["neuron", "head", "split", "prompt", "active", "follows"]
 def silenced(some: pd.DataFrame, kinds: list, **options) -> pd.DataFrame:
     if not len(some):
         return some[KEYS].assign(kind="")
-    found = ablate_heads(
+    found = ablate(
         model, some.token_ids.tolist(), some.neuron.map(Neuron.parse).tolist(),
         some.token_id.tolist(), some.silenced.map(Head.parse).tolist(), kinds, **options,
     )  # fmt: skip

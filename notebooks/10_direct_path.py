@@ -189,7 +189,7 @@ pd.DataFrame(table).reindex(list(before)).round(3) if hand is not None else NOTH
 #
 # ## All pairs
 #
-# {func}`~lookups.measure.ablation.ablate_heads` has measured three things for all rows of {ref}`head-ablation`, each
+# {func}`~lookups.measure.ablation.ablate` has measured three things for all rows of {ref}`head-ablation`, each
 # in a real forward pass that changes this one neuron at the last token and lets the rest of the model run on:
 #
 # | kind | the neuron's activation is what it is |
@@ -408,8 +408,8 @@ ends_in = routes(
 # pass without the head, and what is lost when one part alone is *taken* out of the normal pass.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What a silenced head takes from the logit of its neuron's token, split up by the component that comes last. Each bar is a pair of a selected neuron, mean over its active held-out prompts; bars to the left of zero work against the fall. The black mark is the sum of the parts, the whole fall of the logit.", "name": "fig-routes"}, "image": {"alt": "Stacked horizontal bars, one a pair, of five routes from a silenced head to the token's logit"}}
-HOW = {"logit": ends_in.logit, "put back": ends_in.restored[:, 1], "taken": ends_in.sent[:, 1]}
-moved = ends[["neuron", "head"]].assign(whole=ends_in.whole[:, 1], logit=ends_in.logit.sum(1))
+HOW = {"logit": ends_in.logit, "put back": ends_in.restored, "taken": ends_in.sent}
+moved = ends[["neuron", "head"]].assign(whole=ends_in.whole, logit=ends_in.logit.sum(1))
 for how, columns in HOW.items():
     moved = moved.assign(**{f"{how}: {route}": columns[:, at] for at, route in enumerate(ROUTES)})
     assert len(moved) == 0 or np.isfinite(columns).all()

@@ -42,7 +42,7 @@ from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, perc
 from lookups.statistics.differences import Values, group_difference
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
-from lookups.measure.ablation import ablate_neurons, mean_over_tokens, nearest_in_size
+from lookups.measure.ablation import ablate, mean_over_tokens, nearest_in_size
 from lookups.measure.routes import logp_without
 from lookups.names import Head, Neuron
 from lookups.settings import check_run, read_run
@@ -274,7 +274,7 @@ def other_token(neuron: str) -> int | None:
 # | `on` | the median of its own train prompts | the last position, where the neuron was silent |
 #
 # (The other neuron is switched on far enough to write as much.)
-# {func}`~lookups.measure.ablation.ablate_neurons` measures the token before and after.
+# {func}`~lookups.measure.ablation.ablate` measures the token before and after.
 
 # %%
 spare = {name: other_token(name) for name in examined.index}
@@ -297,9 +297,10 @@ means = mean_over_tokens(model, texts, layers, of="neurons")
 
 
 def measured(some: pd.DataFrame, kinds: list) -> pd.DataFrame:
-    found = ablate_neurons(
-        model, some.token_ids.tolist(), some.held.map(Neuron.parse).tolist(),
-        some.token_id.astype(int).tolist(), kinds, means=means, on=some.on.tolist(),
+    held = some.held.map(Neuron.parse).tolist()
+    found = ablate(
+        model, some.token_ids.tolist(), held, some.token_id.astype(int).tolist(), held, kinds,
+        means=means, on=some.on.tolist(),
     )  # fmt: skip
     return before_after(some.assign(group=some.neuron.map(neurons.group))[KEYS], found)
 

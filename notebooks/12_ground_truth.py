@@ -38,7 +38,7 @@ from IPython.display import Markdown
 from myst_nb import glue
 from sklearn.metrics import mutual_info_score
 
-from lookups.measure.ablation import ablate_heads
+from lookups.measure.ablation import ablate
 from lookups.measure.congruence import beyond_null
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Example, PairPrompts, Question, widest
@@ -714,8 +714,8 @@ for seed, neuron, head, _, _, _, rows in explained:
     own = rows[rows.active & (rows.next_token_id == token)]
     if len(own):
         n = len(own)
-        edited = ablate_heads(models[seed], own.token_ids.tolist(), [Neuron.parse(neuron)] * n, [int(token)] * n,
-                              [Head.parse(head)] * n, ["zero", "direct_recomputed"])  # fmt: skip
+        edited = ablate(models[seed], own.token_ids.tolist(), [Neuron.parse(neuron)] * n, [int(token)] * n,
+                        [Head.parse(head)] * n, ["zero", "direct_recomputed"])  # fmt: skip
         falls = [
             float((edited.before.logp - edited.after[kind].logp).mean()) for kind in edited.after
         ]

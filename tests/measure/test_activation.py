@@ -1,8 +1,12 @@
-"""Every row's own neuron at its prompt's last token, as if each were read alone."""
+"""Every row's own neuron at its prompt's last token, as if each were read alone; and the first
+length that is long enough, measured on exactly what is kept."""
 
 import numpy as np
 import pytest
-from lookups.measure.activation import activations
+from hypothesis import given
+from hypothesis import strategies as st
+from lookups.errors import LookupsError
+from lookups.measure.activation import Suffix, activations, shortest_suffixes
 from lookups.model.forward import Forward
 from lookups.names import Neuron
 from tiny import LAYERS, VARIANTS, anatomy, model, random_ids
@@ -50,3 +54,43 @@ def test_the_bos_alone_can_be_read_and_no_rows_give_no_activations():
     alone = anatomy("gpt2", np.array([], int)).post[1][-1, 3]
     assert value == pytest.approx(float(alone), abs=1e-5)
     assert activations(model("gpt2"), [], []).shape == (0,)
+
+
+# --- The shortest suffix ---
+
+
+def long_enough(activation: float, whole: float) -> bool:
+    return activation >= 0.8 * whole
+
+
+CURVE = st.lists(st.floats(-5, 10, width=32), min_size=1, max_size=12).map(
+    lambda curve: [*curve[:-1], abs(curve[-1]) + 0.1]
+)
+
+
+@given(st.lists(CURVE, max_size=8), st.integers(1, 14))
+def test_the_first_length_that_passes_whatever_the_curve(curves, longest):
+    def fire(rows, kept):
+        assert all(ids[-1] == len(curves[row]) for row, ids in zip(rows, kept, strict=True))
+        return np.array([curves[row][len(ids) - 1] for row, ids in zip(rows, kept, strict=True)])
+
+    told = []
+    prompts = [list(range(1, len(curve) + 1)) for curve in curves]
+    whole = [curve[-1] for curve in curves]
+    found = shortest_suffixes(
+        fire, prompts, whole, long_enough, longest=longest, progress=told.append
+    )
+    for curve, one in zip(curves, found, strict=True):
+        passing = [
+            Suffix(length, activation)
+            for length, activation in enumerate(curve[:longest], start=1)
+            if long_enough(activation, curve[-1])
+        ]
+        assert one == (passing[0] if passing else None)
+    assert sum(told) == sum(one is not None for one in found)
+
+
+@pytest.mark.parametrize("silent", [0.0, -1.0, float("nan")])
+def test_a_neuron_that_never_fires_is_named(silent):
+    with pytest.raises(LookupsError, match="prompt 1 never fires its neuron; leave it out"):
+        shortest_suffixes(lambda *_: [], [[1], [2]], [1.0, silent], long_enough, longest=3)

@@ -86,24 +86,14 @@ def test_prompts_of_unequal_length_are_seen_together_as_each_alone(name):
     one, neuron, heads = model(name), Neuron(2, 17), [Head(1, 2), Head(0, 3)]
     prompts = random_ids(4, seed=42, shortest=2, longest=11)
     for ids, together in zip(prompts, looks(one, neuron, heads, prompts), strict=True):
-        alone = look(one, neuron, heads, ids)
-        assert together.pattern.shape == (2, len(ids) + 1, len(ids) + 1)
-        for both in zip(together[1:], alone[1:], strict=True):
+        for both in zip(together[1:], look(one, neuron, heads, ids)[1:], strict=True):
             assert torch.allclose(*both, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "head", "into", "words"),
-    [
-        ("gpt2", Head(2, 1), None, r"L2\.H1 do not feed L1\.N3: choose heads before it"),
-        ("neox", Head(1, 1), None, r"L1\.H1 do not feed L1\.N3"),
-        ("gpt2", Head(0, 0), "gate", r"L1\.N3 has no input 'gate'; it has in"),
-        ("llama", Head(0, 0), "in", r"L1\.N3 has no input 'in'; it has gate, up"),
-    ],
-)
-def test_what_is_wrong_is_said(name, head, into, words):
-    with pytest.raises(ValueError, match=words):
-        look(model(name), Neuron(1, 3), [head], IDS, into=into)
+@pytest.mark.parametrize(("name", "head"), [("gpt2", Head(2, 1)), ("neox", Head(1, 1))])
+def test_a_head_that_comes_too_late_is_refused(name, head):
+    with pytest.raises(ValueError, match=rf"{head} do not feed L1\.N3: choose heads before it"):
+        look(model(name), Neuron(1, 3), [head], IDS)
 
 
 # --- Known kinds of heads ---

@@ -54,7 +54,7 @@ def test_run_status_and_pair(call, sample):
     code, out, err = call("run", "planted", "--only", "02")
     assert code == 0, err
     assert out.startswith("executed: 02_next_token_neurons; the notebooks are in ")
-    assert "planted 02_next_token_neurons: never executed; executing" in err
+    assert "planted/02_next_token_neurons: never executed; executing" in err
     code, out, _ = call("status", "planted")
     head, *lines = out.splitlines()
     assert code == 0

@@ -11,13 +11,14 @@ it was, the activation that it has under `zero`: what the token then loses, it l
 Kinds of neuron ablation: `zero` and `mean` hold the neuron at 0 or at its average at every position
 but the BOS; `on` sets it at the last token alone.
 
-The paper zeroes value vectors at every position, which is zeroing what attention makes of them
-(`hook_z`): value biases are folded into the output bias here as there, and stay. In grouped-query
-attention heads share value vectors, and only the one head's output is zeroed.
+The paper zeroes value vectors at every position, which zeroes what attention makes of them: value
+biases are folded into the output bias here as there, and stay. In grouped-query attention heads
+share value vectors, and only the one head's output is zeroed.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeVar, get_args
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,35 +26,28 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import batched, check_rows, keeper, own_at_last
-from lookups.measure.intervention import Column, Edit, Edited, Rows, in_place_of, measure_edits
+from lookups.measure.activation import Site, batched, check_rows, keeper, own_at_last
+from lookups.measure.intervention import Edit, Edited, Hooks, Measured, Rows, measure_edits
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
-from lookups.model.resume import Hook, Place
+from lookups.model.resume import Place
 from lookups.names import Head, Neuron
 
-HeadKind = Literal[
-    "zero", "mean", "resample", "direct_frozen", "direct_recomputed", "through_neuron"
+Kind = Literal[
+    "zero", "mean", "resample", "on", "direct_frozen", "direct_recomputed", "through_neuron"
 ]
-HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
-
-NeuronKind = Literal["zero", "mean", "on"]
-NO_MEANS = "mean needs `means`; measure them with mean_over_tokens"
-T = TypeVar("T")
 
 
 class Means(NamedTuple):
-    """What heads (before W_O, without value bias) or neurons (signs not turned) of some layers put
-    out on average over some tokens, in the model's dtype."""
+    """What the heads (before W_O, without value bias) or neurons (signs not turned) of some layers
+    put out on average over some tokens, in the model's dtype."""
 
-    layers: list[int]
-    values: Float[Tensor, "layer unit ..."]
+    by_layer: dict[int, Float[Tensor, "unit ..."]]
     tokens: int
 
     def of(self, units: Sequence[Head] | Sequence[Neuron]) -> Tensor:
-        """Return the averages of some heads or neurons; ValueError if a layer's are not known."""
-        layers = [self.layers.index(unit.layer) for unit in units]
-        return self.values[layers, [unit.index for unit in units]]
+        """Return the averages of some heads or neurons."""
+        return torch.stack([self.by_layer[unit.layer][unit.index] for unit in units])
 
 
 def mean_over_tokens(
@@ -70,95 +64,64 @@ def mean_over_tokens(
     tokens = sum(len(ids) for ids in sequences)
     if not tokens:
         raise ValueError("no token to average over; give texts that have some")
-    hook = {"heads": "attn.hook_z", "neurons": "mlp.hook_post"}[of]
-    total: Tensor | int = 0
+    hook = {"heads": Site.Z, "neurons": Site.POST}[of]
+    total: dict[int, Any] = dict.fromkeys(layers, 0)
     for some in batched(model, sequences):
         batch = model.batch([sequences[i] for i in some])
         counted = batch.mask.clone()
         counted[:, 0] = False
 
-        def summed(tensor: Tensor, counted: Tensor = counted) -> Tensor:
-            return tensor[counted].double().sum(0)
+        def add(tensor: Tensor, at: int, counted: Tensor = counted) -> None:
+            total[at] = total[at] + tensor[counted].double().sum(0)
 
-        sums: dict[int, Tensor] = {}
-        model.read(batch, {f"blocks.{at}.{hook}": keeper(sums, at, summed) for at in layers})
-        total = total + torch.stack([sums[at] for at in layers])
-    return Means(list(layers), (total / tokens).to(model.dtype), tokens)
+        model.read(batch, {hook.format(at): partial(add, at=at) for at in layers})
+    return Means({at: (total[at] / tokens).to(model.dtype) for at in layers}, tokens)
 
 
-def ablate_heads(
+def ablate(
     model: Model,
     prompts: Sequence[Ids],
     neurons: Sequence[Neuron],
     token_ids: Sequence[int],
-    heads: Sequence[Head],
-    kinds: Sequence[HeadKind],
+    units: Sequence[Head] | Sequence[Neuron],
+    kinds: Sequence[Kind],
     *,
     means: Means | None = None,
     donors: Int[np.ndarray, " row"] | None = None,
+    on: Sequence[float] | Float[np.ndarray, " row"] | None = None,
 ) -> Edited:
-    """Measure every row's neuron and token as they are and without the row's head.
+    """Measure every row's neuron and token as they are and without the row's head or neuron.
 
     `means` is for `mean`; `donors`, for `resample`, is the row whose prompt lends each row the
-    head's output (`other_rows`). ValueError if columns differ in length, a head is not the model's
-    or (direct paths) does not feed its neuron, or what a kind needs is missing.
+    head's output (`other_rows`); `on` has the activation, times the neuron's sign, that `on` sets.
+    Rows that change a unit of a prompt in the same way share one pass. ValueError if columns differ
+    in length, or a head whose direct path is to be cut does not feed its neuron.
     """
-    check_rows(prompts, heads)
-    strange = [str(h) for h in heads if h.layer >= model.n_layers or h.index >= model.n_heads]
-    if strange:
-        raise ValueError(f"{model.name} has no head {strange[0]}")
-    same = np.zeros(len(heads), dtype=np.int64)
+    check_rows(prompts, units)
+    like = {"dtype": model.dtype, "device": model.device}
+    of_heads = len(units) > 0 and isinstance(units[0], Head)
+    hook, shape = (Site.Z, (len(units), model.d_head)) if of_heads else (Site.POST, len(units))
     edits: dict[str, Edit] = {}
     for kind in kinds:
         if kind == "zero":
-            nothing = torch.zeros(len(heads), model.d_head, dtype=model.dtype, device=model.device)
-            edits[kind] = in_place_of(model, "attn.hook_z", heads, nothing, "everywhere", same)
+            where = "everywhere" if of_heads else "behind_bos"
+            edits[kind] = in_place_of(model, hook, units, torch.zeros(shape, **like), where)
         elif kind == "mean":
-            mean = _given(means, NO_MEANS).of(heads)
-            edits[kind] = in_place_of(model, "attn.hook_z", heads, mean, "behind_bos", same)
+            edits[kind] = in_place_of(model, hook, units, means.of(units), "behind_bos")
         elif kind == "resample":
-            donors = _given(donors, "resample needs `donors`; see other_rows")
-            check_rows(heads, donors)
-            lent = own_at_last(model, "attn.hook_z", heads, [prompts[at] for at in donors])
-            edits[kind] = in_place_of(model, "attn.hook_z", heads, lent, "last", donors)
+            check_rows(units, donors)
+            lent = own_at_last(model, hook, units, [prompts[at] for at in donors])
+            edits[kind] = in_place_of(model, hook, units, lent, "last", donors)
+        elif kind == "on":
+            check_rows(units, on)
+            signed = [unit.sign * float(one) for unit, one in zip(units, on, strict=True)]
+            edits[kind] = in_place_of(model, hook, units, torch.tensor(signed, **like), "last", on)
         elif kind == "through_neuron":
             if "zero" not in edits:
                 raise ValueError("through_neuron takes activations from zero; name zero before it")
-            edits[kind] = _through_neuron(model, neurons)
+            edits[kind] = in_place_of(model, Site.POST, neurons, "zero", "last", units)
         else:
-            edits[kind] = _direct_path(model, neurons, heads, frozen=kind == "direct_frozen")
-    return measure_edits(model, Rows(prompts, neurons, token_ids), edits)
-
-
-def ablate_neurons(
-    model: Model,
-    prompts: Sequence[Ids],
-    neurons: Sequence[Neuron],
-    token_ids: Sequence[int],
-    kinds: Sequence[NeuronKind],
-    *,
-    means: Means | None = None,
-    on: Sequence[float] | Float[np.ndarray, " row"] | None = None,
-) -> Edited:
-    """Measure every row's token as it is and with the row's neuron held at a value.
-
-    `means` is for `mean`; `on` has the activation, times the neuron's sign, that `on` sets. Given
-    several tokens, write a row for each: rows that change a neuron of a prompt in the same way
-    share one pass. ValueError if columns differ in length, or means or activations are missing.
-    """
-    edits: dict[str, Edit] = {}
-    for kind in kinds:
-        if kind == "mean":
-            values = _given(means, NO_MEANS).of(neurons)
-        else:
-            signed = [0.0] * len(neurons)
-            if kind == "on":
-                on = _given(on, "on needs `on`: an activation for every row")
-                check_rows(neurons, on)
-                signed = [n.sign * float(value) for n, value in zip(neurons, on, strict=True)]
-            values = torch.tensor(signed, dtype=model.dtype, device=model.device)
-        where, keys = "last" if kind == "on" else "behind_bos", values.double().cpu().numpy()
-        edits[kind] = in_place_of(model, "mlp.hook_post", neurons, values, where, keys)
+            edits[kind] = _direct_path(model, neurons, units, frozen=kind == "direct_frozen")
     return measure_edits(model, Rows(prompts, neurons, token_ids), edits)
 
 
@@ -171,17 +134,14 @@ def other_rows(groups: Sequence[Hashable], *, seed: int) -> Int[np.ndarray, " ro
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
-    lone = [group for group, rows in members.items() if len(rows) == 1]
-    if lone:
-        raise ValueError(f"{len(lone)} groups have a single row, the first {lone[0]}; leave it out")
-    rng = np.random.default_rng(seed)
-    other = np.empty(len(groups), dtype=np.int64)
-    for rows in members.values():
-        own = np.array(rows)
-        mixed = rng.permutation(own)
-        while (mixed == own).any():  # on average e times
-            mixed = rng.permutation(own)
-        other[own] = mixed
+    rng, other = np.random.default_rng(seed), np.empty(len(groups), dtype=np.int64)
+    for group, rows in members.items():
+        if len(rows) == 1:
+            raise ValueError(f"{group} has a single row; leave it out")
+        mixed = rng.permutation(rows)
+        while (mixed == rows).any():  # on average e times
+            mixed = rng.permutation(rows)
+        other[rows] = mixed
     return other
 
 
@@ -191,31 +151,54 @@ def nearest_in_size(
     """Return the neuron whose size is nearest to that of `own`, None if none is within `factor`."""
     if not sizes[own] > 0:
         return None
-    away = np.full(len(sizes), np.inf)
-    positive = sizes > 0
-    away[positive] = np.abs(np.log(sizes[positive] / sizes[own]))
+    with np.errstate(divide="ignore"):
+        away = np.abs(np.log(sizes / sizes[own]))
     away[[own, *barred]] = np.inf
     nearest = int(away.argmin())
     return nearest if away[nearest] <= np.log(factor) else None
 
 
-def _given(value: T | None, otherwise: str) -> T:
-    """What a kind of ablation needs, or an error that says where it comes from."""
-    if value is None:
-        raise ValueError(otherwise)
-    return value
+def in_place_of(
+    model: Model,
+    hook: str,
+    units: Sequence[Head] | Sequence[Neuron],
+    values: Float[Tensor, "row ..."] | str,
+    where: Literal["everywhere", "behind_bos", "last"],
+    keys: Sequence[Hashable] | np.ndarray | None = None,
+) -> Edit:
+    """Return the edit that puts a value in the place of what each row's head or neuron puts out.
 
+    `values` are `d_head` numbers for a head, one for a neuron, or the activations that neurons have
+    under an earlier edit; rows that share prompt, unit and key have the same. What a layer puts out
+    before the last token reaches the last token's logits only through the attention of later
+    layers: in the last layer, only that token is run again.
+    """
+    layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
 
-def _through_neuron(model: Model, neurons: Sequence[Neuron]) -> Edit:
-    """Give each row's neuron, at the last token, the activation that it has under `zero`."""
-    signs = np.array([neuron.sign for neuron in neurons])
+    def hooks(rows: np.ndarray, place: Place, measured: Mapping[str, Measured]) -> Hooks:
+        index = torch.from_numpy(indices[rows]).to(model.device)
+        if isinstance(values, str):
+            signed = measured[values].act[rows] * [units[row].sign for row in rows]
+            value = torch.from_numpy(signed).to(model.device, model.dtype).unsqueeze(1)
+        else:
+            value = values[rows].unsqueeze(1)
+        first = {"everywhere": 0, "behind_bos": 1, "last": place.last[:, None]}[where]
+        touched = place.positions >= first
+        if value.ndim == 3:
+            touched = touched[..., None]
 
-    def given(activations: Mapping[str, Column]) -> Edit:
-        found = signs * activations["zero"]
-        values = torch.from_numpy(found).to(model.device, model.dtype)
-        return in_place_of(model, "mlp.hook_post", neurons, values, "last", found)
+        def replace(tensor: Tensor) -> Tensor:
+            usual = tensor[place.rows, :, index]
+            tensor[place.rows, :, index] = torch.where(touched, value, usual)
+            return tensor  # nothing else reads it
 
-    return given({"zero": np.full(len(neurons), np.nan)})._replace(given=given)
+        return [(hook.format(layers[rows[0]]), replace)]
+
+    def key(row: int) -> Hashable:
+        return layers[row], indices[row], None if keys is None else keys[row]
+
+    alone = (layers == model.n_layers - 1) | (where == "last")
+    return Edit(layers, alone, key, hooks)
 
 
 def _direct_path(
@@ -229,16 +212,14 @@ def _direct_path(
         if head.layer not in model.head_layers(neuron.layer):
             raise ValueError(f"{head} does not feed {neuron}: it has no direct path to it")
 
-    def hooks(rows: np.ndarray, place: Place) -> list[tuple[str, Hook]]:
-        block = f"blocks.{neurons[rows[0]].layer}"
-        own = [neurons[row].index for row in rows]
-        some, at_last = [heads[row] for row in rows], place.trace.at_last
-        names = [f"blocks.{head.layer}.attn.hook_z" for head in some]
-        placed = zip(names, place.prompts.tolist(), some, strict=True)
-        z = torch.stack([at_last[name][prompt, head.index] for name, prompt, head in placed])
+    def hooks(rows: np.ndarray, place: Place, _: Mapping[str, Measured]) -> Hooks:
+        layer, at_last = neurons[rows[0]].layer, place.trace.at_last
+        own, some = [neurons[row].index for row in rows], [heads[row] for row in rows]
+        placed = list(zip(some, place.prompts.tolist(), strict=True))
+        z = torch.stack([at_last[Site.Z.format(head.layer)][at, head.index] for head, at in placed])
         w_o = torch.stack([model.w_o(head.layer)[head.index] for head in some])
         written = einsum(z, w_o, "row z, row z d_model -> row d_model").unsqueeze(1)
-        usual = at_last[f"{block}.mlp.hook_post"][place.prompts]
+        usual = at_last[Site.POST.format(layer)][place.prompts]
         scale: dict[str, Tensor] = {}
 
         def lessen(tensor: Tensor) -> Tensor:
@@ -250,10 +231,10 @@ def _direct_path(
             changed[place.rows, own] = tensor[place.rows, 0, own]
             return changed.unsqueeze(1)
 
-        lessened = f"{block}.mlp.hook_in" if frozen else f"{block}.ln2.hook_in"
-        changes = [(lessened, lessen), (f"{block}.mlp.hook_post", put_back)]
-        return [(f"{block}.ln2.hook_scale", keeper(scale, "scale")), *changes]
+        lessened = Site.NORMED if frozen else Site.ENTERING
+        changes = [(lessened.format(layer), lessen), (Site.POST.format(layer), put_back)]
+        return [(Site.SCALE.format(layer), keeper(scale, "scale")), *changes]
 
     starts, alone = np.array([neuron.layer for neuron in neurons]), np.ones(len(neurons), bool)
-    watched = frozenset(f"blocks.{head.layer}.attn.hook_z" for head in heads)
+    watched = frozenset(Site.Z.format(head.layer) for head in heads)
     return Edit(starts, alone, lambda row: (neurons[row][:2], heads[row]), hooks, watched)

@@ -1,22 +1,49 @@
-"""How strongly does each prompt's own neuron fire at its last token? (chapters 3 and 4)
+"""How strongly does each prompt's own neuron fire, and how much of the prompt does it need?
+
+The activation at the last token is measured in chapter 3, the shortest suffix found in chapter 4.
 
 Rows pair a neuron, or a head, with token ids. Rows that share ids share the forward pass, which
-stops at the deepest layer asked about.
+stops at the deepest layer asked about. Places in a pass have TransformerLens's names.
 """
 
 from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence, Sized
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lookups.errors import LookupsError
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
 APART = 1024
 """Tokens from which on prompts whose neurons lie in one layer are worth passes of their own."""
+
+Fire = Callable[[Sequence[int], Sequence[Ids]], np.ndarray]
+"""Rows and the ids to read in each: the activation of each row's neuron at the last id."""
+
+
+class Site:
+    """Places in the pass of a layer, by TransformerLens's names.
+
+    `Z` is what heads put out, without value biases; `ENTERING` what the norm in front of the MLP
+    reads, `SCALE` what it divides by, `NORMED` what it hands on.
+    """
+
+    PATTERN, VALUES = "blocks.{}.attn.hook_pattern", "blocks.{}.attn.hook_v"
+    Z, POST = "blocks.{}.attn.hook_z", "blocks.{}.mlp.hook_post"
+    ENTERING, SCALE = "blocks.{}.ln2.hook_in", "blocks.{}.ln2.hook_scale"
+    NORMED, WRITTEN = "blocks.{}.mlp.hook_in", "blocks.{}.hook_mlp_out"
+
+
+class Suffix(NamedTuple):
+    """How much of a prompt was kept, and the activation measured on exactly that."""
+
+    length: int
+    activation: float
 
 
 def activations(
@@ -26,9 +53,40 @@ def activations(
 
     `bos=False` reads the ids without a beginning-of-sequence token (the paper's truncation).
     """
-    found = own_at_last(model, "mlp.hook_post", neurons, sequences, bos)
+    found = own_at_last(model, Site.POST, neurons, sequences, bos)
     signs = np.array([neuron.sign for neuron in neurons], dtype=np.float64)
     return signs * found.double().cpu().numpy()
+
+
+def shortest_suffixes(
+    fire: Fire,
+    prompts: Sequence[Ids],
+    whole: Sequence[float] | np.ndarray,
+    long_enough: Callable[[float, float], bool],
+    *,
+    longest: int,
+    progress: Callable[[int], None] = lambda n: None,
+) -> list[Suffix | None]:
+    """Return, a prompt, the first length counted upwards that is long enough; None past `longest`.
+
+    All prompts of one length are measured together. `progress` is told how many were settled.
+    LookupsError if a neuron is silent on a whole prompt, so that no share of it is defined.
+    """
+    if silent := [row for row, activation in enumerate(whole) if not activation > 0]:
+        raise LookupsError(f"prompt {silent[0]} never fires its neuron; leave it out")
+    found: list[Suffix | None] = [None] * len(prompts)
+    open_rows = list(range(len(prompts)))
+    for length in range(1, longest + 1):
+        waiting = [row for row in open_rows if found[row] is None]
+        open_rows = [row for row in waiting if len(prompts[row]) >= length]
+        if not open_rows:
+            break
+        measured = fire(open_rows, [prompts[row][-length:] for row in open_rows])
+        for row, activation in zip(open_rows, map(float, measured), strict=True):
+            if long_enough(activation, whole[row]):
+                found[row] = Suffix(length, activation)
+        progress(sum(found[row] is not None for row in open_rows))
+    return found
 
 
 def own_at_last(
@@ -38,7 +96,7 @@ def own_at_last(
     sequences: Sequence[Ids],
     bos: bool = True,
 ) -> Float[Tensor, "row ..."]:
-    """Return what each row's neuron or head has at `blocks.*.{hook}` at the row's last token."""
+    """Return what each row's neuron or head has at a hook of its layer, at the row's last token."""
     groups = shared(sequences)
     lengths = np.array([len(sequences[rows[0]]) for rows in groups], dtype=np.int64)
     deepest = np.array([max(units[row].layer for row in rows) for rows in groups], dtype=np.int64)
@@ -48,7 +106,7 @@ def own_at_last(
             chosen = [groups[i] for i in alike[some]]
             rows, places = members(chosen)
             layers = np.array([units[row].layer for row in rows])
-            names = {at: f"blocks.{at}.{hook}" for at in np.unique(layers).tolist()}
+            names = {at: hook.format(at) for at in np.unique(layers).tolist()}
             found = model.read_last([sequences[one[0]] for one in chosen], names.values(), bos=bos)
             for at, name in names.items():
                 mine = layers == at
@@ -58,6 +116,14 @@ def own_at_last(
     if not pieces:
         return torch.empty(0, dtype=model.dtype, device=model.device)
     return torch.cat(pieces)[np.concatenate(order).argsort()]
+
+
+def inputs_of(model: Model, layer: int) -> dict[str, str]:
+    """Return the hook names of what a layer's neurons read: `in`, or `gate` and `up`."""
+    mlp = f"blocks.{layer}.mlp."
+    if model.gated:
+        return {"gate": mlp + "hook_pre", "up": mlp + "hook_pre_linear"}
+    return {"in": mlp + "hook_pre"}
 
 
 def batched(model: Model, sequences: Sequence[Ids]) -> Iterator[np.ndarray]:
@@ -79,6 +145,18 @@ def shared(*columns: Sequence[Ids]) -> list[np.ndarray]:
         key = tuple(np.asarray(ids, np.int64).tobytes() for ids in texts)
         groups.setdefault(key, []).append(row)
     return [np.array(rows) for rows in groups.values()]
+
+
+def in_batches(
+    columns: Sequence[Sequence[Ids]], *, tokens: int, together: int = 512
+) -> Iterator[tuple[list[int], Int[np.ndarray, " row"], np.ndarray]]:
+    """Yield what is read together, texts that rows share once: a row that has each text, all rows
+    that have one, and which of the texts each has."""
+    groups = shared(*columns)
+    lengths = [max(len(column[group[0]]) for column in columns) for group in groups]
+    for some in batches_by_length(lengths, tokens=tokens, sequences=together):
+        chosen = [groups[i] for i in some]
+        yield [int(group[0]) for group in chosen], *members(chosen)
 
 
 def members(groups: Sequence[np.ndarray]) -> tuple[Int[np.ndarray, " row"], np.ndarray]:

@@ -4,9 +4,9 @@ A head's output at the last token is Σ over keys of pattern · value. Projected
 input, each term is what the head reads at that key; the terms sum to the head's attribution.
 
 Known kinds (Elhage et al. 2021; Olsson et al. 2022): *previous token*, attention to the token
-before; *duplicate token*, to earlier copies of the token read; *induction*, to the tokens that came
-right behind such copies. A score is a mean over the positions that have such a place to look at;
-chance is what a head gets that looks at all places alike. The BOS is no token of the text.
+before; *duplicate token*, to earlier copies of the token read; *induction*, to the tokens right
+behind such copies. A score is a mean over the positions that have such a place to look at; chance
+is what a head gets that looks at all places alike. The BOS is no token of the text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import keeper
+from lookups.measure.activation import Site, inputs_of, keeper
 from lookups.measure.attribution import Input
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
@@ -63,53 +63,45 @@ def looks(
 ) -> list[Look]:
     """Look back from the last token of several prompts, all in one pass, in their order.
 
-    `into` is the neuron's input: by default `in`, for a gated MLP the product `post`.
-
-    Raises:
-        ValueError: a head does not feed the neuron, or the MLP has no such input.
+    `into` is the neuron's input: by default `in`, for a gated MLP the product `post`. ValueError if
+    a head does not feed the neuron.
     """
     outside = [str(head) for head in heads if head.layer not in model.head_layers(neuron.layer)]
     if outside:
         raise ValueError(f"{', '.join(outside)} do not feed {neuron}: choose heads before it")
-    names = {"scale": f"blocks.{neuron.layer}.ln2.hook_scale"}
-    if model.gated:
-        mlp = f"blocks.{neuron.layer}.mlp"
-        names |= {"gate": f"{mlp}.hook_pre", "up": f"{mlp}.hook_pre_linear"}
-    for at in sorted({head.layer for head in heads}):
-        names |= {f"pattern{at}": f"blocks.{at}.attn.hook_pattern"}
-        names |= {f"v{at}": f"blocks.{at}.attn.hook_v"}
+    scale, inputs = Site.SCALE.format(neuron.layer), inputs_of(model, neuron.layer)
+    layers = sorted({head.layer for head in heads})
+    names = [hook.format(at) for at in layers for hook in (Site.PATTERN, Site.VALUES)]
     seen: dict[str, Tensor] = {}
     batch = model.batch(sequences)
-    model.read(batch, {hook: keeper(seen, name) for name, hook in names.items()})
+    model.read(batch, {name: keeper(seen, name) for name in [*names, scale, *inputs.values()]})
     found = []
-    for row, size in enumerate((batch.last + 1).tolist()):  # what follows is padding
-        own = {name: tensor[row] for name, tensor in seen.items()}
-        direction = _direction(model, neuron, own, size - 1, into) / own["scale"][size - 1]
-        patterns = [own[f"pattern{head.layer}"][head.index, :size, :size] for head in heads]
-        brought = []
-        for head, pattern in zip(heads, patterns, strict=True):
-            w_o = model.w_o(head.layer)[head.index]
-            read = einsum(w_o, direction, "d_head d_model, d_model -> d_head")
-            values = own[f"v{head.layer}"][:size].reshape(size, -1, model.d_head)
+    for row, last in enumerate(batch.last.tolist()):
+        own, size = {name: tensor[row] for name, tensor in seen.items()}, last + 1
+        read = {name: own[hook][last, neuron.index] for name, hook in inputs.items()}
+        direction = _direction(model, neuron, read, into) / own[scale][last]
+        patterns, brought = [], []
+        for head in heads:  # what stands behind the last token is padding
+            patterns.append(own[Site.PATTERN.format(head.layer)][head.index, :size, :size])
+            values = own[Site.VALUES.format(head.layer)][:size]
             shared = head.index * values.shape[1] // model.n_heads  # grouped-query attention
-            value = einsum(values[:, shared], read, "key d_head, d_head -> key")
-            brought.append(pattern[-1] * value * neuron.sign)
+            of_head = einsum(model.w_o(head.layer)[head.index], direction, "z d, d -> z")
+            value = einsum(values[:, shared], of_head, "key z, z -> key")
+            brought.append(patterns[-1][-1] * value * neuron.sign)
         found.append(Look(list(heads), torch.stack(patterns), torch.stack(brought)))
     return found
 
 
 def _direction(
-    model: Model, neuron: Neuron, seen: Mapping[str, Tensor], last: int, into: Input | None
+    model: Model, neuron: Neuron, read: Mapping[str, Tensor], into: Input | None
 ) -> Float[Tensor, " d_model"]:
     """The direction whose dot product with a part is the part's share of the input, times σ."""
     reads = model.mlp_in(neuron.layer).items()
     weights = {name: weight[:, neuron.index] for name, (weight, _) in reads}
     into = into or ("post" if model.gated else "in")
-    if into in weights:
+    if into != "post":
         return weights[into]
-    if into != "post" or not model.gated:
-        raise ValueError(f"{neuron} has no input {into!r}; it has {', '.join(weights)}")
-    gate, up = (seen[name][last, neuron.index] for name in ("gate", "up"))
+    gate, up = read["gate"], read["up"]
     return (model.act(gate) * weights["up"] + model.act_over_gate(gate) * up * weights["gate"]) / 2
 
 
@@ -143,8 +135,7 @@ def head_kinds(model: Model, sequences: Sequence[Ids]) -> pd.DataFrame:
             return found.double().cpu()
 
         seen: dict[int, Tensor] = {}
-        hook = "blocks.{}.attn.hook_pattern"
-        model.read(batch, {hook.format(at): keeper(seen, at, at_places) for at in layers})
+        model.read(batch, {Site.PATTERN.format(at): keeper(seen, at, at_places) for at in layers})
         sums += torch.stack([seen[at] for at in layers])
     with np.errstate(invalid="ignore"):
         scores, last = sums.flatten(0, 1).numpy() / count, chance / count

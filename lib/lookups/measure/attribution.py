@@ -15,17 +15,12 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from lookups.measure.activation import batched
+from lookups.measure.activation import Site, batched, inputs_of
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
 Input = Literal["in", "gate", "up", "post"]
-
-EMBED, POSITION, SCALE = "hook_embed", "hook_pos_embed", "blocks.{}.ln2.hook_scale"
-Z, POST, WRITTEN = "blocks.{}.attn.hook_z", "blocks.{}.mlp.hook_post", "blocks.{}.hook_mlp_out"
-"""What stands where, in TransformerLens's names: heads' outputs (without their value bias),
-neurons' activations, what an MLP writes."""
 
 
 class Attribution(NamedTuple):
@@ -56,23 +51,19 @@ def attribute(
     All neurons must be of one layer. Keys: `in`; for a gated MLP `gate`, `up` and `post`.
     """
     layer = layer_of(neurons)
-    names = [EMBED, *([POSITION] if model.adds_positions else []), SCALE.format(layer)]
-    names += _inputs(model, layer).values()
-    names += [Z.format(at) for at in model.head_layers(layer)]
-    names += [WRITTEN.format(at) for at in range(layer)]
-    pieces: list[dict[Input, Attribution]] = []
-    order: list[np.ndarray] = []
-    for some in batched(model, sequences):
-        seen = model.read_last([sequences[i] for i in some], names)
-        pieces.append(_taken_apart(model, layer, [neurons[i] for i in some], seen))
-        order.append(some)
-    back = torch.from_numpy(np.concatenate(order).argsort()).to(model.device)
-    return {
-        name: Attribution(
-            *one[:2], *(torch.cat([piece[name][at] for piece in pieces])[back] for at in (2, 3, 4))
-        )
-        for name, one in pieces[0].items()
-    }
+    batches = list(batched(model, sequences))
+    pieces = [
+        _taken_apart(model, layer, [neurons[i] for i in some], [sequences[i] for i in some])
+        for some in batches
+    ]
+    back = torch.from_numpy(np.concatenate(batches).argsort()).to(model.device)
+
+    def joined(name: Input) -> Attribution:
+        heads, parts, *_ = pieces[0][name]
+        columns = zip(*(piece[name][2:] for piece in pieces), strict=True)
+        return Attribution(heads, parts, *(torch.cat(column)[back] for column in columns))
+
+    return {name: joined(name) for name in pieces[0]}
 
 
 def layer_of(neurons: Sequence[Neuron]) -> int:
@@ -88,38 +79,34 @@ def feeding_heads(model: Model, layer: int) -> list[Head]:
     return [Head(at, index) for at in model.head_layers(layer) for index in range(model.n_heads)]
 
 
-def _inputs(model: Model, layer: int) -> dict[Input, str]:
-    """The hook names of what a layer's neurons read, and for gated ones of their activations."""
-    mlp = f"blocks.{layer}.mlp."
-    if model.gated:
-        return {"gate": mlp + "hook_pre", "up": mlp + "hook_pre_linear", "post": mlp + "hook_post"}
-    return {"in": mlp + "hook_pre"}
-
-
 @torch.no_grad()
 def _taken_apart(
-    model: Model, layer: int, neurons: Sequence[Neuron], seen: dict[str, Tensor]
+    model: Model, layer: int, neurons: Sequence[Neuron], sequences: Sequence[Ids]
 ) -> dict[Input, Attribution]:
-    """Every part's share of every input, from what stood at last tokens."""
-    rows = torch.arange(len(neurons), device=model.device)
+    """Every part's share of every input, of prompts that are read together."""
+    layers, inputs = model.head_layers(layer), inputs_of(model, layer)
+    inputs |= {"post": Site.POST.format(layer)} if model.gated else {}
+    reads = {"embed": "hook_embed"}
+    reads |= {"pos_embed": "hook_pos_embed"} if model.adds_positions else {}
+    mlps = {f"L{at}.mlp": Site.WRITTEN.format(at) for at in range(layer)}
+    names = [Site.SCALE.format(layer), *map(Site.Z.format, layers)]
+    names += [*inputs.values(), *reads.values(), *mlps.values()]
+    seen = model.read_last(sequences, names)
+    scale = seen[Site.SCALE.format(layer)].reshape(-1, 1)
     index = torch.tensor([neuron.index for neuron in neurons], device=model.device)
     sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)
-    signs, layers = sign[:, None], model.head_layers(layer)
-    scale = seen[SCALE.format(layer)].reshape(-1, 1)
-    totals = {name: seen[hook][rows, index] for name, hook in _inputs(model, layer).items()}
-    written = {"embed": seen[EMBED]}
-    written |= {"pos_embed": seen[POSITION]} if model.adds_positions else {}
-    written |= {f"L{at}.attn_bias": model.b_o(at).expand_as(seen[EMBED]) for at in layers}
-    written |= {f"L{at}.mlp": seen[WRITTEN.format(at)] for at in range(layer)}
+    signs, rows = sign[:, None], torch.arange(len(neurons), device=model.device)
+    totals = {name: seen[hook][rows, index] for name, hook in inputs.items()}
+    written = {part: seen[hook] for part, hook in reads.items()}
+    written |= {f"L{at}.attn_bias": model.b_o(at).expand_as(seen["hook_embed"]) for at in layers}
+    written |= {part: seen[hook] for part, hook in mlps.items()}
     labels = feeding_heads(model, layer), [*written, "b_in"]
     found: dict[Input, Attribution] = {}
     for name, (weight, bias) in model.mlp_in(layer).items():
         into = weight[:, index].T
-        shares = [_head_shares(model.w_o(at), into, seen[Z.format(at)]) for at in layers]
+        shares = [_head_shares(model.w_o(at), into, seen[Site.Z.format(at)]) for at in layers]
         by_head = torch.cat([into.new_zeros(len(neurons), 0), *shares], dim=1) / scale
-        projected = [
-            einsum(one, into, "row d_model, row d_model -> row") for one in written.values()
-        ]
+        projected = [einsum(part, into, "row d, row d -> row") for part in written.values()]
         by_part = torch.cat([torch.stack(projected, dim=1) / scale, bias[index][:, None]], dim=1)
         found[name] = Attribution(*labels, by_head * signs, by_part * signs, totals[name] * sign)
     if model.gated:  # ½ [a(g) · u_part + (a(g) / g) · u · g_part] sums to a(g) · u

@@ -13,14 +13,17 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+BLOCK = 4096
+"""Tokens whose products are computed together."""
+
 
 class Congruence(NamedTuple):
-    """For every direction, the token it writes most, and how strongly."""
+    """For every direction, how strongly it writes the token that it writes most: logit units for
+    one unit of activation, final LayerNorm's scale left out; and that token, of equals the first.
+    """
 
     value: Float[Tensor, " neuron"]
-    """Logit units for one unit of activation, final LayerNorm's scale left out."""
     token_id: Int[Tensor, " neuron"]
-    """Among equals the lowest id."""
 
 
 def congruence(
@@ -29,29 +32,25 @@ def congruence(
     *,
     eligible: Bool[Tensor, " vocab"] | None = None,
     signs: Sequence[Literal[1, -1]] = (1,),
-    block: int = 4096,
 ) -> Congruence:
     """Return max over eligible tokens t of direction · W_U[:, t], and that token (paper, step 1).
 
     With several `signs` all directions times the first come first, then all times the next; the
     products are computed once. ValueError if no token is eligible.
     """
-    ids = torch.arange(w_u.shape[1], device=w_u.device)
-    if eligible is not None:
-        ids = ids[eligible]
+    every = torch.arange(w_u.shape[1], device=w_u.device)
+    ids = every if eligible is None else every[eligible]
     if len(ids) == 0:
         raise ValueError("no token is eligible: lower the minimum count or check the vocabulary")
     shape = len(signs), len(directions)
     best = torch.full(shape, -torch.inf, device=w_u.device, dtype=w_u.dtype)
     token = torch.zeros(shape, device=w_u.device, dtype=torch.long)
-    for some in ids.split(block):
+    for some in ids.split(BLOCK):
         products = einsum(directions, w_u[:, some], "neuron d_model, d_model token -> neuron token")
         for row, sign in enumerate(signs):
             value, first = products.max(dim=1) if sign > 0 else products.min(dim=1)
-            value = sign * value
-            better = value > best[row]
-            best[row] = torch.where(better, value, best[row])
-            token[row] = torch.where(better, some[first], token[row])
+            token[row] = torch.where(sign * value > best[row], some[first], token[row])
+            best[row] = torch.maximum(best[row], sign * value)
     return Congruence(best.flatten(), token.flatten())
 
 

@@ -2,8 +2,7 @@
 
 Minimal pairs of a planted language differ in one cue and in nothing else. A (neuron, head) pair
 *carries* a kind of context if the neuron loses its rise when the head puts out, on the text with
-the cue, what it puts out on the other. The other direction is surgery: a head that can tell a
-neuron nothing, since what it writes is gone.
+the cue, what it puts out on the other. Surgery goes the other way: it leaves a head nothing to say.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,6 @@ from itertools import product
 
 import pandas as pd
 import torch
-from einops import rearrange
 
 from lookups.corpus.grammar import KINDS, Document, Grammar, minimal_pairs
 from lookups.measure.path_patching import path_patch
@@ -42,7 +40,7 @@ def carried(
         cued, other = ([pair[side] for pair in pairs] * len(neurons) for side in (0, 1))
         found = path_patch(model, rows, cued, other, through_mlps=through_mlps)
         change = (found.pre[:, None] - found.pre_without).double().numpy(force=True)
-        change = rearrange(change, "(neuron pair) head -> neuron pair head", pair=n).mean(1)
+        change = change.reshape(len(neurons), n, -1).mean(1)
         labels = product(map(str, neurons), map(str, found.heads))
         table = pd.DataFrame(labels, columns=["neuron", "head"])
         tables.append(table.assign(kind=kind, change=change.ravel()))
@@ -55,13 +53,12 @@ def contexts(prompts: pd.DataFrame, documents: Mapping[str, Sequence[Document]])
     `prompts` holds split, prompt and position, and `documents` a split's documents in the order of
     their numbers. A prompt that ends at no slot has the kind "none", and -1.
     """
-    slots = []
+    found = []
     for split, prompt, position in prompts[["split", "prompt", "position"]].itertuples(index=False):
-        some = documents[split][int(prompt.rpartition("/")[2])].slots
-        slots.append(next((slot for slot in some if slot.position == position), None))
-    otherwise = {"kind": "none", "target": -1, "cue": -1}
-    columns = {name: [getattr(s, name, none) for s in slots] for name, none in otherwise.items()}
-    return pd.DataFrame(columns, index=prompts.index)
+        slots = documents[split][int(prompt.rpartition("/")[2])].slots
+        here = ((s.kind, s.target, s.cue) for s in slots if s.position == position)
+        found.append(next(here, ("none", -1, -1)))
+    return pd.DataFrame(found, index=prompts.index, columns=["kind", "target", "cue"])
 
 
 @contextmanager

@@ -1,14 +1,13 @@
 """What becomes of a neuron and its token when something in the pass is changed (chapters 9 to 11).
 
-A row is a prompt with a neuron and a token; everything is read at the prompt's last token, after
-exactly one BOS. The unchanged pass runs once a distinct prompt; changed passes resume at the first
-layer that the change reaches, many at once, and rows that ask the same of a prompt share one.
-`lookups.measure.ablation` makes the changes. Chapters save long tables of what was measured: a row
-and one kind of change.
+A row is a prompt with a neuron and a token; everything is read at the prompt's last token. The
+unchanged pass runs once a distinct prompt; changed passes resume at the first layer that the change
+reaches, many at once, and rows that ask the same of a prompt share one. `lookups.measure.ablation`
+makes the changes. Chapters save long tables: a row and one kind of change.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,20 +15,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import check_rows, keeper, members, shared
-from lookups.model.batches import Ids, batches_by_length
+from lookups.measure.activation import Site, check_rows, in_batches, inputs_of, keeper, members
+from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.model.resume import Hook, Place, Trace, log_probabilities, record, resume
-from lookups.names import Head, Neuron
+from lookups.names import Neuron
 
 Column = Float[np.ndarray, " row"]
+Hooks = list[tuple[str, Hook]]
 
 TOGETHER = 4
-"""Batches of prompts recorded together, so that many changed passes resume at one layer; and passes
-of one token in place of one of a whole prompt."""
-
-CHANGES = {"fall": "p", "log_fall": "logp", "pre_fall": "pre", "act_fall": "act"}
-"""What falls, by the name of the column that says how far: before less after."""
+"""Batches recorded together, so that many changed passes resume at one layer; and how many times
+more passes run together where only the last token is run."""
 
 GROUPS = ("selected", "random")
 """The run's own neurons, and those that are matched to them."""
@@ -69,16 +66,15 @@ class Edit(NamedTuple):
 
     `starts` is the first layer that is to be run again; `alone` says whether nothing before the
     last token can change what is measured there; rows of a prompt with equal `key` share a pass.
-    `hooks` make the change, for one row a pass, all with the same start. They may need what stands
-    unchanged at `watched` hook names. `given` makes the edit out of activations under earlier ones.
+    `hooks` make the change, for one row a pass, all with the same start; they are told what was
+    measured under earlier edits, and find in the trace what stands unchanged at `watched` names.
     """
 
     starts: Int[np.ndarray, " row"]
     alone: Bool[np.ndarray, " row"]
     key: Callable[[int], Hashable]
-    hooks: Callable[[Int[np.ndarray, " row"], Place], list[tuple[str, Hook]]]
+    hooks: Callable[[Int[np.ndarray, " row"], Place, Mapping[str, Measured]], Hooks]
     watched: frozenset[str] = frozenset()
-    given: Callable[[Mapping[str, Column]], "Edit"] | None = None
 
 
 def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit]) -> Edited:
@@ -86,88 +82,20 @@ def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit]) -> Edited
     check_rows(*rows)
     if outside := [int(token) for token in rows.token_ids if not 0 <= token < model.d_vocab]:
         raise ValueError(f"token {outside[0]} is not one of the {model.d_vocab} of {model.name}")
-    layers = {neuron.layer for neuron in rows.neurons}
-    watch = {name for layer in layers for name in _names(model, layer).values()}
+    watch = {name for at, _, _ in rows.neurons for name in _names(model, at).values()}
     watch.update(*(edit.watched for edit in edits.values()))
-    whole = {int(s) for edit in edits.values() for s in edit.starts[~edit.alone]}
-    before = _Sheet(model, rows)
-    after = {kind: _Sheet(model, rows) for kind in edits}
-    groups, tokens = shared(rows.prompts), model.tokens()
-    lengths = [len(rows.prompts[group[0]]) for group in groups]
-    for some in batches_by_length(lengths, tokens=TOGETHER * tokens):
-        chosen = [groups[i] for i in some]
-        trace = record(model, [rows.prompts[one[0]] for one in chosen], whole=whole, watch=watch)
-        mine, places = members(chosen)
-        before.write(mine, trace.final, places, trace.at_last)
+    whole = {int(start) for edit in edits.values() for start in edit.starts[~edit.alone]}
+    before, after = _Sheet(model, rows), {kind: _Sheet(model, rows) for kind in edits}
+    found = Edited(before.found, {kind: sheet.found for kind, sheet in after.items()})
+    for first, mine, places in in_batches([rows.prompts], tokens=TOGETHER * model.tokens()):
+        trace = record(model, [rows.prompts[row] for row in first], whole=whole, watch=watch)
+        before.write(mine, places, trace.final, trace.at_last)
         for kind, edit in edits.items():
-            for name, column in before.columns.items():  # what is not reached does not change
-                after[kind].columns[name][mine] = column[mine]
-            if edit.given is not None:
-                edit = edit.given({name: sheet.columns["act"] for name, sheet in after.items()})
-            _run(edit, mine, places, trace, tokens, after[kind])
-    return Edited(before.done(), {kind: sheet.done() for kind, sheet in after.items()})
-
-
-def in_place_of(
-    model: Model,
-    hook: Literal["attn.hook_z", "mlp.hook_post"],
-    units: Sequence[Head] | Sequence[Neuron],
-    values: Float[Tensor, "row ..."],
-    where: Literal["everywhere", "behind_bos", "last"],
-    keys: np.ndarray,
-) -> Edit:
-    """Return the edit that puts a value in the place of what each row's head or neuron puts out.
-
-    `values` are `d_head` numbers for a head, one for a neuron. Rows that share prompt, unit and key
-    have the same value. What a layer puts out before the last token reaches the last token's logits
-    only through the attention of later layers: in the last layer, only that token is run again.
-    """
-    layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
-
-    def hooks(rows: np.ndarray, place: Place) -> list[tuple[str, Hook]]:
-        index = torch.from_numpy(indices[rows]).to(model.device)
-        value = values[rows].unsqueeze(1)
-        first = {"everywhere": 0, "behind_bos": 1, "last": place.last[:, None]}[where]
-        touched = place.positions >= first
-        if values.ndim == 2:
-            touched = touched[..., None]
-
-        def replace(tensor: Tensor) -> Tensor:
-            usual = tensor[place.rows, :, index]
-            tensor[place.rows, :, index] = torch.where(touched, value, usual)
-            return tensor  # nothing else reads it
-
-        return [(f"blocks.{layers[rows[0]]}.{hook}", replace)]
-
-    alone = (layers == model.n_layers - 1) | (where == "last")
-    return Edit(layers, alone, lambda row: (layers[row], indices[row], keys[row]), hooks)
-
-
-def _run(
-    edit: Edit, rows: np.ndarray, places: np.ndarray, trace: Trace, tokens: int, sheet: "_Sheet"
-) -> None:
-    """Run some recorded prompts with a change, and write down what their rows read.
-
-    Passes that resume at one layer run together, at most `tokens` padded tokens at a time.
-    """
-    model, starts = sheet.model, {}
-    for at, row in enumerate(rows.tolist()):
-        asked = starts.setdefault((int(edit.starts[row]), bool(edit.alone[row])), {})
-        asked.setdefault((int(places[at]), edit.key(row)), []).append(at)
-    for (layer, alone), asked in starts.items():
-        groups = [np.array(group) for group in asked.values()]
-        most = max(1, tokens // trace.batch.ids.shape[1] * (TOGETHER if alone else 1))
-        for start in range(0, len(groups), most):
-            some = groups[start : start + most]
-            firsts = np.array([group[0] for group in some])
-            readers, which = members(some)
-            place = Place(trace, torch.from_numpy(places[firsts]).to(model.device), alone)
-            seen: dict[str, Tensor] = {}
-            layers = {sheet.rows.neurons[row].layer for row in rows[readers]}
-            read = [n for at in layers if at >= layer for n in _names(model, at).values()]
-            hooks = edit.hooks(rows[firsts], place)  # first: what is read is what was changed
-            hooks += [(name, keeper(seen, name, place.at_last)) for name in read]
-            sheet.write(rows[readers], resume(model, place, layer, hooks), which, seen)
+            for was, now in zip(before.found, after[kind].found, strict=True):
+                if now is not None:
+                    now[mine] = was[mine]  # what is not reached does not change
+            after[kind].run(edit, mine, places, trace, found.after)
+    return found
 
 
 class _Sheet:
@@ -175,34 +103,60 @@ class _Sheet:
 
     def __init__(self, model: Model, rows: Rows):
         self.model, self.rows = model, rows
-        names = ("logp", *_names(model, 0))
-        self.columns = {name: np.full(len(rows.prompts), np.nan) for name in names}
+        self.found = Measured(*np.full((5, len(rows.prompts)), np.nan))
+        if not model.gated:
+            self.found = self.found._replace(up=None)
+
+    def run(
+        self, edit: Edit, mine: np.ndarray, places: np.ndarray, trace: Trace, measured: dict
+    ) -> None:
+        """Run some recorded prompts with a change, and write down what their rows read.
+
+        Passes that resume at one layer run together, at most so many padded tokens at a time.
+        """
+        starts: dict[tuple[int, bool], dict] = {}
+        for at, row in enumerate(mine.tolist()):
+            asked = starts.setdefault((int(edit.starts[row]), bool(edit.alone[row])), {})
+            asked.setdefault((int(places[at]), edit.key(row)), []).append(at)
+        tokens, width = self.model.tokens(), trace.batch.ids.shape[1]
+        for (layer, alone), asked in starts.items():
+            groups = [np.array(group) for group in asked.values()]
+            most = max(1, tokens // width * (TOGETHER if alone else 1))
+            for start in range(0, len(groups), most):
+                some = groups[start : start + most]
+                firsts = np.array([group[0] for group in some])
+                readers, which = members(some)
+                prompts = torch.from_numpy(places[firsts]).to(self.model.device)
+                place, seen = Place(trace, prompts, alone), {}
+                layers = {self.rows.neurons[row].layer for row in mine[readers]}
+                hooks = edit.hooks(mine[firsts], place, measured)
+                for at in layers:  # behind them: what is read is what was changed
+                    names = _names(self.model, at).values() if at >= layer else ()
+                    hooks += [(name, keeper(seen, name, place.at_last)) for name in names]
+                self.write(mine[readers], which, resume(self.model, place, layer, hooks), seen)
 
     def write(
-        self, rows: np.ndarray, final: Tensor, which: np.ndarray, seen: Mapping[str, Tensor]
+        self, mine: np.ndarray, which: np.ndarray, final: Tensor, seen: Mapping[str, Tensor]
     ) -> None:
-        """Write down rows; `which` is where they stand in `final` and in what was `seen`."""
+        """Write down some rows; `which` is where they stand in `final` and in what was `seen`."""
         at = torch.from_numpy(which).to(self.model.device)
-        tokens = torch.tensor([int(self.rows.token_ids[row]) for row in rows])
-        logp = log_probabilities(self.model, final, at, tokens.to(self.model.device))
-        self.columns["logp"][rows] = logp.cpu().numpy()
-        units = np.array([self.rows.neurons[row] for row in rows])
-        for layer in np.unique(units[:, 0]).tolist():
-            mine = np.flatnonzero(units[:, 0] == layer)
-            index = torch.from_numpy(units[mine, 1]).to(self.model.device)
-            for column, name in _names(self.model, layer).items():
+        tokens = torch.tensor([int(self.rows.token_ids[row]) for row in mine], device=at.device)
+        self.found.logp[mine] = log_probabilities(self.model, final, at, tokens).cpu().numpy()
+        self.found.p[mine] = np.exp(self.found.logp[mine])
+        layer, index, sign = np.array([self.rows.neurons[row] for row in mine]).T
+        for one in np.unique(layer).tolist():
+            here = np.flatnonzero(layer == one)
+            unit = at[here], torch.from_numpy(index[here]).to(at.device)
+            for column, name in _names(self.model, one).items():
                 if name in seen:
-                    found = seen[name][at[mine], index].double().cpu().numpy()
-                    self.columns[column][rows[mine]] = units[mine, 2] * found
-
-    def done(self) -> Measured:
-        return Measured(np.exp(self.columns["logp"]), **{"up": None, **self.columns})
+                    values = seen[name][unit].double().cpu().numpy()
+                    getattr(self.found, column)[mine[here]] = sign[here] * values
 
 
 def _names(model: Model, layer: int) -> dict[str, str]:
-    """The columns that are read from a layer's MLP, with TransformerLens's names."""
-    names = {"pre": f"blocks.{layer}.mlp.hook_pre", "act": f"blocks.{layer}.mlp.hook_post"}
-    return names | ({"up": f"blocks.{layer}.mlp.hook_pre_linear"} if model.gated else {})
+    """The columns that are read from a layer's MLP, with their hook names."""
+    inputs = zip(("pre", "up"), inputs_of(model, layer).values(), strict=False)
+    return {**dict(inputs), "act": Site.POST.format(layer)}
 
 
 def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
@@ -225,13 +179,14 @@ def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
 def with_falls(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with how far everything fell: `fall` of p, `log_fall`, `pre_fall`, `act_fall`.
 
-    A fall is what was there before less what is there after, as in step 7 of the method; what rose
-    has a negative one. What the table lacks has none.
+    A fall is what was there before less what is there after (step 7 of the method); what the table
+    lacks has none.
     """
+    columns = {"fall": "p", "log_fall": "logp", "pre_fall": "pre", "act_fall": "act"}
     falls = {
-        name: table[f"{what}_before"].astype(float) - table[f"{what}_after"].astype(float)
-        for name, what in CHANGES.items()
-        if f"{what}_before" in table.columns
+        fall: table[f"{name}_before"].astype(float) - table[f"{name}_after"].astype(float)
+        for fall, name in columns.items()
+        if f"{name}_before" in table.columns
     }
     return table.assign(**falls)
 

@@ -15,14 +15,11 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lookups.measure.activation import batched, check_rows, members, shared
-from lookups.measure.attribution import Z, feeding_heads, layer_of
-from lookups.model.batches import Ids, batches_by_length
+from lookups.measure.activation import Site, batched, check_rows, in_batches
+from lookups.measure.attribution import feeding_heads, layer_of
+from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
-
-ENTERING = "blocks.{}.ln2.hook_in"
-"""What an MLP reads, before its norm."""
 
 
 class Patched(NamedTuple):
@@ -43,7 +40,7 @@ def mean_at_last(model: Model, sequences: Sequence[Ids]) -> Float[Tensor, "layer
     if not len(sequences):
         raise ValueError("there is no prompt to average over; give the run's training prompts")
     total: Tensor | int = 0
-    names = [Z.format(at) for at in range(model.n_layers)]
+    names = list(map(Site.Z.format, range(model.n_layers)))
     for some in batched(model, sequences):
         found = model.read_last([sequences[i] for i in some], names)
         total = total + torch.stack([found[name] for name in names]).double().sum(1)
@@ -75,36 +72,29 @@ def path_patch(
     if absent := [str(head) for head in wanted if head not in feeding]:
         raise ValueError(f"{absent[0]} does not feed a neuron of layer {layer}; leave it out")
     computed = sorted(wanted)  # by layer
-    entering = [ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
-    z_of = {head.layer: Z.format(head.layer) for head in computed}
-    groups, tokens = shared(*texts), model.tokens()
-    together = max(1, tokens // max(1, len(computed)))
+    entering = [Site.ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
+    z_of = {Site.Z.format(head.layer): head.layer for head in computed}
     shape = len(neurons), 1 + len(computed)
     pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
-    lengths = [max(len(column[group[0]]) for column in texts) for group in groups]
-    for some in batches_by_length(lengths, tokens=tokens):
-        chosen = [groups[i] for i in some]
-        first = [group[0] for group in chosen]
-        here = model.read_last([sequences[row] for row in first], [*z_of.values(), *entering])
-        there = {}
-        if not isinstance(instead, Tensor):
-            there = model.read_last([instead[row] for row in first], z_of.values())
-        for start in range(0, len(chosen), together):
-            part = slice(start, start + together)
-            usual = {name: one[part] for name, one in here.items()}
-            other = {at: there[z][part] if there else instead[at] for at, z in z_of.items()}
-            stream = usual[ENTERING.format(layer)]
-            changed = stream + _changed(model, layer, computed, usual, other, through_mlps)
-            rows, places = members(chosen[part])
-            index = torch.tensor([neurons[row].index for row in rows], device=model.device)
-            at = torch.from_numpy(places).to(model.device)
-            normed = model.forward.normed(torch.cat([stream.unsqueeze(0), changed]))[:, at]
-            into, *up = (
-                einsum(normed, weight[:, index], "stream row d, d row -> row stream")
-                + rearrange(bias[index], "row -> row 1")
-                for weight, bias in model.mlp_in(layer).values()
-            )
-            pre[rows], act[rows] = into, model.act(into) * up[0] if up else model.act(into)
+    tokens = model.tokens()
+    together = min(512, max(1, tokens // max(1, len(computed))))
+    for first, rows, places in in_batches(texts, tokens=tokens, together=together):
+        here = model.read_last([sequences[row] for row in first], [*z_of, *entering])
+        if isinstance(instead, Tensor):
+            there = {z: instead[at].expand_as(here[z]) for z, at in z_of.items()}
+        else:
+            there = model.read_last([instead[row] for row in first], z_of)
+        stream = here[Site.ENTERING.format(layer)]
+        changed = stream + _changed(model, layer, computed, here, there, through_mlps)
+        index = torch.tensor([neurons[row].index for row in rows], device=model.device)
+        at = torch.from_numpy(places).to(model.device)
+        normed = model.forward.normed(torch.cat([stream.unsqueeze(0), changed]))[:, at]
+        into, *up = (
+            einsum(normed, weight[:, index], "stream row d, d row -> row stream")
+            + rearrange(bias[index], "row -> row 1")
+            for weight, bias in model.mlp_in(layer).values()
+        )
+        pre[rows], act[rows] = into, model.act(into) * up[0] if up else model.act(into)
     sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)[:, None]
     pre, act = pre * sign, act * sign
     column = [1 + computed.index(head) for head in wanted]
@@ -116,25 +106,23 @@ def _changed(
     layer: int,
     heads: Sequence[Head],
     here: Mapping[str, Float[Tensor, "prompt ..."]],
-    there: Mapping[int, Float[Tensor, "*each head d_head"]],
+    there: Mapping[str, Float[Tensor, "prompt each d_head"]],
     through_mlps: bool,
 ) -> Float[Tensor, "change prompt d_model"]:
     """By how much the stream that the layer's MLP reads changes with each head, heads by layer."""
-    shape = len(heads), *here[ENTERING.format(layer)].shape
+    shape = len(heads), *here[Site.ENTERING.format(layer)].shape
     change = torch.empty(shape, dtype=model.dtype, device=model.device)
-    first = 0
+    done = 0
     for at in range(layer + 1):
         # where attention and MLP work in parallel, a layer's MLP does not read its own heads
-        reaching = first
-        which = [head.index for head in heads if head.layer == at]
-        if which:
-            other = there[at][..., which, :] - here[Z.format(at)][:, which]
-            change[first : first + len(which)] = einsum(
-                other, model.w_o(at)[which], "prompt head d_head, head d_head d -> head prompt d"
-            )
-            first += len(which)
-        reaching = reaching if model.parallel else first
+        reaching = done
+        if which := [head.index for head in heads if head.layer == at]:
+            lost = there[Site.Z.format(at)][:, which] - here[Site.Z.format(at)][:, which]
+            written = einsum(lost, model.w_o(at)[which], "prompt head z, head z d -> head prompt d")
+            change[done : done + len(which)] = written
+            done += len(which)
+        reaching = reaching if model.parallel else done
         if through_mlps and at < layer and reaching:
-            usual, some = here[ENTERING.format(at)], change[:reaching]
+            usual, some = here[Site.ENTERING.format(at)], change[:reaching]
             some += model.forward.mlp(at, usual + some) - model.forward.mlp(at, usual)
     return change

@@ -1,22 +1,18 @@
 """What a token owes to heads and neurons that are silenced, and by which last component it goes.
 
-A silenced head puts out nothing at every position, a silenced neuron is at zero at every position
-behind the BOS: the kinds `zero` of `lookups.measure.ablation`, here any number of them in one pass,
-each row's own (chapter 11).
+To silence is the kind `zero` of `lookups.measure.ablation`, here of any number of heads and neurons
+in one pass, each row's own (chapter 11).
 
-What the last layer hands to the unembedding is a sum: embeddings, every head's output and every
-neuron's, all at the last token. When a head is silenced their changes sum to the change of the
-whole, so the fall of a token has five routes (chapter 10), named for the component that comes last:
-the head itself, the neuron in question, other neurons that write the token, all other neurons, and
-all other heads (those of later layers).
-
-The token's logit is linear in the routes as long as the final norm's scale is held: there the parts
-sum to the whole exactly. Its log-probability is not, and is measured in both orders: *restored*,
-one route is put back into the pass without the head; *sent*, one route alone is changed in the
-normal pass (the natural indirect effect of Vig et al. 2020).
+What leaves the last layer is a sum of what heads and neurons put out at the last token, so the fall
+of a token has five routes (chapter 10), named for the component that comes last: the silenced head,
+the neuron in question, other neurons that write the token, all other neurons, and all other heads.
+The logit is linear in the routes as long as the final norm's scale is held: there they sum to the
+whole. The log-probability is not, and is measured in both orders: *restored*, one route is put back
+into the pass without the head; *sent*, one route alone is changed in the normal pass (the natural
+indirect effect of Vig et al. 2020).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
@@ -26,8 +22,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import batched, check_rows
-from lookups.measure.attribution import POST, WRITTEN, Z
+from lookups.measure.activation import Site, batched, check_rows
 from lookups.model.batches import Batch, Ids
 from lookups.model.forward import Touch
 from lookups.model.loaded import Model
@@ -38,21 +33,21 @@ Route = Literal["the head", "the neuron", "the token's neurons", "other neurons"
 ROUTES: tuple[Route, ...] = get_args(Route)
 
 TOGETHER = 16
-"""Rows that are unembedded together, each some twenty times."""
+"""Rows that are unembedded together, each some ten times."""
 
 
 class Routes(NamedTuple):
     """What a row's token loses without the row's head, and by which routes; float64.
 
     Falls are positive where the token loses: that of its logit over the vocabulary's mean, scale
-    held (routes sum to the whole); and of its log-probability, with the scale held and recomputed:
-    by all routes, what comes back when one alone is put back, and what is lost by one alone.
+    held (routes sum to the whole); and of its log-probability: by all routes, what comes back when
+    one alone is put back, and what is lost by one alone.
     """
 
     logit: Float[np.ndarray, "row route"]
-    whole: Float[np.ndarray, "row held"]
-    restored: Float[np.ndarray, "row held route"]
-    sent: Float[np.ndarray, "row held route"]
+    whole: Float[np.ndarray, " row"]
+    restored: Float[np.ndarray, "row route"]
+    sent: Float[np.ndarray, "row route"]
 
 
 @torch.no_grad()
@@ -68,8 +63,7 @@ def logp_without(
     found = np.zeros(len(prompts))
     for some in batched(model, prompts):
         batch = model.batch([prompts[row] for row in some])
-        units = [[*heads[row], *neurons[row]] for row in some]
-        final, _ = _run_without(model, batch, units)
+        final, _ = _run_without(model, batch, [[*heads[row], *neurons[row]] for row in some])
         tokens = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
         rows = torch.arange(len(some), device=model.device)
         found[some] = log_probabilities(model, final, rows, tokens).cpu().numpy()
@@ -90,15 +84,15 @@ def routes(
     """
     check_rows(prompts, heads, neurons, token_ids, allies)
     n, kinds = len(prompts), len(ROUTES)
-    found = Routes(*(np.zeros((n, *axes)) for axes in ((kinds,), (2,), (2, kinds), (2, kinds))))
+    found = Routes(*(np.zeros(shape) for shape in ((n, kinds), n, (n, kinds), (n, kinds))))
     average = model.w_u.double().mean(1, keepdim=True)
     for some in batched(model, prompts):
         columns = ([column[row] for row in some] for column in (prompts, heads, neurons, allies))
         final, parts = _changes(model, *columns)
-        targets = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
+        tokens = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
         for start in range(0, len(some), TOGETHER):
             here = slice(start, start + TOGETHER)
-            judged = _falls(model, final[here], parts[here], targets[here], average)
+            judged = _falls(model, final[here], parts[here], tokens[here], average)
             for column, values in zip(found, judged, strict=True):
                 column[some[here]] = values.cpu().numpy()
     return found
@@ -108,26 +102,25 @@ def _run_without(
     model: Model,
     batch: Batch,
     units: Sequence[Sequence[Head | Neuron]],
-    names: Iterable[str] = (),
-) -> tuple[Float[Tensor, "row d_model"], Mapping[str, Tensor]]:
+    names: Collection[str] = (),
+) -> tuple[Float[Tensor, "row d_model"], dict[str, Tensor]]:
     """Run without each row's heads and neurons; return what leaves the last layer at the last
     token, and what stands there at some hook names."""
     rows = torch.arange(len(batch.ids), device=batch.ids.device)
     at_last: dict[str, Tensor] = {}
-    zeros: dict[str, list[tuple[int, int, int]]] = {name: [] for name in names}
-    watched = frozenset(zeros)
-    for row, some in enumerate(units):
-        for unit in some:
-            hook, first = (Z, 0) if isinstance(unit, Head) else (POST, 1)
-            zeros.setdefault(hook.format(unit.layer), []).append((row, first, unit.index))
+    silenced: dict[str, list[tuple]] = {name: [] for name in names}
+    for row, unit in ((row, unit) for row, some in enumerate(units) for unit in some):
+        hook, first = (Site.Z, 0) if isinstance(unit, Head) else (Site.POST, 1)
+        place = row, slice(first, None), unit.index
+        silenced.setdefault(hook.format(unit.layer), []).append(place)
 
     def silence(name: str, tensor: Tensor) -> None:
-        for row, first, index in zeros[name]:
-            tensor[row, first:, index] = 0
-        if name in watched:
+        for place in silenced[name]:
+            tensor[place] = 0
+        if name in names:
             at_last[name] = tensor[rows, batch.last]
 
-    out = model.forward.run(batch.ids, Touch({name: partial(silence, name) for name in zeros}))
+    out = model.forward.run(batch.ids, Touch({name: partial(silence, name) for name in silenced}))
     return out[rows, batch.last], at_last
 
 
@@ -141,29 +134,26 @@ def _changes(
 ) -> tuple[Float[Tensor, "row d_model"], Float[Tensor, "row route d_model"]]:
     """Return what leaves the last layer at the last token, and by how much routes change it."""
     batch, layers = model.batch(prompts), range(model.n_layers)
-    asked = {neuron.layer for one in (neurons, *allies) for neuron in one}
-    names = {hook.format(at) for at in layers for hook in (Z, WRITTEN)}
-    names |= {POST.format(at) for at in asked}
+    names = [hook.format(at) for at in layers for hook in (Site.Z, Site.POST, Site.WRITTEN)]
     final, usual = _run_without(model, batch, [()] * len(prompts), names)
-    _, silent = _run_without(model, batch, [(head,) for head in heads], names)
+    without, silent = _run_without(model, batch, [(head,) for head in heads], names)
     final = final.double()
-    differs = {name: (silent[name] - usual[name]).double() for name in names}
     parts = final.new_zeros(len(prompts), len(ROUTES), model.d_model)
     own, neuron, token, others, later = parts.unbind(1)
-    for at in layers:
-        w_o = model.w_o(at).double()
-        later += einsum(differs[Z.format(at)], w_o, "row head d_head, head d_head d -> row d")
-        others += differs[WRITTEN.format(at)]
     for row, head in enumerate(heads):
-        at = usual[Z.format(head.layer)][row, head.index].double()
+        at = usual[Site.Z.format(head.layer)][row, head.index].double()
         own[row] = -at @ model.w_o(head.layer)[head.index].double()
         # the row's neuron first; every neuron once, whatever its signs
         writers = dict.fromkeys((one.layer, one.index) for one in (neurons[row], *allies[row]))
         for place, (layer, index) in enumerate(writers):
-            change = differs[POST.format(layer)][row, index] * model.w_out(layer)[index]
-            (token if place else neuron)[row] += change
-    later -= own
+            was, now = (
+                seen[Site.POST.format(layer)][row, index].double() for seen in (usual, silent)
+            )
+            (token if place else neuron)[row] += (now - was) * model.w_out(layer)[index]
+    for name in map(Site.WRITTEN.format, layers):
+        others += silent[name].double() - usual[name]
     others -= neuron + token
+    later += without - final - own - neuron - token - others
     return final, parts
 
 
@@ -172,25 +162,19 @@ def _falls(
     model: Model,
     final: Float[Tensor, "row d_model"],
     parts: Float[Tensor, "row route d_model"],
-    targets: Int[Tensor, " row"],
+    tokens: Int[Tensor, " row"],
     average: Float[Tensor, "d_model 1"],
-) -> Routes:
-    """Unembed what is left when routes are changed, with the final norm's scale held and not."""
-    without = final[:, None] + parts.sum(1, keepdim=True)
-    streams = torch.cat([final[:, None], without, without - parts, final[:, None] + parts], 1)
-    centred = model.forward.centred
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Unembed what is left when routes are changed; for the logit, hold the final norm's scale."""
+    final, centred = final[:, None], model.forward.centred
+    without = final + parts.sum(1, keepdim=True)
+    streams = torch.cat([final, without, without - parts, final + parts], 1)
+    logits = model.bridge.unembed(model.forward.normed(streams).to(model.dtype)).double()
+    logp = logits[torch.arange(len(tokens)), :, tokens] - logits.logsumexp(-1)
+    before, after, restored, sent = logp.split([1, 1, len(ROUTES), len(ROUTES)], 1)
     scale = centred(final).norm(dim=-1) / model.forward.normed(final).norm(dim=-1)
-    held = centred(streams) / scale[:, None, None]
-    both = torch.stack([held, model.forward.normed(streams)], 1).to(model.dtype)
-    logits = model.bridge.unembed(both.flatten(0, 1)).unflatten(0, (len(targets), 2))
-    of_token = logits[torch.arange(len(targets)), ..., targets]
-    logp = of_token.double() - logits.double().logsumexp(-1)  # row × held × stream
-    n = len(ROUTES)
-    writes = model.w_u[:, targets].double() - average
-    moved = centred(parts) / scale[:, None, None]
-    return Routes(
-        -einsum(moved, writes, "row route d, d row -> row route"),
-        logp[..., 0] - logp[..., 1],
-        logp[..., 2 : 2 + n] - logp[..., 1:2],
-        logp[..., 0:1] - logp[..., 2 + n :],
+    moved = centred(parts) / scale[..., None]
+    fallen = -einsum(
+        moved, model.w_u[:, tokens].double() - average, "row part d, d row -> row part"
     )
+    return fallen, (before - after)[:, 0], restored - after, before - sent

@@ -1,12 +1,10 @@
 """One pass over many documents: where was each neuron strongest? (chapter 3)
 
-Every document gives every neuron one maximum (paper, step 2), at the first of the positions that
-are equal to the last bit. Kept are the strongest documents and a few chosen at random from each
-band of activation from half the maximum up, so that memory does not grow with the number of
-documents, but for a number and a lot of each (16 bytes). Neither batch size nor the order of
-documents changes the result: equals are ordered by the number in the document's key, lots are drawn
-from the key, and maxima are rounded before they are compared, since equal contexts differ in the
-last bits from batch to batch.
+Every document gives every neuron one maximum (paper, step 2), at the first of equal positions. Of
+these `lookups.measure.kept_maxima` keeps a bounded number, so that memory grows with the documents
+by a number and a lot of each (16 bytes) only. Neither batch size nor the order of documents changes
+the result: numbers and lots follow from a document's key, and maxima are rounded before they are
+compared, since equal contexts differ in the last bits from batch to batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +21,7 @@ from torch import Tensor
 
 from lookups.corpus.documents import Documents
 from lookups.errors import SourceError
-from lookups.measure.kept_maxima import Maxima, Portion, Spread, Strongest, level_of
+from lookups.measure.kept_maxima import Maxima, Spread, Strongest, level_of
 from lookups.model.batches import Batch, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Neuron
@@ -68,36 +66,32 @@ def scan(
     """
     neurons = model.neurons(layers)
     numbers, lots = torch.zeros(2, len(documents), dtype=torch.long, device=model.device)
-    best = Strongest(strongest, len(neurons), model.device)
-    spread = Spread(per_band, len(neurons), model.device)
+    best = Strongest(strongest, len(neurons), numbers)
+    spread = Spread(per_band, len(neurons), lots)
     successors = torch.zeros(model.d_vocab, dtype=torch.long, device=model.device)
-    waiting: list[Portion] = []
-    n_documents = 0
+    waiting: list[Maxima] = []
 
     def settle() -> None:
         if waiting:
-            found = Portion(*(torch.cat(parts) for parts in zip(*waiting, strict=True)))
-            best.add(found, numbers)
-            spread.add(found, lots)
+            found = Maxima(*map(torch.cat, zip(*waiting, strict=True)))
+            best.add(found)
+            spread.add(found)
             waiting.clear()
 
-    shortest, tokens = 1 if only_last else 2, model.tokens()
-    for rows in _batches(documents, numbers, lots, shortest, tokens):
+    shortest = 1 if only_last else 2
+    for rows in _batches(documents, numbers, lots, shortest, model.tokens()):
         sequences = [documents[row].ids for row in rows]
         batch = model.batch(sequences)
-        reach = _reach([len(ids) for ids in sequences], only_last=only_last)
-        if not only_last:
-            for some, columns in reach:
-                following = batch.ids[some, columns.start + 1 : columns.stop + 1].flatten()
-                successors += torch.bincount(following, minlength=model.d_vocab)
-        waiting.append(_batch_maxima(model, batch, reach, layers, rows))
-        n_documents += len(rows)
+        if not only_last:  # what follows the first token, which follows the BOS, and so on
+            following = batch.ids[:, 2:][batch.mask[:, 2:]]
+            successors += torch.bincount(following, minlength=model.d_vocab)
+        waiting.append(_batch_maxima(model, batch, layers, rows, only_last=only_last))
         if sum(len(one.document) for one in waiting) >= SETTLE:
             settle()
         progress(len(rows))
     settle()
-    frequency = spread.within_an_octave() / n_documents
-    return Scan(neurons, best.kept, spread.kept, successors.cpu(), frequency.cpu())
+    frequency = spread.within_an_octave().cpu()
+    return Scan(neurons, best.kept, spread.kept, successors.cpu(), frequency)
 
 
 def maxima_table(
@@ -114,22 +108,21 @@ def maxima_table(
     wanted = list(scanned.neurons if neurons is None else neurons)
     some = torch.tensor([columns[neuron] for neuron in wanted], dtype=torch.long)
     by_neuron = [axis.cpu()[:, some].T.numpy() for axis in found]
-    top = scanned.strongest.activation[0].cpu()[some].numpy()
-    column, slot = np.nonzero(by_neuron[0] > 0)
-    activation, document, at = (axis[column, slot] for axis in by_neuron)
+    neuron, slot = np.nonzero(by_neuron[0] > 0)
+    activation, document, at = (axis[neuron, slot] for axis in by_neuron)
     read = {row: documents[row] for row in np.unique(document).tolist()}
     prompts = [read[row] for row in document.tolist()]
     following = [one.ids[place + 1 : place + 2] for one, place in zip(prompts, at, strict=True)]
-    levels = [level_of(torch.from_numpy(one)) for one in (top[column], activation)]
+    top = level_of(scanned.strongest.activation[0].cpu()[some])[neuron]
     table = pd.DataFrame(
         {
-            "neuron": [str(wanted[c]) for c in column],
+            "neuron": [str(wanted[one]) for one in neuron],
             "prompt": [one.key for one in prompts],
             "position": at,
             "activation": activation,
             "next_token_id": [int(ids[0]) if len(ids) else -1 for ids in following],
             "source": [one.source for one in prompts],
-            "band": (levels[0] - levels[1]).long().numpy(),
+            "band": (top - level_of(torch.from_numpy(activation))).long().numpy(),
         }
     )
     table["order"] = table.groupby("neuron", sort=False).cumcount()
@@ -163,22 +156,16 @@ def lot_of(key: str) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) >> 1
 
 
-def _reach(lengths: list[int], *, only_last: bool) -> list[tuple[slice, slice]]:
-    """For each run of documents of one length, its rows and where a maximum may be."""
-    edges = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), len(lengths)]
-    # the column of a last token is the length, for the beginning-of-sequence token is column 0
-    runs = [(slice(start, stop), lengths[start]) for start, stop in pairwise(edges)]
-    return [(some, slice(last if only_last else 1, last + only_last)) for some, last in runs]
-
-
 def _batch_maxima(
-    model: Model,
-    batch: Batch,
-    reach: list[tuple[slice, slice]],
-    layers: Sequence[int],
-    rows: list[int],
-) -> Portion:
+    model: Model, batch: Batch, layers: Sequence[int], rows: list[int], *, only_last: bool
+) -> Maxima:
     """Each document's maximum of every neuron, in the order of `model.neurons(layers)`."""
+    # documents of one length stand together; the column of a last token is the length, for the
+    # beginning-of-sequence token is column 0
+    lengths = batch.last.tolist()
+    edges = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), len(lengths)]
+    runs = [(slice(start, stop), lengths[start]) for start, stop in pairwise(edges)]
+    reach = [(some, slice(last if only_last else 1, last + only_last)) for some, last in runs]
     shape = len(rows), len(layers), len(model.signs), model.d_mlp
     value = torch.empty(shape, device=model.device)
     column = torch.empty(shape, dtype=torch.int32, device=model.device)
@@ -195,4 +182,6 @@ def _batch_maxima(
     model.read(batch, {name: partial(take_maximum, at) for at, name in enumerate(names)})
     # rounded to 15 significant bits of float32's 24: the rest is noise
     value.view(torch.int32).add_(1 << 8).bitwise_and_(~((1 << 9) - 1))
-    return Portion(value.flatten(1), torch.tensor(rows, device=model.device), column.flatten(1))
+    value, column = value.flatten(1), column.flatten(1)
+    numbers = torch.tensor(rows, device=model.device)
+    return Maxima(value, numbers[:, None].expand_as(value), column)
