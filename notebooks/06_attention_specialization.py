@@ -191,7 +191,9 @@ def left_out(texts: list[str], truth: np.ndarray) -> np.ndarray:
     for place in range(len(texts)):
         others = np.arange(len(texts)) != place
         holding = (counts[others] > 0).sum(axis=0)
-        rarity = (np.log(len(texts) / (1 + holding)) + 1) * (holding > 0)  # unseen words say nothing
+        rarity = (np.log(len(texts) / (1 + holding)) + 1) * (
+            holding > 0
+        )  # unseen words say nothing
         weighed = counts * rarity
         weighed /= np.maximum(np.linalg.norm(weighed, axis=1, keepdims=True), 1e-300)
         centred = weighed - weighed[others].mean(axis=0)
