@@ -641,7 +641,8 @@ def rates_of(key: tuple[str, str], by: str) -> tuple[float, float]:
         rows = rows.assign(active=rows.prompt.map(other)).dropna(subset="active")
         rows = rows.astype({"active": bool})
     if by == "labels in random order":
-        rows = rows.assign(active=lots_of(settings.seed, by, *key).permutation(rows.active))
+        order = lots_of(settings.seed, by, *key).permutation(len(rows))
+        rows = rows.assign(active=rows.active.to_numpy()[order])
     return follow_share(rows[rows.active]), follow_share(rows[~rows.active])
 
 

@@ -761,7 +761,7 @@ for seed, neuron, head, _, by, _, rows in explained:
     for what in WHAT:
         one[what] = getattr(edited.before, what) - getattr(edited.after["zero"], what)
     one["true"] = truly_active(one, truth[seed].query("neuron == @neuron and head == @head and carries"))  # fmt: skip
-    one["shuffled"] = lots_of(seed, "true", neuron, head).permutation(one.true)
+    one["shuffled"] = one.true.to_numpy()[lots_of(seed, "true", neuron, head).permutation(n)]
     asked = tuple(Example(r.prompt, tuple(map(int, r.token_ids)), r.text, r.token) for r in rows.itertuples())  # fmt: skip
     said = [bool(verdict.active) for verdict in explainer.judge(Question(by, asked))]
     one["contrast"] = one.prompt.map(dict(zip(rows.prompt, said, strict=True)))
