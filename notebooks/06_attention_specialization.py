@@ -176,6 +176,7 @@ def clues(text: str) -> list[str]:
     return near + [f"“{part}” anywhere" for word in words for part in (word, f"{word[:5]}-")]
 
 
+# %%
 PENALTY = 0.3
 
 

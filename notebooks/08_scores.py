@@ -568,7 +568,8 @@ for row, question in enumerate(QUESTIONS):
         if not len(some):
             continue
         found = how_well[question, judge] = bootstrap_mean(some.auroc, some.neuron, seed=settings.seed)  # fmt: skip
-        table[question, judge] = {"pairs" if question.startswith("(b)") or "head" in judge else "neurons": len(some), "put in the right order": str(found)}  # fmt: skip
+        unit = "pairs" if "head" in question + judge else "neurons"
+        table[question, judge] = {"over": f"{len(some)} {unit}", "prompts in the right order": str(found)}  # fmt: skip
         place = row + 0.13 * (at - 2.5)
         axis.hlines(place, found.low, found.high, color=COLOURS[colour], alpha=alpha)
         axis.plot(found.mean, place, mark, color=COLOURS[colour], alpha=alpha)
@@ -577,7 +578,7 @@ axis.set_yticks(range(3), QUESTIONS)
 axis.set_ylim(2.5, -0.5)
 axis.set(xlabel="pairs of prompts in the right order", xlim=(0.3, 1.0))
 plt.show()
-pd.DataFrame(table).T.rename_axis(["question", "judge"]).fillna("–") if table else NOTHING
+pd.DataFrame(table).T.rename_axis(["question", "judge"]) if table else NOTHING
 
 
 # %% tags=["hide-input"]
@@ -595,7 +596,7 @@ def said_of(judge: str) -> str:
     if not np.isfinite(gain.low):
         return "cannot be compared with this"
     word = "better" if gain.low > 0 else "worse" if gain.high < 0 else "neither better nor worse"
-    return f"says it {word} than these tokens (difference {gain})"
+    return f"tells {word} than these tokens (difference {gain})"
 
 
 three = {question: how_well[question, "last 3"] for question in QUESTIONS if (question, "last 3") in how_well}  # fmt: skip
@@ -603,12 +604,16 @@ for question, found in three.items():
     glue(f"endings-{question[1]}", f"{found.mean:.2f}", display=False)
 sentence = ", ".join(f"{question} {found}" for question, found in three.items())
 of_neuron, of_head = said_of("the neuron's activation"), said_of("what decides for the head")
-Markdown(
-    f"The last three tokens alone put so many pairs of prompts in the right order: {sentence}. For (c), the neuron's activation "
+endings_line = (
+    f"The last three tokens alone put this share of pairs of prompts in the right order: {sentence}. Whether the token follows, the neuron's activation "
     f"{of_neuron}, and what decides whether the head is active {of_head}."
-) if len(three) == 3 else NOTHING
+)  # fmt: skip
+Markdown(endings_line) if len(three) == len(QUESTIONS) else NOTHING
 
 # %% [markdown]
+# All of these prompts make the neuron fire, so its activation varies less here than in texts at large: the question
+# is what the neuron and its heads know beyond that.
+#
 # How much of a prompt the neuron itself needs was measured in {ref}`truncation`. How often are its last three tokens, or fewer,
 # enough?
 
@@ -671,10 +676,11 @@ where = (
     else "about as often where its head is inactive as where it is active"
 )  # fmt: skip
 glue("follow-gap", written(gap), display=False)
-Markdown(
+follow_line = (
     f"The token of a selected neuron follows {where} (difference {written(gap)})."
     if np.isfinite(gap.low) else f"How often the token follows {where}."
 )  # fmt: skip
+Markdown(follow_line)
 
 # %% [markdown]
 # ## Is the spread real?
@@ -1054,7 +1060,10 @@ Markdown(f"Saved `verdicts` ({len(verdicts)} rows) and `scores` ({len(scores)}).
 # by much, and a judge that merely looks for the most similar training prompt does at least as well. So does a judge that
 # remembers nothing but the last token: whatever the sentences say beyond it has not been shown to help. Selected neurons
 # do not score higher than the random neurons matched to them. We take this as a warning against reading
-# a good sentence as evidence for a look-up.
+# a good sentence as evidence for a look-up. What we had not expected is how little an active head says about the next
+# token. Among prompts that make the neuron fire, the token follows about as often where the head is inactive, and the last
+# three tokens tell better than the head whether it will. A head may switch the neuron on in a certain context without the token
+# being more likely to follow there.
 
 # %% [markdown]
 # ## What we know
@@ -1064,10 +1073,10 @@ mean = bootstrap_mean(plain.score.tolist(), plain.neuron.tolist(), seed=settings
 glue("mean-score", str(mean), display=False)
 glue("scored-pairs", len(plain), display=False)
 lines = [f"- Explanations by `{first}` score {mean} on {len(plain)} pairs of selected neurons."]
+further = [endings_line] if len(three) == len(QUESTIONS) else []
+further = [f"- {line}" for line in (against, *further, follow_line)]
 Markdown(
-    "\n".join([*lines, *compared_lines, f"- {against}"])
-    if len(plain)
-    else "No pair could be scored."
+    "\n".join([*lines, *compared_lines, *further]) if len(plain) else "No pair could be scored."
 )
 
 # %% [markdown]
