@@ -208,8 +208,8 @@ Markdown(
 #
 # And there is a {term}`control`. `other head` sets to zero, on the same prompts, a head of the same layer
 # that is in no kept pair of the neuron, chosen at random. If active prompts are merely easier to upset,
-# the control shows it as well. Pairs of random neurons, which serve as a control themselves, are read
-# under `zero` and without the other head; `mean` and `resample` are for {glue:text}`whose-neurons` neurons.
+# the control shows it as well. `mean` and `resample` are measured for the pairs of
+# {glue:text}`whose-neurons` neurons only, all else for the others as well.
 
 # %% tags=["hide-input"]
 AVERAGED = 25  # training documents for the means; each has some hundred tokens

@@ -72,9 +72,10 @@ UNITS = {"fall": "points", "log_fall": "nats"}
 # - `other`: another token follows.
 #
 # The last two come from all positions of the held-out documents, and neurons with one token share
-# them. They are long, and cost most of the time of this chapter, so there are fewer of them: at most
-# {glue:text}`each-followed` that the token follows, and {glue:text}`each-other` that another follows. No text is longer than {glue:text}`longest-text` tokens: prompts that need more are left out
-# here, and the other texts begin so many tokens before their position.
+# them. They are long and take most of the time of this chapter, so there are fewer of them: at most
+# {glue:text}`each-followed` that the token follows, and {glue:text}`each-other` that another follows.
+# No text is longer than {glue:text}`longest-text` tokens: prompts that need more are left out here,
+# and the other texts begin so many tokens before their position.
 
 # %%
 EACH, FOLLOWED, OTHERS, LONGEST_TEXT, SILENT = 10, 8, 6, 24, 0.1
