@@ -32,6 +32,8 @@ from IPython.display import Markdown
 from myst_nb import glue
 
 from lookups.run.store import Stopwatch, load, save
+from lookups.corpus.documents import run_documents
+from lookups.measure.activation import activations
 from lookups.measure.attention import look
 from lookups.explain.controls import likeness, permuted_verdicts, shuffled_among, shuffled_within
 from lookups.explain.contrast import tells_apart
@@ -48,7 +50,7 @@ from lookups.explain.explainer import (
     widest,
 )
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, written
 from lookups.statistics.scores import (
     Counts,
     auroc,
@@ -409,23 +411,31 @@ Markdown("On the same pairs:\n\n" + "\n".join(compared_lines)) if len(plainly) e
 
 
 # %%
-def ends_alike(train: pd.DataFrame, ids, most: int) -> np.ndarray:
-    """Which training prompts share the longest end with these ids, of at most so many tokens."""
-    ends = [likeness(ids, np.asarray(other).tolist())[0] for other in train.token_ids]
-    shared = np.minimum(ends, most)
-    return shared == shared.max()
+def share_of_alike(ends: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
+    """How often a label is true of the training prompts that share the longest end with each."""
+    ends = np.minimum(ends, most)
+    return np.array([labels[one == one.max()].mean() for one in ends])
 
 
 def by_endings(key: tuple[str, str], most: int) -> float:
     """E of a judge who remembers the last tokens of the training prompts, and nothing else."""
     train, test = prompts.rows(*key, "train"), held_out[key]
-    usual = train.active.mean()
-    asked = [np.asarray(ids).tolist() for ids in test.token_ids]
-    said = [train.active[ends_alike(train, ids, most)].mean() > usual for ids in asked]
+    labels = train.active.to_numpy(float)
+    said = share_of_alike(shared_ends(test, train), labels, most) > labels.mean()
     return score(count(pd.Series(said, test.index, dtype="boolean"), test.active))
 
 
 # %% tags=["hide-input"]
+def in_lists(rows: pd.DataFrame) -> list[list[int]]:
+    return [np.asarray(ids).tolist() for ids in rows.token_ids]
+
+
+def shared_ends(asked: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
+    """How many of its last tokens each prompt that is asked about shares with each that is known."""
+    ends = [likeness(ids, other)[0] for ids in in_lists(asked) for other in in_lists(known)]
+    return np.array(ends, int).reshape(len(asked), len(known))
+
+
 LAST = (1, 2, 3)
 remembered = own[(own.control == "none") & own.score.notna()][
     ["neuron", "head", "explainer", "score"]
@@ -457,16 +467,228 @@ Markdown(
 ) if len(remembered) else NOTHING
 
 # %% [markdown]
+# A look-up claims more than that a head is active. How well do the last one, two or three tokens alone say (a) whether the
+# neuron fires, (b) whether the head is active, and (c) whether the token follows? This time the judge gives each held-out prompt
+# a number, and we ask how often a prompt of which it is true has a higher number than one of which it is not; one half
+# means that the tokens say nothing (this is the AUROC of the table above):
+#
+# - (a) how many of its last tokens the prompt shares with a training prompt of the neuron. Prompts on which the neuron fires are its own;
+#   those on which it is silent come from the other selected neurons, one prompt of each, as far as the neuron
+#   stays below {glue:text}`silent-below` of its strongest activation there. These are easy to tell from its own;
+# - (b) on which share of the training prompts that end alike the head is active;
+# - (c) how likely the token is in an n-gram model with back-off, which has counted all of the run's training documents.
+#
+# For (c) the same is asked of the neuron's activation, and of what decides whether the head is active. A neuron or head that knows
+# more of the context than the last tokens tell should say better whether the token follows.
+
+
+# %%
+def by_counts(ids: list[int], token_id: int, most: int) -> float:
+    """How likely a token is after these in the training documents, as far as the last ones say."""
+    chance = (following == token_id).mean()
+    for length in range(1, min(most, len(ids)) + 1):
+        alike = endings[length] == coded(ids[-length:])
+        chance = ((following[alike] == token_id).sum() + chance) / (alike.sum() + 1)
+    return float(chance)
+
+
+# %% tags=["hide-input"]
+def coded(ids) -> int:
+    """A few tokens as one number."""
+    number = 0
+    for token in ids:
+        number = number * model.d_vocab + int(token)
+    return number
+
+
+SILENT = 0.1
+glue("silent-below", percent(SILENT), display=False)
+texts = run_documents(settings, model, "train")
+streams = [np.asarray(texts[row].ids, np.int64) for row in range(len(texts))]
+flat, place = np.concatenate(streams), np.concatenate([np.arange(len(ids)) for ids in streams])
+go_on = np.r_[place[1:] > 0, False]  # something follows in the same document
+following, endings = np.roll(flat, -1)[go_on], {}
+for length in LAST:  # the last tokens up to each place; -1 where the document has not so many
+    numbers = sum(np.roll(flat, back) * model.d_vocab**back for back in range(length))
+    endings[length] = np.where(place >= length - 1, numbers, -1)[go_on]
+mine = suffixes[suffixes.neuron.map(neurons.selected)]
+mine = mine[(mine.split == "train") | ~mine.also_in_train]
+mine = mine.assign(token_id=mine.neuron.map(neurons.token_id).astype(int))
+train, test = (dict(list(mine[mine.split == split].groupby("neuron"))) for split in ("train", "test"))  # fmt: skip
+examined = sorted(set(train) & set(test))
+pool = [test[name].iloc[[lots_of(settings.seed, "pool", name).integers(len(test[name]))]] for name in examined]  # fmt: skip
+pool = pd.concat(pool, ignore_index=True) if pool else mine[:0]
+asked_of = [Neuron.parse(name) for name in examined for _ in examined]
+fired = activations(model, asked_of, in_lists(pool) * len(examined)) if len(pool) else np.zeros(0)
+fired = fired.reshape(len(examined), len(examined))
+lender = dict(zip(examined, examined[1:] + examined[:1], strict=True))
+
+
+def told_of_neuron(name: str, elsewhere: pd.DataFrame) -> list[tuple]:
+    """Questions (a) and (c) of one neuron: question, judge, neuron, and how well it is told."""
+    own, rows = test[name], []
+    both = pd.concat([own, elsewhere])
+    fires = np.arange(len(both)) < len(own)
+    known = own[own.next_token_id >= 0]
+    follows = known.next_token_id == known.token_id
+    for kind, of in {"": name, ", control": lender[name]}.items():
+        ends = shared_ends(both, train[of]).max(axis=1)
+        for most in LAST:
+            judge, token = f"last {most}{kind}", int(neurons.token_id[of])
+            rows.append(("(a) neuron fires", judge, name, auroc(np.minimum(ends, most), fires)))
+            chances = [round(by_counts(ids, token, most), 9) for ids in in_lists(known)]
+            rows.append(("(c) token follows", judge, name, auroc(chances, follows)))
+    activation = auroc(known.activation, follows)
+    return [*rows, ("(c) token follows", "the neuron's activation", name, activation)]
+
+
+def told_of_pair(key: tuple[str, str]) -> list[tuple]:
+    """Question (b) of one pair, and what its head says for (c)."""
+    train, test, rows = prompts.rows(*key, "train"), held_out[key], []
+    labels, ends = train.active.to_numpy(float), shared_ends(test, train)
+    mixed = lots_of(settings.seed, "labels", *key).permutation(labels)
+    for most in LAST:
+        for judge, label in {f"last {most}": labels, f"last {most}, control": mixed}.items():
+            told = auroc(share_of_alike(ends, label, most), test.active)
+            rows.append(("(b) head is active", judge, key[0], told))
+    known = test[test.next_token.notna()]
+    told = auroc(known[settings.measure], known.next_token == known.token)
+    return [*rows, ("(c) token follows", "what decides for the head", key[0], told)]
+
+
+of_selected = [key for key in keys if neurons.selected[key[0]]]
+told = [row for key in of_selected for row in told_of_pair(key)]
+for name, activation in zip(examined, fired, strict=True):
+    silent = activation < SILENT * train[name].whole_activation.max()
+    told += told_of_neuron(name, pool[silent])
+told = pd.DataFrame(told, columns=["question", "judge", "neuron", "auroc"]).dropna(subset="auroc")
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How well the last tokens of a held-out prompt alone say three things, with 95 % intervals over neurons: the share of pairs of prompts, one of which it is true of, that are put in the right order. Circles: the last one, two and three tokens (light to dark); crosses: controls of the last three (the training prompts of another neuron, exchanged labels, the token of another neuron); for whether the token follows, also the neuron's activation (square) and what decides whether a head is active (triangle). Context is what lies to the right of the circles.", "name": "fig-last-tokens"}, "image": {"alt": "How well the last one, two and three tokens say whether the neuron fires, the head is active and the token follows"}}
+STYLES = {"last 1": ("o", "blue", 0.35), "last 2": ("o", "blue", 0.65), "last 3": ("o", "blue", 1.0),
+          "last 3, control": ("x", "grey", 1.0), "the neuron's activation": ("s", "orange", 1.0),
+          "what decides for the head": ("^", "orange", 1.0)}  # fmt: skip
+QUESTIONS = ("(a) neuron fires", "(b) head is active", "(c) token follows")
+figure, axis = plt.subplots(figsize=(6.4, 3.0))
+table, how_well = {}, {}
+for row, question in enumerate(QUESTIONS):
+    for at, (judge, (mark, colour, alpha)) in enumerate(STYLES.items()):
+        some = told[(told.question == question) & (told.judge == judge)]
+        if not len(some):
+            continue
+        found = how_well[question, judge] = bootstrap_mean(some.auroc, some.neuron, seed=settings.seed)  # fmt: skip
+        unit = "pairs" if "head" in question + judge else "neurons"
+        table[question, judge] = {"over": f"{len(some)} {unit}", "prompts in the right order": str(found)}  # fmt: skip
+        place = row + 0.13 * (at - 2.5)
+        axis.hlines(place, found.low, found.high, color=COLOURS[colour], alpha=alpha)
+        axis.plot(found.mean, place, mark, color=COLOURS[colour], alpha=alpha)
+axis.axvline(0.5, color="black", linestyle="--", linewidth=0.8)
+axis.set_yticks(range(3), QUESTIONS)
+axis.set_ylim(2.5, -0.5)
+axis.set(xlabel="pairs of prompts in the right order", xlim=(0.3, 1.0))
+plt.show()
+pd.DataFrame(table).T.rename_axis(["question", "judge"]) if table else NOTHING
+
+
+# %% tags=["hide-input"]
+def more_than_endings(judge: str) -> Estimate:
+    """How much better than the last three tokens something says whether the token follows."""
+    some = told[told.question == "(c) token follows"]
+    endings_say = some[some.judge == "last 3"].set_index("neuron").auroc
+    rows = some[some.judge == judge]
+    gain = (rows.auroc.to_numpy() - endings_say.reindex(rows.neuron).to_numpy(), rows.neuron)
+    return bootstrap_mean(*gain, seed=settings.seed)
+
+
+def said_of(judge: str) -> str:
+    gain = more_than_endings(judge)
+    if not np.isfinite(gain.low):
+        return "cannot be compared with this"
+    word = "better" if gain.low > 0 else "worse" if gain.high < 0 else "neither better nor worse"
+    return f"tells {word} than these tokens (difference {gain})"
+
+
+three = {question: how_well[question, "last 3"] for question in QUESTIONS if (question, "last 3") in how_well}  # fmt: skip
+for question, found in three.items():
+    glue(f"endings-{question[1]}", f"{found.mean:.2f}", display=False)
+sentence = ", ".join(f"{question} {found}" for question, found in three.items())
+of_neuron, of_head = said_of("the neuron's activation"), said_of("what decides for the head")
+endings_line = (
+    f"The last three tokens alone put this share of pairs of prompts in the right order: {sentence}. Whether the token follows, the neuron's activation "
+    f"{of_neuron}, and what decides whether the head is active {of_head}."
+)  # fmt: skip
+Markdown(endings_line) if len(three) == len(QUESTIONS) else NOTHING
+
+# %% [markdown]
+# All of these prompts make the neuron fire, so its activation varies less here than in texts at large: the question
+# is what the neuron and its heads know beyond that.
+#
 # How much of a prompt the neuron itself needs was measured in {ref}`truncation`. How often are its last three tokens, or fewer,
 # enough?
 
 # %% tags=["hide-input"]
 chosen = suffixes[suffixes.neuron.map(neurons.selected) & (suffixes.split == "test")]
-short = [percent((chosen.token_ids.map(len) <= most).mean()) for most in LAST] if len(chosen) else []  # fmt: skip
+lengths = chosen.token_ids.map(len)
+short = [percent((lengths <= most).mean()) for most in LAST] if len(chosen) else []
 Markdown(
-    f"The last token alone is enough on {short[0]} of the held-out prompts of selected neurons, the last two on {short[1]}, "
+    f"The held-out prompts of selected neurons, cut to the shortest suffix that keeps their activation, have {lengths.median():.0f} tokens "
+    f"in the median. The last token alone is enough on {short[0]} of them, the last two on {short[1]}, "
     f"the last three on {short[2]}. On all others the neuron needs more of the text than any of these judges reads."
 ) if short else NOTHING
+
+# %% [markdown]
+# (follows)=
+# ## Does the token follow where the head is active?
+#
+# A head that looks up a token should be active where that token really follows. For every pair we compare how often it follows the
+# held-out prompts on which the head is active with how often it follows the others. Three controls: another head of
+# the neuron, the labels of the pair in random order, and the pairs of the matched random neurons. Both rates of each pair stand in
+# the table `scores`.
+
+
+# %% tags=["hide-input"]
+def rates_of(key: tuple[str, str], by: str) -> tuple[float, float]:
+    """How often the token follows active and inactive held-out prompts, by some labels."""
+    rows = held_out[key]
+    if by == "another head":
+        other = prompts.rows(*borrowed["other head"][key], "test").set_index("prompt").active
+        rows = rows.assign(active=rows.prompt.map(other)).dropna(subset="active")
+        rows = rows.astype({"active": bool})
+    if by == "labels in random order":
+        order = lots_of(settings.seed, by, *key).permutation(len(rows))
+        rows = rows.assign(active=rows.active.to_numpy()[order])
+    return follow_share(rows[rows.active]), follow_share(rows[~rows.active])
+
+
+groups_of = {"selected": of_selected, "random": [key for key in keys if neurons.group[key[0]] == "random"]}  # fmt: skip
+asked = {("selected", by): of_selected for by in ("own head", "another head", "labels in random order")}  # fmt: skip
+asked["selected", "another head"] = [key for key in of_selected if key in borrowed["other head"]]
+asked["random", "own head"] = groups_of["random"]
+table, follow_gaps = {}, {}
+for (group, labels), some in asked.items():
+    rates = pd.DataFrame([(key[0], *rates_of(key, labels)) for key in some], columns=["neuron", "active", "inactive"])  # fmt: skip
+    both = rates.dropna().astype({"active": float, "inactive": float})
+    gap = bootstrap_mean(both.active - both.inactive, both.neuron, seed=settings.seed)
+    follow_gaps[group, labels] = gap
+    table[f"{group} neurons", labels] = {
+        "pairs": len(both), "follows, active": f"{both.active.mean():.3f}", "follows, inactive": f"{both.inactive.mean():.3f}",
+        "active less inactive": written(gap), "never follows where active": int((rates.active == 0).sum()),
+    }  # fmt: skip
+pd.DataFrame(table).T.rename_axis(["", "labels of"]) if keys else NOTHING
+
+# %% tags=["hide-input"]
+gap = follow_gaps["selected", "own head"]
+where = (
+    "cannot be compared, since there are too few pairs" if not np.isfinite(gap.low)
+    else "more often where its head is active than where it is not" if gap.low > 0
+    else "less often where its head is active than where it is not" if gap.high < 0
+    else "about as often where its head is inactive as where it is active"
+)  # fmt: skip
+glue("follow-gap", written(gap), display=False)
+follow_line = (
+    f"The token of a selected neuron follows {where} (difference {written(gap)})."
+    if np.isfinite(gap.low) else f"How often the token follows {where}."
+)  # fmt: skip
+Markdown(follow_line)
 
 # %% [markdown]
 # ## Is the spread real?
@@ -724,7 +946,7 @@ Markdown("\n".join(f"- {line}" for line in [*lines, *([absent] if absent else []
 #
 # Here are the pairs of selected neurons with the best and the worst scores, and what was said of
 # them. *Follows* is how often the neuron's token really followed, on active and on inactive
-# held-out prompts:
+# held-out prompts. A pair whose token never follows where its head is active is marked ✗:
 
 # %% tags=["hide-input"]
 ordered = plain.sort_values(
@@ -738,8 +960,8 @@ few = few.assign(
     E=[f"{row.score:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in few.itertuples()],
     follows=[f"{row.follows_active:.2f} / {row.follows_inactive:.2f}" for row in few.itertuples()],
     prompts=few.tp + few.fn + few.tn + few.fp,
-    token=few.token.map(readable),
-)
+    token=[f"{readable(row.token)} ✗" if row.follows_active == 0 else readable(row.token) for row in few.itertuples()],
+)  # fmt: skip
 few[["token", "neuron", "head", "prompts", "follows", "E", "explanation"]].reset_index(drop=True)
 
 # %% [markdown]
@@ -846,7 +1068,10 @@ Markdown(f"Saved `verdicts` ({len(verdicts)} rows) and `scores` ({len(scores)}).
 # by much, and a judge that merely looks for the most similar training prompt does at least as well. So does a judge that
 # remembers nothing but the last token: whatever the sentences say beyond it has not been shown to help. Selected neurons
 # do not score higher than the random neurons matched to them. We take this as a warning against reading
-# a good sentence as evidence for a look-up.
+# a good sentence as evidence for a look-up. What we had not expected is how little an active head says about the next
+# token. Among prompts that make the neuron fire, the token follows about as often where the head is inactive, and the last
+# three tokens tell better than the head whether it will. A head may switch the neuron on in a certain context without the token
+# being more likely to follow there.
 
 # %% [markdown]
 # ## What we know
@@ -856,10 +1081,10 @@ mean = bootstrap_mean(plain.score.tolist(), plain.neuron.tolist(), seed=settings
 glue("mean-score", str(mean), display=False)
 glue("scored-pairs", len(plain), display=False)
 lines = [f"- Explanations by `{first}` score {mean} on {len(plain)} pairs of selected neurons."]
+further = [endings_line] if len(three) == len(QUESTIONS) else []
+further = [f"- {line}" for line in (against, *further, follow_line)]
 Markdown(
-    "\n".join([*lines, *compared_lines, f"- {against}"])
-    if len(plain)
-    else "No pair could be scored."
+    "\n".join([*lines, *compared_lines, *further]) if len(plain) else "No pair could be scored."
 )
 
 # %% [markdown]

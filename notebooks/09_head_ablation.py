@@ -72,9 +72,9 @@ NOTHING = Markdown(
 )
 
 
-def readable_next(token_id: int) -> str:
-    """What really followed a prompt."""
-    return model.vocabulary[token_id] if token_id >= 0 else ""
+def really_next(token_id: int) -> str | None:
+    """What really followed a prompt, where that is known."""
+    return model.vocabulary[token_id] if token_id >= 0 else None
 
 
 # %% [markdown]
@@ -126,7 +126,7 @@ pd.DataFrame({name: counted(of_group(rows, neurons, name)) for name in GROUPS})
 
 # %%
 chosen = of_group(rows, neurons, "selected")
-chosen = chosen if len(chosen) else rows
+chosen, whose = (chosen, "selected") if len(chosen) else (rows, "all examined")
 readable_rows = chosen[chosen.token_ids.map(len) < LONGEST]
 examples = followed_first(readable_rows)
 hand = None
@@ -138,6 +138,7 @@ if examples:
     )
 
 # %% tags=["hide-input"]
+glue("whose-neurons", whose, display=False)
 if hand is not None:
     neuron, head = Neuron.parse(hand.neuron), Head.parse(hand["head"])
     ids, token_id = [int(i) for i in hand.token_ids], int(hand.token_id)
@@ -187,7 +188,7 @@ def moved(what: str) -> str:
 
 
 Markdown(
-    f"The text is “{readable(model.decode(ids))}”, and “{readable(readable_next(token_id))}” is what "
+    f"The text is “{readable(model.decode(ids))}”, and “{readable(neurons.token[hand.neuron])}” is what "
     f"follows. When {head} is silenced, the activation of {neuron} {moved('activation')} and the "
     f"probability of the token {moved('p(token)')}."
 ) if hand is not None else NOTHING
@@ -207,10 +208,11 @@ Markdown(
 #
 # And there is a {term}`control`. `other head` sets to zero, on the same prompts, a head of the same layer
 # that is in no kept pair of the neuron, chosen at random. If active prompts are merely easier to upset,
-# the control shows it as well.
+# the control shows it as well. `mean` and `resample` are measured for the pairs of
+# {glue:text}`whose-neurons` neurons only, all else for the others as well.
 
 # %% tags=["hide-input"]
-AVERAGED = 100  # training documents for the means; each has some hundred tokens
+AVERAGED = 25  # training documents for the means; each has some hundred tokens
 documents = run_documents(settings, model, "train")
 texts = [documents[row].ids for row in range(min(AVERAGED, len(documents)))]
 layers = sorted({Head.parse(name).layer for name in rows["head"]} or {0})
@@ -249,15 +251,27 @@ def silenced(some: pd.DataFrame, kinds: list, **options) -> pd.DataFrame:
 
 
 # %% tags=["hide-input"]
+def donors_of(some: pd.DataFrame) -> np.ndarray:
+    """Another row of the pair for every row; itself where the pair has one row only."""
+    pair = list(zip(some.neuron, some["head"], strict=True))
+    lent = np.arange(len(some))
+    several = np.flatnonzero(pd.Series(pair, dtype=object).duplicated(keep=False))
+    lent[several] = several[other_rows([pair[row] for row in several], seed=settings.seed)]
+    return lent
+
+
 rows = rows.assign(silenced=rows["head"])
 another = {(pair.neuron, pair.head): another_head(pair.neuron, pair.head) for pair in kept.itertuples()}  # fmt: skip
 others = rows.assign(silenced=[another[pair] for pair in zip(rows.neuron, rows["head"], strict=True)])  # fmt: skip
-several = rows[rows.groupby(["neuron", "head"]).prompt.transform("size") > 1]
-donors = other_rows(list(zip(several.neuron, several["head"], strict=True)), seed=settings.seed)
-kinds = ["zero", "mean", "direct_frozen", "direct_recomputed", "through_neuron"]
+is_main = rows.index.isin(chosen.index)
+main, rest = (rows[some].reset_index(drop=True) for some in (is_main, ~is_main))
+kinds = ["zero", "direct_frozen", "direct_recomputed", "through_neuron"]
+lent = donors_of(main)
+whole = silenced(main, [*kinds, "mean", "resample"], means=means, donors=lent)
+taken = pd.Series(np.tile(lent != np.arange(len(main)), whole.kind.nunique()), whole.index)
 parts = [
-    silenced(rows, kinds, means=means),
-    silenced(several, ["resample"], donors=donors),
+    whole[taken | (whole.kind != "resample")],
+    silenced(rest, kinds),
     silenced(others.dropna(subset="silenced"), ["zero"]).replace({"kind": {"zero": "other head"}}),
 ]
 measured = [part for part in parts if len(part)]
@@ -300,9 +314,8 @@ def compared(table: pd.DataFrame, change: str = "fall") -> tuple:
 KINDS = ["zero", "mean", "resample", "other head"]
 UNITS = {"fall": "points", "log_fall": "nats"}
 own = of_group(effects, neurons, "selected")
-own, whose = (own, "selected") if len(own) else (effects, "all examined")
+own = own if len(own) else effects
 by_kind = {(kind, unit): compared(own[own.kind == kind], unit) for kind in KINDS for unit in UNITS}
-glue("whose-neurons", whose, display=False)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Silencing a head lowers the token's probability where the head is active (blue) and where it is not (grey). Each dot is a pair: its mean over prompts of one kind. Boxes hold the middle half of the pairs, the line is the median. For a look-up the blue box stands above the grey one, and does not for another head of the same layer.", "name": "fig-silenced"}, "image": {"alt": "Box plots of mean falls in token probability, in points and in nats, over active and inactive prompts by kind of ablation"}}
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.6))
@@ -486,7 +499,8 @@ Markdown("\n".join(lines))
 # %% [markdown]
 # These are, of the pairs of {glue:text}`whose-neurons` neurons with three prompts or more of each
 # kind, those with the largest and the smallest difference in nats, with q from the same test over
-# all pairs:
+# all pairs. *Follows* is how often the token really followed, on active and on inactive prompts. A
+# pair whose token never follows where its head is active is marked ✗:
 
 # %% tags=["hide-input"]
 best = tested["zero", "log_fall"]["relabeled"].pairs.assign(q=lambda t: q_values(t.p_two_sided))
@@ -495,11 +509,14 @@ best = best.merge(compared(zero)[0][["neuron", "head", "active", "inactive"]], o
 best = best.sort_values(["difference", "neuron", "head"], ascending=[False, True, True])
 best = best[(best.n_active >= 3) & (best.n_inactive >= 3)]
 few = pd.concat([best.head(6), best[6:].tail(3)])
+rates = rows.groupby(["neuron", "head", "active"]).follows.mean().unstack("active")
+rates = rates.reindex(columns=[True, False]).reindex(pd.MultiIndex.from_frame(few[["neuron", "head"]]))  # fmt: skip
 pd.DataFrame(
     {
-        "token": few.neuron.map(neurons.token).map(lambda token: f"“{readable(token)}”"),
+        "token": [f"“{readable(neurons.token[n])}”{' ✗' if rate == 0 else ''}" for n, rate in zip(few.neuron, rates[True], strict=True)],
         "neuron": few.neuron, "head": few["head"],
         "prompts": few.n_active.astype(str) + " + " + few.n_inactive.astype(str),
+        "follows": [f"{yes:.2f} / {no:.2f}" for yes, no in rates.to_numpy(float)],
         "active, points": (100 * few.active_p).round(1) + 0.0, "inactive, points": (100 * few.inactive_p).round(1) + 0.0,
         "active, nats": few.active.round(2) + 0.0, "inactive, nats": few.inactive.round(2) + 0.0,
         "q": few.q.map("{:.2g}".format),
@@ -508,8 +525,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # The worked example once more, with all its prompts: those on which the token falls most, of either kind.
-# The mark is what really followed, and the note the probability of the neuron's token before and without
-# the head.
+# The neuron's token is appended, and struck out where something else came *next*; the note is the
+# token's probability before and without the head.
 
 
 # %% tags=["hide-input"]
@@ -522,7 +539,8 @@ def side_by_side(pair: tuple[str, str], most: int = 5):
     return prompt_table(
         {
             f"{pair[1]} {'active' if kind else 'inactive'}": [
-                PromptText(r.text, readable_next(r.next_token_id), f"“{token}” {r.p_before:.2g} → {r.p_after:.2g}")
+                PromptText(r.text, neurons.token[pair[0]], f"“{token}” {r.p_before:.2g} → {r.p_after:.2g}",
+                           really_next(r.next_token_id))
                 for r in some[some.active == kind].head(most).itertuples()
             ]
             for kind in (True, False)
@@ -556,26 +574,26 @@ def kept_by(called: pd.DataFrame, what: str) -> MeanShare:
 
 
 # %% tags=["hide-input"]
+WHAT = {"neuron's activation": "act_fall", "token, nats": "log_fall", "token, points": "fall"}
+row_of = ["neuron", "head", "prompt"]
 judged = load(settings, "verdicts")
 judged = judged[judged.control.isin(["none", "permuted"]) & judged.verdict.notna()]
 whole = of_group(effects[effects.kind == "zero"], neurons, "selected")
-table = {}
-for (explainer, control), said in judged.groupby(["explainer", "control"], sort=False):
-    row_of = ["neuron", "head", "prompt"]
-    called = whole.merge(said[[*row_of, "verdict"]], on=row_of, validate="1:1")
-    called["verdict"] = called.verdict.astype(float)
-    each = called.groupby(["neuron", "head"]).verdict.mean().reset_index()
-    row = {"prompts called active": written(bootstrap_mean(each.verdict, each.neuron, seed=settings.seed), digits=2)}  # fmt: skip
-    for name, what in {"neuron's activation": "act_fall", "token, nats": "log_fall", "token, points": "fall"}.items():  # fmt: skip
-        row[f"kept of the effect: {name}"] = written(kept_by(called, what).share, digits=2)
-    table[explainer, "shuffled" if control == "permuted" else "own"] = row
-active_only = whole.assign(verdict=whole.active.astype(float))
+called_by = {
+    (explainer, "shuffled" if control == "permuted" else "own"): said[[*row_of, "verdict"]]
+    for (explainer, control), said in judged.groupby(["explainer", "control"], sort=False)
+}
 if len(whole):
-    each = active_only.groupby(["neuron", "head"]).verdict.mean().reset_index()
-    row = {"prompts called active": written(bootstrap_mean(each.verdict, each.neuron, seed=settings.seed), digits=2)}  # fmt: skip
-    for name, what in {"neuron's activation": "act_fall", "token, nats": "log_fall", "token, points": "fall"}.items():  # fmt: skip
-        row[f"kept of the effect: {name}"] = written(kept_by(active_only, what).share, digits=2)
-    table["the labels themselves", "active prompts"] = row
+    called_by["the labels themselves", "active prompts"] = whole[row_of].assign(verdict=whole.active)  # fmt: skip
+table = {}
+for name, said in called_by.items():
+    called = whole.merge(said, on=row_of, validate="1:1").astype({"verdict": float})
+    each = called.groupby(["neuron", "head"]).verdict.mean().reset_index()
+    share = bootstrap_mean(each.verdict, each.neuron, seed=settings.seed)
+    table[name] = {"prompts called active": written(share, digits=2)} | {
+        f"kept of the effect: {name}": written(kept_by(called, what).share, digits=2)
+        for name, what in WHAT.items()
+    }
 pd.DataFrame(table).T.rename_axis(["explainer", "explanation"]) if table else NOTHING
 
 # %% [markdown]

@@ -64,20 +64,21 @@ UNITS = {"fall": "points", "log_fall": "nats"}
 #
 # We take the selected neurons and the random neurons that are matched to them in how strongly and
 # how often they fire and in how frequent their token is ({ref}`prompts`); each is read with its own
-# token. For each there are held-out texts of three kinds, at most {glue:text}`each-kind` of a kind,
-# chosen at random:
+# token. For each there are held-out texts of three kinds, chosen at random:
 #
-# - `fires`: the neuron's own cut prompts. Its token may follow or not.
+# - `fires`: the neuron's own cut prompts, at most {glue:text}`each-kind`. Its token may follow or not.
 # - `follows_silent`: the token follows, but the neuron is silent: below {glue:text}`silent-share` of its
 #   strongest activation on `train`.
 # - `other`: another token follows.
 #
 # The last two come from all positions of the held-out documents, and neurons with one token share
-# them. No text is longer than {glue:text}`longest-text` tokens: prompts that need more are left out
-# here, and the other texts begin so many tokens before their position.
+# them. They are long and take most of the time of this chapter, so there are fewer of them: at most
+# {glue:text}`each-followed` that the token follows, and {glue:text}`each-other` that another follows.
+# No text is longer than {glue:text}`longest-text` tokens: prompts that need more are left out here,
+# and the other texts begin so many tokens before their position.
 
 # %%
-EACH, CANDIDATES, LONGEST_TEXT, SILENT = 10, 12, 24, 0.1
+EACH, FOLLOWED, OTHERS, LONGEST_TEXT, SILENT = 10, 8, 6, 24, 0.1
 reported = "test" if (suffixes.split == "test").any() else "train"
 own_prompts = suffixes[suffixes.split == "train"].groupby("neuron")
 strongest, typical = own_prompts.whole_activation.max(), own_prompts.activation.median()
@@ -87,6 +88,8 @@ documents = run_documents(settings, model, reported)
 
 # %% tags=["hide-input"]
 glue("each-kind", EACH, display=False)
+glue("each-followed", FOLLOWED, display=False)
+glue("each-other", OTHERS, display=False)
 glue("silent-share", percent(SILENT), display=False)
 glue("longest-text", LONGEST_TEXT, display=False)
 streams = [documents[row] for row in range(len(documents))]
@@ -122,16 +125,16 @@ def followed_by(token_id: int) -> pd.DataFrame:
     """Texts that the token follows; whether a neuron is silent there is not known yet."""
     places = np.flatnonzero(following == token_id)
     random = lots_of(settings.seed, "follows", str(token_id))
-    return texts_at(random.permutation(places)[:CANDIDATES], "follows_silent")
+    return texts_at(random.permutation(places)[:FOLLOWED], "follows_silent")
 
 
 # %%
-anywhere = lots_of(settings.seed, "other").permutation(len(following))[: 2 * EACH]
+anywhere = lots_of(settings.seed, "other").permutation(len(following))[: 2 * OTHERS]
 other_texts = texts_at(anywhere, "other")
 follows = {int(token): followed_by(int(token)) for token in examined.token_id.unique()}
 drawn = []
 for neuron, token_id in examined.token_id.items():
-    others = other_texts[other_texts.next_token_id != token_id].head(EACH)
+    others = other_texts[other_texts.next_token_id != token_id].head(OTHERS)
     own = pd.concat([firing(neuron), follows[int(token_id)], others], ignore_index=True)
     drawn.append(own.assign(neuron=neuron, token_id=int(token_id)))
 rows = pd.concat([firing("").assign(neuron="", token_id=0), *drawn], ignore_index=True)
@@ -153,11 +156,19 @@ fire = fire[fire.follows] if fire.follows.any() else fire
 fire["order"] = fire.neuron.map(pool.follow_rate).fillna(0.0)
 fire = fire.sort_values(["order", "neuron", "activation"], ascending=[False, True, False], kind="stable")  # fmt: skip
 hand = fire.iloc[0] if len(fire) else None
+
+
+def next_token(token_id: int) -> str:
+    """What really followed a prompt; nothing is known of it at the end of one's own."""
+    return model.vocabulary[token_id] if token_id >= 0 else ""
+
+
 if hand is not None:
     neuron, token_id = Neuron.parse(hand.neuron), int(hand.token_id)
     ids = [int(i) for i in hand.token_ids]
 Markdown(
-    f"The “{readable(neurons.token[hand.neuron])}” neuron ({hand.neuron}), at the end of “{readable(model.decode(ids))}”:"
+    f"The “{readable(neurons.token[hand.neuron])}” neuron ({hand.neuron}), at the end of “{readable(model.decode(ids))}”. "
+    f"What followed is “{readable(next_token(hand.next_token_id))}”:"
 ) if hand is not None else NOTHING
 
 
@@ -235,9 +246,10 @@ def partner_facts(own: Neuron, at: int, other: int, mean: torch.Tensor, sizes: n
 
 found = {}
 if len(fires):
-    post = model.activations_at_last(fires.token_ids.tolist(), layers)
+    few = fires.groupby("neuron").head(EACH // 2).reset_index(drop=True)
+    post = model.activations_at_last(few.token_ids.tolist(), layers)
     post = torch.cat([post[layer] for layer in layers], dim=1).double()
-    found = {name: partner(name, post[some].mean(0)) for name, some in fires.groupby("neuron").indices.items()}  # fmt: skip
+    found = {name: partner(name, post[some].mean(0)) for name, some in few.groupby("neuron").indices.items()}  # fmt: skip
 partners = pd.DataFrame({name: facts for name, facts in found.items() if facts}).T
 if len(partners):
     ratios = (partners["size, other"] / partners["size, own"]).astype(float)
@@ -290,7 +302,7 @@ every = pd.concat(every, ignore_index=True).dropna(subset=["held", "token_id"])
 
 # %% tags=["hide-input"]
 KEYS = ["neuron", "group", "split", "prompt", "context", "follows", "control", "held", "token_id"]
-AVERAGED = 50  # training documents for the means; each has some hundred tokens
+AVERAGED = 25  # training documents for the means; each has some hundred tokens
 train = run_documents(settings, model, "train")
 texts = [train[row].ids for row in range(min(AVERAGED, len(train)))]
 means = mean_over_tokens(model, texts, layers, of="neurons")
@@ -305,8 +317,9 @@ def measured(some: pd.DataFrame, kinds: list) -> pd.DataFrame:
     return before_after(some.assign(group=some.neuron.map(neurons.group))[KEYS], found)
 
 
-to_mean = every[(every.context == "fires") & (every.control == "none")]
-tables = [measured(some, kinds) for some, kinds in ((every, ["zero", "on"]), (to_mean, ["mean"])) if len(some)]  # fmt: skip
+firing_ones = every.context == "fires"
+asked = [(every[firing_ones], ["zero", "mean"]), (every[~firing_ones], ["zero", "on"])]
+tables = [measured(some, kinds) for some, kinds in asked if len(some)]
 COLUMNS = [f"{what}_{when}" for what in ("p", "logp", "pre", "act") for when in ("before", "after")]
 nothing = pd.DataFrame(columns=[*KEYS, "kind", *COLUMNS])
 effects = pd.concat(tables, ignore_index=True) if tables else nothing
@@ -324,7 +337,6 @@ silent = activation.to_numpy(float) < SILENT * effects.neuron.map(strongest).to_
 first = rows.assign(place=rows.groupby(["neuron", "context"]).cumcount()).set_index(ROW).place
 effects["silent"] = silent
 unsuited = ((effects.context == "follows_silent") | (effects.kind == "on")) & ~silent
-unsuited |= (effects.context == "fires") & (effects.kind == "on")
 looked_at, effects = effects, effects[~unsuited]
 
 # %% tags=["hide-input"]
@@ -481,7 +493,8 @@ pd.DataFrame(
 # %% [markdown]
 # The table above has the neurons whose token falls most without them, and those whose token falls
 # least. Below, for the first of them, stand the texts in which the token's probability moves most.
-# The mark is what really followed, and the note gives the probability of the neuron's token.
+# The neuron's token is appended, and struck out where something else came *next*; the note gives the
+# token's probability.
 
 # %% tags=["hide-input"]
 first = by_neuron.neuron.iloc[0] if len(by_neuron) else None
@@ -492,8 +505,9 @@ for kind, title in {"zero": "silenced where it fires", "on": "switched on where 
     some = some.merge(rows[[*ROW, "token_ids", "next_token_id"]], on=ROW)
     some = some.assign(moved=some.log_fall.abs()).sort_values(["moved", "prompt"], ascending=[False, True])  # fmt: skip
     columns[f"{first} {title}"] = [
-        PromptText(model.decode(r.token_ids[-16:]), model.vocabulary[r.next_token_id] if r.next_token_id >= 0 else "",
-                   f"“{readable(neurons.token[first])}” {r.p_before:.2g} → {r.p_after:.2g}")
+        PromptText(model.decode(r.token_ids[-16:]), neurons.token[first],
+                   f"“{readable(neurons.token[first])}” {r.p_before:.2g} → {r.p_after:.2g}",
+                   next_token(r.next_token_id) or None)
         for r in some.head(5).itertuples()
     ]  # fmt: skip
 prompt_table(columns) if first else NOTHING
@@ -543,7 +557,7 @@ pd.DataFrame(table).T.rename_axis(["neurons", "control"])
 # %% tags=["hide-input"]
 ablated = load(settings, "head_ablations")
 cases = ablated[(ablated.kind == "zero") & ablated.active.astype(bool)]
-cases = of_group(cases, neurons, "selected")[["neuron", "head", "split", "prompt", "logp_before"]]
+cases = of_group(cases, neurons, "selected")[["neuron", "head", "split", "prompt", "logp_before", "logp_after"]]  # fmt: skip
 cases = cases.merge(suffixes[["neuron", "split", "prompt", "token_ids"]], on=["neuron", "split", "prompt"])  # fmt: skip
 pairs = load(settings, "pairs")
 kept = pairs[pairs.kept].groupby("neuron")["head"].agg(list)
@@ -551,8 +565,8 @@ token_of = cases.neuron.map(neurons.token_id)
 writers = neurons[neurons.sound].reset_index().groupby("token_id").neuron.agg(list)
 own_heads = [(Head.parse(head),) for head in cases["head"]]
 own_neurons = [(Neuron.parse(neuron),) for neuron in cases.neuron]
-all_heads = [[Head.parse(head) for head in kept[neuron]] for neuron in cases.neuron]
-all_neurons = [{Neuron.parse(n) for n in writers.get(t, [])} | {*own} for t, own in zip(token_of, own_neurons, strict=True)]  # fmt: skip
+all_heads = [tuple(Head.parse(head) for head in kept[neuron]) for neuron in cases.neuron]
+all_neurons = [(*dict.fromkeys([*own, *map(Neuron.parse, writers.get(t, []))]),) for t, own in zip(token_of, own_neurons, strict=True)]  # fmt: skip
 
 # %%
 nobody = [()] * len(cases)
@@ -564,10 +578,25 @@ WITHOUT = {
     "all sound neurons of the token": (nobody, all_neurons),
 }
 
+# %% [markdown]
+# What a prompt loses without a set of heads and neurons is measured once, however many pairs ask for
+# it. The loss without the head alone is known from {ref}`head-ablation`.
+
 # %% tags=["hide-input"]
-texts, targets = cases.token_ids.tolist(), token_of.tolist()
-before = cases.logp_before.to_numpy(float)
-lost_without = {name: logp_without(model, texts, targets, *both) for name, both in WITHOUT.items()}
+texts, before = cases.token_ids.tolist(), cases.logp_before.to_numpy(float)
+prompt_of = list(zip(cases.neuron, cases.prompt, strict=True))
+known = dict(zip(zip(prompt_of, own_heads, nobody, strict=True), cases.logp_after, strict=True))
+wanted = {}
+for both in WITHOUT.values():
+    for row, key in enumerate(zip(prompt_of, *both, strict=True)):
+        wanted.setdefault(key, row)
+wanted = {key: row for key, row in wanted.items() if key not in known}
+measured_now = logp_without(
+    model, [texts[row] for row in wanted.values()], [token_of.iloc[row] for row in wanted.values()],
+    [heads for _, heads, _ in wanted], [silenced for _, _, silenced in wanted],
+)  # fmt: skip
+known |= dict(zip(wanted, measured_now, strict=True))
+lost_without = {name: np.array([known[key] for key in zip(prompt_of, *both, strict=True)], float) for name, both in WITHOUT.items()}  # fmt: skip
 falls = cases[["neuron", "head"]].copy()
 for name, after in lost_without.items():
     falls[f"{name}, nats"] = before - after
@@ -578,11 +607,11 @@ for unit in ("nats", "points"):
     falls[f"all neurons, less the one, {unit}"] = falls[f"all sound neurons of the token, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
 of_pairs = falls.groupby(["neuron", "head"]).mean().reset_index()
 rows_of = list(dict.fromkeys(column.rsplit(", ", 1)[0] for column in of_pairs.columns[2:]))
-added = {unit: bootstrap_mean(of_pairs[f"both, less the sum of the two, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
-table = {}
+table, over_pairs = {}, {}
 for name in rows_of:
-    found = {unit: bootstrap_mean(of_pairs[f"{name}, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
+    found = over_pairs[name] = {unit: bootstrap_mean(of_pairs[f"{name}, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
     table[name] = {"pairs": len(of_pairs), "nats": written(found["nats"]), "points": points(found["points"])}  # fmt: skip
+added = over_pairs["both, less the sum of the two"]
 several = sum(len(one) > 1 for one in dict(zip(cases.neuron, all_neurons, strict=True)).values())
 glue("several-neurons", f"{several} of {cases.neuron.nunique()}", display=False)
 pd.DataFrame(table).T.rename_axis("the token's fall without") if len(cases) else NOTHING

@@ -47,7 +47,7 @@ from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
 from lookups.measure.ground_truth import carried, contexts, cut_off
 from lookups.measure.attribution import attribute
 from lookups.model.loaded import load_model
-from lookups.statistics.bootstrap import percent
+from lookups.statistics.bootstrap import Estimate, lots_of, percent, written
 from lookups.names import Head, Neuron
 from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.paths import PROJECT
@@ -55,6 +55,7 @@ from lookups.run.stages import PLANTED
 from lookups.run.store import load
 from lookups.settings import ModelSpec, read_run
 from lookups.statistics.scores import Counts, count, score
+from lookups.statistics.differences import share_of_mean
 
 read_run(run)
 house_style()
@@ -729,6 +730,86 @@ Markdown(
 )  # fmt: skip
 
 # %% [markdown]
+# (true-sentences)=
+# ## The hardest test, with true sentences
+#
+# {ref}`hardest-test` adds up what silencing a head costs, and asks what share of it falls on the
+# prompts that a sentence calls active. How large is that share when the sentence is *true*? Here we can write
+# one: the head of a pair that carries a kind of cue is active where a cue of this kind decides the slot.
+
+
+# %%
+def truly_active(one: pd.DataFrame, carries: pd.DataFrame) -> np.ndarray:
+    """What the true sentence says of a pair's prompts: a cue of a kind that it carries decides."""
+    return one.kind.isin(carries.kind).to_numpy()
+
+
+# %% tags=["hide-input"]
+CALLERS = {
+    "true": "the true sentence", "shuffled": "the same, shuffled",
+    "contrast": "the sentence of contrast", "active": "the labels themselves",
+}  # fmt: skip
+WHAT = {"act": "activation", "logp": "token, nats"}
+tested = []
+for seed, neuron, head, _, by, _, rows in explained:
+    n, token = len(rows), int(found[seed].neurons.set_index("neuron").token_id[neuron])
+    edited = ablate(models[seed], rows.token_ids.tolist(), [Neuron.parse(neuron)] * n,
+                    [token] * n, [Head.parse(head)] * n, ["zero"])  # fmt: skip
+    place = told[seed].query("neuron == @neuron")[["split", "prompt", "kind", "called"]]
+    one = rows[["split", "prompt", "active", "token_ids", "text", "token"]].merge(place, on=["split", "prompt"])  # fmt: skip
+    assert len(one) == n
+    for what in WHAT:
+        one[what] = getattr(edited.before, what) - getattr(edited.after["zero"], what)
+    one["true"] = truly_active(one, truth[seed].query("neuron == @neuron and head == @head and carries"))  # fmt: skip
+    one["shuffled"] = one.true.to_numpy()[lots_of(seed, "true", neuron, head).permutation(n)]
+    asked = tuple(Example(r.prompt, tuple(map(int, r.token_ids)), r.text, r.token) for r in rows.itertuples())  # fmt: skip
+    said = [bool(verdict.active) for verdict in explainer.judge(Question(by, asked))]
+    one["contrast"] = one.prompt.map(dict(zip(rows.prompt, said, strict=True)))
+    tested.append(one.assign(neuron=f"{seed} {neuron}", head=head))
+tested = pd.concat(tested, ignore_index=True)
+
+
+def kept_by(rows: pd.DataFrame, caller: str, what: str) -> Estimate:
+    """The share of the whole effect that falls on prompts called active, as in chapter 9."""
+    part = rows.assign(part=rows[what] * rows[caller]).groupby(KEYS)[["part", what]].mean()
+    return share_of_mean(part.part, part[what], part.index.get_level_values("neuron"), seed=0).share
+
+
+places = {"all": tested, "at slots that call for the token": tested[tested.called]}
+kept_shares = {(caller, where, what): kept_by(rows, caller, what) for caller in CALLERS for where, rows in places.items() for what in WHAT}  # fmt: skip
+pd.DataFrame(
+    {
+        name: {"prompts called active": f"{tested.groupby(KEYS)[caller].mean().mean():.2f}"}
+        | {f"{words}, {where}": written(kept_shares[caller, where, what], digits=2) for where in places for what, words in WHAT.items()}
+        for caller, name in CALLERS.items()
+    }
+).T.rename_axis("kept of the effect by")  # fmt: skip
+
+# %% [markdown]
+# The *shuffled* sentence calls as many prompts active, at random; *the labels themselves* are the prompts on which the head
+# is active. Intervals resample neurons. Where another target is called for, the neuron's token may gain when the head
+# is silenced, so the second pair of columns leaves those prompts out. Where is the effect that the true
+# sentence misses?
+
+# %% tags=["hide-input"]
+missed = tested[~tested.true]
+of_pairs = tested.groupby(KEYS)[["act"]].mean().act.sum()
+in_pair = tested.groupby(KEYS).act.transform("size")
+where_missed = {
+    "at slots of a kind that the pair does not carry": missed.kind != "none",
+    "at no slot": missed.kind == "none",
+}  # fmt: skip
+lost = {name: float((missed.act / in_pair[missed.index])[some].sum() / of_pairs) for name, some in where_missed.items()}  # fmt: skip
+true_kept = [kept_shares["true", where, what].mean for where in places for what in WHAT]
+glue("true-kept", f"{true_kept[0]:.2f}", display=False)
+Markdown(
+    f"Of the whole effect on the neuron's activation, {percent(1 - true_kept[0])} is missed: "
+    + " and ".join(f"{percent(share)} {name}" for name, share in lost.items())
+    + ". A pair carries a kind here if its head moves the neuron by more than the threshold; what it does below that is missed, and so is "
+    "what the absence of its cue tells the neuron."
+)
+
+# %% [markdown]
 # ## Harder worlds
 #
 # This is the plain world. Four harder ones lie beside the benchmarks. They take too long to be executed
@@ -783,6 +864,8 @@ BARS = {
     f"pairs that were operated on and are still found, none: {int(operated.found.sum())}": not operated.found.any(),
     f"explanations of true pairs that name a cue of the right kind, 80 % or more: {percent(named)}, and "
     f"{percent(sure)} of those that claim to tell the kinds apart": named >= 0.8,
+    f"share of a head's effect that a true sentence keeps, .9 or more: {listed(true_kept[:2])} (activation, nats) over all test prompts, "
+    f"{listed(true_kept[2:])} at slots that call for the token": min(true_kept) >= 0.9,
 }  # fmt: skip
 bars = "\n".join(f"- {words}: {'reached' if reached else '**not reached**'}." for words, reached in BARS.items())  # fmt: skip
 Markdown(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jupytext
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,10 +17,12 @@ import tiny
 import yaml
 from inline import execute
 from lookups.errors import LookupsError
+from lookups.paths import PROJECT
 from lookups.run.stages import CHAPTERS
 from lookups.run.store import load
 from lookups.settings import CONSENT, Run, read_run
 from misbehaving import Server, says
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 HALF = "gated and grouped, effect, half precision"
 VARIATIONS: dict[str, dict[str, Any]] = {
@@ -175,3 +178,22 @@ def test_a_chapter_without_its_parents_names_the_one_to_run(tmp_path):
     run = run_file(tmp_path, {"model": "gpt2"})
     with pytest.raises(LookupsError, match="02_next_token_neurons"):
         execute("03_prompts", run)
+
+
+def test_prompts_left_out_at_once_are_those_left_out_one_by_one():
+    """Chapter 6 predicts each text from the others in closed form; scikit-learn fits them anew."""
+    names: dict[str, Any] = {}
+    cells = jupytext.read(PROJECT / "notebooks" / "06_attention_specialization.py").cells
+    for line in cells[2].source.splitlines():
+        if line.startswith(("import numpy", "from sklearn")):
+            exec(line, names)
+    for cell in cells:
+        if cell.source.startswith(("PLACES", "PENALTY", "def left_out")):
+            exec(cell.source, names)
+    random = np.random.default_rng(0)
+    words = [f"w{number}" for number in range(30)]
+    for n in (4, 17):
+        texts = [" ".join(random.choice(words, random.integers(0, 9))) for _ in range(n)]
+        truth = random.normal(size=n)
+        one_by_one = cross_val_predict(names["by_words"](), texts, truth, cv=LeaveOneOut())
+        assert np.allclose(names["left_out"](texts, truth), one_by_one, atol=1e-7)
