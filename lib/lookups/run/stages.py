@@ -21,6 +21,7 @@ CHAPTERS = (
     "08_scores",
     "09_head_ablation",
     "10_direct_path",
+    "11_look_up_table",
     "11_neuron_ablation",
     "12_ground_truth",
     "13_published_record",
@@ -135,7 +136,7 @@ STAGES = (
         parents="pairs",
     ),
     _stage(
-        "neuron_ablations", "11",
+        "neuron_ablations", "11_neuron",
         "One text and one neuron, or its control: the token before and after the neuron is held.",
         """neuron group split prompt context kind control p_before p_after logp_before
             logp_after""",
