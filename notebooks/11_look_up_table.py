@@ -42,15 +42,8 @@ from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
 from lookups.measure.attention import look, looks
 from lookups.measure.ground_truth import carried
 from lookups.measure.intervention import GROUPS, followed_first, of_group
-from lookups.measure.look_up_table import (
-    ENTERS,
-    PARTS,
-    Held,
-    directions,
-    hold,
-    mean_residuals,
-    split_scores,
-)
+from lookups.measure.look_up_table import ENTERS, PARTS, Held, directions, hold
+from lookups.measure.look_up_table import mean_residuals, split_scores
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
@@ -170,8 +163,6 @@ if len(pairs):
     row_of = pd.Series(range(len(residuals.tokens)), residuals.tokens.tolist())
     embedded = model.forward.normed(model.bridge.W_E)
     held = {name: held_of(name) for name in pairs.neuron.unique()}
-glue("texts-read", len(texts) if len(pairs) else 0, display=False)
-glue("seen-often", SEEN, display=False)
 Markdown(
     f"We read {len(texts)} texts with {sum(map(len, texts))} tokens. {len(row_of)} tokens of the vocabulary occur in "
     f"them {SEEN} times or more; they make up {percent(np.isin(np.concatenate(texts), row_of.index).mean())} of the texts."
@@ -331,7 +322,7 @@ pd.DataFrame(table).T.rename_axis(["neurons", "list"]) if len(result) else NOTHI
 # ## Why does the head look there?
 #
 # What a source brings depends as much on the attention it gets. The attention score is a product of the last
-# token's {term}`query <query and key>` with the source's key, and the key is linear in the source's
+# token's query with the source's key, and the key is linear in the source's
 # residual behind the norm. So it splits without remainder into three
 # ({func}`~lookups.measure.look_up_table.split_scores`), each with its position turned in where the
 # model does so: *position*, the key of the mean residual that stands at this position of a text;
