@@ -390,7 +390,8 @@ parts if split else NOTHING
 # should have at its top. We take neurons of the last layer that are for one target: at least half
 # of the 25 slots at which such a neuron fires most call for it, and of all targets it raises this
 # one most. A head *carries* a kind of cue for it if path patching on minimal pairs says so. Then the cue words of
-# that kind that call for the target, behind one marker or another, should come first:
+# that kind that call for the target, behind one marker or another, should come first. (*Rank among the
+# kind* leaves out all words that are no cues of this kind.)
 
 
 # %%
@@ -445,11 +446,13 @@ def ranked(seed: int) -> list[dict]:
         silent = [i for i in range(planted.n_heads) if (name, str(Head(own.layer, i)), kind) not in telling]  # fmt: skip
         rival = Head(own.layer, int(lots_of(seed, name, text, kind).choice(silent)))
         right = [words.index(word) for word in right_words(kind, targets[neuron])]
-        row = {"neuron": f"{seed}/{name}", "kind": kind, "straight": own.layer == neuron.layer, "chance": len(right) / len(words)}  # fmt: skip
+        same = [words.index(w) for m in range(len(GRAMMAR.targets)) for w in GRAMMAR.cues(kind, m)]
+        within = [same.index(word) for word in right]
+        row = {"neuron": f"{seed}/{name}", "kind": kind, "chance": len(right) / len(words)}  # fmt: skip
         for who, one in (("own", own), ("other", rival)):
             direction = next(iter(directions(planted, neuron, one, Held(1.0)).values()))
             list_ = (means.by_token[one.layer] @ direction).double().numpy().round(6)
-            row |= {f"top, {who}": top_share(list_, right), f"rank, {who}": mean_rank(list_, right)}
+            row |= {f"top, {who}": top_share(list_, right), f"rank, {who}": mean_rank(list_, right), f"among, {who}": mean_rank(list_[same], within)}  # fmt: skip
         rows.append(row)
     return rows
 
@@ -459,7 +462,7 @@ planted_top, table = {}, {}
 for kind in (*KINDS, "all"):
     mine = planted if kind == "all" else planted[planted.kind == kind]
     row = {"lists": len(mine), "chance": f"{mine.chance.mean():.2f}"}
-    for what, title in (("top", "share of the first k"), ("rank", "mean rank")):
+    for what, title in (("top", "share of the first k"), ("rank", "mean rank"), ("among", "rank among the kind")):  # fmt: skip
         both = [mine[f"{what}, {who}"] for who in ("own", "other")]
         own, other, differ = (bootstrap_mean(column, mine.neuron, seed=settings.seed) for column in (*both, both[0] - both[1]))  # fmt: skip
         planted_top[kind, what] = own, other, differ
@@ -473,13 +476,17 @@ share = {kind: planted_top[kind, "top"][0].mean for kind in KINDS}
 whole = planted_top["all", "top"]
 glue("planted-top", f"{whole[0].mean:.2f}", display=False)
 glue("planted-top-other", f"{whole[1].mean:.2f}", display=False)
-glue("planted-rank", written(planted_top["all", "rank"][0], digits=2), display=False)
+among = planted_top["all", "among"]
+glue("planted-among", written(among[0], digits=2), display=False)
+glue("planted-among-other", written(among[1], digits=2), display=False)
 Markdown(
     f"Of the words that should fill the top of a list, {percent(whole[0].mean)} stand there, and {percent(whole[1].mean)} in the "
     f"list of a head that carries nothing of the kind; chance is {percent(planted.chance.mean())}. Best is {max(share, key=share.get)} "
     f"({percent(max(share.values()))}), worst {min(share, key=share.get)} ({percent(min(share.values()))}). "
     + (f"Not told from the other head's: {', '.join(missed)}. " if missed else "All three kinds do better than the other head's list. ")
-    + "The rest is missed. In these models most of what a head tells a neuron takes the way through an earlier MLP, and a list "
+    + f"Among the cues of one kind alone, where one half is chance, the mean rank of the right ones is {written(among[0], digits=2)} "
+    f"({written(among[1], digits=2)} for the other head). The rest is missed: words that are no cues of the kind can stand at the top "
+    "of a list, too, and in these models most of what a head tells a neuron takes the way through an earlier MLP, while a list "
     "from the weights knows the direct path only."
 )  # fmt: skip
 
@@ -521,7 +528,7 @@ Markdown(headline)
 # {glue:text}`table-random-difference`), so a list that predicts is a property of heads and not of
 # look-ups. In the planted worlds the lists miss most of what we know to be there
 # ({glue:text}`planted-top` of the right words, {glue:text}`planted-top-other` for another head),
-# since there the direct path is not the way. None of this shows that a token on top of a list
+# since words of other kinds crowd the top, and the direct path is hardly used ({ref}`ground-truth`). None of this shows that a token on top of a list
 # matters to the model's answer, rare tokens have no place in the better list, and five pairs are
 # too few to say whether heads go by position ({glue:text}`share-position-own` of the variance of
 # their scores), token ({glue:text}`share-token-own`) or context ({glue:text}`share-context-own`).
