@@ -186,7 +186,7 @@ class Forward:
         """
         own, block, mask, turn = self.layers[at], f"blocks.{at}.", context.mask, context.turn
         normed, _ = self._norm(touch(block + "hook_resid_pre", x))
-        keys = _turned(self._heads(own.keys(normed)), turn).transpose(1, 2)
+        keys = turned(self._heads(own.keys(normed)), turn).transpose(1, 2)
         values = touch(block + "attn.hook_v", self._heads(own.values(normed))).transpose(1, 2)
         keep((keys, values))
         if past is not None:
@@ -201,7 +201,7 @@ class Forward:
             if turn is not None:
                 turn = tuple(part.expand(len(x), -1, -1, -1)[rows, last].unsqueeze(1)
                              for part in turn)  # fmt: skip
-        queries = _turned(self._heads(own.queries(normed)), turn).transpose(1, 2)
+        queries = turned(self._heads(own.queries(normed)), turn).transpose(1, 2)
         if block + "attn.hook_pattern" in touch:
             touch(block + "attn.hook_pattern", _pattern(queries, keys, own.scaling, mask))
         group = queries.shape[1] // keys.shape[1]
@@ -307,7 +307,7 @@ def _pattern(
     return scores.masked_fill(~mask, -torch.inf).softmax(-1)
 
 
-def _turned(heads: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+def turned(heads: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
     """Rotate each pair of dimensions (d, d + half) by its position's angle, in place."""
     if turn is None:
         return heads

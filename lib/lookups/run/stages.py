@@ -67,7 +67,7 @@ STAGES = (
         "How well one explainer's explanation of one pair sorts its held-out prompts."),
     _stage("head_ablations", "09", "pairs", "",
         "One held-out prompt of one kept pair: neuron and token before and after the ablation."),
-    _stage("neuron_ablations", "11", "suffixes", "",
+    _stage("neuron_ablations", "12", "suffixes", "",
         "One text and one neuron, or its control: the token before and after the neuron is held."),
 )  # fmt: skip
 
@@ -103,6 +103,6 @@ def other_runs(chapter: str, settings: Run) -> dict[str, tuple[str, ...]]:
     """
     if chapter == "08_scores" and settings.permuted is not None:
         return {settings.permuted: chapters_to("scores")}
-    if chapter == "12_ground_truth":
+    if chapter == "13_ground_truth":
         return {run: chapters_to("pairs") for run in PLANTED}
     return {}

@@ -1,0 +1,146 @@
+"""What every token would bring a neuron if a head looked at it, read off the weights (chapter 11).
+
+With attention A, a head adds A · x̂ · W_V W_O w_in / σ to a neuron's input, where x̂ is the source's
+residual behind the norm of the head's layer: that of the embedding alone (`forward.normed(W_E)`),
+or a token's mean over texts. Means are taken behind the norm, each residual with its own scale, so
+that the mean of what is brought is what the mean brings. What belongs to the reading position is
+held: σ, and what the inputs of a gated MLP are worth to their product. The BOS is no source.
+"""
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import einsum
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lookups.errors import LookupsError
+from lookups.measure.activation import Site, batched, inputs_of, keeper
+from lookups.measure.attribution import Input
+from lookups.model.batches import Ids
+from lookups.model.forward import turned
+from lookups.model.loaded import Model
+from lookups.names import Head, Neuron
+
+ENTERS = "blocks.{}.hook_resid_pre"
+PARTS = ("position", "token", "context")
+
+
+class Held(NamedTuple):
+    """The reading position: 1/σ, and what a unit of each input of a gated MLP adds to the product,
+    over σ, split evenly as in `attribute`."""
+
+    per_scale: float
+    of_gate: float = 0.0
+    of_up: float = 0.0
+
+
+class Residuals(NamedTuple):
+    """Mean residuals behind the norms of some layers; position 0 is a text's first token."""
+
+    tokens: Int[Tensor, " token"]
+    by_token: dict[int, Float[Tensor, "token d_model"]]
+    by_position: dict[int, Float[Tensor, "pos d_model"]]
+    overall: dict[int, Float[Tensor, " d_model"]]
+
+
+def hold(model: Model, neuron: Neuron, sequences: Sequence[Ids]) -> Held:
+    """Return the means, over the last tokens of some prompts, of what has to be held."""
+    inputs = inputs_of(model, neuron.layer).values() if model.gated else ()
+    names = [Site.SCALE.format(neuron.layer), *inputs]
+    seen = model.read_last(sequences, names)
+    scale = seen[names[0]].double().flatten()
+    worth = [torch.ones_like(scale)]
+    if model.gated:
+        gate, up = (seen[name][:, neuron.index].double() for name in names[1:])
+        worth += [model.act_over_gate(gate) * up / 2, model.act(gate) / 2]
+    return Held(*(float((one / scale).mean()) for one in worth))
+
+
+def directions(
+    model: Model, neuron: Neuron, head: Head, held: Held
+) -> dict[Input, Float[Tensor, " d_model"]]:
+    """Return what x̂ is multiplied by, times the neuron's sign; keys as in `attribute`.
+
+    LookupsError if the head does not feed the neuron.
+    """
+    if head.layer not in model.head_layers(neuron.layer):
+        raise LookupsError(f"{head} does not feed {neuron}; choose a head before it")
+    reads = {into: w[:, neuron.index] for into, (w, _) in model.mlp_in(neuron.layer).items()}
+    found: dict[Input, Tensor] = {into: one * held.per_scale for into, one in reads.items()}
+    if model.gated:
+        found["post"] = reads["gate"] * held.of_gate + reads["up"] * held.of_up
+    w_v = _of_head(model, head, model.forward.layers[head.layer].values.weight)
+    w_o = model.w_o(head.layer)[head.index]
+    return {into: neuron.sign * (w_o @ one) @ w_v for into, one in found.items()}
+
+
+@torch.no_grad()
+def mean_residuals(
+    model: Model, sequences: Sequence[Ids], layers: Collection[int], *, fewest: int
+) -> Residuals:
+    """Average over all tokens of some texts; tokens seen less than `fewest` times have no row."""
+    counts = np.bincount(np.concatenate(sequences), minlength=model.d_vocab)
+    often = torch.from_numpy(np.flatnonzero(counts >= fewest)).to(model.device)
+    n, places = len(often), max(map(len, sequences))
+    row = torch.full((model.d_vocab,), n, device=model.device)  # n: the row of all rare tokens
+    row[often] = torch.arange(n, device=model.device)
+    times = torch.zeros(n + 1 + places, dtype=torch.float64, device=model.device)
+    sums = {at: times.new_zeros(len(times), model.d_model) for at in layers}
+
+    def add(layer: int, mask: Tensor, rows: Tensor, entering: Tensor) -> None:
+        normed = model.forward.normed(entering)[mask].double()
+        sums[layer].index_add_(0, rows, normed.repeat(2, 1))
+
+    for some in batched(model, sequences):
+        batch = model.batch([sequences[i] for i in some])
+        mask = batch.mask.index_fill(1, batch.last.new_zeros(1), value=False)
+        rows = torch.cat([row[batch.ids[mask]], n + mask.nonzero()[:, 1]])
+        times += torch.bincount(rows, minlength=len(times))
+        model.read(batch, {ENTERS.format(at): partial(add, at, mask, rows) for at in layers})
+
+    def means(rows: slice) -> dict[int, Tensor]:
+        return {at: (one[rows] / times[rows, None]).to(model.dtype) for at, one in sums.items()}
+
+    overall = {at: one[n + 1 :].sum(0) / times[n + 1 :].sum() for at, one in sums.items()}
+    overall = {at: one.to(model.dtype) for at, one in overall.items()}
+    return Residuals(often, means(slice(n)), means(slice(n + 1, None)), overall)
+
+
+@torch.no_grad()
+def split_scores(
+    model: Model, head: Head, ids: Ids, residuals: Residuals
+) -> Float[Tensor, "part source"]:
+    """Split the attention scores of a prompt's last token by what its sources' keys come from.
+
+    They sum to the score before the softmax: *position*, the key of the mean residual there;
+    *token*, how the token's own mean departs from that of all; *context*, the rest. A token or
+    position without a mean has that of all tokens.
+    """
+    batch, at, seen = model.batch([ids]), head.layer, {}
+    model.read(batch, {ENTERS.format(at): keeper(seen, "x", model.forward.normed)})
+    own, layer, overall = seen["x"][0], model.forward.layers[at], residuals.overall[at]
+    parts = overall.repeat(len(PARTS), len(ids), 1)
+    known = residuals.by_position[at][: len(ids)]
+    parts[0, : len(known)] = known
+    source, row = (batch.ids[0, 1:, None] == residuals.tokens).nonzero(as_tuple=True)
+    parts[1, source] = residuals.by_token[at][row]
+    parts[1] -= overall
+    parts[2] = own[1:] - parts[0] - parts[1]
+    keys = parts @ _of_head(model, head, layer.keys.weight).T
+    if layer.keys.bias is not None:
+        keys[0] += _of_head(model, head, layer.keys.bias)
+    query = layer.queries(own[-1:]).unflatten(-1, (-1, model.d_head))[:, head.index]
+    place = torch.arange(len(own), device=own.device)[None]
+    keys = turned(keys[:, :, None], model.forward.turn_at(place[:, 1:], own))
+    query = turned(query[None, :, None], model.forward.turn_at(place[:, -1:], own))
+    return layer.scaling * einsum(keys, query, "part source h d, one pos h d -> part source")
+
+
+def _of_head(model: Model, head: Head, flat: Float[Tensor, "rows ..."]) -> Float[Tensor, "..."]:
+    """A head's part of keys or values: with grouped queries, several heads share one."""
+    by_head = flat.unflatten(0, (-1, model.d_head))
+    return by_head[head.index * len(by_head) // model.n_heads]
