@@ -1,4 +1,4 @@
-"""How does the method fare where the planted world is harder? (chapter 12 asks it of the plain one)
+"""How does the method fare where the planted world is harder? (chapter 13 asks it of the plain one)
 
 For every world of `benchmarks/worlds` the chapters 2 to 5 are executed, the truth is found by path
 patching on minimal pairs, and pairs of a sound neuron and a head are ranked by effect and by

@@ -138,7 +138,7 @@ if hand is not None:
 # of the two inputs is worth to the product.
 
 # %%
-READ_AT_MOST, SEEN, HELD_AT = 12_000, 4, 4  # tokens of texts; times a token was seen; prompts
+READ_AT_MOST, SEEN, HELD_AT = 10_000, 4, 4  # tokens of texts; times a token was seen; prompts
 
 
 def texts_to_read() -> list:

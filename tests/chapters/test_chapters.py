@@ -89,7 +89,7 @@ def executed(request, tmp_path_factory) -> Iterator[Executed]:
     variation = VARIATIONS[request.param]
     path = run_file(tmp_path_factory.mktemp("run"), variation)
     for chapter in CHAPTERS:
-        if chapter != "12_ground_truth":  # it reads nothing of a run, and nbval executes it
+        if chapter != "13_ground_truth":  # it reads nothing of a run, and nbval executes it
             execute(chapter, path)
     return Executed(variation, path, read_run(path))
 

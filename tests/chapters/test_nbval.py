@@ -34,7 +34,7 @@ def test_the_committed_outputs_are_those_of_a_new_execution(tmp_path, monkeypatc
     notebooks = [source.with_suffix(".ipynb") for source in chapter_sources(NOTEBOOKS)]
     monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", RECORD_THREADS)  # conftest may have set another number
-    for chapter in ("08_scores", "12_ground_truth"):
+    for chapter in ("08_scores", "13_ground_truth"):
         for run, names in other_runs(chapter, read_run(DEFAULT_RUN)).items():
             run_chapters(chain_of(run), only=names)
     made = compare(notebooks, artifacts=tmp_path, record=True)

@@ -1,4 +1,4 @@
-"""Chapter 13 without a record, with one, and against a run that found the same, or not quite."""
+"""Chapter 14 without a record, with one, and against a run that found the same, or not quite."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def held(folder: Path, **keys: Any) -> Path:
 
 
 def chapter(run: Path) -> tuple[dict[str, Any], str]:
-    names = execute("13_published_record", run)
+    names = execute("14_published_record", run)
     return names, "\n".join(names["said"])
 
 

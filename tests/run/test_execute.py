@@ -263,7 +263,7 @@ def test_the_runs_that_chapters_read_are_run_as_far_as_they_are_read():
     settings = read_run("smollm2")
     assert other_runs("08_scores", settings) == {"smollm2-random": chapters_to("scores")}
     assert other_runs("08_scores", read_run("planted")) == {}
-    for name in other_runs("12_ground_truth", settings):
+    for name in other_runs("13_ground_truth", settings):
         assert (read_run(name).id, read_run(name).permuted) == (name, None)
 
 

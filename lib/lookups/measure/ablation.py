@@ -1,4 +1,4 @@
-"""What a neuron and its token lose without a head, or a token without a neuron (chapters 9 to 11).
+"""What a neuron and its token lose without a head, or a token without a neuron (chapters 9 to 12).
 
 Kinds of head ablation: `zero`, the paper's, takes the head's output away at every position;
 `mean` puts its average output at every position but the BOS; `resample` puts, at the last token,

@@ -1,4 +1,4 @@
-"""Which heads tell which neurons about which contexts, without the method (chapter 12).
+"""Which heads tell which neurons about which contexts, without the method (chapter 13).
 
 Minimal pairs of a planted language differ in one cue and in nothing else. A (neuron, head) pair
 *carries* a kind of context if the neuron loses its rise when the head puts out, on the text with

@@ -1,4 +1,4 @@
-"""What becomes of a neuron and its token when something in the pass is changed (chapters 9 to 11).
+"""What becomes of a neuron and its token when something in the pass is changed (chapters 9 to 12).
 
 A row is a prompt with a neuron and a token; everything is read at the prompt's last token. The
 unchanged pass runs once a distinct prompt; changed passes resume at the first layer that the change

@@ -1,4 +1,4 @@
-"""What a neuron owes to one head's output, earlier MLPs included (chapters 5 and 12).
+"""What a neuron owes to one head's output, earlier MLPs included (chapters 5 and 13).
 
 *Path patching*: at the last token of a prompt, the output of one head is replaced by another (its
 average, or what it puts out on another prompt). The change travels to the neuron along the residual

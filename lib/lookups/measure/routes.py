@@ -1,7 +1,7 @@
 """What a token owes to heads and neurons that are silenced, and by which last component it goes.
 
 To silence is the kind `zero` of `lookups.measure.ablation`, here of any number of heads and neurons
-in one pass, each row's own (chapter 11).
+in one pass, each row's own (chapter 12).
 
 What leaves the last layer is a sum of what heads and neurons put out at the last token, so the fall
 of a token has five routes (chapter 10), named for the component that comes last: the silenced head,

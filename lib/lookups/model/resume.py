@@ -1,4 +1,4 @@
-"""Go on from inside a forward pass, at a chosen layer (chapters 9 to 11).
+"""Go on from inside a forward pass, at a chosen layer (chapters 9 to 12).
 
 One normal pass of some prompts is recorded: what enters the layers, keys and values. From there the
 layers run on from the first that a change can reach. Where the positions before the last stay as

@@ -1,4 +1,4 @@
 """What the paper prints, and what its authors released, as tables.
 
-No model is loaded here, and nothing is compared: chapter 13 does that.
+No model is loaded here, and nothing is compared: chapter 14 does that.
 """

@@ -1,4 +1,4 @@
-"""What the paper prints: its models, their scores, and what follows from these alone (chapter 13).
+"""What the paper prints: its models, their scores, and what follows from these alone (chapter 14).
 
 The paper gives mean, sd, skew and the p of a test of the skew for each run, but not how many pairs
 stand behind them. The test depends on skew and number alone, so the two together give the number.

@@ -1,4 +1,4 @@
-"""The record that the paper's authors released, as tables with our stages' names (chapter 13).
+"""The record that the paper's authors released, as tables with our stages' names (chapter 14).
 
 A folder a step, a file a model and split (`2023-10-13_13-51-37_gpt2-small_test.json`): JSON, or
 JSON lines for replies. Nothing else is ever opened: pickles could run code. A file that does not
