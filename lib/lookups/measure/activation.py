@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.errors import LookupsError
-from lookups.model.batches import Ids, batches_by_length
+from lookups.model.batches import TOGETHER, Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
@@ -148,7 +148,7 @@ def shared(*columns: Sequence[Ids]) -> list[np.ndarray]:
 
 
 def in_batches(
-    columns: Sequence[Sequence[Ids]], *, tokens: int, together: int = 512
+    columns: Sequence[Sequence[Ids]], *, tokens: int, together: int = TOGETHER
 ) -> Iterator[tuple[list[int], Int[np.ndarray, " row"], np.ndarray]]:
     """Yield what is read together, texts that rows share once: a row that has each text, all rows
     that have one, and which of the texts each has."""

@@ -50,12 +50,14 @@ def batch_of(sequences: Sequence[Ids], bos_id: int | None, device: str | torch.d
     return Batch(ids.to(device), mask.to(device), (lengths - 1).to(device))
 
 
-def batches_by_length(lengths: Sequence[int], *, tokens: int) -> Iterator[np.ndarray]:
-    """Yield row numbers, shortest first, so that a batch holds at most `tokens` padded tokens."""
+def batches_by_length(
+    lengths: Sequence[int], *, tokens: int, sequences: int = TOGETHER
+) -> Iterator[np.ndarray]:
+    """Yield row numbers, shortest first: at most so many padded tokens and sequences a batch."""
     order = np.argsort(np.asarray(lengths), kind="stable")
     start = 0
     for stop in range(1, len(order) + 1):
         size = stop + 1 - start  # with the next
-        if stop == len(order) or size > TOGETHER or (lengths[order[stop]] + 1) * size > tokens:
+        if stop == len(order) or size > sequences or (lengths[order[stop]] + 1) * size > tokens:
             yield order[start:stop]
             start = stop
