@@ -592,7 +592,7 @@ for both in WITHOUT.values():
         wanted.setdefault(key, row)
 wanted = {key: row for key, row in wanted.items() if key not in known}
 measured_now = logp_without(
-    model, [texts[row] for row in wanted.values()], [token_of.iloc[row] for row in wanted.values()],
+    model, [texts[row] for row in wanted.values()], [int(token_of.iloc[row]) for row in wanted.values()],
     [heads for _, heads, _ in wanted], [silenced for _, _, silenced in wanted],
 )  # fmt: skip
 known |= dict(zip(wanted, measured_now, strict=True))
