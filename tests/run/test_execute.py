@@ -66,7 +66,7 @@ def test_nothing_is_executed_twice(done):
     lines: list[str] = []
     assert stale(chain) == {}
     assert run_chapters(chain, say=lines.append) == []
-    assert lines == [f"planted {name}: up to date" for name in NAMES]
+    assert lines == [f"planted/{name}: up to date" for name in NAMES]
     assert [chapter.executed.read_bytes() for chapter in chain.chapters] == before
 
 
