@@ -141,6 +141,13 @@ STAGES = (
             logp_after""",
         parents="suffixes",
     ),
+    _stage(
+        "summary", "15",
+        "One quantity of selected and of random neurons, and their difference, with intervals.",
+        """quantity unit selected selected_low selected_high random random_low random_high
+            difference difference_low difference_high selected_neurons random_neurons""",
+        parents="pairs scores head_ablations neuron_ablations",
+    ),
 )  # fmt: skip
 
 
