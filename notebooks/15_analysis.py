@@ -428,8 +428,8 @@ Markdown(
 # ## Attribution against effect
 #
 # The paper calls a head active by its attribution, `protocol: sound` by its effect ({ref}`heads`). Both were measured
-# on the same training prompts, so we can say which pairs of selected neurons each rule would keep, under the
-# conditions of the last section. The first rule of the table is ours, the other two are the paper's:
+# on the same training prompts, so we can say which pairs of selected neurons each rule would keep among the same
+# candidates, under the conditions of the last section. The first rule of the table is ours, the other two are the paper's:
 
 # %%
 PAIR = ["neuron", "head"]
@@ -450,8 +450,8 @@ def kept_by(rule: str) -> pd.Series:
 
 # %% tags=["hide-input"]
 by_rule = pd.DataFrame({rule: kept_by(rule) for rule in ("effect", "2sd", "top3")})
-by_rule = by_rule.join(decided.groupby(PAIR)[["effect", "attribution"]].mean(), rsuffix=" of it")
-by_rule = by_rule.rename(columns={"effect of it": "mean effect", "attribution": "mean attribution"})
+for score in ("effect", "attribution"):
+    by_rule[f"mean {score}"] = decided.groupby(PAIR)[score].mean()
 own_rule = by_rule[settings.active_rule].reindex(pd.MultiIndex.from_frame(pairs[PAIR]))
 assert (own_rule.to_numpy() == pairs.kept).all()
 by_rule = of_group(by_rule.reset_index(), on, "selected")
@@ -472,18 +472,18 @@ pd.DataFrame(
 # kept by effect or by the rule of two standard deviations. A choice by one of the scores would be unfair to the other,
 # so of every neuron we add the three heads of the largest mean effect and the three of the largest mean attribution in
 # training, and one head drawn at random that no rule keeps. Each is set to zero on six held-out prompts of the neuron,
-# spread from its strongest to its weakest.
+# spread from its strongest to its weakest. (An effect comes from an experiment, too, but from another: a head's output was
+# replaced by its mean, at the last token alone, while all other heads put out what they did.)
 
 # %%
 LARGEST, EACH = 3, 6
-ranked = by_rule.groupby("neuron")[["mean effect", "mean attribution"]].rank(
-    ascending=False, method="first"
-)
+KINDS = ["by both", "by effect alone", "by attribution alone"]
+scores_of = by_rule.groupby("neuron")[["mean effect", "mean attribution"]]
+ranked = scores_of.rank(ascending=False, method="first")
 by_rule["among largest"] = (ranked <= LARGEST).any(axis=1)
 by_rule["kept"] = np.select(
-    [by_rule.effect & by_rule["2sd"], by_rule.effect, by_rule["2sd"]],
-    ["by both", "by effect alone", "by attribution alone"], "by neither",
-)  # fmt: skip
+    [by_rule.effect & by_rule["2sd"], by_rule.effect, by_rule["2sd"]], KINDS, "by neither"
+)
 enough = by_rule.neuron.map(decided.groupby("neuron").prompt.nunique()) >= FEWEST
 by_rule = by_rule[enough].sort_values(PAIR)
 
@@ -512,19 +512,27 @@ if len(read):
 losses = asked.merge(fell.groupby(PAIR)[["share", "log_fall", "fall"]].mean().reset_index())
 
 # %% [markdown]
-# Mean falls over all pairs of a kind, whether or not their head is active on a prompt:
+# These are mean falls over all pairs of a kind, whether or not their head is active on a prompt. The rule for
+# effects asks that they differ by a least amount, and that for attributions asks for no size, so the kinds should differ:
 
 # %% tags=["hide-input"]
 LOST = {"share": "activation, share", "log_fall": "token, nats", "fall": "token, points"}
-kinds = {kind: losses[losses.kept == kind] for kind in ("by both", "by effect alone", "by attribution alone")}  # fmt: skip
+kinds = {kind: losses[losses.kept == kind] for kind in KINDS}
 kinds["by neither, drawn at random"] = losses[losses.drawn]
+
+
+def mean_loss(rows: pd.DataFrame, what: str) -> str:
+    unit = LOST[what].split(", ")[1]
+    return shown(in_unit(bootstrap_mean(rows[what], rows.neuron, seed=settings.seed), unit), unit)
+
+
 pd.DataFrame(
     {
         kind: {"pairs": len(some), "neurons": some.neuron.nunique()}
-        | {f"fall of the {title}": shown(in_unit(bootstrap_mean(some[what], some.neuron, seed=settings.seed), title.split()[-1]), title.split()[-1]) for what, title in LOST.items()}
+        | {f"fall of the {title}": mean_loss(some, what) for what, title in LOST.items()}
         for kind, some in kinds.items()
     }
-).T  # fmt: skip
+).T
 
 # %% [markdown]
 # Now the heads of one neuron are put in order, once by the score in training and once by what was lost on held-out
@@ -533,19 +541,24 @@ pd.DataFrame(
 
 
 # %%
+largest = losses[losses["among largest"]]
+SCORES = {"mean effect": "blue", "mean attribution": "orange"}
+orders = dict(list(largest.groupby("neuron")[[*SCORES, *LOST]].rank().groupby(largest.neuron)))
+
+
 def within_neurons(score: str, lost: str, random: np.random.Generator | None = None) -> pd.Series:
     """Rank correlation over a neuron's heads, of a score (shuffled, if asked) with what is lost."""
     found = {}
-    for neuron, rows in losses[losses["among largest"]].groupby("neuron"):
-        ranks = rows[[score, lost]].rank()
-        if random is not None:
-            ranks[score] = random.permutation(ranks[score])
-        found[neuron] = ranks[score].corr(ranks[lost])
+    for neuron, rows in orders.items():
+        first, second = rows[score].to_numpy(), rows[lost].to_numpy()
+        first = first if random is None else random.permutation(first)
+        found[neuron] = (
+            np.corrcoef(first, second)[0, 1] if np.ptp(first) * np.ptp(second) else np.nan
+        )
     return pd.Series(found, dtype=float)
 
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How well the order of a neuron's heads by a score in training agrees with their order by what is lost on held-out prompts when they are silenced: mean rank correlation over neurons with 95 % intervals. Zero is chance; the grey bars hold 95 % of what shuffled scores give.", "name": "fig-attribution-effect"}, "image": {"alt": "Mean rank correlations of effect and of attribution with three kinds of loss, with intervals"}}
-SCORES = {"mean effect": "blue", "mean attribution": "orange"}
 SHUFFLES = 100
 agreeing, table = {}, []
 figure, axis = plt.subplots(figsize=(7, 2.6))
@@ -556,19 +569,10 @@ for place, (lost, title) in enumerate(LOST.items()):
     random = lots_of(settings.seed, "shuffled", lost)
     shuffled = [within_neurons("mean effect", lost, random).mean() for _ in range(SHUFFLES)]
     band = np.quantile(shuffled, [0.025, 0.975]) if len(each) else [np.nan, np.nan]
-    axis.plot(
-        band, [place, place], color=COLOURS["grey"], linewidth=9, alpha=0.4, solid_capstyle="butt"
-    )
-    for score, colour in SCORES.items():
-        height = place + (-0.12 if score == "mean effect" else 0.12)
-        axis.hlines(height, means[score].low, means[score].high, color=COLOURS[colour])
-        axis.plot(
-            means[score].mean,
-            height,
-            "o",
-            color=COLOURS[colour],
-            label=score if place == 0 else None,
-        )
+    axis.barh(place, band[1] - band[0], 0.3, band[0], color=COLOURS["grey"], alpha=0.4)
+    for at, (score, colour) in zip((place - 0.1, place + 0.1), SCORES.items(), strict=True):
+        axis.hlines(at, means[score].low, means[score].high, color=COLOURS[colour])
+        axis.plot(means[score].mean, at, "o", color=COLOURS[colour], label="" if place else score)
     agreeing[lost] = means
     bounds = "–" if np.isnan(band).any() else f"{band[0] + 0.0:.2f} to {band[1] + 0.0:.2f}"
     table.append(
@@ -577,14 +581,11 @@ for place, (lost, title) in enumerate(LOST.items()):
         | {"shuffled": bounds}
     )
 axis.axvline(0, color="black", linewidth=0.8)
-axis.set_yticks(
-    range(len(LOST)),
-    [f"fall of the {title.split(',')[0]}, {title.split()[-1]}" for title in LOST.values()],
-)
+axis.set_yticks(range(len(LOST)), [f"fall of the {title}" for title in LOST.values()])
 axis.set(xlabel="rank correlation within a neuron", ylim=(len(LOST) - 0.5, -0.5))
 axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 plt.show()
-pd.DataFrame(table)  # fmt: skip
+pd.DataFrame(table)
 
 # %% tags=["hide-input"]
 WHICH = {
@@ -614,16 +615,16 @@ Markdown(predicted)
 # its authors released for GPT-2 small, made under an earlier rule of three active heads a prompt {cite}`neo2024`.
 
 # %% tags=["hide-input"]
-own = {group: of_group(pairs[pairs.kept], on, group) for group in GROUPS}
+kept_of = {group: of_group(pairs[pairs.kept], on, group) for group in GROUPS}
 means_of = {g: pair_means(of_group(silenced[silenced.kind == "zero"], on, g), "fall") for g in GROUPS}  # fmt: skip
 lengths = {g: of_group(suffixes[suffixes.split == "train"], on, g).token_ids.map(len) for g in GROUPS}  # fmt: skip
 COUNTS = {
     "neurons": {g: len(of_group(late.reset_index(), on, g)) for g in GROUPS},
     "different tokens": {g: of_group(late.reset_index(), on, g).token_id.nunique() for g in GROUPS},
     "tokens of a cut prompt, median": {g: lengths[g].median() for g in GROUPS},
-    "kept pairs": {g: len(own[g]) for g in GROUPS},
-    "neurons with a kept pair": {g: own[g].neuron.nunique() for g in GROUPS},
-    "heads in kept pairs": {g: own[g]["head"].nunique() for g in GROUPS},
+    "kept pairs": {g: len(kept_of[g]) for g in GROUPS},
+    "neurons with a kept pair": {g: kept_of[g].neuron.nunique() for g in GROUPS},
+    "heads in kept pairs": {g: kept_of[g]["head"].nunique() for g in GROUPS},
     "head silenced: Kolmogorov–Smirnov statistic": {g: round(ks(means_of[g].active, means_of[g].inactive).statistic, 3) for g in GROUPS},
 }  # fmt: skip
 of_all = {f"{group}_neurons": number for group, number in COUNTS["neurons"].items()}
@@ -638,7 +639,8 @@ IN_PAPER = {
 recorded = RECORDS / f"{settings.id}-paper.summary.csv"
 SIDES = {"this run": summary}
 if recorded.is_file():
-    SIDES = {"paper's protocol": pd.read_csv(recorded, comment="#", keep_default_na=True).fillna({"unit": ""})} | SIDES  # fmt: skip
+    theirs = pd.read_csv(recorded, comment="#").fillna({"unit": ""})
+    SIDES = {"paper's protocol": theirs, "this run": summary}
 
 
 def estimates(side: pd.DataFrame, group: str) -> dict[tuple[str, str], Estimate]:
@@ -655,23 +657,26 @@ columns |= {
 pd.DataFrame(columns).reindex(pd.MultiIndex.from_frame(summary[["quantity", "unit"]])).fillna("–")
 
 # %% tags=["hide-input"]
-clear_of = {"higher": [], "lower": [], "overlapping": []}
-for key, ours in estimates(summary, "difference").items():
-    theirs = estimates(SIDES.get("paper's protocol", summary[:0]), "difference").get(key)
-    if theirs is None or not np.isfinite([ours.low, theirs.low]).all():
-        continue
-    where = "higher" if ours.low > theirs.high else "lower" if ours.high < theirs.low else "overlapping"  # fmt: skip
-    clear_of[where].append(f"{key[0]} ({key[1]})")
-SAID = {
-    "higher": "By this much more than under the paper's protocol do selected neurons exceed random ones here that the intervals lie apart",
-    "lower": "The opposite holds for",
-    "overlapping": "The intervals of the two differences overlap in",
+more = {
+    side: [key for key, gap in estimates(table, "difference").items() if told_apart(gap) == "more"]
+    for side, table in SIDES.items()
 }
+theirs, ours = more.get("paper's protocol", []), more["this run"]
+SAID = {
+    "under both protocols": [key for key in ours if key in theirs],
+    "in this run only": [key for key in ours if key not in theirs],
+    "under the paper's protocol only": [key for key in theirs if key not in ours],
+}
+lines = [
+    f"- {where}: {'; '.join(f'{name} ({unit})' for name, unit in keys) or 'nothing'}"
+    for where, keys in SAID.items()
+]
 Markdown(
-    "\n".join(f"- {text}: {'; '.join(clear_of[where])}." for where, text in SAID.items() if clear_of[where])
+    "\n".join(["Selected neurons exceed the random ones that are matched to them in\n", *lines])
     if len(SIDES) > 1
-    else "No run under the paper's protocol is kept for this run. Where both were executed, `python tools/keep_summary.py` keeps one's summary."
-)  # fmt: skip
+    else f"Of this run none is kept: `lookups run {settings.id}-paper` makes one where there is a "
+    "file for it, and `python tools/keep_summary.py` keeps what it found."
+)
 
 # %% [markdown]
 # ## Check and save
@@ -716,7 +721,7 @@ def in_words(name: str, text: str) -> str:
     return f"{text.format(own)}. In points {words[said[0]]}; in nats {words[said[1]]}."
 
 
-own = own["selected"]
+own = kept_of["selected"]
 in_short = (
     f"{few}{len(sound)} neurons are sound, for {sound.token_id.nunique()} different tokens. Of the {len(chosen)} neurons that were "
     f"selected, the token follows {follows['selected']} of the strongest positions on `{reported}`; of random neurons matched to them, "

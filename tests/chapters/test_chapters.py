@@ -208,8 +208,9 @@ def test_the_summary_keeps_its_bounds_and_stands_beside_another(executed, tmp_pa
             monkeypatch.setattr(module, "RECORDS", tmp_path)
         kept = Path(keep_summary.main([str(executed.path)]).split(":")[0])
         kept.rename(tmp_path / "tiny-paper.summary.csv")
-        (said,) = (t for t in execute("15_analysis", executed.path)["said"] if "overlap" in t)
-        assert "the intervals lie apart" not in said  # it stands beside itself
+        sides = execute("15_analysis", executed.path)["SIDES"]
+        assert list(sides) == ["paper's protocol", "this run"]
+        check_summary(sides["paper's protocol"])
 
 
 def test_the_kept_summary_is_of_the_run_file_as_it_is():
