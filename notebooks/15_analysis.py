@@ -764,6 +764,6 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #
 # ```{admonition} Try it
 # :class: tip
-# Set `protocol: paper` in a copy of the run file and compare the first table. In which quantities do neurons
-# chosen by their weights alone still differ from random ones?
+# Copy the file of the run `smollm2-paper`, take out `active_rule` or set `protocol: sound`, and compare its last page with the
+# two columns above. Which differences come from the choice of neurons, and which from the rule for heads?
 # ```
