@@ -4,6 +4,7 @@ Each variation is executed once, in this process, on a tiny model with random we
 below look at what it left. What chapters assert themselves is part of the test.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +17,16 @@ import pytest
 import tiny
 import yaml
 from inline import execute
+from lookups import settings as settings_module
 from lookups.errors import LookupsError
 from lookups.paths import PROJECT
-from lookups.run.stages import CHAPTERS
-from lookups.run.store import load
-from lookups.settings import CONSENT, Run, read_run
+from lookups.run.stages import CHAPTERS, settings_of, stage_named
+from lookups.run.store import load, parameters
+from lookups.settings import CONSENT, RECORDS, Run, read_run
 from misbehaving import Server, says
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
+from tools import keep_summary
 
 HALF = "gated and grouped, effect, half precision"
 VARIATIONS: dict[str, dict[str, Any]] = {
@@ -172,6 +176,53 @@ def test_a_language_model_is_asked_with_consent_and_once(executed, tmp_path, mon
     execute("07_explanations", path)  # the server is gone: every reply comes from the store
     execute("08_scores", path)
     pd.testing.assert_frame_equal(load(settings, "scores"), first)
+
+
+def check_summary(table: pd.DataFrame) -> None:
+    """What bounds every summary: its units, intervals, and counts of one and the same pairs."""
+    assert list(table.columns) == list(stage_named("summary").columns)
+    assert not table.duplicated(["quantity", "unit"]).any()
+    for group in ("selected", "random", "difference"):
+        known = table.dropna(subset=f"{group}_low")
+        assert known[group].between(known[f"{group}_low"], known[f"{group}_high"]).all()
+        assert known[group][known.unit == "points"].between(-100, 100).all()
+        shares = known[known.unit.isin(["share", "E"])].set_index("quantity")[group]
+        assert shares.between(-1, 1).all()
+        if group != "difference":
+            assert (shares.filter(regex="^(?!effect)") >= 0).all()
+    values = table.set_index("quantity")
+    for group in ("selected", "random"):
+        neurons, kept, with_pair, heads = (
+            values.loc[name, group]
+            for name in ("neurons", "kept pairs", "neurons with a kept pair", "heads in kept pairs")
+        )
+        assert with_pair <= min(neurons, kept)
+        assert heads <= kept
+        assert (values[f"{group}_neurons"] <= neurons).all()
+        if (a_neuron := values.loc["kept pairs a neuron"])[f"{group}_neurons"]:
+            assert abs(kept / a_neuron[f"{group}_neurons"] - a_neuron[group]) < 0.01
+
+
+def test_the_summary_keeps_its_bounds_and_stands_beside_another(executed, tmp_path, monkeypatch):
+    check_summary(*executed.load("summary"))
+    if executed.variation == VARIATIONS[HALF]:
+        for module in (keep_summary, settings_module):
+            monkeypatch.setattr(module, "RECORDS", tmp_path)
+        kept = Path(keep_summary.main([str(executed.path)]).split(":")[0])
+        kept.rename(tmp_path / "tiny-paper.summary.csv")
+        sides = execute("15_analysis", executed.path)["SIDES"]
+        assert list(sides) == ["paper's protocol", "this run"]
+        check_summary(sides["paper's protocol"])
+
+
+def test_the_kept_summary_is_of_the_run_file_as_it_is():
+    path = RECORDS / "smollm2-paper.summary.csv"
+    about = json.loads(path.read_text("utf-8").splitlines()[2].removeprefix("# "))
+    run = read_run("smollm2-paper")
+    assert about == parameters(run, settings_of(stage_named("summary")))
+    table = pd.read_csv(path, comment="#")
+    check_summary(table.fillna({"unit": ""}))
+    assert table.selected[0] == run.neurons_per_layer * len(run.layers)
 
 
 def test_a_chapter_without_its_parents_names_the_one_to_run(tmp_path):
