@@ -179,7 +179,7 @@ def coin_scores(n_active: int, n_inactive: int) -> CoinScores:
 
 
 def between_pairs(scores: Collection, variances: Collection) -> Variances:
-    """Split the variance of scores by their `sampling_variance`s, taken for independent."""
+    """Split the variance of scores by their sampling variances, taken for independent."""
     scores, variances = complete(scores=scores, variances=variances)
     if len(scores) < 2:
         return Variances(nan, nan, nan, len(scores))
