@@ -885,6 +885,11 @@ else:
 pd.DataFrame(groups).T
 
 
+# %% [markdown] tags=["default-run"]
+# A neuron of the permuted network fires strongly only where it reads the whole prompt. Of the passages of 96 tokens
+# that this run reads, two in three could not be cut to fewer than 25 tokens there, and no pair was left. So the control reads
+# passages of at most 24 tokens; its pairs are many, and their scores are those of coins.
+
 # %% tags=["hide-input"]
 def difference(one: pd.DataFrame, other: pd.DataFrame, draws: int = 2000) -> Estimate:
     """How much higher the scores of one group of neurons are; neurons resampled in each group."""
