@@ -888,7 +888,7 @@ pd.DataFrame(groups).T
 # %% [markdown] tags=["default-run"]
 # A neuron of the permuted network fires strongly only where it reads the whole prompt. Of the passages of 96 tokens
 # that this run reads, two in three could not be cut to fewer than 25 tokens there, and no pair was left. So the control reads
-# passages of at most 24 tokens; its pairs are many, and their scores are those of coins.
+# passages of at most 24 tokens; many of its pairs are kept there, and their scores are no better than chance.
 
 # %% tags=["hide-input"]
 def difference(one: pd.DataFrame, other: pd.DataFrame, draws: int = 2000) -> Estimate:
