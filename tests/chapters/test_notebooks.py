@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from chapters import write_chapters
-from lookups.run.execute import chain_of, stages_read
+from lookups.run.execute import chapters_of, stages_read
 from lookups.run.notebooks import (
     NOTEBOOKS,
     as_text,
@@ -19,9 +19,10 @@ from lookups.run.notebooks import (
     read_notebook,
     read_source,
 )
-from lookups.run.stages import CHAPTERS, STAGES, stage_named
+from lookups.run.stages import CHAPTERS, STAGES
+from lookups.settings import DEFAULT_RUN, read_run
 
-SOURCES = chapter_sources(NOTEBOOKS)
+SOURCES = chapter_sources()
 KNOWN_TAGS = {
     "parameters", "default-run", "with-record", "full-width", "margin",
     "hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell",
@@ -83,12 +84,12 @@ def test_a_chapter_is_written_as_all_are(source):
 
 
 def test_chapters_save_what_they_are_said_to_make_and_read_what_comes_before():
-    for place, chapter in enumerate(chain_of("smollm2").chapters):
+    for place, chapter in enumerate(chapters_of(read_run(DEFAULT_RUN))):
         code = ast.unparse(chapter.code)
         assert not re.search(r"\b(load|save|manifest)\(settings, [^']", code)  # stages in quotes
         saved = set(re.findall(r"\bsave\(settings, '(\w+)'", code))
-        assert saved == {stage.name for stage in STAGES if stage.chapter == chapter.name}
-        read = {stage_named(stage).chapter for stage in stages_read(chapter)}
+        assert saved == {one.name for one in STAGES if one.chapter == chapter.source.stem}
+        read = {stage.chapter for run, stage in stages_read(chapter) if run == chapter.settings}
         assert read <= set(CHAPTERS[:place])
 
 

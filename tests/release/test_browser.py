@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from lookups.paths import PROJECT
 from lookups.run.book import build_book
+from lookups.settings import DEFAULT_RUN
 from lookups.show import html as view_html
 from lookups.show.views import BOS, attention_view, token_view
 from sample_chapters import SAMPLE, chapter_names, sample_site
@@ -54,7 +55,7 @@ def site(request, browser, tmp_path_factory) -> Path:
     if missing:
         pytest.skip(f"NOT RUN: {missing[0]} is not executed; `lookups run smollm2` does it")
     out = tmp_path_factory.mktemp("committed") / "html"
-    return build_book("committed", notebooks, out, default=True).parent
+    return build_book(DEFAULT_RUN, notebooks, out).parent
 
 
 class Screen:

@@ -95,7 +95,7 @@ def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, m
         ("pair_share: [0.75, 0.25]", "pair_share: write two shares in order (it holds [0.75"),
         ("neurons: [L1N2]", "'L1N2' names no neuron; write layer and index as in 'L9.N5'"),
         ("rejected: {L1: glitch}", "'L1' names no neuron"),
-        ("paths: {artefacts: here}", "paths.artefacts: there is no such key"),
+        ("paths: {artefacts: here}", "Input should be 'data', 'models' or 'artifacts'"),
         ("spread_per_neuron: {train: 0}", "spread_per_neuron.train: Input should be greater"),
         ("id: ../outside", "id: String should match pattern"),
         ("prompts: nowhere.txt", "prompts: Path does not point to a file (it holds '/"),

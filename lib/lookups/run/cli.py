@@ -6,11 +6,13 @@ Nothing heavy is imported before a command needs it, so that `lookups --help` an
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from lookups.errors import LookupsError, RunError
+from lookups.settings import CONSENT, read_run
 
 app = typer.Typer(
     name="lookups",
@@ -32,9 +34,7 @@ RunArgument = Annotated[
 ]
 
 
-def note(line: str) -> None:
-    """Print a line of progress to stderr."""
-    typer.echo(line, err=True)
+note = partial(typer.echo, err=True)  # a line of progress
 
 
 @app.command(short_help="Execute a run's chapters in order; resumes.")
@@ -51,39 +51,36 @@ def run(
     renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
     would send and what that may cost, and sends it only with --yes.
     """
-    from lookups.run.execute import chain_of, run_chapters
-    from lookups.settings import CONSENT
+    from lookups.run.execute import run_chapters
 
     if yes:
         os.environ[CONSENT] = "yes"
-    chain = chain_of(run)
-    executed = run_chapters(chain, only=only or (), say=note)
+    settings = read_run(run)
+    executed = run_chapters(settings, only=only or (), say=note)
     what = ", ".join(executed) or "nothing, all was up to date"
-    typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
+    typer.echo(f"executed: {what}; the notebooks are in {settings.place('notebooks')}")
 
 
 @app.command()
 def status(run: RunArgument) -> None:
     """Tell what a run would execute, why, and how long each chapter took the last time."""
-    from lookups.run.execute import chain_of, why_stale
+    from lookups.run.execute import chapters_of, why_stale
 
-    chain = chain_of(run)
-    typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
-    for chapter in chain.chapters:
-        reason = why_stale(chain.settings, chapter) or "up to date"
-        typer.echo(f"{chapter.name:30}  {reason}{chapter.last_time}")
+    settings = read_run(run)
+    typer.echo(f"{settings.title} ({settings.id}), in {settings.place()}")
+    for chapter in chapters_of(settings):
+        reason = why_stale(chapter) or "up to date"
+        typer.echo(f"{chapter.source.stem:30}  {reason}{chapter.last_time}")
 
 
 @app.command()
 def book(run: RunArgument) -> None:
     """Render the book of an executed run."""
     from lookups.run.book import build_book
-    from lookups.run.execute import chain_of
 
-    chain = chain_of(run)
-    note(f"rendering the book of {chain.settings.id}")
-    page = build_book(chain.settings.id, chain.notebooks, default=chain.default)
-    typer.echo(f"open {page}")
+    settings = read_run(run)
+    note(f"rendering the book of {settings.id}")
+    typer.echo(f"open {build_book(settings.id, settings.place('notebooks'))}")
 
 
 @app.command()

@@ -81,8 +81,7 @@ def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
             fetch_package(name, room, say)
         place = place_of(model) if kind == "model" else local_path(corpus, name)
         note = downloaded(place or room / name, model.revision if kind == "model" else "main")
-        made = kind == "dataset" and is_made(name)
-        if made or note or place or name.startswith((".", "/", "~")):
+        if note or place or (kind == "dataset" and is_made(name)):
             say(f"the {kind} {name} is on this machine")
         else:
             parts.append(_asked_for(settings, kind, name, room))
@@ -97,18 +96,17 @@ def _asked_for(settings: Run, kind: str, name: str, room: Path) -> Part:
     note = downloaded(room / repository, asked)  # of other files of the dataset
     what = f"the {kind} {name} at {asked}"
     with _in_words(what, room):
-        info = HfApi().repo_info(
-            repository, repo_type=kind, revision=note["commit"] if note else asked,
-            files_metadata=True, timeout=30,
-        )  # fmt: skip
+        about = {"repo_type": kind, "revision": note["commit"] if note else asked}
+        info = HfApi().repo_info(repository, **about, files_metadata=True, timeout=30)
     sizes = {one.rfilename: one.size for one in info.siblings}
     names = {path for path in sizes if FILES[kind].fullmatch(path)}
-    if "model.safetensors" in names:  # then others of that kind are the same in pieces
-        names = {path for path in names if not path.startswith("model-")}
-    weights = any(path.endswith(".safetensors") for path in names) and "config.json" in names
     if kind == "dataset":
         names = names & set(file) if file else {one for one in names if "train" in one} or names
-    if not names or (kind == "model" and not weights):
+    elif "config.json" not in names or not any(one.endswith(".safetensors") for one in names):
+        names = set()
+    elif "model.safetensors" in names:  # then others of that kind are the same in pieces
+        names = {path for path in names if not path.startswith("model-")}
+    if not names:
         raise SourceError(
             f"{what} has nothing that can be read: of a model config.json and .safetensors "
             "weights, of a dataset .txt, .jsonl or .parquet files; convert it, and name a folder "
