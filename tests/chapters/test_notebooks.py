@@ -14,7 +14,6 @@ from lookups.run.notebooks import (
     NOTEBOOKS,
     as_text,
     chapter_sources,
-    cleaned,
     pair,
     read_notebook,
     read_source,
@@ -119,9 +118,9 @@ def test_a_notebook_out_of_step_is_noticed_and_brought_in_step(source):
     text = source.read_text()
     for old, new in {
         "neurons = load": "others = load",
-        "# # Which texts": "# # What texts",
+        "# # What is": "# # What are",
         'tags=["hide-input"]': 'tags=["hide-cell"] mystnb={"figure": {}}',
-        "# %% [markdown]\n# # Which": "# %%\n# # Which",
+        "# %% [markdown]\n# # What": "# %%\n# # What",
         "# %%\ndef table": "# %%\nprompts = 1\n\n\n# %%\ndef table",
     }.items():
         assert old in text
@@ -141,8 +140,3 @@ def test_pairing_keeps_outputs_and_ids_of_unchanged_cells_only(source):
     assert [len(cell.outputs) for cell in code] == [1, 1, 0, 1, 0]
     assert [cell.execution_count for cell in code] == [1, 2, None, 3, None]
     assert [c.id for c in notebook.cells if c.id in before] == before[:-1]
-
-
-def test_cleaning_twice_is_cleaning_once(source):
-    once = cleaned(read_notebook(executed(source)))
-    assert as_text(cleaned(once)) == as_text(once)

@@ -134,7 +134,7 @@ def test_formulas_are_set(browser, site):
 
 
 @pytest.mark.parametrize(("size", "scheme"), SCREENS)
-def test_hovering_a_head_shows_it(browser, site, size, scheme):
+def test_hovering_shows_a_head_and_tells_a_tokens_value(browser, site, size, scheme):
     with Screen(browser, size, scheme) as screen:
         for path in pages_with_views(site):
             page = screen.draw(path)
@@ -149,17 +149,12 @@ def test_hovering_a_head_shows_it(browser, site, size, scheme):
                     )
                     seen.add(view.locator("canvas").last.evaluate("box => box.toDataURL()"))
                 assert len(seen) == len(names) > 0
-            assert screen.complaints == []
-
-
-def test_hovering_a_token_tells_its_value(browser, site):
-    with Screen(browser) as screen:
-        for path in pages_with_views(site):
-            for view in screen.draw(path).locator(".cv-tokens").all():
+            for view in page.locator(".cv-tokens").all():
                 view.locator(".cv-mount span span").last.hover()
                 tip = view.locator('[style*="box-shadow"]')
                 tip.wait_for()
                 assert any(letter.isdigit() for letter in tip.inner_text())
+            assert screen.complaints == []
 
 
 def test_views_are_words_without_javascript(browser, site):

@@ -46,16 +46,16 @@ class World:
         self.commit = server.publish(MODEL, model_files() | more)
         self.texts = {TRAIN: parquet(folder), "data/test-0.parquet": b"?",
                       "words.py": b"code", "data/words.pkl": b"a pickle"}  # fmt: skip
-        self.corpus_commit = server.publish(CORPUS, self.texts, kind="datasets")
+        server.publish(CORPUS, self.texts, kind="datasets")
         self.write()
 
-    def write(self, run: Path | None = None, **changes) -> None:
+    def write(self, **changes) -> None:
         """Write the run's file; a dictionary changes a section, anything else a key."""
         settings = {"title": "A tiny run from the hub", "model": {"name": MODEL, "device": "cpu"},
                     "corpus": {"name": CORPUS, "documents": 120}, "layers": [1]}  # fmt: skip
         for key, value in changes.items():
             settings[key] = settings[key] | value if isinstance(value, dict) else value
-        (run or self.run).write_text(yaml.safe_dump(settings), "utf-8")
+        self.run.write_text(yaml.safe_dump(settings), "utf-8")
 
     def download(self) -> None:
         for part in plan_run(self.run, NOTES.append):

@@ -140,12 +140,12 @@ def test_changed_code_is_executed_again_and_what_stands_on_it_only_if_its_table_
 
 
 def test_changed_words_and_layout_are_taken_over_without_executing(done):
-    edit(done / "03_prompts.py", "# # Which texts fire it?", "# # Which texts fire a neuron?")
+    edit(done / "03_prompts.py", "# # What is", "# # What are")
     edit(done / "03_prompts.py", 'load(settings, "neurons")', 'load(settings, "neurons")  # all')
     edit(done / "04_suffixes.py", 'suffixes[["neuron"', 'suffixes[[  # shown\n    "neuron"')
     assert execute_all() == []
     text = chapters()[1].executed.read_text()
-    assert "Which texts fire a neuron?" in text
+    assert "What are 03_prompts?" in text
     assert "# all" in text
     cells = nbformat.read(chapters()[2].executed, as_version=4).cells
     assert "# shown" in cells[-2].source
@@ -157,7 +157,7 @@ def test_changed_words_and_layout_are_taken_over_without_executing(done):
 
 
 def test_a_table_or_copy_changed_by_another_hand_is_noticed(done):
-    edit(chapters()[1].executed, "Which texts", "What texts")
+    edit(chapters()[1].executed, "What is", "What are")
     assert stale() == {"03_prompts": "its executed copy was changed by another hand"}
     shutil.rmtree(read_run("planted").place("neurons"))
     assert "has no stage neurons" in stale()["02_next_token_neurons"]
