@@ -57,8 +57,8 @@ def run_of(name: str) -> Path:
 def judged(name: str) -> dict[str, object]:
     """Execute the method on a world and hold it against the truth."""
     path, grammar = run_of(name), WORLDS[name].grammar
-    run_chapters(read_run(path), only=chapters_to("pairs"), say=print)
     settings = read_run(path)
+    run_chapters(settings, only=chapters_to("pairs"), say=print)
     neurons, rates, heads, pairs = (
         load(settings, stage) for stage in ("neurons", "follow_rates", "heads", "pairs")
     )

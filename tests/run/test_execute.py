@@ -204,6 +204,7 @@ def test_a_kernel_that_does_not_start_is_told(done, tmp_path, monkeypatch, inste
 def test_a_killed_run_goes_on_where_it_was(sources, artifacts, stop):
     edit(sources / "03_prompts.py", "neurons = load", "import time; time.sleep(99)\nneurons = load")
     program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path; from lookups.run import cli, notebooks\n"
         f"notebooks.NOTEBOOKS = Path({str(sources)!r})\n"
         "cli.main(lambda: cli.app(['run', 'planted']))"

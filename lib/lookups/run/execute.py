@@ -99,10 +99,8 @@ def why_stale(chapter: Chapter) -> str | None:
 
 def _basis(chapter: Chapter) -> dict[str, Any]:
     """What a chapter stands on now, by parts named in words; errors are of the stages it reads."""
-    basis = {
-        "its code": _digest(ast.dump(chapter.code)),
-        "the library's code": library_digest(PACKAGE),
-    }
+    basis = {"its code": _digest(ast.dump(chapter.code))}
+    basis |= {"the library's code": library_digest(PACKAGE)}
     basis |= {f"version of {name}": number for name, number in versions().items()}
     keys = parameters(chapter.settings, Run.model_fields)
     basis |= {f"setting {key}": value for key, value in keys.items()}
