@@ -57,11 +57,7 @@ class Executed(NamedTuple):
 
 def run_file(folder: Path, kind: str, **changes: Any) -> Path:
     """Write a run over a small local corpus of words in which some follow others."""
-    random = np.random.default_rng(0)
-    lines = []
-    for _ in range(200):
-        words = random.integers(1, 101, 12).tolist()
-        lines.append(" ".join(f"w{word} w{(word * 7) % 100 + 1}" for word in words))
+    lines = tiny.texts(200, words=24)
     (folder / "words.txt").write_text("\n\n".join(lines), "utf-8")
     own = [" ".join(line.split()[:9]) for line in lines[:20]]
     (folder / "mine.txt").write_text("\n".join(own), "utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from comparing import Comparison, compare
+from comparing import compare
 from lookups.run.execute import run_chapters
 from lookups.run.notebooks import RECORD_THREADS, chapter_sources
 from lookups.run.stages import other_runs
@@ -61,12 +61,8 @@ def copy(small, tmp_path) -> Path:
     return Path(shutil.copy(small.place("notebooks") / f"{CHAPTER}.ipynb", tmp_path))
 
 
-def compared(notebook: Path) -> Comparison:
-    return compare([notebook], artifacts=notebook.parent / "artifacts")
-
-
 def test_the_same_chapter_again_is_the_same(copy):
-    made = compared(copy)
+    made = compare([copy], artifacts=copy.parent / "artifacts")
     assert made.equal, made.report
     cells = nbformat.read(copy, as_version=4).cells
     assert made.cells == sum(cell.cell_type == "code" for cell in cells)
@@ -80,6 +76,6 @@ def test_a_changed_digit_is_found(copy):
     other = lambda digit: str((int(digit[0]) + 1) % 10)  # noqa: E731
     last["text/plain"] = re.sub(r"\d(?=\D*$)", other, last["text/plain"])
     nbformat.write(stored, copy)
-    made = compared(copy)
+    made = compare([copy], artifacts=copy.parent / "artifacts")
     assert not made.equal
     assert "mismatch" in made.report
