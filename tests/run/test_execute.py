@@ -215,7 +215,7 @@ def test_a_killed_run_goes_on_where_it_was(sources, artifacts, stop):
     with pytest.raises(LookupsError, match="another `lookups run` is at work"):
         execute_all()
     process.send_signal(stop)
-    assert process.wait(timeout=60) == (1 if stop == signal.SIGINT else -stop)
+    assert process.wait(timeout=60) == (130 if stop == signal.SIGINT else -stop)
     if stop == signal.SIGINT:  # its kernel is gone, too, or stderr would stay open
         assert "stopped; what is finished is kept" in process.stderr.read()
     edit(sources / "03_prompts.py", "time.sleep(99)", "time.sleep(0)")

@@ -128,6 +128,3 @@ def main(command: Callable[[], None] = app) -> None:
     except OSError as error:
         note(f"lookups: {error.filename or 'a file'}: {error.strerror or error}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        note("stopped; what is finished is kept, and the same command goes on from there")
-        sys.exit(1)

@@ -211,6 +211,7 @@ def _by_and_by(jobs: dict[str, Chapter], pool: ThreadPoolExecutor, say: Say) -> 
                 elif done.result():
                     executed.add(name)
     except KeyboardInterrupt:
+        say("stopped; what is finished is kept, and the same command goes on from there")
         while wait(running, timeout=0.5).not_done:  # one may be about to start its kernel
             for kernel in psutil.Process().children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
