@@ -17,7 +17,7 @@ from lookups.measure.ground_truth import carried
 from lookups.model.loaded import load_model
 from lookups.names import Neuron
 from lookups.paths import PROJECT
-from lookups.run.execute import chain_of, run_chapters
+from lookups.run.execute import run_chapters
 from lookups.run.stages import chapters_to
 from lookups.run.store import load
 from lookups.settings import read_run
@@ -57,8 +57,8 @@ def run_of(name: str) -> Path:
 def judged(name: str) -> dict[str, object]:
     """Execute the method on a world and hold it against the truth."""
     path, grammar = run_of(name), WORLDS[name].grammar
-    run_chapters(chain_of(path), only=chapters_to("pairs"), say=print)
     settings = read_run(path)
+    run_chapters(settings, only=chapters_to("pairs"), say=print)
     neurons, rates, heads, pairs = (
         load(settings, stage) for stage in ("neurons", "follow_rates", "heads", "pairs")
     )

@@ -14,7 +14,7 @@ HEADER = """# ---
 # ---
 
 # %% [markdown]
-# # {question}
+# # {title}
 
 # %% tags=["parameters"]
 # A run's id, or a path to its .yml
@@ -66,14 +66,11 @@ prompts[["neuron", "activation"]]
 """,
 }
 NAMES = tuple(BODIES)
-QUESTIONS = (
-    "Does a neuron have a token?", "Which texts fire it?", "How much of a text does it need?",
-)  # fmt: skip
 
 
 def write_chapters(folder: Path) -> Path:
     """Write the three chapters into a folder and return it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for (name, body), question in zip(BODIES.items(), QUESTIONS, strict=True):
-        (folder / f"{name}.py").write_text(HEADER.format(question=question) + body, "utf-8")
+    for name, body in BODIES.items():
+        (folder / f"{name}.py").write_text(HEADER.format(title=f"What is {name}?") + body, "utf-8")
     return folder

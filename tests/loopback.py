@@ -1,4 +1,4 @@
-"""A hub in small: a real server on this machine that answers as the hub's own client expects.
+"""Real servers on this machine; one is a hub in small that answers as the hub's client expects.
 
 `publish` puts a repository's files at a new commit, `refuse` answers by an error, and `replace`
 serves other content for a file than was stated. What was asked is kept in `asked`.
@@ -8,7 +8,7 @@ import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 
@@ -21,18 +21,15 @@ class Answer(NamedTuple):
 NOT_FOUND = Answer(b"", 404, {"X-Error-Code": "RepoNotFound"})
 
 
-class Hub:
+class Served:
     """Serves while its `with` is open, on a port that the system chooses."""
 
-    def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
-        self.refused: dict[str, Answer] = {}
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.hub = self
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._http.owner = self
         self.url = f"http://127.0.0.1:{self._http.server_port}"
 
-    def __enter__(self) -> "Hub":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -44,6 +41,25 @@ class Hub:
         self._http.shutdown()
         self._http.server_close()
 
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Says nothing on stderr."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Hub(Served):
+    """Repositories of models and datasets."""
+
+    def __init__(self) -> None:
+        super().__init__(Handler)
+        self.answers: dict[str, Answer] = {}
+        self.refused: dict[str, Answer] = {}
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+
     def publish(
         self, name: str, files: dict[str, bytes], *, kind: str = "models", revision: str = "main"
     ) -> str:
@@ -51,20 +67,22 @@ class Hub:
         hashes = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
         commit = hashlib.sha1(f"{name}{sorted(hashes.items(), key=str)}".encode()).hexdigest()
         api, place = f"/api/{kind}/{name}", f"/{'' if kind == 'models' else kind + '/'}{name}"
-        siblings, tree = [], []
+        stated = []
         for path, data in files.items():
             digest = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-            lfs = {"sha256": hashes[path], "size": len(data), "pointerSize": 1}
-            lfs = {"lfs": lfs | {"oid": hashes[path]}} if _is_large(path) else {}
-            size = {"size": len(data)} | lfs
-            siblings.append({"rfilename": path, "blobId": digest} | size)
-            tree.append({"type": "file", "path": path, "oid": digest} | size)
-            headers = {"X-Repo-Commit": commit, "ETag": hashes[path] if lfs else digest}
+            about = {"type": "file", "path": path, "rfilename": path, "size": len(data)}
+            about |= {"oid": digest, "blobId": digest}
+            if path.endswith((".safetensors", ".parquet", ".bin")):  # stated by their sha256
+                digest = hashes[path]
+                lfs = {"oid": digest, "sha256": digest, "size": len(data), "pointerSize": 1}
+                about |= {"lfs": lfs}
+            stated.append(about)
+            headers = {"X-Repo-Commit": commit, "ETag": digest}
             self.answers[f"{place}/resolve/{commit}/{path}"] = Answer(data, 200, headers)
-        about = json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode()
+        about = json.dumps({"id": name, "sha": commit, "siblings": stated}).encode()
         for known in (revision, commit):
             self.answers[f"{api}/revision/{known}"] = Answer(about, 200, {})
-        self.answers[f"{api}/tree/{commit}"] = Answer(json.dumps(tree).encode(), 200, {})
+        self.answers[f"{api}/tree/{commit}"] = Answer(json.dumps(stated).encode(), 200, {})
         return commit
 
     def refuse(self, place: str, code: int, error: str) -> None:
@@ -82,11 +100,9 @@ class Hub:
         return [address for address in gets if "/resolve/" in address]
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Handler(QuietHandler):
     def do_GET(self) -> None:
-        hub: Hub = self.server.hub
+        hub: Hub = self.server.owner
         address = unquote(urlsplit(self.path).path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         hub.asked.append((self.command, address, headers))
@@ -101,11 +117,3 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.content)
 
     do_HEAD = do_GET
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is said on stderr."""
-
-
-def _is_large(path: str) -> bool:
-    """Large files are stated by their sha256, others by git's own digest."""
-    return path.endswith((".safetensors", ".parquet", ".bin"))

@@ -9,18 +9,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import log
 from typing import Any
+
+from loopback import QuietHandler, Served
 
 Act = Callable[["Handler", dict], None]
 """Handles one request, of which it gets the body."""
 
 
-class Server:
-    """Serves while its `with` is open, on a port that the system chooses."""
+class Server(Served):
+    """A language model's server."""
 
     def __init__(self, script: Iterable[Act | None] = (), *, answer=None, key=None) -> None:
+        super().__init__(Handler)
+        self.url += "/v1"
         self.script, self.key = iter(script), key
         self.answer = answer or (lambda _: says("Yes"))
         self.asked: Counter[str] = Counter()
@@ -28,18 +31,6 @@ class Server:
         self.came: list[float] = []
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._http.script = self
-        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-
-    def __enter__(self) -> "Server":
-        threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
 
     def begin(self, authorization: str | None, body: dict) -> Act:
         """Note a request and say how it is to be handled."""
@@ -56,13 +47,12 @@ class Server:
             return next(self.script, None) or self.answer(body)
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(QuietHandler):
     disable_nagle_algorithm = True  # or every reply is 40 ms late
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        server: Server = self.server.script
+        server: Server = self.server.owner
         try:
             server.begin(self.headers["authorization"], body)(self, body)
         except OSError:  # the client has hung up
@@ -80,9 +70,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is said on stderr."""
 
 
 def says(text: str | None, *, first=None, refusal=None, seconds: float = 0.0) -> Act:

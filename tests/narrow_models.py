@@ -9,7 +9,6 @@ import functools
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import tiny
 import torch
 import yaml
@@ -72,7 +71,7 @@ def random_model(run: str, d_head: int) -> nn.Module:
 
 
 @functools.cache
-def narrow_model(run: str, d_head: int = 8) -> Path:
+def narrow_model(run: str, d_head: int) -> Path:
     """Return the Hugging Face folder of a run's narrow model."""
     path = tiny.scratch(run)
     random_model(run, d_head).save_pretrained(path)
@@ -81,29 +80,17 @@ def narrow_model(run: str, d_head: int = 8) -> Path:
     return path
 
 
-def write_texts(path: Path, *, documents: int, words: int) -> None:
-    """Write random texts in which some words follow others."""
-    random = np.random.default_rng(0)
-    lines = []
-    for _ in range(documents):
-        some = random.integers(1, WORDS, words // 2).tolist()
-        lines.append(" ".join(f"w{word} w{word * 7 % (WORDS - 1) + 1}" for word in some))
-    path.write_text("\n\n".join(lines), "utf-8")
-
-
 def run_file(
-    folder: Path, run: str, *, documents: int, length: int = 16, model_folder: Path | None = None,
-    **changes: Any,
-) -> Path:  # fmt: skip
+    folder: Path, run: str, *, d_head: int, documents: int, length: int, **changes: Any
+) -> Path:
     """Write a run that extends a shipped one: its model's narrow folder, a few texts."""
-    texts = folder / "texts.txt"
-    write_texts(texts, documents=3 * documents, words=length)
-    model_folder = model_folder or narrow_model(run.removesuffix("-paper"))
-    corpus = {"name": str(texts), "held_out": None, "documents": documents, "length": length}
+    file = folder / "texts.txt"
+    texts = tiny.texts(3 * documents, words=length, vocabulary=WORDS)
+    file.write_text("\n\n".join(texts), "utf-8")
     content = {
         "extends": run,
-        "model": {"name": str(model_folder), "device": "cpu"},
-        "corpus": corpus,
+        "model": {"name": str(narrow_model(run.removesuffix("-paper"), d_head)), "device": "cpu"},
+        "corpus": {"name": str(file), "held_out": None, "documents": documents, "length": length},
         "longest": length,
     }
     path = folder / f"narrow-{run}.yml"

@@ -41,7 +41,7 @@ def sample_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the book of the sample chapters once in a test session."""
     folder = sample_folder(tmp_path_factory)
     if not (folder / "html").exists():
-        build_book(SAMPLE, folder / "notebooks", folder / "html", default=False)
+        build_book(SAMPLE, folder / "notebooks", folder / "html")
     return folder / "html"
 
 

@@ -129,6 +129,15 @@ def random_ids(n: int, *, seed: int = 0, shortest: int = 1, longest: int = 20) -
     return [rng.integers(1, VOCAB, rng.integers(shortest, longest + 1)) for _ in range(n)]
 
 
+def texts(n: int, *, words: int, vocabulary: int = VOCAB) -> list[str]:
+    """Return random texts of `words` words, of which every second follows from the one before."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(n):
+        some = rng.integers(1, vocabulary, words // 2).tolist()
+        found.append(" ".join(f"w{word} w{word * 7 % (vocabulary - 1) + 1}" for word in some))
+    return found
+
+
 @dataclass
 class Anatomy:
     """What plain Hugging Face modules computed at the last token of one sequence."""

@@ -46,10 +46,14 @@ def replacing(path: Path) -> Iterator[Path]:
             aside.unlink()
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write text (as UTF-8) or bytes to a file, whole or not at all."""
+def write_whole(path: Path, content: str | bytes) -> bool:
+    """Write text (as UTF-8) or bytes to a file, whole or not at all; False if it holds it."""
+    data = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == data:
+        return False
     with replacing(path) as aside:
-        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+        aside.write_bytes(data)
+    return True
 
 
 def not_written(path: Path, error: OSError) -> LookupsError:

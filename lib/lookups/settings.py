@@ -9,7 +9,6 @@ import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import pydantic
 import yaml
@@ -28,13 +27,9 @@ CONSENT = "LOOKUPS_SEND"  # `lookups run --yes` sets it: requests may be sent, a
 
 def _without_secrets(address: str) -> str:
     """An address is shown in errors, so nothing secret may stand in it."""
-    parts = urlsplit(address)
-    whole = parts.scheme in ("http", "https") and parts.hostname
-    if not whole or "@" in parts.netloc or parts.query or parts.fragment:
-        words = (
-            "write a whole address such as http://localhost/v1; a key belongs in the environment"
-        )
-        raise ValueError(words)
+    if not re.fullmatch(r"https?://[^/@?#\s][^@?#\s]*", address):
+        words = "write a whole address such as http://localhost/v1"
+        raise ValueError(f"{words}; a key belongs in the environment")
     return address
 
 
@@ -114,9 +109,7 @@ class LlmSettings(Section):
     """What the server calls the longest reply; OpenAI's reasoning models know only the second."""
     logprobs: bool = True  # whether to ask for those of a verdict's first token
     top_logprobs: Annotated[int, Field(ge=1, le=20)] = 20  # of them; some servers allow only 5
-    extra: dict[
-        str, Any
-    ] = {}  # keys of every request, such as reasoning_effort; they win over ours
+    extra: dict[str, Any] = {}  # of every request, such as reasoning_effort; they win over ours
     price_in: Price = None  # dollars a million tokens of prompts
     price_out: Price = None  # of replies; with both the plan tells a cost
 
@@ -127,14 +120,6 @@ class LlmSettings(Section):
         if logprobs and self.logprobs:
             body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return body | self.extra
-
-
-class Paths(Section):
-    """Folders; an environment variable, such as LOOKUPS_DATA, overrides each."""
-
-    data: Path | None = None
-    models: Path | None = None
-    artifacts: Path | None = None
 
 
 class SpreadSizes(Section):
@@ -154,7 +139,8 @@ class Run(Section):
     title: str
     model: ModelSpec
     corpus: CorpusSpec
-    paths: Annotated[Paths, NO_MATTER] = Paths()
+    paths: Annotated[dict[Room, Path], NO_MATTER] = {}
+    """Folders; an environment variable, such as LOOKUPS_DATA, overrides each."""
     layers: Annotated[Layers, Field(min_length=1)]  # whose neurons are candidates
     middle_layers: Layers = ()  # for the control 'the same, but not late in the network'
     neurons_per_layer: Count = 20
@@ -206,7 +192,11 @@ class Run(Section):
 
     def folder(self, room: Room) -> Path:
         """Return where this run keeps its data, models or artifacts."""
-        return folder(room, getattr(self.paths, room))
+        return folder(room, self.paths.get(room))
+
+    def place(self, stage: str = "") -> Path:
+        """Return where a stage of this run, its `notebooks` or all it leaves lie, or would lie."""
+        return self.folder("artifacts") / self.id / stage
 
 
 def read_run(run: str | Path) -> Run:
@@ -215,7 +205,8 @@ def read_run(run: str | Path) -> Run:
     Relative paths inside a run file are taken from the file's own folder.
 
     Raises:
-        RunError: there is no such file, it is not YAML, or a key or value in it is wrong.
+        RunError: there is no such file, it is not YAML, a key or value in it is wrong, or it calls
+            itself like the default run.
     """
     path = path_of(run)
     content = content_of(path)
@@ -227,6 +218,9 @@ def read_run(run: str | Path) -> Run:
         raise RunError(f"{path.name}: {_problems(error)}") from None
     record = RECORDS / f"{settings.id}.sort.yml"
     shipped = path.resolve().parent == RUNS
+    if settings.id == DEFAULT_RUN and not (shipped and path.stem == DEFAULT_RUN):
+        words = "the run whose notebooks are committed; give the file another name, or an id"
+        raise RunError(f"{path} calls itself {DEFAULT_RUN!r}, {words}")
     filled = {
         "given": path.stem if shipped else path.resolve().as_posix(),
         "verdicts": settings.verdicts or (record if record.is_file() else None),
@@ -278,8 +272,7 @@ def content_of(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Any, Any]
     content = _anchored(content, path.resolve().parent)
     if (base := content.pop("extends", None)) is None:
         return content
-    place = Path(str(base)).expanduser()
-    other = path_of(path.parent / place if place.suffix in (".yml", ".yaml") else place)
+    other = path_of(str(base))
     chain = (*extended_by, path.resolve())
     if other.resolve() in chain:
         raise RunError(f"{path.name}: extends goes in a circle, by {other.name}; take one out")
@@ -298,7 +291,7 @@ def _merged(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
 
 
 PATHS = "(prompts|verdicts|published|data|models|artifacts) "
-NAMES = r"(name|held_out|permuted) ([.~]|.*\.ya?ml$)"  # paths where they begin or end like one
+NAMES = r"(name|held_out|permuted|extends) ([.~]|.*\.ya?ml$)"  # paths if they look like one
 
 
 def _anchored(content: dict[Any, Any], home: Path) -> dict[Any, Any]:

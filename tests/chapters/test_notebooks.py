@@ -9,19 +9,19 @@ from pathlib import Path
 import nbformat
 import pytest
 from chapters import write_chapters
-from lookups.run.execute import chain_of, stages_read
+from lookups.run.execute import chapters_of, stages_read
 from lookups.run.notebooks import (
     NOTEBOOKS,
     as_text,
     chapter_sources,
-    cleaned,
     pair,
     read_notebook,
     read_source,
 )
-from lookups.run.stages import CHAPTERS, STAGES, stage_named
+from lookups.run.stages import CHAPTERS, STAGES
+from lookups.settings import DEFAULT_RUN, read_run
 
-SOURCES = chapter_sources(NOTEBOOKS)
+SOURCES = chapter_sources()
 KNOWN_TAGS = {
     "parameters", "default-run", "with-record", "full-width", "margin",
     "hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell",
@@ -83,12 +83,12 @@ def test_a_chapter_is_written_as_all_are(source):
 
 
 def test_chapters_save_what_they_are_said_to_make_and_read_what_comes_before():
-    for place, chapter in enumerate(chain_of("smollm2").chapters):
+    for place, chapter in enumerate(chapters_of(read_run(DEFAULT_RUN))):
         code = ast.unparse(chapter.code)
         assert not re.search(r"\b(load|save|manifest)\(settings, [^']", code)  # stages in quotes
         saved = set(re.findall(r"\bsave\(settings, '(\w+)'", code))
-        assert saved == {stage.name for stage in STAGES if stage.chapter == chapter.name}
-        read = {stage_named(stage).chapter for stage in stages_read(chapter)}
+        assert saved == {one.name for one in STAGES if one.chapter == chapter.source.stem}
+        read = {stage.chapter for run, stage in stages_read(chapter) if run == chapter.settings}
         assert read <= set(CHAPTERS[:place])
 
 
@@ -118,9 +118,9 @@ def test_a_notebook_out_of_step_is_noticed_and_brought_in_step(source):
     text = source.read_text()
     for old, new in {
         "neurons = load": "others = load",
-        "# # Which texts": "# # What texts",
+        "# # What is": "# # What are",
         'tags=["hide-input"]': 'tags=["hide-cell"] mystnb={"figure": {}}',
-        "# %% [markdown]\n# # Which": "# %%\n# # Which",
+        "# %% [markdown]\n# # What": "# %%\n# # What",
         "# %%\ndef table": "# %%\nprompts = 1\n\n\n# %%\ndef table",
     }.items():
         assert old in text
@@ -140,8 +140,3 @@ def test_pairing_keeps_outputs_and_ids_of_unchanged_cells_only(source):
     assert [len(cell.outputs) for cell in code] == [1, 1, 0, 1, 0]
     assert [cell.execution_count for cell in code] == [1, 2, None, 3, None]
     assert [c.id for c in notebook.cells if c.id in before] == before[:-1]
-
-
-def test_cleaning_twice_is_cleaning_once(source):
-    once = cleaned(read_notebook(executed(source)))
-    assert as_text(cleaned(once)) == as_text(once)

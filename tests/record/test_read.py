@@ -196,7 +196,7 @@ ASKED, REPLIES = "6_*/*_20.json", "6_*/*results.jsonl"
         (REPLIES, to(0, 1, value={}), r"line 1, 1.*choices, 0, message, content: Field required"),
         ("4_*/*_test.json", Path.unlink, r"_test\.json, which is not in 4_head_attributions"),
         ("1_*/*", Path.unlink, r"1_next_token_neurons has no file with all neurons of 4_head"),
-        ("1_*", lambda path: path.rename(path.with_name("1")), "has no 1_next.* --published"),
+        ("1_*", lambda path: path.rename(path.with_name("1")), "has no 1_next.*: fetch the rec"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_and_where_is_said(tmp_path, pattern, change, words):

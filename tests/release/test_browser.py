@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from lookups.paths import PROJECT
 from lookups.run.book import build_book
+from lookups.settings import DEFAULT_RUN
 from lookups.show import html as view_html
 from lookups.show.views import BOS, attention_view, token_view
 from sample_chapters import SAMPLE, chapter_names, sample_site
@@ -54,7 +55,7 @@ def site(request, browser, tmp_path_factory) -> Path:
     if missing:
         pytest.skip(f"NOT RUN: {missing[0]} is not executed; `lookups run smollm2` does it")
     out = tmp_path_factory.mktemp("committed") / "html"
-    return build_book("committed", notebooks, out, default=True).parent
+    return build_book(DEFAULT_RUN, notebooks, out).parent
 
 
 class Screen:
@@ -133,7 +134,7 @@ def test_formulas_are_set(browser, site):
 
 
 @pytest.mark.parametrize(("size", "scheme"), SCREENS)
-def test_hovering_a_head_shows_it(browser, site, size, scheme):
+def test_hovering_shows_a_head_and_tells_a_tokens_value(browser, site, size, scheme):
     with Screen(browser, size, scheme) as screen:
         for path in pages_with_views(site):
             page = screen.draw(path)
@@ -148,17 +149,12 @@ def test_hovering_a_head_shows_it(browser, site, size, scheme):
                     )
                     seen.add(view.locator("canvas").last.evaluate("box => box.toDataURL()"))
                 assert len(seen) == len(names) > 0
-            assert screen.complaints == []
-
-
-def test_hovering_a_token_tells_its_value(browser, site):
-    with Screen(browser) as screen:
-        for path in pages_with_views(site):
-            for view in screen.draw(path).locator(".cv-tokens").all():
+            for view in page.locator(".cv-tokens").all():
                 view.locator(".cv-mount span span").last.hover()
                 tip = view.locator('[style*="box-shadow"]')
                 tip.wait_for()
                 assert any(letter.isdigit() for letter in tip.inner_text())
+            assert screen.complaints == []
 
 
 def test_views_are_words_without_javascript(browser, site):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from lookups.errors import LookupsError
 from lookups.paths import PROJECT
-from lookups.run.book import build_book, site_folder
+from lookups.run.book import build_book
 from lookups.run.stages import CHAPTERS
 from sample_chapters import SAMPLE, chapter_names, sample_folder, sample_site, write_sample_chapters
 
@@ -79,7 +79,7 @@ def test_a_warning_fails_the_build_and_leaves_the_former_site(site, chapters, tm
     text = broken.read_text("utf-8").replace("The end.", "See {doc}`nowhere`.")
     broken.write_text(text, "utf-8")
     with pytest.raises(LookupsError, match=r"(?s)not built.*04_suffixes.*nowhere") as caught:
-        build_book(SAMPLE, tmp_path, site, default=False)
+        build_book(SAMPLE, tmp_path, site)
     assert "/.book-" not in str(caught.value)
     assert (site / "index.html").is_file()
     assert [path for path in site.parent.iterdir() if path.name.startswith(".book-")] == []
@@ -88,7 +88,7 @@ def test_a_warning_fails_the_build_and_leaves_the_former_site(site, chapters, tm
 def test_a_chapter_that_is_missing_unexecuted_or_damaged_says_what_to_run(tmp_path):
     def refused(words):
         with pytest.raises(LookupsError, match=words):
-            build_book("other", tmp_path, tmp_path / "html", default=False)
+            build_book("other", tmp_path, tmp_path / "html")
 
     path = write_sample_chapters(tmp_path) / "06_attention_specialization.ipynb"
     notebook = json.loads(path.read_text("utf-8"))
@@ -101,7 +101,5 @@ def test_a_chapter_that_is_missing_unexecuted_or_damaged_says_what_to_run(tmp_pa
     refused(r"needs 06_attention_specialization.ipynb executed to its end")
 
 
-def test_sites_do_not_share_a_folder_and_the_contents_name_the_chapters_in_order():
-    assert site_folder("smollm2", default=True) == PROJECT / "_build" / "html"
-    assert site_folder("planted", default=False) == PROJECT / "_build" / "planted" / "html"
+def test_the_contents_name_the_chapters_in_order():
     assert tuple(chapter_names()) == CHAPTERS

@@ -3,25 +3,18 @@
 import re
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 from chapters import NAMES, write_chapters
-from lookups.run import book as site
-from lookups.run import execute as chain
-from lookups.run import notebooks as pairs
+from lookups.run import notebooks
 from lookups.settings import RUNS
 
 
 @pytest.fixture
 def sample(tmp_path, artifacts, monkeypatch):
     """Small chapters in place of the project's."""
-    sources = write_chapters(tmp_path / "notebooks")
-    monkeypatch.setattr(chain, "chain_of", partial(chain.chain_of, sources=sources))
-    monkeypatch.setattr(site, "site_folder", lambda run, default: tmp_path / "_build" / run)
-    found = pairs.chapter_sources
-    monkeypatch.setattr(pairs, "chapter_sources", lambda folder=sources: found(folder))
-    return sources
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", write_chapters(tmp_path / "notebooks"))
+    return notebooks.NOTEBOOKS
 
 
 def test_help_tells_every_command_and_a_first_session_and_needs_nothing_heavy(call):

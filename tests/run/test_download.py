@@ -1,10 +1,8 @@
-"""`lookups download` against a hub in small and a repository of git: whole, or not there at all."""
+"""`lookups download` against a hub in small: whole, or not there at all."""
 
 import errno
 import json
-import os
 import random
-import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +15,7 @@ from lookups.errors import LookupsError, SourceError
 from lookups.model.files import place_of
 from lookups.model.loaded import load_model
 from lookups.run import download
-from lookups.run.download import fetch, fetch_published, plan_run
+from lookups.run.download import fetch, plan_run
 from lookups.settings import read_run
 from loopback import Hub
 
@@ -48,16 +46,16 @@ class World:
         self.commit = server.publish(MODEL, model_files() | more)
         self.texts = {TRAIN: parquet(folder), "data/test-0.parquet": b"?",
                       "words.py": b"code", "data/words.pkl": b"a pickle"}  # fmt: skip
-        self.corpus_commit = server.publish(CORPUS, self.texts, kind="datasets")
+        server.publish(CORPUS, self.texts, kind="datasets")
         self.write()
 
-    def write(self, run: Path | None = None, **changes) -> None:
+    def write(self, **changes) -> None:
         """Write the run's file; a dictionary changes a section, anything else a key."""
         settings = {"title": "A tiny run from the hub", "model": {"name": MODEL, "device": "cpu"},
                     "corpus": {"name": CORPUS, "documents": 120}, "layers": [1]}  # fmt: skip
         for key, value in changes.items():
             settings[key] = settings[key] | value if isinstance(value, dict) else value
-        (run or self.run).write_text(yaml.safe_dump(settings), "utf-8")
+        self.run.write_text(yaml.safe_dump(settings), "utf-8")
 
     def download(self) -> None:
         for part in plan_run(self.run, NOTES.append):
@@ -242,7 +240,6 @@ def test_more_than_a_gigabyte_wants_a_yes_and_what_is_here_no_hub(world, call):
     assert plan_run(world.run, NOTES.append) == []
     assert len(NOTES) == 2
     assert call("download", str(world.run))[0] == 0
-    assert call("download")[::2] == (2, "lookups: name a RUN, or give --published\n")
 
 
 def test_pickled_weights_are_no_model_and_one_set_of_weights_is_enough(world):
@@ -273,47 +270,3 @@ def test_of_a_corpus_come_the_train_files_or_those_that_are_named(world):
     assert {p.name for p in (world.data / OTHER).iterdir()} == {*files, "download.json"}
     world.write(corpus={"held_out": f"{OTHER}/none.jsonl"})
     assert f"the dataset {OTHER}/none.jsonl at main has nothing that can be re" in world.refusal()
-
-
-RECORDED = {
-    "1_next_token_neurons/2023-10-11_19-07-38_gpt2-small.json": b'{"a": 1}',
-    "6_explanation_eval/2023-10-13_13-51-37_gpt2-small_test_10.jsonl": b"[1]\n",
-}
-
-
-@pytest.fixture
-def record(tmp_path, monkeypatch) -> str:
-    """A repository like the authors', with a newer commit than the one that is pinned."""
-    home = tmp_path / "record"
-    for path, data in {**RECORDED, "7_head_ablation/small.pkl": b"a pickle"}.items():
-        (home / download.RECORD_FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
-        (home / download.RECORD_FOLDER / path).write_bytes(data)
-
-    def git(*arguments: str) -> str:
-        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-        return subprocess.check_output(["git", *who, *arguments], cwd=home, text=True).strip()
-
-    git("init", "--quiet")
-    for key in ("allowFilter", "allowAnySHA1InWant"):
-        git("config", f"uploadpack.{key}", "true")
-    git("add", ".")
-    git("commit", "--quiet", "-m", "the record")
-    monkeypatch.setattr(download, "RECORD_COMMIT", git("rev-parse", "HEAD"))
-    git("commit", "--quiet", "--allow-empty", "-m", "later")
-    return home.as_uri()
-
-
-def test_the_record_comes_at_its_commit_without_pickles_or_not_at_all(record, tmp_path):
-    place = tmp_path / "data" / "published"
-    with pytest.raises(SourceError, match=r"the authors' record cannot be fetched \(fatal: .*\)"):
-        fetch_published(tmp_path / "data", "file:///nowhere")
-    assert not place.exists()
-    assert fetch_published(tmp_path / "data", record) == place
-    found = {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*.*")}
-    assert found.pop("download.json")
-    assert found == RECORDED
-    assert os.listdir(tmp_path / "data") == ["published"]
-    assert fetch_published(tmp_path / "data", "file:///nowhere") == place
-    (place / "download.json").unlink()
-    with pytest.raises(SourceError, match="holds files of your own; move that folder away"):
-        fetch_published(tmp_path / "data", record)

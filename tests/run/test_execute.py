@@ -2,9 +2,10 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -14,25 +15,27 @@ from chapters import NAMES, write_chapters
 from lookups.errors import ChapterError, LookupsError, RunError
 from lookups.paths import PROJECT
 from lookups.run import execute, notebooks
-from lookups.run.execute import Chain, chain_of, run_chapters, stages_read, why_stale
+from lookups.run.execute import Chapter, chapters_of, run_chapters, stages_read, why_stale
 from lookups.run.notebooks import kernel_environment, read_source
 from lookups.run.stages import chapters_to, other_runs
 from lookups.settings import read_run
 
 
 @pytest.fixture
-def sources(tmp_path, artifacts) -> Path:
-    return write_chapters(tmp_path / "notebooks")
+def sources(tmp_path, artifacts, monkeypatch) -> Path:
+    """Three small chapters in place of the project's."""
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", write_chapters(tmp_path / "notebooks"))
+    return notebooks.NOTEBOOKS
 
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory) -> Path:
     """The three chapters executed once for the planted run: sources and artifacts in one folder."""
     root = tmp_path_factory.mktemp("executed")
-    write_chapters(root / "notebooks")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notebooks, "NOTEBOOKS", write_chapters(root / "notebooks"))
         patch.setenv("LOOKUPS_ARTIFACTS", str(root / "artifacts"))
-        run_chapters(chain_of("planted", sources=root / "notebooks"))
+        run_chapters(read_run("planted"))
     return root
 
 
@@ -41,11 +44,22 @@ def done(executed, tmp_path, monkeypatch) -> Path:
     """A copy of the executed run, to be changed; returns the folder of the sources."""
     subprocess.run(["cp", "-a", f"{executed}/.", str(tmp_path)], check=True)
     monkeypatch.setenv("LOOKUPS_ARTIFACTS", str(tmp_path / "artifacts"))
-    return tmp_path / "notebooks"
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path / "notebooks")
+    return notebooks.NOTEBOOKS
 
 
-def stale(chain: Chain) -> dict[str, str]:
-    reasons = {c.name: why_stale(chain.settings, c) for c in chain.chapters}
+def chapters() -> list[Chapter]:
+    return chapters_of(read_run("planted"))
+
+
+def execute_all(**options) -> list[str]:
+    return run_chapters(read_run("planted"), **options)
+
+
+def stale(**changes) -> dict[str, str]:
+    """Why chapters of the planted run, with other settings, are stale."""
+    settings = read_run("planted").model_copy(update=changes)
+    reasons = {c.source.stem: why_stale(c._replace(settings=settings)) for c in chapters()}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
@@ -61,18 +75,16 @@ def write_run(path: Path, **changes) -> Path:
 
 
 def test_nothing_is_executed_twice(done):
-    chain = chain_of("planted", sources=done)
-    before = [chapter.executed.read_bytes() for chapter in chain.chapters]
+    before = [chapter.executed.read_bytes() for chapter in chapters()]
     lines: list[str] = []
-    assert stale(chain) == {}
-    assert run_chapters(chain, say=lines.append) == []
+    assert stale() == {}
+    assert execute_all(say=lines.append) == []
     assert lines == [f"planted/{name}: up to date" for name in NAMES]
-    assert [chapter.executed.read_bytes() for chapter in chain.chapters] == before
+    assert [chapter.executed.read_bytes() for chapter in chapters()] == before
 
 
 def test_executed_copies_hold_only_what_source_run_and_outputs_decide(done):
-    chain = chain_of("planted", sources=done)
-    for chapter in chain.chapters:
+    for chapter in chapters():
         text = chapter.executed.read_text()
         notebook = nbformat.reads(text, as_version=4)
         nbformat.validate(notebook)
@@ -85,25 +97,22 @@ def test_executed_copies_hold_only_what_source_run_and_outputs_decide(done):
         assert injected.metadata.tags == ["injected-parameters"]
         assert injected.source.splitlines()[-1] == 'run = "planted"'
         assert ["default-run"] not in tags
-    last = nbformat.read(chain.chapters[0].executed, 4).cells[-1]
+    last = nbformat.read(chapters()[0].executed, 4).cells[-1]
     assert [output.get("name") for output in last.outputs] == ["stdout", None]
     assert "to stderr" not in json.dumps(last.outputs)
 
 
 @pytest.mark.slow
 def test_two_executions_are_the_same_bytes(done):
-    chain = chain_of("planted", sources=done)
-    before = [chapter.executed.read_bytes() for chapter in chain.chapters]
-    for chapter in chain.chapters:
+    before = [chapter.executed.read_bytes() for chapter in chapters()]
+    for chapter in chapters():
         chapter.executed.unlink()
-    assert run_chapters(chain) == list(NAMES)
-    assert [chapter.executed.read_bytes() for chapter in chain.chapters] == before
+    assert execute_all() == list(NAMES)
+    assert [chapter.executed.read_bytes() for chapter in chapters()] == before
 
 
 def test_a_setting_a_package_and_a_module_make_every_chapter_stale(done, tmp_path, monkeypatch):
-    chain = chain_of("planted", sources=done)
-    changed = chain._replace(settings=chain.settings.model_copy(update={"keep": 0.5}))
-    assert stale(changed) == {
+    assert stale(keep=0.5) == {
         "02_next_token_neurons": "changed: setting keep",
         "03_prompts": "changed: setting keep",
         "04_suffixes": "suffixes was made with other settings (keep)",
@@ -113,53 +122,49 @@ def test_a_setting_a_package_and_a_module_make_every_chapter_stale(done, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(execute, "PACKAGE", package)
         edit(package / "names.py", '"""Names for', '# A comment.\n"""Other names for')
-        assert stale(chain) == {}
+        assert stale() == {}
         edit(package / "names.py", "(-?)", "([-+]?)")
         execute.library_digest.cache_clear()
-        assert set(stale(chain).values()) == {"changed: the library's code"}
+        assert set(stale().values()) == {"changed: the library's code"}
     others = execute.versions() | {"torch": "0"}
     monkeypatch.setattr(execute, "versions", lambda: others)
-    assert set(stale(chain).values()) == {"changed: version of torch"}
+    assert set(stale().values()) == {"changed: version of torch"}
 
 
 def test_changed_code_is_executed_again_and_what_stands_on_it_only_if_its_table_changed(done):
     edit(done / "02_next_token_neurons.py", 'print("to stdout")', 'print("again")')
-    chain = chain_of("planted", sources=done)
-    assert stale(chain) == {"02_next_token_neurons": "changed: its code"}
-    assert run_chapters(chain) == ["02_next_token_neurons"]
+    assert stale() == {"02_next_token_neurons": "changed: its code"}
+    assert execute_all() == ["02_next_token_neurons"]
     edit(done / "02_next_token_neurons.py", "start + 0.25", "start + 0.75")
-    assert run_chapters(chain_of("planted", sources=done)) == list(NAMES[:2])
+    assert execute_all() == list(NAMES[:2])
 
 
 def test_changed_words_and_layout_are_taken_over_without_executing(done):
-    edit(done / "03_prompts.py", "# # Which texts fire it?", "# # Which texts fire a neuron?")
+    edit(done / "03_prompts.py", "# # What is", "# # What are")
     edit(done / "03_prompts.py", 'load(settings, "neurons")', 'load(settings, "neurons")  # all')
     edit(done / "04_suffixes.py", 'suffixes[["neuron"', 'suffixes[[  # shown\n    "neuron"')
-    chain = chain_of("planted", sources=done)
-    assert run_chapters(chain) == []
-    text = chain.chapters[1].executed.read_text()
-    assert "Which texts fire a neuron?" in text
+    assert execute_all() == []
+    text = chapters()[1].executed.read_text()
+    assert "What are 03_prompts?" in text
     assert "# all" in text
-    cells = nbformat.read(chain.chapters[2].executed, as_version=4).cells
+    cells = nbformat.read(chapters()[2].executed, as_version=4).cells
     assert "# shown" in cells[-2].source
     assert all(cell.outputs for cell in cells[-2:])
     assert [cell.metadata.get("tags") for cell in cells].count(["injected-parameters"]) == 1
-    assert stale(chain) == {}
+    assert stale() == {}
     edit(done / "04_suffixes.py", "suffixes = save(", "# %%\nsuffixes = save(")
-    assert stale(chain_of("planted", sources=done)) == {"04_suffixes": "changed: its code"}
+    assert stale() == {"04_suffixes": "changed: its code"}
 
 
 def test_a_table_or_copy_changed_by_another_hand_is_noticed(done):
-    chain = chain_of("planted", sources=done)
-    edit(chain.chapters[1].executed, "Which texts", "What texts")
-    assert stale(chain) == {"03_prompts": "its executed copy was changed by another hand"}
-    for file in (chain.folder / "neurons").iterdir():
-        file.unlink()
-    assert "has no stage neurons" in stale(chain)["02_next_token_neurons"]
-    assert "has no stage neurons" in stale(chain)["04_suffixes"]
-    assert run_chapters(chain) == ["02_next_token_neurons", "03_prompts"]
+    edit(chapters()[1].executed, "What is", "What are")
+    assert stale() == {"03_prompts": "its executed copy was changed by another hand"}
+    shutil.rmtree(read_run("planted").place("neurons"))
+    assert "has no stage neurons" in stale()["02_next_token_neurons"]
+    assert "has no stage neurons" in stale()["04_suffixes"]
+    assert execute_all() == ["02_next_token_neurons", "03_prompts"]
     with pytest.raises(LookupsError, match="no chapter 09; there are 02_next_token_neurons"):
-        run_chapters(chain, only=["09"])
+        execute_all(only=["09"])
 
 
 OWN = 'from lookups.errors import SourceError\nraise SourceError("no texts; name one")\n'
@@ -174,14 +179,14 @@ OWN = 'from lookups.errors import SourceError\nraise SourceError("no texts; name
     ],
 )
 def test_failure_is_one_sentence_and_leaves_the_former_copy(done, old, new, words):
-    former = chain_of("planted", sources=done).chapters[2].executed
+    former = chapters()[2].executed
     before = former.read_bytes()
     edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "1 + 1")
     edit(done / "04_suffixes.py", old, new)
     with pytest.raises(ChapterError, match=words):
-        run_chapters(chain_of("planted", sources=done))
+        execute_all()
     assert former.read_bytes() == before
-    assert "04_suffixes" in stale(chain_of("planted", sources=done))
+    assert "04_suffixes" in stale()
 
 
 @pytest.mark.parametrize("instead", ["import time; time.sleep(60)", "raise SystemExit(1)"])
@@ -192,45 +197,67 @@ def test_a_kernel_that_does_not_start_is_told(done, tmp_path, monkeypatch, inste
     monkeypatch.setattr(notebooks, "START_TIMEOUT", 2)
     edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "1 / 0")
     with pytest.raises(ChapterError, match=r"04_suffixes: no Python started to run it \(.*again"):
-        run_chapters(chain_of("planted", sources=done))
+        execute_all()
 
 
-def test_a_killed_run_goes_on_where_it_was(sources, artifacts):
-    edit(sources / "03_prompts.py", "neurons = load", "import time; time.sleep(60)\nneurons = load")
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_where_it_was(sources, artifacts, stop):
+    edit(sources / "03_prompts.py", "neurons = load", "import time; time.sleep(99)\nneurons = load")
     program = (
-        "from pathlib import Path; from lookups.run.execute import chain_of, run_chapters\n"
-        f"run_chapters(chain_of('planted', sources=Path({str(sources)!r})))"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pathlib import Path; from lookups.run import cli, notebooks\n"
+        f"notebooks.NOTEBOOKS = Path({str(sources)!r})\n"
+        "cli.main(lambda: cli.app(['run', 'planted']))"
     )
-    process = subprocess.Popen([sys.executable, "-c", program])
-    first = artifacts / "planted" / "notebooks" / "02_next_token_neurons.json"
-    waited = time.monotonic()
-    while not first.is_file() and time.monotonic() - waited < 120:
-        time.sleep(0.1)
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    while "03_prompts: never executed" not in process.stderr.readline():
+        assert process.poll() is None
     with pytest.raises(LookupsError, match="another `lookups run` is at work"):
-        run_chapters(chain_of("planted", sources=sources))
-    process.kill()
-    process.wait()
-    edit(sources / "03_prompts.py", "time.sleep(60)", "time.sleep(0)")
-    executed = run_chapters(chain_of("planted", sources=sources))
-    assert executed == ["03_prompts", "04_suffixes"]
+        execute_all()
+    process.send_signal(stop)
+    assert process.wait(timeout=60) == (130 if stop == signal.SIGINT else -stop)
+    if stop == signal.SIGINT:  # its kernel is gone, too, or stderr would stay open
+        assert "stopped; what is finished is kept" in process.stderr.read()
+    edit(sources / "03_prompts.py", "time.sleep(99)", "time.sleep(0)")
+    assert execute_all() == ["03_prompts", "04_suffixes"]
+
+
+def test_every_failure_of_those_under_way_is_told(sources, monkeypatch):
+    def fail(chapter, say):
+        raise ChapterError(f"{chapter.name} is broken")
+
+    monkeypatch.setattr(execute, "_step", fail)
+    edit(sources / "03_prompts.py", 'load(settings, "neurons")', "[]")
+    lines: list[str] = []
+    with pytest.raises(ChapterError) as raised:
+        execute_all(say=lines.append)
+    told = {str(raised.value), *lines}
+    assert {f"planted/{name} is broken" for name in NAMES[:2]} <= told
+    assert "04" not in str(told)
+
+
+def test_runs_that_read_each_other_are_refused_at_once(sources, monkeypatch):
+    reads = {"planted": chapters_to("neurons")}
+    monkeypatch.setattr(execute, "other_runs", lambda name, run: reads if name[1] == "2" else {})
+    with pytest.raises(RunError, match=r"is needed by planted/02_.*; write `permuted: null`"):
+        execute_all()
 
 
 def test_a_run_of_ones_own_and_the_default_runs_notebooks_beside_the_sources(sources, tmp_path):
-    chain = chain_of(write_run(tmp_path / "mine.yml", keep=0.5), sources=sources)
-    run_chapters(chain, only=["02"])
-    assert chain.folder.name == "mine"
+    mine, default = read_run(write_run(tmp_path / "mine.yml", keep=0.5)), read_run("smollm2")
+    run_chapters(mine, only=["02"])
+    assert mine.place().name == "mine"
     assert not list(sources.glob("*.ipynb"))
     with pytest.raises(RunError, match=r"smollm2\.yml calls itself 'smollm2'"):
-        chain_of(write_run(tmp_path / "smollm2.yml"), sources=sources)
-    chain = chain_of("smollm2", sources=sources)
-    run_chapters(chain, only=["02"])
-    copy = sources / "02_next_token_neurons.ipynb"
-    assert copy.read_bytes() == chain.chapters[0].executed.read_bytes()
+        read_run(write_run(tmp_path / "smollm2.yml"))
+    run_chapters(default, only=["02"])
+    copy, executed = sources / "02_next_token_neurons.ipynb", chapters_of(default)[0].executed
+    assert copy.read_bytes() == executed.read_bytes()
     assert "The default run shows it." in copy.read_text()
     assert "injected-parameters" not in copy.read_text()
     copy.write_text("damaged")
-    assert run_chapters(chain, only=["02"]) == []
-    assert copy.read_bytes() == chain.chapters[0].executed.read_bytes()
+    assert run_chapters(default, only=["02"]) == []
+    assert copy.read_bytes() == executed.read_bytes()
 
 
 def test_plain_papermill_takes_a_relative_path(sources, tmp_path):
@@ -248,13 +275,13 @@ def test_plain_papermill_takes_a_relative_path(sources, tmp_path):
 
 def test_the_stages_that_a_chapter_reads_are_named_in_its_code(sources):
     def read() -> list[str]:
-        return stages_read(chain_of("planted", sources=sources).chapters[2])
+        return [stage.name for _, stage in stages_read(chapters()[2])]
 
     assert read() == ["prompts", "follow_rates"]
     edit(sources / "04_suffixes.py", 'load(settings, "follow_rates")', '"heads"; load(other, "x")')
     assert read() == ["prompts"]
     with pytest.raises(LookupsError, match="no stage neurons; run the chapter 02_next_token"):
-        run_chapters(chain_of("planted", sources=sources), only=["04"])
+        execute_all(only=["04"])
 
 
 def test_the_runs_that_chapters_read_are_run_as_far_as_they_are_read():
@@ -277,10 +304,10 @@ def test_other_runs_are_executed_first_and_a_change_of_theirs_is_noticed(
         "other_runs",
         lambda name, run: needed if (name, run.id) == ("04_suffixes", "own") else {},
     )
-    chain = chain_of(paths["own"], sources=sources)
-    assert run_chapters(chain, only=["02"]) == ["02_next_token_neurons"]
-    assert run_chapters(chain) == [NAMES[1], NAMES[2], "other/02_next_token_neurons"]
+    own = read_run(paths["own"])
+    assert run_chapters(own, only=["02"]) == ["02_next_token_neurons"]
+    assert run_chapters(own) == [NAMES[1], NAMES[2], "other/02_next_token_neurons"]
     assert (artifacts / "other" / "neurons" / "manifest.json").is_file()
-    assert run_chapters(chain) == []
+    assert run_chapters(own) == []
     write_run(paths["other"], id="other", seed=4)
-    assert run_chapters(chain) == ["04_suffixes", "other/02_next_token_neurons"]
+    assert run_chapters(own) == ["04_suffixes", "other/02_next_token_neurons"]

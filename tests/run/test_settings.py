@@ -86,16 +86,14 @@ def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, m
     [
         (
             "kepe: 0.5\nlongst: 2",
-            "kepe: there is no such key; remove it or correct its spelling; lo",
+            "kepe: there is no such key; remove it or correct its spelling; l",
         ),
         ("keep: 1.5", "keep: Input should be less than or equal to 1 (it holds 1.5)"),
         ("keep: yes", "keep: Input should be a valid number (it holds True)"),
-        ("tokens: [no, the]", "tokens.0: Input should be a valid string (it holds False)"),
         ("protocol: fair", "protocol: Input should be 'sound' or 'paper' (it holds 'fair')"),
         ("pair_share: [0.75, 0.25]", "pair_share: write two shares in order (it holds [0.75"),
         ("neurons: [L1N2]", "'L1N2' names no neuron; write layer and index as in 'L9.N5'"),
-        ("rejected: {L1: glitch}", "'L1' names no neuron"),
-        ("paths: {artefacts: here}", "paths.artefacts: there is no such key"),
+        ("paths: {artefacts: here}", "Input should be 'data', 'models' or 'artifacts'"),
         ("spread_per_neuron: {train: 0}", "spread_per_neuron.train: Input should be greater"),
         ("id: ../outside", "id: String should match pattern"),
         ("prompts: nowhere.txt", "prompts: Path does not point to a file (it holds '/"),
@@ -103,19 +101,14 @@ def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, m
         ("3: 4", "3: there is no such key"),
         ("title: [", "mine.yml cannot be read as YAML"),
         ("llm: {model: tiny, key_variable: sk-hidden}", "llm.key_variable: String should match"),
-        (
-            "llm: {model: tiny, base_url: 'http://me:sk-hidden@host/v1'}",
-            "llm.base_url: write a whole address",
-        ),
+        ("llm: {model: tiny, base_url: 'http://me:sk-hidden@host'}", "write a whole address such"),
         ("llm: {model: tiny, api_key: sk-hidden}", "llm.api_key: there is no such key"),
         ("extends: gpt9", "no run 'gpt9': known ids are gpt2-large, "),
-        ("extends: none.yml", "none.yml': known ids are "),
         ("extends: [a, b]", "no run "),
         ("extends: mine.yml", "extends goes in a circle, by mine.yml; take one out"),
         ("extends: planted\nlayers: null", "layers: the key is missing; add it"),
         ("layers: []", "layers: Value should have at least 1 item"),
         ("model: gpt2", "model: this is a section; put its keys below it, indented"),
-        ("model: {name: x, dtype: int8}", "model.dtype: Input should be 'float32'"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place_and_no_secret(written, change, words):
@@ -172,10 +165,7 @@ SMALL = SimpleNamespace(name="small", n_layers=2, d_mlp=16, gated=False, context
         ("layers: [0, 2]", "small has no L2.N0; it has layers 0 to 1 of neurons 0 to 15"),
         ("middle_layers: [7]", "layers or neurons: small has no L7.N0"),
         ("neurons: [L0.N16]", "small has no L0.N16"),
-        (
-            "neurons: [L0.N3-]",
-            "small has no L0.N3-; .* names that end in - are for models with gat",
-        ),
+        ("neurons: [L0.N3-]", "small has no L0.N3-; .* names that end in - are for models with"),
         ("longest: 100", "longest: prompts of 100 tokens .* do not fit; small reads 64"),
         ("longest: 63\nneurons: [L1.N15]", ""),
         ("corpus: {name: planted, length: 48}\nlongest: 100", ""),  # no longer than documents

@@ -29,7 +29,7 @@ STEPS = {
 }
 """The folder of each step that is read."""
 
-AGAIN = "fetch the record again with `lookups download --published`"
+AGAIN = "fetch the record again, as book/how-to-run.md says"
 _MARK = re.compile(r"test|prompts|results|dict|\d+")
 
 

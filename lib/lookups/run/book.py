@@ -16,34 +16,38 @@ import yaml
 from nbformat import NotebookNode
 
 from lookups.errors import LookupsError
-from lookups.paths import PROJECT
+from lookups.paths import PROJECT, write_whole
 from lookups.run.notebooks import read_notebook, tags_of
+from lookups.settings import DEFAULT_RUN
 from lookups.show.html import without_bundle
 
 WITH_RECORD = "with-record"
 """The tag of cells about the authors' record: left out of a chapter in which none of them shows
-anything, as in runs that name no record."""
+anything where it stands, as in runs that name no record."""
 
 
-def site_folder(run_id: str, *, default: bool) -> Path:
-    """Return where the site of a run lies, or would lie."""
-    return PROJECT / "_build" / ("html" if default else f"{run_id}/html")
-
-
-def build_book(run_id: str, notebooks: Path, out: Path | None = None, *, default: bool) -> Path:
+def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
     """Render the executed notebooks of a run with the prose pages; return the site's index page.
+
+    The site lies in `_build/<run>/html`, or that of the default run in `_build/html`.
 
     Raises:
         LookupsError: a chapter is missing or was not executed, or the build gave a warning.
     """
-    out = out or site_folder(run_id, default=default)
-    contents = (PROJECT / "_toc.yml").read_text("utf-8")
-    names = re.findall(r"file: notebooks/(\S+)", contents)
+    out = out or PROJECT / "_build" / ("html" if run_id == DEFAULT_RUN else f"{run_id}/html")
+    names = re.findall(r"file: notebooks/(\S+)", (PROJECT / "_toc.yml").read_text("utf-8"))
     chapters = {f"{name}.ipynb": _chapter(notebooks / f"{name}.ipynb") for name in names}
+    settings = yaml.safe_load((PROJECT / "_config.yml").read_text("utf-8"))
+    if run_id != DEFAULT_RUN:
+        settings["title"] += f": run {run_id}"
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".book-", dir=out.parent) as scratch:
         source = Path(scratch) / "source"
-        _assemble(source, run_id, chapters, default)
+        shutil.copytree(PROJECT / "book", source / "book")
+        shutil.copyfile(PROJECT / "_toc.yml", source / "_toc.yml")
+        (source / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
+        for name, text in chapters.items():
+            write_whole(source / "notebooks" / name, text)
         site = _render(source, Path(scratch))
         if out.exists():
             out.rename(Path(scratch) / "former")
@@ -60,33 +64,14 @@ def _chapter(path: Path) -> str:
             f"the book needs {path.name} executed to its end, in {path.parent}; execute the run "
             "first: lookups run RUN"
         )
-    if not _shows_record(code):
+    about_it = [cell for cell in code if WITH_RECORD in tags_of(cell)]
+    outputs = [output.get("data", {"": ""}) for cell in about_it for output in cell.outputs]
+    if all(kind.startswith("application/papermill.record/") for data in outputs for kind in data):
         notebook.cells = [cell for cell in notebook.cells if WITH_RECORD not in tags_of(cell)]
     for data in (output.get("data", {}) for cell in code for output in cell.outputs):
         if "text/html" in data:
             data["text/html"] = without_bundle(data["text/html"])
     return json.dumps(notebook, ensure_ascii=False, indent=1)
-
-
-def _shows_record(code: list[NotebookNode]) -> bool:
-    """Whether a cell about the record shows something where it stands; glued elsewhere is not."""
-    about_it = [cell for cell in code if WITH_RECORD in tags_of(cell)]
-    outputs = [output.get("data", {"": ""}) for cell in about_it for output in cell.outputs]
-    return any(not mime.startswith("application/papermill.record/") for o in outputs for mime in o)
-
-
-def _assemble(source: Path, run_id: str, chapters: dict[str, str], default: bool) -> None:
-    """Lay the sources of one site into a folder: settings, prose pages, chapters."""
-    pages = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PROJECT / "book", source / "book", ignore=pages)
-    settings = yaml.safe_load((PROJECT / "_config.yml").read_text("utf-8"))
-    if not default:
-        settings["title"] += f": run {run_id}"
-    (source / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
-    shutil.copyfile(PROJECT / "_toc.yml", source / "_toc.yml")
-    (source / "notebooks").mkdir()
-    for name, text in chapters.items():
-        (source / "notebooks" / name).write_text(text, "utf-8")
 
 
 def _render(source: Path, scratch: Path) -> Path:

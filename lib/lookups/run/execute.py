@@ -12,10 +12,11 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from nbformat import NotebookNode
 from lookups.errors import LookupsError, MissingStage, RunError, StaleStage
 from lookups.paths import write_whole
 from lookups.run import notebooks
-from lookups.run.stages import STAGES, other_runs, stage_named
+from lookups.run.stages import STAGES, Stage, other_runs
 from lookups.run.store import manifest, parameters, versions
 from lookups.settings import DEFAULT_RUN, Run, read_run
 
@@ -34,16 +35,14 @@ PACKAGE = Path(__file__).resolve().parents[1]
 KERNELS = int(os.environ.get("LOOKUPS_KERNELS", "2"))
 """How many chapters are executed at a time; 1 where a model fits only once into memory."""
 
-DEFAULT_ONLY = "default-run"
-"""The tag of Markdown that is true of the default run alone."""
-
 Say = Callable[[str], None]
 
 
 class Chapter(NamedTuple):
     """One chapter of one run."""
 
-    name: str
+    settings: Run
+    source: Path
     notebook: NotebookNode
     """Its source as this run sees it, without outputs."""
     code: ast.Module
@@ -51,12 +50,16 @@ class Chapter(NamedTuple):
     """Where its executed copy lies, or would lie."""
 
     @property
+    def name(self) -> str:
+        """What it is called: `run/NN_chapter`."""
+        return f"{self.settings.id}/{self.source.stem}"
+
+    @property
     def record(self) -> dict[str, Any]:
         """What its executed copy was made on; empty where there is none."""
-        try:
+        with suppress(OSError, ValueError):
             return json.loads(self.executed.with_suffix(".json").read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
+        return {}
 
     @property
     def last_time(self) -> str:
@@ -65,58 +68,21 @@ class Chapter(NamedTuple):
         return "" if seconds is None else f" (last time {seconds:.0f} s)"
 
 
-class Chain(NamedTuple):
-    """A run and its chapters in order."""
-
-    settings: Run
-    chapters: tuple[Chapter, ...]
-    sources: Path
-    """The folder of the chapters' sources, which is also the kernels' working directory."""
-
-    @property
-    def default(self) -> bool:
-        """Whether this is the run whose notebooks are committed."""
-        return self.settings.id == DEFAULT_RUN
-
-    @property
-    def folder(self) -> Path:
-        """Where this run's stages and executed notebooks lie."""
-        return self.settings.folder("artifacts") / self.settings.id
-
-    @property
-    def notebooks(self) -> Path:
-        """Where its executed notebooks lie."""
-        return self.folder / "notebooks"
+def chapters_of(settings: Run) -> list[Chapter]:
+    """Return the chapters in order, as a run sees them."""
+    found = []
+    for source in notebooks.chapter_sources():
+        notebook = notebooks.read_source(source)
+        if settings.id != DEFAULT_RUN:  # so tagged are words that are true of that run alone
+            kept = [one for one in notebook.cells if "default-run" not in notebooks.tags_of(one)]
+            notebook.cells = kept
+        code = [ast.parse(c.source, source) for c in notebook.cells if c.cell_type == "code"]
+        executed = settings.place("notebooks") / f"{source.stem}.ipynb"
+        found.append(Chapter(settings, source, notebook, ast.Module(code, []), executed))
+    return found
 
 
-def chain_of(run: str | Path, *, sources: Path = notebooks.NOTEBOOKS) -> Chain:
-    """Read a run and the chapters that exist, as that run sees them.
-
-    Raises:
-        RunError: the run is unknown or wrong, or calls itself like the default run.
-    """
-    settings = read_run(run)
-    chain = Chain(settings, (), sources)
-    if chain.default and settings.given != DEFAULT_RUN:
-        raise RunError(
-            f"{run} calls itself {DEFAULT_RUN!r}, the run whose notebooks are committed; give the "
-            "file another name, or an id"
-        )
-    chapters = tuple(_chapter(chain, source) for source in notebooks.chapter_sources(sources))
-    return chain._replace(chapters=chapters)
-
-
-def _chapter(chain: Chain, source: Path) -> Chapter:
-    notebook = notebooks.read_source(source)
-    if not chain.default:
-        cells = [cell for cell in notebook.cells if DEFAULT_ONLY not in notebooks.tags_of(cell)]
-        notebook = NotebookNode(notebook | {"cells": cells})
-    code = [ast.parse(c.source, source) for c in notebook.cells if c.cell_type == "code"]
-    executed = chain.notebooks / f"{source.stem}.ipynb"
-    return Chapter(source.stem, notebook, ast.Module(code, []), executed)
-
-
-def why_stale(settings: Run, chapter: Chapter) -> str | None:
+def why_stale(chapter: Chapter) -> str | None:
     """Tell in words why a chapter must be executed (again); None if it is up to date."""
     record = chapter.record
     if not record or not chapter.executed.is_file():
@@ -124,38 +90,40 @@ def why_stale(settings: Run, chapter: Chapter) -> str | None:
     if record.get("notebook") != _digest(chapter.executed.read_text("utf-8")):
         return "its executed copy was changed by another hand"
     try:
-        now = _basis(settings, chapter) | _made(settings, chapter)
+        now = _basis(chapter) | _made(chapter)
     except (MissingStage, StaleStage) as error:
         return str(error).split(";")[0]
     changed = [part for part in now if record.get(part) != now[part]]
     return f"changed: {', '.join(changed)}" if changed else None
 
 
-def _basis(settings: Run, chapter: Chapter) -> dict[str, Any]:
+def _basis(chapter: Chapter) -> dict[str, Any]:
     """What a chapter stands on now, by parts named in words; errors are of the stages it reads."""
-    basis = {
-        "its code": _digest(ast.dump(chapter.code)),
-        "the library's code": library_digest(PACKAGE),
-    }
+    basis = {"its code": _digest(ast.dump(chapter.code))}
+    basis |= {"the library's code": library_digest(PACKAGE)}
     basis |= {f"version of {name}": number for name, number in versions().items()}
-    keys = parameters(settings, Run.model_fields)
+    keys = parameters(chapter.settings, Run.model_fields)
     basis |= {f"setting {key}": value for key, value in keys.items()}
-    reads = [(settings, stage) for stage in stages_read(chapter)]
-    for run, chapters in other_runs(chapter.name, settings).items():
-        reads += [(read_run(run), stage.name) for stage in STAGES if stage.chapter in chapters]
-    return basis | {f"{run.id}'s {stage}": manifest(run, stage)["digest"] for run, stage in reads}
+    for run, stage in stages_read(chapter):
+        basis[f"{run.id}'s {stage.name}"] = manifest(run, stage.name)["digest"]
+    return basis
 
 
-def stages_read(chapter: Chapter) -> list[str]:
-    """Return the stages that a chapter loads from its own run and another chapter makes."""
-    named = set(re.findall(r"\bload\(settings, '(\w+)'\)", ast.unparse(chapter.code)))
-    return [one.name for one in STAGES if one.name in named and one.chapter != chapter.name]
-
-
-def _made(settings: Run, chapter: Chapter) -> dict[str, str]:
+def _made(chapter: Chapter) -> dict[str, str]:
     """The digests of the stages that a chapter has left."""
-    mine = [stage.name for stage in STAGES if stage.chapter == chapter.name]
-    return {f"its {stage}": manifest(settings, stage)["digest"] for stage in mine}
+    mine = [stage.name for stage in STAGES if stage.chapter == chapter.source.stem]
+    return {f"its {stage}": manifest(chapter.settings, stage)["digest"] for stage in mine}
+
+
+def stages_read(chapter: Chapter) -> list[tuple[Run, Stage]]:
+    """Return the stages that other chapters make and this one loads, each with its run."""
+    settings, name = chapter.settings, chapter.source.stem
+    named = set(re.findall(r"\bload\(settings, '(\w+)'\)", ast.unparse(chapter.code)))
+    found = [(settings, one) for one in STAGES if one.name in named and one.chapter != name]
+    for run, chapters in other_runs(name, settings).items():
+        other = read_run(run)
+        found += [(other, one) for one in STAGES if one.chapter in chapters]
+    return found
 
 
 class _Silent(ast.NodeTransformer):
@@ -179,8 +147,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_chapters(chain: Chain, *, only: Sequence[str] = (), say: Say = lambda _: None) -> list[str]:
-    """Execute the chapters that are not up to date, and return the names of those executed.
+def run_chapters(own: Run, *, only: Sequence[str] = (), say: Say = lambda _: None) -> list[str]:
+    """Execute a run's chapters that are not up to date; return the names of those executed.
 
     `only` names chapters to look at (their numbers do), `say` takes lines of progress. `KERNELS`
     of them are executed at a time, each as soon as all are done whose stages it reads, of this run
@@ -188,51 +156,44 @@ def run_chapters(chain: Chain, *, only: Sequence[str] = (), say: Say = lambda _:
 
     Raises:
         ChapterError: a chapter stopped; those that were done by then are kept.
+        RunError: a run reads itself, through another one or directly.
         LookupsError: no such chapter, or another process is at work on this run.
     """
-    wanted, names = {Path(name).stem for name in only}, [c.name for c in chain.chapters]
-    if unknown := sorted(wanted - {*names, *(name[:2] for name in names)}):
+    chapters, wanted = chapters_of(own), tuple(Path(name).stem for name in only)
+    names = [chapter.source.stem for chapter in chapters]
+    if unknown := [one for one in wanted if not any(name.startswith(one) for name in names)]:
         raise LookupsError(f"no chapter {', '.join(unknown)}; there are {', '.join(names)}")
-    chosen = [c for c in chain.chapters if not wanted or wanted & {c.name, c.name[:2]}]
-    jobs = {f"{chain.settings.id}/{chapter.name}": Job(chain, chapter) for chapter in chosen}
-    for job in list(jobs.values()):
-        for run, made_by in other_runs(job.chapter.name, chain.settings).items():
-            other = chain_of(run, sources=chain.sources)
-            more = [Job(other, one) for one in other.chapters if one.name in made_by]
-            jobs |= {} if other.settings.id == chain.settings.id else {j.name: j for j in more}
+    jobs = {c.name: c for c in chapters if not wanted or c.source.stem.startswith(wanted)}
+    for chapter in list(jobs.values()):
+        for run, made_by in other_runs(chapter.source.stem, own).items():
+            other = read_run(run)
+            more = [one for one in chapters_of(other) if one.source.stem in made_by]
+            jobs |= {one.name: one for one in more if other.id != own.id}
     with ExitStack() as stack:
-        for folder in dict.fromkeys(job.chain.folder for job in jobs.values()):
+        for folder in sorted({job.executed.parents[1] for job in jobs.values()}):
             stack.enter_context(_alone(folder))
-        stack.enter_context(notebooks.kernel_environment(record=chain.default))
+        stack.enter_context(notebooks.kernel_environment(record=own.id == DEFAULT_RUN))
         pool = stack.enter_context(ThreadPoolExecutor(KERNELS))
         executed = _by_and_by(jobs, pool, say)
-    return [name.removeprefix(f"{chain.settings.id}/") for name in jobs if name in executed]
+    return [name.removeprefix(f"{own.id}/") for name in jobs if name in executed]
 
 
-class Job(NamedTuple):
-    """A chapter of a run, to be executed where it is stale."""
+def _by_and_by(jobs: dict[str, Chapter], pool: ThreadPoolExecutor, say: Say) -> set[str]:
+    """Do chapters as they become ready, earlier ones first; return the names of those executed.
 
-    chain: Chain
-    chapter: Chapter
-
-    @property
-    def name(self) -> str:
-        """What it is called: `run/NN_chapter`."""
-        return f"{self.chain.settings.id}/{self.chapter.name}"
-
-    def needs(self) -> set[str]:
-        """Return the names of those that make what it reads."""
-        reads = {stage_named(stage).chapter for stage in stages_read(self.chapter)}
-        found = {f"{self.chain.settings.id}/{name}" for name in reads}
-        for run, chapters in other_runs(self.chapter.name, self.chain.settings).items():
-            found |= {f"{read_run(run).id}/{name}" for name in chapters}
-        return found
-
-
-def _by_and_by(jobs: Mapping[str, Job], pool: ThreadPoolExecutor, say: Say) -> set[str]:
-    """Do jobs as they become ready, earlier ones first; return the names of those executed."""
-    waiting, executed = {name: job.needs() for name, job in jobs.items()}, set()
+    After a failure none is begun, and those under way are brought to their end.
+    """
+    waiting = {
+        name: {f"{run.id}/{stage.chapter}" for run, stage in stages_read(chapter)}
+        for name, chapter in jobs.items()
+    }
+    try:
+        TopologicalSorter(waiting).prepare()
+    except CycleError as error:
+        circle = " is needed by ".join(error.args[1])
+        raise RunError(f"{circle}; write `permuted: null` into the run that is read") from None
     running: dict[Future[bool], str] = {}
+    executed, failures = set(), []
     try:
         while waiting or running:
             ahead = {*waiting, *running.values()}
@@ -242,52 +203,55 @@ def _by_and_by(jobs: Mapping[str, Job], pool: ThreadPoolExecutor, say: Say) -> s
                 running[pool.submit(_step, jobs[name], say)] = name
             for done in wait(running, return_when=FIRST_COMPLETED).done:
                 name = running.pop(done)
-                executed |= {name} if done.result() else set()
+                if error := done.exception():
+                    failures.append(error)
+                    waiting.clear()
+                    for other in running.values():
+                        say(f"{name} has failed; {other} is still brought to its end")
+                elif done.result():
+                    executed.add(name)
     except KeyboardInterrupt:
-        for kernel in psutil.Process().children(recursive=True):
-            kernel.kill()
+        say("stopped; what is finished is kept, and the same command goes on from there")
+        while wait(running, timeout=0.5).not_done:  # one may be about to start its kernel
+            for kernel in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    kernel.kill()
         raise
-    except LookupsError:
-        for name in running.values():
-            say(f"a chapter has failed; {name} is still brought to its end")
-        raise
+    for error in failures[1:]:
+        say(str(error))
+    if failures:
+        raise failures[0]
     return executed
 
 
-def _step(job: Job, say: Say) -> bool:
-    """Execute a chapter, and return True, if it is stale; else bring in changed words."""
-    chain, chapter = job
-    reason = why_stale(chain.settings, chapter)
+def _step(chapter: Chapter, say: Say) -> bool:
+    """Execute a chapter, and return True, if it is stale; else bring in changed words.
+
+    Its executed copy is written, then its record; the default run's also where it is committed.
+    """
+    reason, settings, record = why_stale(chapter), chapter.settings, chapter.record
     if reason is None:
         former = notebooks.read_notebook(chapter.executed)
-        copy = notebooks.with_outputs_of(chapter.notebook, former)
-        _keep(chain, chapter, copy, chapter.record)
-        say(f"{job.name}: up to date")
-        return False
-    say(f"{job.name}: {reason}; executing{chapter.last_time}")
-    say(f"{job.name}: done in {_execute(chain, chapter):.0f} s")
-    return True
-
-
-def _execute(chain: Chain, chapter: Chapter) -> float:
-    """Execute a chapter and keep its copy with what it was made on; return its seconds."""
-    basis, start = _basis(chain.settings, chapter), time.perf_counter()
-    given = {} if chain.default else {"run": chain.settings.given}
-    unfinished = chapter.executed.with_suffix(".unfinished.ipynb")
-    done = notebooks.execute(chapter.notebook, given, folder=chain.sources, unfinished=unfinished)
-    seconds = round(time.perf_counter() - start, 1)
-    _keep(chain, chapter, done, basis | _made(chain.settings, chapter) | {"seconds": seconds})
-    return seconds
-
-
-def _keep(chain: Chain, chapter: Chapter, notebook: NotebookNode, record: dict[str, Any]) -> None:
-    """Write an executed copy, then its record; put the default run's where it is committed."""
-    text = notebooks.as_text(notebook)
-    if notebooks.write_if_new(chapter.executed, text) or record != chapter.record:
+        done = notebooks.with_outputs_of(chapter.notebook, former)
+        told = "up to date"
+    else:
+        say(f"{chapter.name}: {reason}; executing{chapter.last_time}")
+        basis, start = _basis(chapter), time.perf_counter()
+        given = {} if settings.id == DEFAULT_RUN else {"run": settings.given}
+        unfinished = chapter.executed.with_suffix(".unfinished.ipynb")
+        home = chapter.source.parent
+        done = notebooks.execute(chapter.notebook, given, folder=home, unfinished=unfinished)
+        seconds = round(time.perf_counter() - start, 1)
+        record = basis | _made(chapter) | {"seconds": seconds}
+        told = f"done in {seconds:.0f} s"
+    text = notebooks.as_text(done)
+    if write_whole(chapter.executed, text) or record != chapter.record:
         record = record | {"notebook": _digest(text)}
         write_whole(chapter.executed.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
-    if chain.default:
-        notebooks.write_if_new(chain.sources / chapter.executed.name, text)
+    if settings.id == DEFAULT_RUN:
+        write_whole(chapter.source.with_suffix(".ipynb"), text)
+    say(f"{chapter.name}: {told}")
+    return reason is not None
 
 
 def _alone(folder: Path):
@@ -296,6 +260,4 @@ def _alone(folder: Path):
     try:
         return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
-        raise LookupsError(
-            f"another `lookups run` is at work in {folder}; wait until it has ended"
-        ) from None
+        raise LookupsError(f"another `lookups run` is at work in {folder}; wait for it") from None

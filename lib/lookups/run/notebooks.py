@@ -43,16 +43,16 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 RECORD_THREADS = "2"
-"""Threads of the default run: how sums are split decides their last digit, and what is committed
-should not depend on how many processors a machine has."""
+"""Threads of the default run, unless OMP_NUM_THREADS is set: how sums are split decides their last
+digit, and what is committed should not depend on how many processors a machine has."""
 
 START_TIMEOUT = 300
-"""Seconds a kernel may take to start: on a machine busy with something else a minute is too few."""
+"""Seconds that a kernel may take to start, or an output to come, on a busy machine."""
 
 
-def chapter_sources(folder: Path = NOTEBOOKS) -> list[Path]:
+def chapter_sources() -> list[Path]:
     """Return the chapters' source files in the order in which they are executed."""
-    return sorted(folder.glob("[0-9][0-9]_*.py"))
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
 
 
 def read_source(source: Path) -> NotebookNode:
@@ -81,22 +81,19 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
         kept = {key: cell.metadata[key] for key in KEPT_METADATA if cell.metadata.get(key)}
         name = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
         seen[name] += 1
-        made = NotebookNode(cell_type=cell.cell_type, id=f"{name}-{seen[name]}", metadata=kept)
-        made.source = cell.source
+        made = {"cell_type": cell.cell_type, "id": f"{name}-{seen[name]}", "metadata": kept}
+        made |= {"source": cell.source}
         if cell.cell_type == "code":
             executed = cell.get("execution_count") is not None
             count += executed
-            made.execution_count = count if executed else None
+            number = {"execution_count": count if executed else None}
             shown = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
-            number = {"execution_count": made.execution_count}
-            made.outputs = [
-                {k: number.get(k, v) for k, v in one.items() if k != "transient"} for one in shown
-            ]
+            outputs = [one | number if "execution_count" in one else one for one in shown]
+            made |= number | {"outputs": outputs}
         cells.append(made)
     metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    return nbformat.from_dict(
-        {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
-    )
+    whole = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
+    return nbformat.from_dict(whole)
 
 
 def as_text(notebook: NotebookNode) -> str:
@@ -108,8 +105,8 @@ def as_text(notebook: NotebookNode) -> str:
 def with_outputs_of(notebook: NotebookNode, former: NotebookNode) -> NotebookNode:
     """Return a notebook whose code cells carry the outputs of the same cells of a former one.
 
-    Cells that differ in layout or comments only are the same; papermill's cell of parameters is
-    taken over. (`jupytext --update` would leave a changed cell the output that it had.)
+    Cells that differ in layout or comments only are the same; papermill's parameters are kept.
+    (`jupytext --update` would leave a changed cell the output that it had.)
     """
     cells = [NotebookNode(cell) for cell in notebook.cells]
     place = 1 + next(n for n, cell in enumerate(cells) if "parameters" in tags_of(cell))
@@ -140,23 +137,12 @@ def pair(source: Path) -> bool:
     notebook, target = read_source(source), source.with_suffix(".ipynb")
     if target.is_file():
         notebook = with_outputs_of(notebook, read_notebook(target))
-    return write_if_new(target, as_text(notebook))
-
-
-def write_if_new(path: Path, text: str) -> bool:
-    """Write a file whole unless it holds that text already; True if it was written."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return False
-    write_whole(path, text)
-    return True
+    return write_whole(target, as_text(notebook))
 
 
 @contextmanager
 def kernel_environment(*, record: bool = False) -> Iterator[None]:
-    """Set this process's environment so that kernels started inside are alike everywhere.
-
-    `record` also fixes the number of threads, unless OMP_NUM_THREADS is set.
-    """
+    """Set the environment so that kernels started inside are alike; `record` fixes threads too."""
     former = dict(os.environ)
     threads = {"OMP_NUM_THREADS": RECORD_THREADS} if record else {}
     with tempfile.TemporaryDirectory(prefix="lookups-kernel-") as folder:
@@ -183,34 +169,35 @@ def execute(
     from papermill.exceptions import PapermillExecutionError
 
     unfinished.parent.mkdir(parents=True, exist_ok=True)
-    name, so_far = unfinished.name.split(".")[0], f"the notebook so far: {unfinished}"
     try:
         done = papermill.execute_notebook(
             notebook,
             unfinished,
             parameters,
             kernel_name=KERNEL["name"],
-            cwd=folder,
+            resources={"metadata": {"path": str(folder)}},  # `cwd` would move this process
             progress_bar=sys.stderr.isatty() and {"leave": False},
-            log_output=False,
             start_timeout=START_TIMEOUT,
+            iopub_timeout=START_TIMEOUT,
             coalesce_streams=True,
             extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
-        said = " ".join(str(error.evalue).split()) or "no message"
-        kind = getattr(errors, error.ename, None)  # an error of the project speaks for itself
-        raised = "" if kind else f"cell [{error.exec_count}] raised {error.ename}: "
-        raise ChapterError(f"{name}: {raised}{said} ({so_far})") from None
+        why = " ".join(str(error.evalue).split()) or "no message"
+        if not hasattr(errors, error.ename):  # an error of the project speaks for itself
+            why = f"cell [{error.exec_count}] raised {error.ename}: {why}"
     except DeadKernelError:
-        raise ChapterError(
-            f"{name}: the Python that ran it ended abruptly; most often memory ran out: close "
-            f"other programs, or ask for fewer documents in the run file ({so_far})"
-        ) from None
+        why = (
+            "the Python that ran it ended abruptly; most often memory ran out: close other "
+            "programs, or ask for fewer documents in the run file"
+        )
     except RuntimeError as error:  # so jupyter_client tells that no kernel answers
-        raise ChapterError(
-            f"{name}: no Python started to run it ({error}); try again when the machine is less "
-            f"busy, and see that `{sys.executable} -m ipykernel_launcher --version` works"
-        ) from None
-    unfinished.unlink()
-    return cleaned(done)
+        why = (
+            f"no Python started to run it ({error}); try again when the machine is less busy, and "
+            f"see that `{sys.executable} -m ipykernel_launcher --version` works"
+        )
+    else:
+        unfinished.unlink()
+        return cleaned(done)
+    name = unfinished.name.split(".")[0]
+    raise ChapterError(f"{name}: {why} (the notebook so far: {unfinished})")

@@ -22,9 +22,7 @@ class Stage(NamedTuple):
 
     name: str
     chapter: str
-    """The notebook that makes it."""
     row: str
-    """What one row is, in a sentence."""
     parents: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
@@ -90,19 +88,13 @@ def settings_of(stage: Stage) -> tuple[str, ...]:
 
 def chapters_to(stage: str) -> tuple[str, ...]:
     """Return the chapters that have to be executed for a stage, in order."""
-    found, waiting = set(), [stage]
-    while waiting:
-        one = stage_named(waiting.pop())
-        found.add(one.chapter)
-        waiting += one.parents
-    return tuple(name for name in CHAPTERS if name in found)
+    one = stage_named(stage)
+    before = [chapter for parent in one.parents for chapter in chapters_to(parent)]
+    return tuple(sorted({*before, one.chapter}))
 
 
 def other_runs(chapter: str, settings: Run) -> dict[str, tuple[str, ...]]:
-    """Return the other runs whose stages a chapter reads, and the chapters that make those.
-
-    `lookups run` executes them first.
-    """
+    """Return the other runs whose stages a chapter reads, and the chapters that make those."""
     if chapter == "08_scores" and settings.permuted is not None:
         return {settings.permuted: chapters_to("scores")}
     if chapter == "13_ground_truth":

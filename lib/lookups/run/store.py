@@ -10,6 +10,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -32,17 +33,11 @@ PACKAGES = (
     *("scipy", "scikit-learn", "statsmodels", "matplotlib"),
 )
 OF_MODEL = ("name", "revision", "dtype", "device")
-BOS_RULE = "exactly one beginning-of-sequence token, then the document's ids"
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
     return {"Python": python_version()} | {name: version(name) for name in PACKAGES}
-
-
-def stage_folder(settings: Run, stage: str) -> Path:
-    """Return where a stage of a run lies, or would lie."""
-    return settings.folder("artifacts") / settings.id / stage
 
 
 def save(
@@ -74,14 +69,14 @@ def save(
         "model": model and {name: str(getattr(model, name)) for name in OF_MODEL},
         "processing": PROCESSING,
         "documents": dict(documents or {}),
-        "bos": BOS_RULE,
+        "bos": "exactly one beginning-of-sequence token, then the document's ids",
         "versions": versions(),
         "commit": _commit(),
         "parents": {parent: manifest(settings, parent)["digest"] for parent in declared.parents},
         "rows": len(table),
         "seconds": None if seconds is None else round(seconds, 1),
     }
-    folder = stage_folder(settings, stage)
+    folder = settings.place(stage)
     with replacing(folder / "manifest.json") as last, replacing(folder / "table.parquet") as first:
         table.reset_index(drop=True).to_parquet(first, index=False, compression="zstd")
         about["digest"] = digest_of(first)
@@ -92,7 +87,7 @@ def save(
 def load(settings: Run, stage: str) -> pd.DataFrame:
     """Return the table of a stage that an earlier chapter saved, checked as `manifest` does."""
     manifest(settings, stage)
-    return pd.read_parquet(stage_folder(settings, stage) / "table.parquet")
+    return pd.read_parquet(settings.place(stage) / "table.parquet")
 
 
 def manifest(settings: Run, stage: str) -> dict[str, Any]:
@@ -102,7 +97,7 @@ def manifest(settings: Run, stage: str) -> dict[str, Any]:
         MissingStage: it or a parent was never made, or not to the end.
         StaleStage: it, a parent or a setting has changed since.
     """
-    declared, folder = stage_named(stage), stage_folder(settings, stage)
+    declared, folder = stage_named(stage), settings.place(stage)
     parents = {parent: manifest(settings, parent)["digest"] for parent in declared.parents}
     remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.given})"
     try:
@@ -166,7 +161,6 @@ class Stopwatch:
 def _commit() -> str | None:
     """The checkout's commit; None outside a checkout."""
     git = ["git", "-C", str(PROJECT), "rev-parse", "HEAD"]
-    try:
+    with suppress(OSError):  # there is no git
         return subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
-    except OSError:  # there is no git
-        return None
+    return None
