@@ -5,7 +5,6 @@ in plain text, for nbval and for readers without JavaScript, which numbers the t
 does, from 0 at the first one shown.
 """
 
-import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,7 +15,7 @@ import pandas as pd
 from torch import Tensor
 
 from lookups.errors import LookupsError
-from lookups.show.html import inert, page_part, slug, view_html
+from lookups.show.html import filled, inert, view_html
 
 BOS = "⟨BOS⟩"
 """The label of the beginning-of-sequence token; first in `tokens`, it survives every cut."""
@@ -29,7 +28,6 @@ LONGEST = 24
 QUOTED = 200  # the last characters of a prompt that a table shows
 
 _POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
-_TABLE_STYLE = page_part("table.css")
 
 
 class Shown:
@@ -76,7 +74,9 @@ def attention_view(
     props |= {"tokens": shown} | _coloured(values)
     start = f"From the last token, {_label(shown, -1)}, strongest among"
     text = _summary(f"{start} {_count(kept, tokens)}:", shown, values[:, -1], head_names, most=2)
-    return _view("AttentionHeads", props, name=name, look_for=look_for, text=text)
+    return Shown(
+        text, partial(view_html, name, "AttentionHeads", props, text=text, look_for=look_for)
+    )
 
 
 def token_view(
@@ -102,14 +102,7 @@ def token_view(
     rows = numbers.T if series else numbers[None]
     text = _summary(start, shown, rows, series or ("value",), most=3)
     component = "ColoredTokensMulti" if series else "ColoredTokens"
-    return _view(component, props, name=name, look_for=look_for, text=text)
-
-
-def _view(
-    component: str, props: Mapping[str, Any], *, name: str, look_for: str, text: str
-) -> Shown:
-    page = partial(view_html, slug(name), component, props, text=text, look_for=look_for)
-    return Shown(text, page)
+    return Shown(text, partial(view_html, name, component, props, text=text, look_for=look_for))
 
 
 def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Shown:
@@ -117,11 +110,13 @@ def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Sho
 
     Takes a column's rows by its title: `PromptText`, or tuples like it.
     """
-    quoted = {title: [PromptText(*row) for row in rows] for title, rows in columns.items()}
-    lines = []
-    for title, rows in quoted.items():
+    lines, quoted = [], []
+    for title, given in columns.items():
+        rows = [PromptText(*row) for row in given]
         lines += [f"{title} ({len(rows)})", *map(_prompt_line, rows)]
-    return Shown("\n".join(lines), partial(_prompt_html, quoted))
+        quoted.append((title, rows, any(row.followed is not None for row in rows)))
+    page = partial(filled, "table.html", columns=quoted, readable=readable)
+    return Shown("\n".join(lines), page)
 
 
 def quotes(rows: pd.DataFrame, notes: Sequence[str] | None = None) -> list[PromptText]:
@@ -149,11 +144,9 @@ def _numbers(values: Any, axes: Mapping[str, int], view: str) -> np.ndarray:
     if hasattr(values, "detach"):  # a tensor, on any device and of any precision
         values = values.detach().float().cpu().numpy()
     numbers, wanted = np.asarray(values, dtype=float), tuple(axes.values())
-    if numbers.shape != wanted or not numbers.size:
-        needs = f"it needs {wanted} ({', '.join(axes)}), 1 at least of each"
-        raise LookupsError(f"view {view!r} cannot show values of shape {numbers.shape}: {needs}")
-    if not np.isfinite(numbers).all():
-        raise LookupsError("a view cannot show values that are not finite; look where they arise")
+    if numbers.shape != wanted or not numbers.size or not np.isfinite(numbers).all():
+        needs = f"finite numbers of shape {wanted} ({', '.join(axes)}), 1 at least of each"
+        raise LookupsError(f"view {view!r} needs {needs}; the shape of these is {numbers.shape}")
     return numbers
 
 
@@ -202,34 +195,3 @@ def _prompt_line(row: PromptText) -> str:
     said = f"«{readable(row.token)}»{'' if row.came_true else ' ✗'}"
     then = "" if row.followed is None else f" →{readable(row.followed)}"
     return f"  {readable(row.text)}{said}{then}{note}"
-
-
-def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
-    depth = max(map(len, columns.values()), default=0)
-    told = {t: any(row.followed is not None for row in rows) for t, rows in columns.items()}
-    following = '<th class="next" title="what really followed in the text">next</th>'
-    head = "".join(
-        f"<th>{html.escape(t)} ({len(rows)})</th>{following * told[t]}"
-        for t, rows in columns.items()
-    )
-    body = "\n".join(
-        f"<tr>{''.join(_prompt_cell(rows[i : i + 1], told[t]) for t, rows in columns.items())}</tr>"
-        for i in range(depth)
-    )
-    return (
-        f"<style>{_TABLE_STYLE}</style>\n"
-        '<table class="prompt-table tex2jax_ignore mathjax_ignore">\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    )
-
-
-def _prompt_cell(rows: Sequence[PromptText], told: bool) -> str:
-    if not rows:
-        return "<td></td>" * (1 + told)
-    (row,) = rows
-    note = f"<small>{html.escape(row.note)}</small>" if row.note else ""
-    text, token = html.escape(readable(row.text)), html.escape(readable(row.token))
-    mark = "<mark>" if row.came_true else '<mark class="other">'
-    cell = f"<td><span>{text}{mark}{token}</mark></span>{note}</td>"
-    then = "" if row.followed is None else html.escape(readable(row.followed))
-    return cell + (f'<td class="next"><span>{then}</span></td>' if told else "")
