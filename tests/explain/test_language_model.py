@@ -3,7 +3,6 @@
 requests to a real server on this machine that misbehaves on purpose, and the file of replies.
 """
 
-import asyncio
 import json
 import logging
 import os
@@ -304,11 +303,8 @@ def test_failures_then_success_with_the_pause_that_was_asked_for(store):
 
 
 def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(store):
-    async def cell() -> None:  # a notebook has a loop running already
-        ask(server, store, 15, concurrency=3)
-
     with Server(answer=lambda _: says("Yes", seconds=0.05)) as server:
-        asyncio.run(cell())
+        ask(server, store, 15, concurrency=3)
     assert 1 < server.most_at_once <= 3
     with Server([says("Yes", seconds=0.3), status(400)]) as server:
         with pytest.raises(ServerError, match="1 of 9 replies"):

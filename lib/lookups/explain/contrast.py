@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import TypeAdapter, ValidationError
 
 from lookups.errors import LookupsError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
@@ -106,17 +107,16 @@ class Checklist(NamedTuple):
 
     def as_json(self) -> str:
         """Return the rule as JSON."""
-        rule = self._asdict() | {"conditions": [one.as_json() for one in self.conditions]}
+        conditions = [one.given() for one in self.conditions]
+        rule = self._asdict() | {"conditions": conditions}
         return json.dumps(rule, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, rule: str) -> "Checklist":
         """Read what `as_json` wrote; a `LookupsError` if it is something else."""
         try:
-            parts = json.loads(rule)
-            parts["conditions"] = tuple(map(Feature.from_json, parts["conditions"]))
-            return cls(**parts | {"chances": tuple(parts["chances"])})
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return TypeAdapter(cls).validate_json(rule)
+        except ValidationError:
             message = f"{rule[:60]!r} is no checklist; explain the pair again"
             raise LookupsError(message) from None
 
@@ -159,13 +159,11 @@ def log_odds(active: Having, inactive: Having, *, of_active: int, of_inactive: i
     """Return the log-odds ratios of features that so many of some prompts of both kinds have."""
     have, size = active + inactive, of_active + of_inactive
     known = (have > 0) & (have < size)
-    have = np.where(known, have, 1)  # any number: nothing is known of these
-    delta, variance = np.zeros(have.shape), np.zeros(have.shape)
-    for sign, count, of_kind in ((1, active, of_active), (-1, inactive, of_inactive)):
-        has, lacks = count + have, of_kind - count + size - have
-        delta += sign * np.log(has / lacks)
-        # the second term may be dropped for rare words, but half of the prompts can have a feature
-        variance += 1 / has + 1 / lacks
+    has = np.stack([active, inactive]) + np.where(known, have, 1)  # where nothing is known: any
+    lacks = np.array([[of_active], [of_inactive]]) + size - has
+    delta = np.subtract(*np.log(has / lacks))
+    # the second term may be dropped for rare words, but half of the prompts can have a feature
+    variance = (1 / has + 1 / lacks).sum(axis=0)
     return LogOdds(np.where(known, delta, 0.0), np.where(known, variance, np.inf))
 
 
@@ -229,9 +227,8 @@ def cross_validate(
         picks = strongest(held[:, fold], active[fold], most=max(SIZES))
         for place, size in enumerate(SIZES):
             true = count_true(held, picks[:size])
-            called = true >= needed(true[fold], active[fold])
-            for kind in (True, False):
-                right[place, int(kind)] += (~fold & (active == kind) & (called == kind)).sum()
+            right_here = ~fold & (active == (true >= needed(true[fold], active[fold])))
+            right[place] += [(right_here & ~active).sum(), (right_here & active).sum()]
     sizes = np.array([(~active).sum(), active.sum()])
     # of two independent proportions, each with one right and one wrong more than were seen
     doubted = (right + 1) / (sizes + 2)

@@ -41,7 +41,6 @@ class BagOfWords(Explainer):
     name = "bag-of-words"
 
     def explain(self, case: Case) -> Explanation:
-        """Fit a weight for every token of the training prompts."""
         prompts, active = case.in_order()
         tokens = sorted({token for one in prompts for token in one.ids})
         occurring = [Counter(one.ids) for one in prompts]
@@ -57,7 +56,6 @@ class BagOfWords(Explainer):
         return _explanation(self, text, rule | {"weights": [*zip(tokens, weights, strict=True)]})
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Add up the weights of each prompt's tokens."""
         intercept, weights = _rule_of(question.explanation, "intercept", "weights")
         weights = dict(weights)
         added = (sum(weights.get(token, 0.0) for token in one.ids) for one in question.prompts)
@@ -71,7 +69,6 @@ class Nearest(Explainer):
     name = "nearest"
 
     def explain(self, case: Case) -> Explanation:
-        """Keep the training prompts' ids and whether the head is active on each."""
         prompts, active = case.in_order()
         kept = [[list(one.ids), kind] for one, kind in zip(prompts, active, strict=True)]
         text = (
@@ -82,7 +79,6 @@ class Nearest(Explainer):
         return _explanation(self, text, {"prompts": kept})
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Find each prompt's most similar training prompt."""
         (kept,) = _rule_of(question.explanation, "prompts")
         nearest = [max(kept, key=lambda one: likeness(new.ids, one[0])) for new in question.prompts]
         return [Verdict(bool(active)) for _, active in nearest]

@@ -54,15 +54,9 @@ class Feature(NamedTuple):
         size = max(1, len(self.words) + len(self.then)) + (self.kind not in ("ends", "has"))
         return (size, KINDS.index(self.kind), self.words, self.then, self.number)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what JSON can hold: kind, present, and what else is given."""
-        given = {name: value for name, value in self._asdict().items() if value}
-        return given | {"present": self.present}
-
-    @classmethod
-    def from_json(cls, parts: dict[str, Any]) -> "Feature":
-        """Read what `as_json` wrote, which JSON has made lists of."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parts.items()})
+    def given(self) -> dict[str, Any]:
+        """Return the fields without those that are empty, except whether it must be present."""
+        return {k: value for k, value in self._asdict().items() if value or k == "present"}
 
 
 class Candidates(NamedTuple):
@@ -175,16 +169,18 @@ def _paired(prompts: Sequence[Words]) -> dict[Feature, np.ndarray]:
     for row, run in enumerate(sides):
         for number, at in starts[run].items():
             first_end[row, number], last_start[row, number] = at[0] + len(run), at[-1]
+    in_order = first_end[:, None] <= last_start
+    together = (last_start[:, None] >= 0) & (last_start >= 0)
+    single = np.array([len(run) == 1 for run in sides], bool)
     found = {}
-    for row, run in enumerate(sides):
-        in_order = first_end[row] <= last_start
-        together = (last_start[row] >= 0) & (last_start >= 0)
-        for kind, held in (("gap", in_order), ("both", together)):
-            count = held.sum(axis=1)
-            for other in np.flatnonzero((count >= FEWEST) & (len(prompts) - count >= FEWEST)):
-                later = other > row and len(run) == len(sides[other]) == 1
-                if kind == "gap" or later:
-                    found[Feature(kind, run, sides[other])] = held[other]
+    for kind, held, wanted in (
+        ("gap", in_order, True),
+        ("both", together, np.triu(np.outer(single, single), 1)),
+    ):
+        count = held.sum(axis=2)
+        enough = (count >= FEWEST) & (len(prompts) - count >= FEWEST)
+        for row, other in np.argwhere(enough & wanted):
+            found[Feature(kind, sides[row], sides[other])] = held[row, other]
     return found
 
 

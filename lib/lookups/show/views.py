@@ -68,12 +68,13 @@ def attention_view(
     key, drawn in orange where negative. The summary reads the last query.
     """
     axes = {"head": len(head_names), "query": len(tokens), "key": len(tokens)}
-    values, kept = _numbers(patterns, axes, name), _kept(tokens)
-    shown, values = [readable(tokens[i]) for i in kept], values[:, kept][:, :, kept]
+    values = _numbers(patterns, axes, name)
+    kept, shown, how_many = _cut(tokens)
+    values = values[:, kept][:, :, kept]
     props = {"attention": _rounded(values), "attentionHeadNames": list(head_names)}
     props |= {"tokens": shown} | _coloured(values)
     start = f"From the last token, {_label(shown, -1)}, strongest among"
-    text = _summary(f"{start} {_count(kept, tokens)}:", shown, values[:, -1], head_names, most=2)
+    text = _summary(f"{start} {how_many}:", shown, values[:, -1], head_names, most=2)
     return Shown(
         text, partial(view_html, name, "AttentionHeads", props, text=text, look_for=look_for)
     )
@@ -88,9 +89,9 @@ def token_view(
     `values` has one axis, the tokens, or two (token, series), of which one series is shown at once.
     """
     axes = {"token": len(tokens)} | ({"series": len(series)} if series else {})
-    kept = _kept(tokens)
-    shown = [readable(tokens[i]) for i in kept]
-    numbers = _numbers(values, axes, name)[kept]
+    numbers = _numbers(values, axes, name)
+    kept, shown, how_many = _cut(tokens)
+    numbers = numbers[kept]
     props = {"tokens": [inert(token) for token in shown], "values": _rounded(numbers)}
     if series:
         top = [_scale(column) for column in numbers.T]
@@ -98,7 +99,7 @@ def token_view(
         props |= {"labels": list(series)} | bounds
     else:
         props |= _coloured(numbers)
-    start = f"Strongest among {_count(kept, tokens)}, ending in {_label(shown, -1)}:"
+    start = f"Strongest among {how_many}, ending in {_label(shown, -1)}:"
     rows = numbers.T if series else numbers[None]
     text = _summary(start, shown, rows, series or ("value",), most=3)
     component = "ColoredTokensMulti" if series else "ColoredTokens"
@@ -150,10 +151,13 @@ def _numbers(values: Any, axes: Mapping[str, int], view: str) -> np.ndarray:
     return numbers
 
 
-def _kept(tokens: Sequence[str]) -> list[int]:
-    first = [0] if tokens and tokens[0] == BOS else []
-    rest = list(range(len(first), len(tokens)))
-    return first + rest[max(0, len(rest) + len(first) - LONGEST) :]
+def _cut(tokens: Sequence[str]) -> tuple[list[int], list[str], str]:
+    """The places of the tokens that are shown, how these read, and how many they are, in words."""
+    kept = list(range(len(tokens)))[-LONGEST:]
+    if tokens[0] == BOS:
+        kept[0] = 0
+    whole = f" (the last of {len(tokens)})" if len(tokens) > len(kept) else ""
+    return kept, [readable(tokens[place]) for place in kept], f"{len(kept)} tokens{whole}"
 
 
 def _rounded(values: np.ndarray) -> list[Any]:
@@ -183,11 +187,6 @@ def _summary(
         told = ", ".join(f"{row[i] + 0.0:.2g} {_label(shown, i)}" for i in order)
         lines.append(f"{name:<{width}}  {told}")
     return "\n".join(lines)
-
-
-def _count(kept: Sequence[int], tokens: Sequence[str]) -> str:
-    whole = f" (the last of {len(tokens)})" if len(tokens) > len(kept) else ""
-    return f"{len(kept)} tokens{whole}"
 
 
 def _prompt_line(row: PromptText) -> str:

@@ -82,9 +82,8 @@ def count(verdicts: Collection, active: Collection) -> Counts:
     said, true = (pd.array(list(column), dtype="boolean") for column in (verdicts, active))
     if len(said) != len(true) or true.isna().any():
         raise ValueError("verdicts need as many activities, and only verdicts can be unread")
-    unread, yes, true = said.isna(), said.fillna(False), true.astype(bool)
-    no = ~unread & ~yes
-    kinds = (yes & true, yes & ~true, no & ~true, no & true, unread & true, unread & ~true)
+    read = said & true, said & ~true, ~said & ~true, ~said & true  # a missing one stays missing
+    kinds = *read, said.isna() & true, said.isna() & ~true
     return Counts(*(int(kind.sum()) for kind in kinds))
 
 
@@ -167,9 +166,7 @@ def q_values(p: Collection, *, method: Literal["bh", "by"] = "bh") -> Float[np.n
 
 
 def coin_scores(n_active: int, n_inactive: int) -> CoinScores:
-    """Return the exact distribution of E when every verdict is a coin's."""
-    if min(n_active, n_inactive) < 1:
-        raise ValueError(f"a score needs prompts of both kinds, not {n_active} and {n_inactive}")
+    """Return the exact distribution of E when every verdict is a coin's; both kinds are needed."""
     # whole numbers, so that equal scores are found equal: E times twice the product of both sizes
     right = np.arange(n_active + 1) * n_inactive, np.arange(n_inactive + 1) * n_active
     chances = [binom.pmf(np.arange(n + 1), n, 0.5) for n in (n_active, n_inactive)]
