@@ -2,10 +2,10 @@
 
 Features of the training prompts (`explain.features`) are ranked by how surely they are more common
 among one kind, beyond what those before them tell, and the first few become a checklist: the head
-is active where enough of them are true. How many is settled by cross-validation on the training
-prompts alone: the fewest that come within one standard error of the best. Where even the best does
-no more than chance would, the explanation says that no words tell, and the rule is the weak vote of
-as many as there can be. Nothing is random, and the order of prompts does not matter.
+is active where enough of them are true. Cross-validation on the training prompts settles how many:
+the fewest that come within one standard error of the best. Where even the best does no more than
+chance would, the explanation says that no words tell, and the rule is the vote of as many as there
+can be. Nothing is random, and the order of prompts does not matter.
 
 How surely is the z-score of the log-odds ratio with an informative Dirichlet prior of Monroe,
 Colaresi and Quinn ("Fightin' Words", Political Analysis 16, 2008). Here a prompt has a feature or
@@ -21,9 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from lookups.errors import LookupsError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 from lookups.explain.features import Feature, candidates, holds, said, words_of
 
@@ -113,12 +112,8 @@ class Checklist(NamedTuple):
 
     @classmethod
     def from_json(cls, rule: str) -> "Checklist":
-        """Read what `as_json` wrote; a `LookupsError` if it is something else."""
-        try:
-            return TypeAdapter(cls).validate_json(rule)
-        except ValidationError:
-            message = f"{rule[:60]!r} is no checklist; explain the pair again"
-            raise LookupsError(message) from None
+        """Read what `as_json` wrote; a `ValidationError` if it is something else."""
+        return TypeAdapter(cls).validate_json(rule)
 
 
 class Contrast(Explainer):

@@ -22,7 +22,6 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from lookups.errors import LookupsError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 from lookups.statistics.bootstrap import lots_of
 
@@ -56,8 +55,8 @@ class BagOfWords(Explainer):
         return _explanation(self, text, rule | {"weights": [*zip(tokens, weights, strict=True)]})
 
     def judge(self, question: Question) -> list[Verdict]:
-        intercept, weights = _rule_of(question.explanation, "intercept", "weights")
-        weights = dict(weights)
+        rule = json.loads(question.explanation.rule)
+        intercept, weights = rule["intercept"], dict(rule["weights"])
         added = (sum(weights.get(token, 0.0) for token in one.ids) for one in question.prompts)
         sums = [intercept + some for some in added]
         return [Verdict(total > 0, round(float(expit(total)), DIGITS)) for total in sums]
@@ -79,7 +78,7 @@ class Nearest(Explainer):
         return _explanation(self, text, {"prompts": kept})
 
     def judge(self, question: Question) -> list[Verdict]:
-        (kept,) = _rule_of(question.explanation, "prompts")
+        kept = json.loads(question.explanation.rule)["prompts"]
         nearest = [max(kept, key=lambda one: likeness(new.ids, one[0])) for new in question.prompts]
         return [Verdict(bool(active)) for _, active in nearest]
 
@@ -95,16 +94,6 @@ def likeness(ids: Sequence[int], others: Sequence[int]) -> tuple[int, float]:
 
 def _explanation(by: Explainer, text: str, rule: dict[str, Any]) -> Explanation:
     return Explanation(by.name, text, json.dumps(rule, sort_keys=True, separators=(",", ":")))
-
-
-def _rule_of(explanation: Explanation, *parts: str) -> list[Any]:
-    try:
-        rule = json.loads(explanation.rule)
-        return [rule[part] for part in parts]
-    except (ValueError, KeyError, TypeError):
-        raise LookupsError(
-            f"{explanation.explainer!r} made this explanation: judge it with the same explainer"
-        ) from None
 
 
 def permuted_verdicts(verdicts: Collection, *, seed: int, of: Sequence[str] = ()) -> list:

@@ -118,15 +118,12 @@ def candidates(texts: Sequence[str]) -> Candidates:
     at once; of one feature and one text `holds` says the same, slowly.
     """
     prompts = [words_of(text) for text in texts]
-    where: dict[Feature, list[int]] = defaultdict(list)
+    seen: dict[Feature, np.ndarray] = defaultdict(lambda: np.zeros(len(texts), bool))
     for number, prompt in enumerate(prompts):
-        for feature in set(_seen(prompt)):
-            where[feature].append(number)
-    held = _paired(prompts)
-    for feature, numbers in where.items():
-        if FEWEST <= len(numbers) <= len(texts) - FEWEST:
-            held[feature] = np.zeros(len(texts), bool)
-            held[feature][numbers] = True
+        for feature in _seen(prompt):
+            seen[feature][number] = True
+    enough = range(FEWEST, len(texts) - FEWEST + 1)
+    held = _paired(prompts) | {f: row for f, row in seen.items() if row.sum() in enough}
     first: dict[bytes, Feature] = {}
     for feature in sorted(held, key=lambda feature: feature.rank):
         first.setdefault(held[feature].tobytes(), feature)

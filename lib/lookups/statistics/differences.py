@@ -66,7 +66,6 @@ class Permutation(NamedTuple):
     p_greater: float  # one-sided: do active prompts change more?
     p_two_sided: float
     pairs: pd.DataFrame  # the same of every pair with prompts of both kinds
-    left_out: int  # the other pairs
 
 
 class Slopes(NamedTuple):
@@ -169,7 +168,7 @@ def permuted_within_pairs(
     rows = rows.dropna(subset=[change])
     if rows.duplicated([*PAIR, "prompt"]).any():
         raise ValueError("a pair has a prompt twice; give one kind of ablation and one split")
-    found, relabeled, slack, left_out = [], np.zeros(draws), 0.0, 0
+    found, relabeled, slack = [], np.zeros(draws), 0.0
     for neuron, own in rows.groupby("neuron", sort=True):
         prompts = np.unique(own.prompt.astype(str))
         # a random number a prompt and relabeling: their order permutes all heads' labels alike
@@ -177,7 +176,6 @@ def permuted_within_pairs(
         for head, some in own.sort_values("prompt").groupby("head", sort=True):
             active, changes = some.active.to_numpy(bool), some[change].to_numpy(float)
             if active.all() or not active.any():
-                left_out += 1
                 continue
             place = np.searchsorted(prompts, some.prompt.to_numpy(str))
             of_active = active[keys[:, place].argsort(axis=1)] @ changes
@@ -191,9 +189,9 @@ def permuted_within_pairs(
     columns = [*PAIR, "difference", "p_greater", "p_two_sided"]
     pairs = pd.DataFrame(found, columns=columns).astype(dict.fromkeys(columns[2:], float))
     if not found:
-        return Permutation(nan, nan, nan, pairs, left_out)
+        return Permutation(nan, nan, nan, pairs)
     seen = float(pairs.difference.sum())
-    return Permutation(seen / len(found), *_p_values(relabeled, seen, slack), pairs, left_out)
+    return Permutation(seen / len(found), *_p_values(relabeled, seen, slack), pairs)
 
 
 def _p_values(drawn: np.ndarray, seen: float, equal: float) -> tuple[float, float]:
