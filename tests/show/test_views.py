@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 from lookups.errors import LookupsError
-from lookups.show import html as view_html
 from lookups.show import views
 from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, token_view
 from markdown_it import MarkdownIt
@@ -132,7 +131,7 @@ def test_what_cannot_be_shown_says_what_is_needed(view, arguments, wanted):
 
 def test_a_live_notebook_gets_the_script_once_and_again_when_its_cell_is_run_again(monkeypatch):
     monkeypatch.delenv("LOOKUPS_VIEWS")
-    monkeypatch.setattr(view_html, "_carriers", [])
+    monkeypatch.setattr(views, "_carriers", [])
     first, second = (token_view(["a"], [1.0], name=name) for name in ("first", "second"))
     pages = [html_of(view) for view in (first, second, first)]
     assert ['class="cv-bundle"' in page for page in pages] == [True, False, True]

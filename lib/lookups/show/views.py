@@ -1,21 +1,28 @@
 """Interactive views of attention and activation, and prompts side by side.
 
-The drawing is circuitsvis', put into the page by `lookups.show.html`. Every view also has a summary
-in plain text, for nbval and for readers without JavaScript, which numbers the tokens as the drawing
-does, from 0 at the first one shown.
+The drawing is circuitsvis', with nothing fetched from outside; templates of the folder `page` take
+the place of its own renderer. The same view gives the same bytes, and no text from data can become
+markup or end a script: Jinja escapes whatever is filled in. Every view also has a summary in plain
+text, for nbval and for readers without JavaScript, which numbers the tokens as the drawing does,
+from 0 at the first one shown.
 """
 
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader
 from torch import Tensor
 
 from lookups.errors import LookupsError
-from lookups.show.html import filled, inert, view_html
+
+BUNDLE = "circuitsvis.iife.js"
+"""The name of the one script that all views of a book's page share, in the book's `_static`."""
 
 BOS = "⟨BOS⟩"
 """The label of the beginning-of-sequence token; first in `tokens`, it survives every cut."""
@@ -29,18 +36,27 @@ QUOTED = 200  # the last characters of a prompt that a table shows
 
 _POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
 
+_PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "page"), autoescape=True, trim_blocks=True
+)
+_PAGES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+
+_carriers: list[str] = []
+"""The view that brought the drawing script into this session: drawn again, it brings it again."""
+
 
 class Shown:
     """HTML for where it can be shown, made when it is, and a plain text that says the same."""
 
-    def __init__(self, text: str, page: Callable[[], str]):
-        self.text, self._page = text, page
+    def __init__(self, text: str, template: str, **parts: Any):
+        self.text, self._template, self._parts = text, template, parts
 
     def __repr__(self) -> str:
         return self.text
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/html": self._page(), "text/plain": self.text}
+        page = _PAGES.get_template(self._template).render(self._parts, text=self.text)
+        return {"text/html": page, "text/plain": self.text}
 
 
 class PromptText(NamedTuple):
@@ -75,9 +91,7 @@ def attention_view(
     props |= {"tokens": shown} | _coloured(values)
     start = f"From the last token, {_label(shown, -1)}, strongest among"
     text = _summary(f"{start} {how_many}:", shown, values[:, -1], head_names, most=2)
-    return Shown(
-        text, partial(view_html, name, "AttentionHeads", props, text=text, look_for=look_for)
-    )
+    return _view(name, "AttentionHeads", props, text, look_for)
 
 
 def token_view(
@@ -92,7 +106,7 @@ def token_view(
     numbers = _numbers(values, axes, name)
     kept, shown, how_many = _cut(tokens)
     numbers = numbers[kept]
-    props = {"tokens": [inert(token) for token in shown], "values": _rounded(numbers)}
+    props = {"tokens": [_inert(token) for token in shown], "values": _rounded(numbers)}
     if series:
         top = [_scale(column) for column in numbers.T]
         bounds = {"positiveBounds": top, "negativeBounds": [-bound for bound in top]}
@@ -103,7 +117,34 @@ def token_view(
     rows = numbers.T if series else numbers[None]
     text = _summary(start, shown, rows, series or ("value",), most=3)
     component = "ColoredTokensMulti" if series else "ColoredTokens"
-    return Shown(text, partial(view_html, name, component, props, text=text, look_for=look_for))
+    return _view(name, component, props, text, look_for)
+
+
+def bundle_path() -> Path:
+    """Return where the installed circuitsvis keeps the script that draws."""
+    found = find_spec("circuitsvis")
+    path = Path(found.origin or "").parent / "dist/cdn/iife.js" if found else Path()
+    if not path.is_file():
+        raise LookupsError(
+            "circuitsvis or its browser bundle (dist/cdn/iife.js) is missing; install the "
+            "project's requirements again: pip install -r requirements.lock"
+        )
+    return path
+
+
+def _view(name: str, component: str, props: Mapping[str, Any], text: str, look_for: str) -> Shown:
+    name = re.sub(r"[^a-z0-9]", "-", name.lower()).strip("-")  # fit for an HTML id
+    data = {"component": component, "props": props}
+    parts = {"look_for": look_for, "bundle": BUNDLE, "carried": _carried}
+    return Shown(text, "view.html", name=name, data=data, **parts)
+
+
+def _carried(name: str) -> str:
+    """The script that draws, in a live notebook's first view; a page of the book links to it."""
+    if os.environ.get("LOOKUPS_VIEWS") == "linked" or name not in (_carriers or [name]):
+        return ""
+    _carriers[:] = [name]
+    return bundle_path().read_text("utf-8").split("//# sourceMappingURL")[0]
 
 
 def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Shown:
@@ -116,8 +157,7 @@ def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Sho
         rows = [PromptText(*row) for row in given]
         lines += [f"{title} ({len(rows)})", *map(_prompt_line, rows)]
         quoted.append((title, rows, any(row.followed is not None for row in rows)))
-    page = partial(filled, "table.html", columns=quoted, readable=readable)
-    return Shown("\n".join(lines), page)
+    return Shown("\n".join(lines), "table.html", columns=quoted, readable=readable)
 
 
 def quotes(rows: pd.DataFrame, notes: Sequence[str] | None = None) -> list[PromptText]:
@@ -139,6 +179,13 @@ def readable(token: str) -> str:
 def escaped(text: str) -> str:
     """Return a text from data for Markdown, which then shows it as it stands."""
     return re.sub(r"([\\`*_{}\[\]<>()#+.!|$~&-])", r"\\\1", readable(text))
+
+
+def _inert(token: str) -> str:
+    """Text that stays text where circuitsvis writes it as HTML: after a zero-width space neither <
+    nor & opens anything, and plain text looks the same.
+    """
+    return token.replace("<", "<\u200b").replace("&", "&\u200b")
 
 
 def _numbers(values: Any, axes: Mapping[str, int], view: str) -> np.ndarray:
