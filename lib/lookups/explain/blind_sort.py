@@ -2,9 +2,9 @@
 
 A deck has an item for each of some (neuron, head) pairs: prompts of the train split with their
 labels, to learn from, and held-out prompts of the test split, to be sorted. An item is drawn by a
-seed of its own and named by the digest of what is in it, so that a verdict stays true of its item
-when other items come or go. `tools/blind_sort.py` writes what readers said into a YAML file: who
-they were, and an entry a reader, with a letter for every prompt of each item, by digest.
+seed of its own and named by the digest of its content, so that other items may come or go.
+`tools/blind_sort.py` writes what readers said into a YAML file: who they were, and an entry a
+reader, with a letter for every prompt of each item, by digest.
 """
 
 import hashlib

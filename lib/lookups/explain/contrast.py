@@ -30,9 +30,8 @@ SIZES = (1, 2, 3, 4, 6, 8)  # numbers of conditions tried
 FOLDS = 10
 WITHIN = 500  # only so many features of largest |z| are looked at
 SURE = 3.5
-"""Standard errors above one half at which the best size does more than chance would. It is the best
-of several, and verdicts on prompts left out in turn are not independent: of pairs in which nothing
-differs, a fifth pass two standard errors, and about one in twenty passes these."""
+"""Standard errors above one half at which the best size does more than chance would: of pairs in
+which nothing differs, a fifth pass two, as the best of several, and one in twenty passes these."""
 
 Held = Bool[np.ndarray, "feature prompt"]
 Active = Bool[np.ndarray, " prompt"]

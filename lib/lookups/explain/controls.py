@@ -1,10 +1,9 @@
 """What an explanation has to beat: two simple explainers and three controls (chapters 7 and 8).
 
-The explainers look at token ids alone and tell how much can be had without saying when a head is
-active. Permuted verdicts keep how often *active* is said and nothing else; an explanation of
-another neuron's head keeps the style of an explanation; one of another head of the same neuron
-keeps the neuron's token and contexts too. Here it is only drawn who borrows from whom, by the seed
-and the names of pairs, whatever their order.
+The explainers look at token ids alone. Permuted verdicts keep how often *active* is said and
+nothing else; an explanation of another neuron's head keeps the style of an explanation; one of
+another head of the same neuron keeps the neuron's token and contexts too. Here it is only drawn who
+borrows from whom, by the seed and the names of pairs, whatever their order.
 """
 
 import json
@@ -121,8 +120,8 @@ def shuffled_within(activity: Mapping[Pair, Collection], *, seed: int) -> dict[P
     lender: dict[Pair, Pair] = {}
     for neuron, group in groupby(sorted(activity), key=itemgetter(0)):
         pairs = list(group)
-        unlike = [[phi(activity[a], activity[b]) <= ALIKE for b in pairs] for a in pairs]
-        allowed = np.array(unlike) & ~np.eye(len(pairs), dtype=bool)
+        # no head lends to itself: its phi with itself is 1, or not a number
+        allowed = np.array([[phi(activity[a], activity[b]) <= ALIKE for b in pairs] for a in pairs])
         lender |= _drawn(pairs, allowed, lots_of(seed, "within", neuron))
     return lender
 

@@ -2,8 +2,7 @@
 
 A feature is seen in a text, not in token ids, so that it can be told to a reader and asked of any
 model's prompts. A *word* is a run of letters and digits (an apostrophe inside belongs to it), a run
-of one and the same mark, or a line break; case is ignored except by the two `exact` kinds. What is
-left of a word where a prompt is cut is a word like any other.
+of one and the same mark, or a line break; case is ignored except by the two `exact` kinds.
 """
 
 import re
@@ -114,8 +113,7 @@ def said(feature: Feature) -> str:
 def candidates(texts: Sequence[str]) -> Candidates:
     """Return the features that `FEWEST` texts or more have, and as many have not.
 
-    Of features that the same texts have only the one that says least is kept. Everything is counted
-    at once; of one feature and one text `holds` says the same, slowly.
+    Of features that the same texts have only the one that says least is kept.
     """
     prompts = [words_of(text) for text in texts]
     seen: dict[Feature, np.ndarray] = defaultdict(lambda: np.zeros(len(texts), bool))
@@ -169,11 +167,8 @@ def _paired(prompts: Sequence[Words]) -> dict[Feature, np.ndarray]:
     in_order = first_end[:, None] <= last_start
     together = (last_start[:, None] >= 0) & (last_start >= 0)
     single = np.array([len(run) == 1 for run in sides], bool)
-    found = {}
-    for kind, held, wanted in (
-        ("gap", in_order, True),
-        ("both", together, np.triu(np.outer(single, single), 1)),
-    ):
+    found, once = {}, np.triu(np.outer(single, single), 1)
+    for kind, held, wanted in (("gap", in_order, True), ("both", together, once)):
         count = held.sum(axis=2)
         enough = (count >= FEWEST) & (len(prompts) - count >= FEWEST)
         for row, other in np.argwhere(enough & wanted):

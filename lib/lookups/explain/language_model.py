@@ -1,11 +1,10 @@
 """The explainer `llm`: a language model says when a head is active, and judges by what it said.
 
 Any server that speaks OpenAI's chat completions (paper, step 6, in words of our own). What would be
-sent and what it would cost is told first. What is neither a clear yes nor a clear no is no verdict.
-
-A reply is one transaction of SQLite: a kill at any moment leaves whole replies and no others, the
-next run asks only for the rest, and a finished run needs neither key nor network again. A key is
-read from the environment when something is sent, and is part of no request, file or error.
+sent, and its cost, is told first. A reply is one transaction of SQLite: a kill leaves whole replies
+and no others, the next run asks only for the rest, and a finished run needs neither key nor network
+again. A key is read from the environment when something is sent, and is part of no request, file or
+error.
 """
 
 import hashlib
@@ -13,6 +12,7 @@ import json
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from math import exp
@@ -266,17 +266,15 @@ def verdict_of(reply: Reply) -> Verdict:
     Log-probabilities of the first token decide where they are given, each summed over its
     spellings, unless the text takes its first word back ("Yes and no"); otherwise the text decides.
     """
-    total = {"yes": 0.0, "no": 0.0}
     if reply.refusal or _HEDGE.match(reply.said):
         return Verdict(None)
+    total = Counter()
     for token, logprob in (reply.first or {}).items():
         # Some servers show a token's leading space as the mark that their vocabulary has for it.
-        word = token.strip(" \t\n▁Ġ").lower()
-        if word in total:
-            total[word] += exp(logprob)
-    if sum(total.values()) < READABLE:
+        total[token.strip(" \t\n▁Ġ").lower()] += exp(logprob)
+    if total["yes"] + total["no"] < READABLE:
         return Verdict(yes_or_no(reply.said))
-    probability = total["yes"] / sum(total.values())
+    probability = total["yes"] / (total["yes"] + total["no"])
     return Verdict(None if probability == 0.5 else probability > 0.5, probability)
 
 

@@ -182,9 +182,7 @@ def escaped(text: str) -> str:
 
 
 def _inert(token: str) -> str:
-    """Text that stays text where circuitsvis writes it as HTML: after a zero-width space neither <
-    nor & opens anything, and plain text looks the same.
-    """
+    """Text that stays text where circuitsvis writes it as HTML: a zero-width space disarms it."""
     return token.replace("<", "<\u200b").replace("&", "&\u200b")
 
 
@@ -216,8 +214,7 @@ def _scale(values: np.ndarray) -> float:
 
 
 def _coloured(values: np.ndarray) -> dict[str, Any]:
-    top = _scale(values)
-    colours = {"positiveColor": _POSITIVE, "negativeColor": _NEGATIVE}
+    colours, top = {"positiveColor": _POSITIVE, "negativeColor": _NEGATIVE}, _scale(values)
     return {"maxValue": top, "minValue": -top} | colours
 
 

@@ -2,14 +2,13 @@
 
 Step 7 of the method takes, for each pair of a neuron and a head, the mean change over its active
 prompts and over its inactive ones, and compares the two lists with the Kolmogorov-Smirnov test.
-That test does not know that every pair has a value in both lists, nor that pairs share a neuron. So
-beside it stand Cliff's delta, with an interval that resamples neurons, and a test that permutes
-labels within pairs.
+That test takes the lists for independent and does not know that pairs share a neuron. So beside it
+stand Cliff's delta, with an interval that resamples neurons, and a test that permutes labels.
 
 A head has a *total* effect on the neuron's input, by all ways, and a *direct* one, by its own
-output alone. The direct share is the slope of direct on total effects over prompts, **through the
-origin**: Σ direct · total / Σ total², the mean of direct / total weighted by total². A share above
-1 means that other ways work against the head, one below 0 that they outdo it.
+output alone. The direct share is the slope of direct on total effects over prompts, through the
+origin: Σ direct · total / Σ total². Above 1, other ways work against the head; below 0, they
+outdo it.
 """
 
 from collections.abc import Collection
@@ -141,15 +140,14 @@ def group_difference(first: Values, second: Values, *, seed: int) -> Estimate:
 
     Without two neurons in each there is no interval.
     """
-    random, means, drawn, neurons = np.random.default_rng(seed), [], [], []
+    random, found = np.random.default_rng(seed), []
     for group in (first, second):
         values, names = complete(values=group.values, neurons=group.neurons)
         if not len(values):
             return UNKNOWN
         sums, totals = draw(names, values, np.ones_like(values), seed=random)
-        means.append(values.mean())
-        drawn.append(totals[:, 0] / totals[:, 1])
-        neurons.append(len(sums))
+        found.append((values.mean(), totals[:, 0] / totals[:, 1], len(sums)))
+    means, drawn, neurons = zip(*found, strict=True)
     return Estimate(float(means[0] - means[1]), *limits(drawn[0] - drawn[1], min(neurons)))
 
 

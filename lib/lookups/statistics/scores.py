@@ -103,8 +103,7 @@ def newcombe(counts: Counts) -> tuple[float, float]:
     """Return a 95 % interval for E, from the Wilson intervals of its two shares.
 
     E is one half and half the difference of TPR and FPR, whose interval is Newcombe's (1998, method
-    10), for independent prompts. Coverage at 50 + 50 prompts is .937 to .961 for shares of .5 to
-    .95; at 10 + 10 it can fall to .91.
+    10), for independent prompts.
     """
     if isnan(score(counts)):
         return nan, nan
@@ -187,10 +186,9 @@ def between_pairs(scores: Collection, variances: Collection) -> Variances:
 def mean_over(verdicts: pd.DataFrame, units: Collection, *, seed: int) -> Estimate:
     """Return the mean score over pairs, with an interval from resampling what prompts share.
 
-    `verdicts` has a row a prompt of a pair: neuron, head, active and verdict (missing: unread, and
-    left out); `units` says of each row where its prompt comes from, such as an article. The pairs
-    are taken as they are. The interval is that of the score linearised in the prompts: each one's
-    deviation from the rate of its pair and kind, weighted.
+    `verdicts` has a row a prompt of a pair: neuron, head, active and verdict (missing: unread, left
+    out); `units` says of each row where its prompt comes from, such as an article. The interval is
+    that of the score linearised in the prompts: each one's deviation from its pair and kind's rate.
     """
     rows = verdicts.assign(unit=pd.array(list(units), dtype=object)).dropna(subset="verdict")
     rows["right"] = (rows.verdict.astype(bool) == rows.active.astype(bool)).astype(float)
@@ -208,8 +206,7 @@ def mean_over(verdicts: pd.DataFrame, units: Collection, *, seed: int) -> Estima
 def paper_summary(scores: Collection) -> Summary:
     """Return mean, sd, skew and the skew's test as the paper computes them (step 6).
 
-    Undefined: the skew of fewer than three scores, or of scores all alike; its p for fewer than
-    eight.
+    Undefined: the skew of fewer than three scores or of equal ones; its p for fewer than eight.
     """
     (known,) = complete(scores=scores)
     if not len(known):
