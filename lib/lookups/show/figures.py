@@ -2,7 +2,7 @@
 
 Colours are Okabe and Ito's, told apart with any colour vision and on paper. A figure carries its
 own white ground, so it reads the same on a light and on a dark page. The same numbers give the
-same file: no version, no date and no random salt is written into it.
+same file: no version is written into it.
 """
 
 from pathlib import Path
