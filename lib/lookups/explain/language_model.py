@@ -315,12 +315,12 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
             with lock:
                 replies.keep(request, reply)
             kept.append(request)
-        except (openai.APIError, ServerError, sqlite3.Error) as error:
+        except Exception as error:  # whatever it is, no other request is begun
             failures.append(error)
 
     with client, ThreadPool(settings.concurrency) as pool:
         pool.map(settle, requests, chunksize=1)
-    if failures and isinstance(failures[0], sqlite3.Error):
+    if failures and not isinstance(failures[0], openai.APIError | ServerError):
         raise failures[0]
     if failures:
         raise ServerError(
