@@ -124,9 +124,9 @@ class Contrast(Explainer):
         prompts, labels = case.in_order()
         texts, active = [one.text for one in prompts], np.array(labels)
         features, held = candidates(texts)
-        scored = cross_validate(held, active, folds(texts, active))
-        told = scored is not None and scored.told_apart
-        size = scored.simplest if told else len(SIZES) - 1
+        learn = folds(texts, active)
+        scored = cross_validate(held, active, learn)
+        size = scored.simplest if scored.told_apart else len(SIZES) - 1
         picks = strongest(held, active, most=SIZES[size])
         true = count_true(held, picks)
         need = needed(true, active) if picks else 0
@@ -134,8 +134,8 @@ class Contrast(Explainer):
             tuple(features[row]._replace(present=kind) for row, kind in picks),
             need,
             chances_of(true, active, need=need, most=len(picks)),
-            None if scored is None else round(float(scored.balanced_accuracy[size]), 4),
-            told,
+            round(float(scored.balanced_accuracy[size]), 4) if len(learn) else None,
+            scored.told_apart,
         )
         return Explanation(self.name, rule.sentence(), rule.as_json())
 
@@ -212,10 +212,8 @@ def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt
 
 def cross_validate(
     held: Held, active: Active, learn: Bool[np.ndarray, "fold prompt"]
-) -> CrossValidated | None:
-    """Return how each of `SIZES` does on what the folds left out; None without folds."""
-    if not len(learn):
-        return None
+) -> CrossValidated:
+    """Return how each of `SIZES` does on what the folds left out: nothing right without folds."""
     right = np.zeros((len(SIZES), 2))
     for fold in learn:
         picks = strongest(held[:, fold], active[fold], most=max(SIZES))
