@@ -42,8 +42,6 @@ class Server(Served):
             self.most_at_once = max(self.most_at_once, self.at_once)
             if self.key is not None and authorization != f"Bearer {self.key}":
                 return status(401, f"wrong key: {authorization}")
-            if body["model"] not in ("tiny", "small"):
-                return status(404, f"The model `{body['model']}` does not exist")
             return next(self.script, None) or self.answer(body)
 
 

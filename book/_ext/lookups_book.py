@@ -13,7 +13,7 @@ from pathlib import Path
 import lookups
 from docutils import nodes
 from docutils.statemachine import StringList
-from lookups.show.html import BUNDLE, bundle_path
+from lookups.show.views import BUNDLE, bundle_path
 from markdown_it.tree import SyntaxTreeNode
 from myst_nb.sphinx_ import SphinxNbRenderer
 from sphinx.application import Sphinx

@@ -21,7 +21,6 @@ from lookups.explain.controls import (
     shuffled_within,
 )
 from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question
-from lookups.statistics.scores import count, score
 from sklearn.linear_model import LogisticRegression
 
 EVERY = pytest.mark.parametrize(
@@ -101,11 +100,7 @@ def test_the_order_of_prompts_does_not_matter_and_judging_reads_the_rule_alone(
 
 
 @EVERY
-def test_an_explanation_by_another_is_refused_and_both_kinds_are_needed(explainer: Explainer):
-    wanted = "judge it with the same explainer|is no checklist; explain the pair again"
-    for rule in ("", "{}", "[1]", "3", "is active", '{"conditions": [{}], "chances": []}'):
-        with pytest.raises(LookupsError, match=wanted):
-            explainer.judge(Question(Explanation("llm", "When it rains.", rule), HELD_OUT))
+def test_both_kinds_are_needed_to_explain(explainer: Explainer):
     for kind in ("active", "inactive"):
         with pytest.raises(LookupsError, match=f"there is no {kind} prompt to explain from"):
             explainer.explain(random_case()._replace(**{kind: ()}))
@@ -137,16 +132,6 @@ def test_permuting_keeps_the_verdicts_and_the_callers_list():
     places = list(range(40))
     drawn = [permuted_verdicts(places, seed=s, of=of) for s in (0, 1) for of in (("a",), ("b",))]
     assert len({tuple(order) for order in drawn}) == 4
-
-
-def test_permuted_verdicts_score_as_a_draw_without_knowledge_does():
-    active, said = [True] * 8 + [False] * 12, [True] * 11 + [False] * 9
-    assert score(count(said, active)) > 0.8
-    scores = [score(count(permuted_verdicts(said, seed=s), active)) for s in range(1500)]
-    assert np.mean(scores) == pytest.approx(0.5, abs=0.01)
-    # right answers on active prompts are hypergeometric, and decide those on the inactive ones
-    right_sd = np.sqrt(11 * 8 / 20 * 12 / 20 * 9 / 19)
-    assert np.std(scores) == pytest.approx(right_sd * (1 / 8 + 1 / 12) / 2, rel=0.07)
 
 
 def test_phi_is_the_correlation():
@@ -190,13 +175,7 @@ def test_heads_exactly_as_alike_as_allowed_may_borrow(monkeypatch):
     assert not shuffled_within(activity, seed=0)
 
 
-def test_every_head_lends_once_where_that_can_be():
-    rows = np.eye(6, dtype=bool)
-    activity = {("n", str(i)): row for i, row in enumerate(rows)}
-    for seed in range(20):
-        found = shuffled_within(activity, seed=seed)
-        assert set(found.values()) == set(activity)
-    # and neurons with the same heads are not shuffled alike
+def test_neurons_with_the_same_heads_are_not_shuffled_alike():
     activity = {(neuron, str(i)): np.eye(6, dtype=bool)[i] for neuron in "nm" for i in range(6)}
     lender = shuffled_within(activity, seed=0)
     of_n, of_m = ([lender[(neuron, str(i))][1] for i in range(6)] for neuron in "nm")
@@ -223,11 +202,12 @@ def test_among_neurons_nobody_borrows_from_the_own_neuron(pairs, seed):
         assert {pair for pair in pairs if sizes[pair[0]] < largest} <= lent
 
 
-def test_seeds_differ_and_every_other_is_as_likely():
+def test_every_head_lends_once_seeds_differ_and_every_other_is_as_likely():
     activity = {("n", str(i)): row for i, row in enumerate(np.eye(4, dtype=bool))}
     pairs = [(neuron, head) for neuron in "abc" for head in "12"]
     within = [shuffled_within(activity, seed=s) for s in range(600)]
     among = [shuffled_among(pairs, seed=s) for s in range(600)]
+    assert all(set(lender.values()) == set(activity) for lender in within)
     for drawn, others in ((within, 3), (among, 4)):
         seen = Counter(pair for lender in drawn for pair in lender.items())
         assert len(seen) == others * len(drawn[0])

@@ -1,12 +1,9 @@
 """Features of prompts: what a word is, what holds where, how it is said, and the whole table."""
 
-import json
 from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from lookups.explain import features
 from lookups.explain.features import Feature, candidates, holds, said, words_of
 
@@ -127,15 +124,7 @@ def test_the_table_is_what_counting_one_by_one_gives(seed: int):
     found = candidates(texts)
     fast = {tuple(row): feature for row, feature in zip(found.held, found.features, strict=True)}
     assert fast == naive
-    for feature in found.features:
-        assert Feature.from_json(json.loads(json.dumps(feature.as_json()))) == feature
     assert list(found.features) == sorted(found.features, key=lambda feature: feature.rank)
-
-
-@settings(max_examples=25)
-@given(st.permutations(random_texts(7, 12)))
-def test_the_table_does_not_hang_on_the_order_of_prompts(texts: list[str]):
-    found = candidates(texts)
-    assert found.features == candidates(sorted(texts)).features
-    for feature, held in zip(found.features, found.held, strict=True):
-        assert [holds(feature, words_of(text)) for text in texts] == held.tolist()
+    turned = candidates(texts[::-1])  # the order of prompts does not matter
+    assert turned.features == found.features
+    assert (turned.held[:, ::-1] == found.held).all()

@@ -14,7 +14,7 @@ import pytest
 from lookups.paths import PROJECT
 from lookups.run.book import build_book
 from lookups.settings import DEFAULT_RUN
-from lookups.show import html as view_html
+from lookups.show import views
 from lookups.show.views import BOS, attention_view, token_view
 from sample_chapters import SAMPLE, chapter_names, sample_site
 
@@ -183,7 +183,7 @@ def live_notebook(folder: Path) -> Path:
 
 def test_a_live_notebook_draws_with_the_script_it_carries(browser, tmp_path, monkeypatch):
     monkeypatch.delenv("LOOKUPS_VIEWS", raising=False)
-    monkeypatch.setattr(view_html, "_carriers", [])
+    monkeypatch.setattr(views, "_carriers", [])
     with Screen(browser) as screen:
         assert screen.draw(live_notebook(tmp_path)).locator(".cv-drawn").count() == 2
         assert screen.complaints == []

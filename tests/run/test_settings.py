@@ -101,7 +101,10 @@ def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, m
         ("3: 4", "3: there is no such key"),
         ("title: [", "mine.yml cannot be read as YAML"),
         ("llm: {model: tiny, key_variable: sk-hidden}", "llm.key_variable: String should match"),
-        ("llm: {model: tiny, base_url: 'http://me:sk-hidden@host'}", "write a whole address such"),
+        *(
+            (f"llm: {{model: tiny, base_url: '{url}'}}", "llm.base_url: write a whole address")
+            for url in ("http://me:sk-hidden@host/v1", "http://host/?sk-hidden", "host:8000/v1")
+        ),
         ("llm: {model: tiny, api_key: sk-hidden}", "llm.api_key: there is no such key"),
         ("extends: gpt9", "no run 'gpt9': known ids are gpt2-large, "),
         ("extends: [a, b]", "no run "),

@@ -14,22 +14,20 @@ def own_settings():
     plt.close("all")
 
 
-def drawn(kind: str) -> bytes:
+def drawn() -> bytes:
     house_style()
     figure, axes = plt.subplots()
     axes.plot([0, 1, 2], [2, 1, 3], label="neurons")
     axes.set(xlabel="position (tokens)", ylabel="activation")
     axes.legend()
     file = BytesIO()
-    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    figure.savefig(file, format=kind, metadata=metadata)
+    figure.savefig(file, metadata={"Software": None})
     return file.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["png", "svg"])
-def test_the_same_numbers_give_the_same_file_on_a_white_ground(kind):
-    first = drawn(kind)
-    assert first == drawn(kind)
+def test_the_same_numbers_give_the_same_file_on_a_white_ground():
+    first = drawn()
+    assert first == drawn()
     assert b"Software" not in first
     assert plt.rcParams["savefig.facecolor"] == "white"
     assert plt.rcParams["axes.prop_cycle"].by_key()["color"][0] == COLOURS["blue"]

@@ -6,10 +6,8 @@ from math import isnan, nan
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lookups.statistics import bootstrap
-from lookups.statistics.bootstrap import bootstrap_mean, times_drawn
+from lookups.statistics.bootstrap import times_drawn
 from lookups.statistics.differences import (
     Values,
     cliffs_delta_of_means,
@@ -20,7 +18,6 @@ from lookups.statistics.differences import (
     permuted_within_pairs,
     share_of_mean,
 )
-from lookups.statistics.scores import q_values
 from scipy.stats import ks_2samp, kstest
 
 
@@ -107,16 +104,10 @@ def delta_by_loop(active, inactive) -> float:
     return won / (len(active) * len(inactive))
 
 
-@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=8))
-def test_cliffs_delta_is_the_double_loop(means):
-    active, inactive = zip(*means, strict=True)
-    found = cliffs_delta_of_means(active, inactive, ["L1.N0"] * len(means), seed=0)
-    assert found.mean == pytest.approx(delta_by_loop(active, inactive))
-
-
-def test_the_interval_of_delta_is_that_of_delta_computed_again_for_every_draw(monkeypatch):
+@pytest.mark.parametrize("digits", [0, 9], ids=["ties", "none"])
+def test_delta_is_the_double_loop_and_so_is_its_interval_for_every_draw(digits, monkeypatch):
     monkeypatch.setattr(bootstrap, "DRAWS", 300)
-    means = pair_means(rows_of(9, 12, planted=0.3), "fall")
+    means = pair_means(rows_of(9, 12, planted=0.3), "fall").round(digits)
     neurons = sorted(set(means.neuron))
     again = []
     for times in times_drawn(len(neurons), seed=4):
@@ -158,7 +149,6 @@ def test_p_never_is_0_and_is_small_for_a_planted_difference():
     found = permuted_within_pairs(rows_of(10, 40, planted=5.0), "fall", seed=0, draws=500)
     assert found.p_greater == found.p_two_sided == 1 / 501
     assert (found.pairs.p_greater < 0.01).all()
-    assert (q_values(found.pairs.p_greater) < 0.05).all()
     fewer = permuted_within_pairs(rows_of(10, 40, planted=-5.0), "fall", seed=0, draws=500)
     assert fewer.p_greater == 1
     assert fewer.p_two_sided == 1 / 501
@@ -185,8 +175,6 @@ def test_neither_order_nor_other_neurons_change_a_p():
     alone = permuted_within_pairs(rows[rows.neuron == "L1.N2"], "fall", seed=2, draws=300)
     own = found.pairs[found.pairs.neuron == "L1.N2"].reset_index(drop=True)
     assert alone.pairs.equals(own)
-    other = permuted_within_pairs(rows, "fall", seed=3, draws=300)
-    assert not other.pairs.equals(found.pairs)
 
 
 def test_pairs_of_one_kind_are_left_out_and_prompts_may_differ_between_heads():
@@ -194,7 +182,6 @@ def test_pairs_of_one_kind_are_left_out_and_prompts_may_differ_between_heads():
     rows.loc[rows.neuron.eq("L1.N0") & rows["head"].eq("L0.H0"), "active"] = True
     rows.loc[20:22, "fall"] = nan
     found = permuted_within_pairs(rows, "fall", seed=0, draws=50)
-    assert found.left_out == 1
     assert len(found.pairs) == 3
     assert np.allclose(found.pairs.difference, pair_means(rows, "fall").difference.dropna())
     none = permuted_within_pairs(rows[:0], "fall", seed=0)
@@ -262,8 +249,6 @@ def test_the_order_of_rows_changes_nothing_but_rounding():
     both = means, turned(means)
     deltas = [cliffs_delta_of_means(m.active, m.inactive, m.neuron, seed=0) for m in both]
     assert np.allclose(*deltas)
-    found = bootstrap_mean(means.difference, means.neuron, seed=0)
-    assert 0 < found.low < 0.5 < found.high
 
 
 def test_degenerate_slopes_are_not_a_number():

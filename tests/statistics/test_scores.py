@@ -25,6 +25,7 @@ from lookups.statistics.scores import (
 )
 from scipy.stats import binom, fisher_exact
 from sklearn.metrics import balanced_accuracy_score
+from statsmodels.stats.multitest import multipletests
 
 SAID = [True, True, None, False, True, None, False, False, False]
 ACTIVE = [True, True, True, True, False, False, False, False, False]
@@ -54,14 +55,8 @@ def test_every_prompt_is_counted_once_by_what_was_said_and_what_is_so():
     frame = pd.DataFrame({"said": SAID, "active": ACTIVE})
     assert count(frame.said, frame.active) == count(SAID, ACTIVE)
     assert count(frame.said.astype("boolean"), frame.active.to_numpy()) == count(SAID, ACTIVE)
-    for ask, words in (
-        (lambda: count([True, None], [True, None]), "only verdicts can be unread"),
-        (lambda: count(["Yes", "No"], [True, False]), "Need to pass bool-like values"),
-        (lambda: coin_scores(0, 5), "prompts of both kinds, not 0 and 5"),
-        (lambda: q_values([0.2, 1.2]), "between 0 and 1"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=words):
-            ask()
+    with pytest.raises(ValueError, match="only verdicts can be unread"):
+        count([True, None], [True, None])
 
 
 def test_the_score_is_balanced_accuracy_of_what_was_read():
@@ -140,18 +135,13 @@ def test_no_verdicts_have_a_smaller_p_than_the_smallest(n_active, n_inactive):
     assert smallest_p(0, 9) == smallest_p(9, 0) == smallest_p_as_called(9, 0, 4) == 1
 
 
-def by_hand(p: list[float], *, by: bool) -> list[float]:
-    """q of each p: the least, over all p at least as large, of p times tests over its rank."""
-    factor = sum(1 / rank for rank in range(1, len(p) + 1)) if by else 1
-    ranked = [value * factor * len(p) / sum(other <= value for other in p) for value in p]
-    return [min(1, *(r for r, v in zip(ranked, p, strict=True) if v >= value)) for value in p]
-
-
-def test_q_values_are_those_of_a_plain_loop_over_what_was_tested():
+def test_q_values_are_those_of_statsmodels_over_what_was_tested():
     random = np.random.default_rng(3)
     for tests, method in product((1, 2, 9, 40), ("bh", "by")):
         p = np.round(random.random(tests) ** 3, 2).tolist()
-        assert q_values(p, method=method) == pytest.approx(by_hand(p, by=method == "by"))
+        assert q_values(p, method=method) == pytest.approx(
+            multipletests(p, method=f"fdr_{method}")[1]
+        )
     found = q_values([nan, 0.01, nan, 0.4, 0.02])
     assert np.isnan(found[[0, 2]]).all()
     assert found[[1, 3, 4]] == pytest.approx(q_values([0.01, 0.4, 0.02]))

@@ -2,9 +2,9 @@
 
 A deck has an item for each of some (neuron, head) pairs: prompts of the train split with their
 labels, to learn from, and held-out prompts of the test split, to be sorted. An item is drawn by a
-seed of its own and named by the digest of what is in it, so that a verdict stays true of its item
-when other items come or go. `tools/blind_sort.py` writes what readers said into a YAML file: who
-they were, and an entry a reader, with a letter for every prompt of each item, by digest.
+seed of its own and named by the digest of its content, so that other items may come or go.
+`tools/blind_sort.py` writes what readers said into a YAML file: who they were, and an entry a
+reader, with a letter for every prompt of each item, by digest.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 from sklearn.metrics import cohen_kappa_score
 
-from lookups.errors import LookupsError
+from lookups.errors import in_words
 from lookups.statistics.bootstrap import lots_of
 
 LEARN = 10  # at most so many prompts of each kind to learn from
@@ -106,33 +106,26 @@ def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
 
     An item without a verdict has `correct` missing and is not clear; `?` is never right.
     """
-    rows = []
-    for (number, digest), item in deck[deck.role == "sort"].groupby(["item", "digest"]):
-        truth = item.sort_values("place").active
-        said = [LETTERS.get(letter) for letter in verdicts.get(digest, "")]
-        right = sum(a == b for a, b in zip(said, truth, strict=True)) if said else None
-        pair = [item[name].iloc[0] for name in ("kind", "neuron", "head", "token")]
-        rows.append((number, *pair, int(truth.sum()), right, (right or 0) >= CLEAR))
-    names = ["item", "kind", "neuron", "head", "token", "active", "correct", "clear"]
-    return pd.DataFrame(rows, columns=names).astype({"correct": "Int64", "clear": bool})
+    names, rows = ["item", "kind", "neuron", "head", "token"], []
+    for key, item in deck[deck.role == "sort"].sort_values("place").groupby([*names, "digest"]):
+        said = [LETTERS.get(letter) for letter in verdicts.get(key[-1], "")]
+        right = sum(a == b for a, b in zip(said, item.active, strict=True)) if said else None
+        rows.append((*key[:-1], int(item.active.sum()), right, (right or 0) >= CLEAR))
+    table = pd.DataFrame(rows, columns=[*names, "active", "correct", "clear"])
+    return table.astype({"correct": "Int64", "clear": bool})
 
 
 def read_verdicts(path: Path | None) -> list[dict[str, str]]:
     """Return each reader's recorded verdicts by item digest; none if there is no record."""
-    return (mapping_of(path).get("verdicts") or []) if path else []
+    return mapping_of(path).get("verdicts") or []
 
 
 def who_read(path: Path | None) -> str:
     """Return what kind of readers they were, such as `language models`."""
-    return str((mapping_of(path).get("readers") if path else None) or "not recorded")
+    return str(mapping_of(path).get("readers") or "not recorded")
 
 
-def mapping_of(path: Path) -> dict:
-    """Read a YAML file of keys and values, or say that it is none; an empty file has none."""
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        content = "nothing readable"
-    if not isinstance(content, dict | None):
-        raise LookupsError(f"{path} holds no verdicts; write lines such as '1: ABBABAABBA'")
-    return content or {}
+def mapping_of(path: Path | None) -> dict:
+    """Read a YAML file of keys and values; an empty file, or no file, has none."""
+    with in_words(str(path), "write lines such as '1: ABBABAABBA'"):
+        return dict(yaml.safe_load(path.read_text("utf-8")) or {}) if path else {}

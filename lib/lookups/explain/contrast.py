@@ -2,10 +2,10 @@
 
 Features of the training prompts (`explain.features`) are ranked by how surely they are more common
 among one kind, beyond what those before them tell, and the first few become a checklist: the head
-is active where enough of them are true. How many is settled by cross-validation on the training
-prompts alone: the fewest that come within one standard error of the best. Where even the best does
-no more than chance would, the explanation says that no words tell, and the rule is the weak vote of
-as many as there can be. Nothing is random, and the order of prompts does not matter.
+is active where enough of them are true. Cross-validation on the training prompts settles how many:
+the fewest that come within one standard error of the best. Where even the best does no more than
+chance would, the explanation says that no words tell, and the rule is the vote of as many as there
+can be. Nothing is random, and the order of prompts does not matter.
 
 How surely is the z-score of the log-odds ratio with an informative Dirichlet prior of Monroe,
 Colaresi and Quinn ("Fightin' Words", Political Analysis 16, 2008). Here a prompt has a feature or
@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import TypeAdapter
 
-from lookups.errors import LookupsError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 from lookups.explain.features import Feature, candidates, holds, said, words_of
 
@@ -30,9 +30,8 @@ SIZES = (1, 2, 3, 4, 6, 8)  # numbers of conditions tried
 FOLDS = 10
 WITHIN = 500  # only so many features of largest |z| are looked at
 SURE = 3.5
-"""Standard errors above one half at which the best size does more than chance would. It is the best
-of several, and verdicts on prompts left out in turn are not independent: of pairs in which nothing
-differs, a fifth pass two standard errors, and about one in twenty passes these."""
+"""Standard errors above one half at which the best size does more than chance would: of pairs in
+which nothing differs, a fifth pass two, as the best of several, and one in twenty passes these."""
 
 Held = Bool[np.ndarray, "feature prompt"]
 Active = Bool[np.ndarray, " prompt"]
@@ -106,19 +105,14 @@ class Checklist(NamedTuple):
 
     def as_json(self) -> str:
         """Return the rule as JSON."""
-        rule = self._asdict() | {"conditions": [one.as_json() for one in self.conditions]}
+        conditions = [one.given() for one in self.conditions]
+        rule = self._asdict() | {"conditions": conditions}
         return json.dumps(rule, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, rule: str) -> "Checklist":
-        """Read what `as_json` wrote; a `LookupsError` if it is something else."""
-        try:
-            parts = json.loads(rule)
-            parts["conditions"] = tuple(map(Feature.from_json, parts["conditions"]))
-            return cls(**parts | {"chances": tuple(parts["chances"])})
-        except (ValueError, KeyError, TypeError, AttributeError):
-            message = f"{rule[:60]!r} is no checklist; explain the pair again"
-            raise LookupsError(message) from None
+        """Read what `as_json` wrote; a `ValidationError` if it is something else."""
+        return TypeAdapter(cls).validate_json(rule)
 
 
 class Contrast(Explainer):
@@ -130,9 +124,9 @@ class Contrast(Explainer):
         prompts, labels = case.in_order()
         texts, active = [one.text for one in prompts], np.array(labels)
         features, held = candidates(texts)
-        scored = cross_validate(held, active, folds(texts, active))
-        told = scored is not None and scored.told_apart
-        size = scored.simplest if told else len(SIZES) - 1
+        learn = folds(texts, active)
+        scored = cross_validate(held, active, learn)
+        size = scored.simplest if scored.told_apart else len(SIZES) - 1
         picks = strongest(held, active, most=SIZES[size])
         true = count_true(held, picks)
         need = needed(true, active) if picks else 0
@@ -140,8 +134,8 @@ class Contrast(Explainer):
             tuple(features[row]._replace(present=kind) for row, kind in picks),
             need,
             chances_of(true, active, need=need, most=len(picks)),
-            None if scored is None else round(float(scored.balanced_accuracy[size]), 4),
-            told,
+            round(float(scored.balanced_accuracy[size]), 4) if len(learn) else None,
+            scored.told_apart,
         )
         return Explanation(self.name, rule.sentence(), rule.as_json())
 
@@ -159,13 +153,11 @@ def log_odds(active: Having, inactive: Having, *, of_active: int, of_inactive: i
     """Return the log-odds ratios of features that so many of some prompts of both kinds have."""
     have, size = active + inactive, of_active + of_inactive
     known = (have > 0) & (have < size)
-    have = np.where(known, have, 1)  # any number: nothing is known of these
-    delta, variance = np.zeros(have.shape), np.zeros(have.shape)
-    for sign, count, of_kind in ((1, active, of_active), (-1, inactive, of_inactive)):
-        has, lacks = count + have, of_kind - count + size - have
-        delta += sign * np.log(has / lacks)
-        # the second term may be dropped for rare words, but half of the prompts can have a feature
-        variance += 1 / has + 1 / lacks
+    has = np.stack([active, inactive]) + np.where(known, have, 1)  # where nothing is known: any
+    lacks = np.array([[of_active], [of_inactive]]) + size - has
+    delta = np.subtract(*np.log(has / lacks))
+    # the second term may be dropped for rare words, but half of the prompts can have a feature
+    variance = (1 / has + 1 / lacks).sum(axis=0)
     return LogOdds(np.where(known, delta, 0.0), np.where(known, variance, np.inf))
 
 
@@ -220,18 +212,15 @@ def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt
 
 def cross_validate(
     held: Held, active: Active, learn: Bool[np.ndarray, "fold prompt"]
-) -> CrossValidated | None:
-    """Return how each of `SIZES` does on what the folds left out; None without folds."""
-    if not len(learn):
-        return None
+) -> CrossValidated:
+    """Return how each of `SIZES` does on what the folds left out: nothing right without folds."""
     right = np.zeros((len(SIZES), 2))
     for fold in learn:
         picks = strongest(held[:, fold], active[fold], most=max(SIZES))
         for place, size in enumerate(SIZES):
             true = count_true(held, picks[:size])
-            called = true >= needed(true[fold], active[fold])
-            for kind in (True, False):
-                right[place, int(kind)] += (~fold & (active == kind) & (called == kind)).sum()
+            right_here = ~fold & (active == (true >= needed(true[fold], active[fold])))
+            right[place] += [(right_here & ~active).sum(), (right_here & active).sum()]
     sizes = np.array([(~active).sum(), active.sum()])
     # of two independent proportions, each with one right and one wrong more than were seen
     doubted = (right + 1) / (sizes + 2)

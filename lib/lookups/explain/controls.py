@@ -1,10 +1,9 @@
 """What an explanation has to beat: two simple explainers and three controls (chapters 7 and 8).
 
-The explainers look at token ids alone and tell how much can be had without saying when a head is
-active. Permuted verdicts keep how often *active* is said and nothing else; an explanation of
-another neuron's head keeps the style of an explanation; one of another head of the same neuron
-keeps the neuron's token and contexts too. Here it is only drawn who borrows from whom, by the seed
-and the names of pairs, whatever their order.
+The explainers look at token ids alone. Permuted verdicts keep how often *active* is said and
+nothing else; an explanation of another neuron's head keeps the style of an explanation; one of
+another head of the same neuron keeps the neuron's token and contexts too. Here it is only drawn who
+borrows from whom, by the seed and the names of pairs, whatever their order.
 """
 
 import json
@@ -22,7 +21,6 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from lookups.errors import LookupsError
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
 from lookups.statistics.bootstrap import lots_of
 
@@ -41,7 +39,6 @@ class BagOfWords(Explainer):
     name = "bag-of-words"
 
     def explain(self, case: Case) -> Explanation:
-        """Fit a weight for every token of the training prompts."""
         prompts, active = case.in_order()
         tokens = sorted({token for one in prompts for token in one.ids})
         occurring = [Counter(one.ids) for one in prompts]
@@ -57,9 +54,8 @@ class BagOfWords(Explainer):
         return _explanation(self, text, rule | {"weights": [*zip(tokens, weights, strict=True)]})
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Add up the weights of each prompt's tokens."""
-        intercept, weights = _rule_of(question.explanation, "intercept", "weights")
-        weights = dict(weights)
+        rule = json.loads(question.explanation.rule)
+        intercept, weights = rule["intercept"], dict(rule["weights"])
         added = (sum(weights.get(token, 0.0) for token in one.ids) for one in question.prompts)
         sums = [intercept + some for some in added]
         return [Verdict(total > 0, round(float(expit(total)), DIGITS)) for total in sums]
@@ -71,7 +67,6 @@ class Nearest(Explainer):
     name = "nearest"
 
     def explain(self, case: Case) -> Explanation:
-        """Keep the training prompts' ids and whether the head is active on each."""
         prompts, active = case.in_order()
         kept = [[list(one.ids), kind] for one, kind in zip(prompts, active, strict=True)]
         text = (
@@ -82,8 +77,7 @@ class Nearest(Explainer):
         return _explanation(self, text, {"prompts": kept})
 
     def judge(self, question: Question) -> list[Verdict]:
-        """Find each prompt's most similar training prompt."""
-        (kept,) = _rule_of(question.explanation, "prompts")
+        kept = json.loads(question.explanation.rule)["prompts"]
         nearest = [max(kept, key=lambda one: likeness(new.ids, one[0])) for new in question.prompts]
         return [Verdict(bool(active)) for _, active in nearest]
 
@@ -99,16 +93,6 @@ def likeness(ids: Sequence[int], others: Sequence[int]) -> tuple[int, float]:
 
 def _explanation(by: Explainer, text: str, rule: dict[str, Any]) -> Explanation:
     return Explanation(by.name, text, json.dumps(rule, sort_keys=True, separators=(",", ":")))
-
-
-def _rule_of(explanation: Explanation, *parts: str) -> list[Any]:
-    try:
-        rule = json.loads(explanation.rule)
-        return [rule[part] for part in parts]
-    except (ValueError, KeyError, TypeError):
-        raise LookupsError(
-            f"{explanation.explainer!r} made this explanation: judge it with the same explainer"
-        ) from None
 
 
 def permuted_verdicts(verdicts: Collection, *, seed: int, of: Sequence[str] = ()) -> list:
@@ -136,8 +120,8 @@ def shuffled_within(activity: Mapping[Pair, Collection], *, seed: int) -> dict[P
     lender: dict[Pair, Pair] = {}
     for neuron, group in groupby(sorted(activity), key=itemgetter(0)):
         pairs = list(group)
-        unlike = [[phi(activity[a], activity[b]) <= ALIKE for b in pairs] for a in pairs]
-        allowed = np.array(unlike) & ~np.eye(len(pairs), dtype=bool)
+        # no head lends to itself: its phi with itself is 1, or not a number
+        allowed = np.array([[phi(activity[a], activity[b]) <= ALIKE for b in pairs] for a in pairs])
         lender |= _drawn(pairs, allowed, lots_of(seed, "within", neuron))
     return lender
 

@@ -2,8 +2,7 @@
 
 A feature is seen in a text, not in token ids, so that it can be told to a reader and asked of any
 model's prompts. A *word* is a run of letters and digits (an apostrophe inside belongs to it), a run
-of one and the same mark, or a line break; case is ignored except by the two `exact` kinds. What is
-left of a word where a prompt is cut is a word like any other.
+of one and the same mark, or a line break; case is ignored except by the two `exact` kinds.
 """
 
 import re
@@ -54,15 +53,9 @@ class Feature(NamedTuple):
         size = max(1, len(self.words) + len(self.then)) + (self.kind not in ("ends", "has"))
         return (size, KINDS.index(self.kind), self.words, self.then, self.number)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what JSON can hold: kind, present, and what else is given."""
-        given = {name: value for name, value in self._asdict().items() if value}
-        return given | {"present": self.present}
-
-    @classmethod
-    def from_json(cls, parts: dict[str, Any]) -> "Feature":
-        """Read what `as_json` wrote, which JSON has made lists of."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parts.items()})
+    def given(self) -> dict[str, Any]:
+        """Return the fields without those that are empty, except whether it must be present."""
+        return {k: value for k, value in self._asdict().items() if value or k == "present"}
 
 
 class Candidates(NamedTuple):
@@ -120,19 +113,15 @@ def said(feature: Feature) -> str:
 def candidates(texts: Sequence[str]) -> Candidates:
     """Return the features that `FEWEST` texts or more have, and as many have not.
 
-    Of features that the same texts have only the one that says least is kept. Everything is counted
-    at once; of one feature and one text `holds` says the same, slowly.
+    Of features that the same texts have only the one that says least is kept.
     """
     prompts = [words_of(text) for text in texts]
-    where: dict[Feature, list[int]] = defaultdict(list)
+    seen: dict[Feature, np.ndarray] = defaultdict(lambda: np.zeros(len(texts), bool))
     for number, prompt in enumerate(prompts):
-        for feature in set(_seen(prompt)):
-            where[feature].append(number)
-    held = _paired(prompts)
-    for feature, numbers in where.items():
-        if FEWEST <= len(numbers) <= len(texts) - FEWEST:
-            held[feature] = np.zeros(len(texts), bool)
-            held[feature][numbers] = True
+        for feature in _seen(prompt):
+            seen[feature][number] = True
+    enough = range(FEWEST, len(texts) - FEWEST + 1)
+    held = _paired(prompts) | {f: row for f, row in seen.items() if row.sum() in enough}
     first: dict[bytes, Feature] = {}
     for feature in sorted(held, key=lambda feature: feature.rank):
         first.setdefault(held[feature].tobytes(), feature)
@@ -175,16 +164,15 @@ def _paired(prompts: Sequence[Words]) -> dict[Feature, np.ndarray]:
     for row, run in enumerate(sides):
         for number, at in starts[run].items():
             first_end[row, number], last_start[row, number] = at[0] + len(run), at[-1]
-    found = {}
-    for row, run in enumerate(sides):
-        in_order = first_end[row] <= last_start
-        together = (last_start[row] >= 0) & (last_start >= 0)
-        for kind, held in (("gap", in_order), ("both", together)):
-            count = held.sum(axis=1)
-            for other in np.flatnonzero((count >= FEWEST) & (len(prompts) - count >= FEWEST)):
-                later = other > row and len(run) == len(sides[other]) == 1
-                if kind == "gap" or later:
-                    found[Feature(kind, run, sides[other])] = held[other]
+    in_order = first_end[:, None] <= last_start
+    together = (last_start[:, None] >= 0) & (last_start >= 0)
+    single = np.array([len(run) == 1 for run in sides], bool)
+    found, once = {}, np.triu(np.outer(single, single), 1)
+    for kind, held, wanted in (("gap", in_order, True), ("both", together, once)):
+        count = held.sum(axis=2)
+        enough = (count >= FEWEST) & (len(prompts) - count >= FEWEST)
+        for row, other in np.argwhere(enough & wanted):
+            found[Feature(kind, sides[row], sides[other])] = held[row, other]
     return found
 
 

@@ -1,23 +1,24 @@
 """The explainer `llm`: a language model says when a head is active, and judges by what it said.
 
 Any server that speaks OpenAI's chat completions (paper, step 6, in words of our own). What would be
-sent and what it would cost is told first. What is neither a clear yes nor a clear no is no verdict.
-
-A reply is one transaction of SQLite: a kill at any moment leaves whole replies and no others, the
-next run asks only for the rest, and a finished run needs neither key nor network again. A key is
-read from the environment when something is sent, and is part of no request, file or error.
+sent, and its cost, is told first. A reply is one transaction of SQLite: a kill leaves whole replies
+and no others, the next run asks only for the rest, and a finished run needs neither key nor network
+again. A key is read from the environment when something is sent, and is part of no request, file or
+error.
 """
 
-import asyncio
 import hashlib
 import json
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from math import exp
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 from lookups.errors import LookupsError, ServerError
@@ -133,7 +134,7 @@ def replies_in(path: Path) -> Iterator[Replies]:
     columns = "digest TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Every statement is a transaction. One thread writes while the one that opened it waits.
+        # Every statement is a transaction. Threads write one at a time, while the first one waits.
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as file:
             file.execute(f"CREATE TABLE IF NOT EXISTS replies ({columns})")
             yield Replies(file)
@@ -265,17 +266,15 @@ def verdict_of(reply: Reply) -> Verdict:
     Log-probabilities of the first token decide where they are given, each summed over its
     spellings, unless the text takes its first word back ("Yes and no"); otherwise the text decides.
     """
-    total = {"yes": 0.0, "no": 0.0}
     if reply.refusal or _HEDGE.match(reply.said):
         return Verdict(None)
+    total = Counter()
     for token, logprob in (reply.first or {}).items():
         # Some servers show a token's leading space as the mark that their vocabulary has for it.
-        word = token.strip(" \t\n▁Ġ").lower()
-        if word in total:
-            total[word] += exp(logprob)
-    if sum(total.values()) < READABLE:
+        total[token.strip(" \t\n▁Ġ").lower()] += exp(logprob)
+    if total["yes"] + total["no"] < READABLE:
         return Verdict(yes_or_no(reply.said))
-    probability = total["yes"] / sum(total.values())
+    probability = total["yes"] / (total["yes"] + total["no"])
     return Verdict(None if probability == 0.5 else probability > 0.5, probability)
 
 
@@ -292,7 +291,6 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
     `ServerError` says what to do. An interrupt stops at once.
     """
     import openai
-    from anyio.from_thread import start_blocking_portal
 
     url, name = settings.base_url, settings.key_variable
     key = os.environ.get(name, "").strip()
@@ -301,31 +299,28 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
     secret = key if len(key) >= 12 else "\0"  # servers of one's own take words such as EMPTY
     limits = {"timeout": settings.timeout, "max_retries": settings.retries}
     # the address is given, or the environment could send a run elsewhere
-    client = openai.AsyncOpenAI(api_key=key or "there-is-no-key", base_url=url, **limits)
-    gate, kept, failures = asyncio.Semaphore(settings.concurrency), [], []
+    client = openai.OpenAI(api_key=key or "there-is-no-key", base_url=url, **limits)
+    lock, kept, failures = Lock(), [], []
 
-    async def settle(request: Request) -> None:
-        async with gate:
-            if failures:
-                return
-            try:
-                answer = await client.chat.completions.with_raw_response.create(
-                    model=request.model,
-                    messages=[{"role": "user", "content": request.text}],
-                    extra_body=request.settings,
-                )
-                replies.keep(request, _reply(answer.text.replace(secret, "[key]")))
-                kept.append(request)
-            except (openai.APIError, ServerError, sqlite3.Error) as error:
-                failures.append(error)
+    def settle(request: Request) -> None:
+        if failures:
+            return
+        try:
+            answer = client.chat.completions.with_raw_response.create(
+                model=request.model,
+                messages=[{"role": "user", "content": request.text}],
+                extra_body=request.settings,
+            )
+            reply = _reply(answer.text.replace(secret, "[key]"))
+            with lock:
+                replies.keep(request, reply)
+            kept.append(request)
+        except Exception as error:  # whatever it is, no other request is begun
+            failures.append(error)
 
-    async def settle_all() -> None:
-        async with client:
-            await asyncio.gather(*map(settle, requests))
-
-    with start_blocking_portal() as portal:  # a thread: a notebook has a loop running already
-        portal.call(settle_all)
-    if failures and isinstance(failures[0], sqlite3.Error):
+    with client, ThreadPool(settings.concurrency) as pool:
+        pool.map(settle, requests, chunksize=1)
+    if failures and not isinstance(failures[0], openai.APIError | ServerError):
         raise failures[0]
     if failures:
         raise ServerError(

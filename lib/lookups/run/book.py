@@ -19,7 +19,6 @@ from lookups.errors import LookupsError
 from lookups.paths import PROJECT, write_whole
 from lookups.run.notebooks import read_notebook, tags_of
 from lookups.settings import DEFAULT_RUN
-from lookups.show.html import without_bundle
 
 WITH_RECORD = "with-record"
 """The tag of cells about the authors' record: left out of a chapter in which none of them shows
@@ -68,9 +67,6 @@ def _chapter(path: Path) -> str:
     outputs = [output.get("data", {"": ""}) for cell in about_it for output in cell.outputs]
     if all(kind.startswith("application/papermill.record/") for data in outputs for kind in data):
         notebook.cells = [cell for cell in notebook.cells if WITH_RECORD not in tags_of(cell)]
-    for data in (output.get("data", {}) for cell in code for output in cell.outputs):
-        if "text/html" in data:
-            data["text/html"] = without_bundle(data["text/html"])
     return json.dumps(notebook, ensure_ascii=False, indent=1)
 
 

@@ -2,13 +2,13 @@
 
 Colours are Okabe and Ito's, told apart with any colour vision and on paper. A figure carries its
 own white ground, so it reads the same on a light and on a dark page. The same numbers give the
-same file: no version, no date and no random salt is written into it.
+same file: no version is written into it.
 """
 
 from pathlib import Path
 
 from cycler import cycler
-from matplotlib import rc_params_from_file, rcParams
+from matplotlib import rcParams, style
 from matplotlib_inline.config import InlineBackend
 
 COLOURS = {
@@ -25,8 +25,7 @@ COLOURS = {
 
 def house_style() -> None:
     """Set matplotlib, and the notebook's way of storing figures, to the book's style."""
-    style = Path(__file__).parent / "page" / "book.mplstyle"
-    rcParams.update(rc_params_from_file(style, use_default_template=False))
+    style.use(Path(__file__).parent / "page" / "book.mplstyle")
     rcParams["axes.prop_cycle"] = cycler(color=list(COLOURS.values()))
     if InlineBackend.initialized():
         stored = {"bbox_inches": "tight", "metadata": {"Software": None}}

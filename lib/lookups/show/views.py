@@ -1,22 +1,28 @@
 """Interactive views of attention and activation, and prompts side by side.
 
-The drawing is circuitsvis', put into the page by `lookups.show.html`. Every view also has a summary
-in plain text, for nbval and for readers without JavaScript, which numbers the tokens as the drawing
-does, from 0 at the first one shown.
+The drawing is circuitsvis', with nothing fetched from outside; templates of the folder `page` take
+the place of its own renderer. The same view gives the same bytes, and no text from data can become
+markup or end a script: Jinja escapes whatever is filled in. Every view also has a summary in plain
+text, for nbval and for readers without JavaScript, which numbers the tokens as the drawing does,
+from 0 at the first one shown.
 """
 
-import html
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader
 from torch import Tensor
 
 from lookups.errors import LookupsError
-from lookups.show.html import inert, page_part, slug, view_html
+
+BUNDLE = "circuitsvis.iife.js"
+"""The name of the one script that all views of a book's page share, in the book's `_static`."""
 
 BOS = "⟨BOS⟩"
 """The label of the beginning-of-sequence token; first in `tokens`, it survives every cut."""
@@ -29,20 +35,28 @@ LONGEST = 24
 QUOTED = 200  # the last characters of a prompt that a table shows
 
 _POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
-_TABLE_STYLE = page_part("table.css")
+
+_PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "page"), autoescape=True, trim_blocks=True
+)
+_PAGES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+
+_carriers: list[str] = []
+"""The view that brought the drawing script into this session: drawn again, it brings it again."""
 
 
 class Shown:
     """HTML for where it can be shown, made when it is, and a plain text that says the same."""
 
-    def __init__(self, text: str, page: Callable[[], str]):
-        self.text, self._page = text, page
+    def __init__(self, text: str, template: str, **parts: Any):
+        self.text, self._template, self._parts = text, template, parts
 
     def __repr__(self) -> str:
         return self.text
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/html": self._page(), "text/plain": self.text}
+        page = _PAGES.get_template(self._template).render(self._parts, text=self.text)
+        return {"text/html": page, "text/plain": self.text}
 
 
 class PromptText(NamedTuple):
@@ -70,13 +84,14 @@ def attention_view(
     key, drawn in orange where negative. The summary reads the last query.
     """
     axes = {"head": len(head_names), "query": len(tokens), "key": len(tokens)}
-    values, kept = _numbers(patterns, axes, name), _kept(tokens)
-    shown, values = [readable(tokens[i]) for i in kept], values[:, kept][:, :, kept]
+    values = _numbers(patterns, axes, name)
+    kept, shown, how_many = _cut(tokens)
+    values = values[:, kept][:, :, kept]
     props = {"attention": _rounded(values), "attentionHeadNames": list(head_names)}
     props |= {"tokens": shown} | _coloured(values)
     start = f"From the last token, {_label(shown, -1)}, strongest among"
-    text = _summary(f"{start} {_count(kept, tokens)}:", shown, values[:, -1], head_names, most=2)
-    return _view("AttentionHeads", props, name=name, look_for=look_for, text=text)
+    text = _summary(f"{start} {how_many}:", shown, values[:, -1], head_names, most=2)
+    return _view(name, "AttentionHeads", props, text, look_for)
 
 
 def token_view(
@@ -88,28 +103,48 @@ def token_view(
     `values` has one axis, the tokens, or two (token, series), of which one series is shown at once.
     """
     axes = {"token": len(tokens)} | ({"series": len(series)} if series else {})
-    kept = _kept(tokens)
-    shown = [readable(tokens[i]) for i in kept]
-    numbers = _numbers(values, axes, name)[kept]
-    props = {"tokens": [inert(token) for token in shown], "values": _rounded(numbers)}
+    numbers = _numbers(values, axes, name)
+    kept, shown, how_many = _cut(tokens)
+    numbers = numbers[kept]
+    props = {"tokens": [_inert(token) for token in shown], "values": _rounded(numbers)}
     if series:
         top = [_scale(column) for column in numbers.T]
         bounds = {"positiveBounds": top, "negativeBounds": [-bound for bound in top]}
         props |= {"labels": list(series)} | bounds
     else:
         props |= _coloured(numbers)
-    start = f"Strongest among {_count(kept, tokens)}, ending in {_label(shown, -1)}:"
+    start = f"Strongest among {how_many}, ending in {_label(shown, -1)}:"
     rows = numbers.T if series else numbers[None]
     text = _summary(start, shown, rows, series or ("value",), most=3)
     component = "ColoredTokensMulti" if series else "ColoredTokens"
-    return _view(component, props, name=name, look_for=look_for, text=text)
+    return _view(name, component, props, text, look_for)
 
 
-def _view(
-    component: str, props: Mapping[str, Any], *, name: str, look_for: str, text: str
-) -> Shown:
-    page = partial(view_html, slug(name), component, props, text=text, look_for=look_for)
-    return Shown(text, page)
+def bundle_path() -> Path:
+    """Return where the installed circuitsvis keeps the script that draws."""
+    found = find_spec("circuitsvis")
+    path = Path(found.origin or "").parent / "dist/cdn/iife.js" if found else Path()
+    if not path.is_file():
+        raise LookupsError(
+            "circuitsvis or its browser bundle (dist/cdn/iife.js) is missing; install the "
+            "project's requirements again: pip install -r requirements.lock"
+        )
+    return path
+
+
+def _view(name: str, component: str, props: Mapping[str, Any], text: str, look_for: str) -> Shown:
+    name = re.sub(r"[^a-z0-9]", "-", name.lower()).strip("-")  # fit for an HTML id
+    data = {"component": component, "props": props}
+    parts = {"look_for": look_for, "bundle": BUNDLE, "carried": _carried}
+    return Shown(text, "view.html", name=name, data=data, **parts)
+
+
+def _carried(name: str) -> str:
+    """The script that draws, in a live notebook's first view; a page of the book links to it."""
+    if os.environ.get("LOOKUPS_VIEWS") == "linked" or name not in (_carriers or [name]):
+        return ""
+    _carriers[:] = [name]
+    return bundle_path().read_text("utf-8").split("//# sourceMappingURL")[0]
 
 
 def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Shown:
@@ -117,11 +152,12 @@ def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Sho
 
     Takes a column's rows by its title: `PromptText`, or tuples like it.
     """
-    quoted = {title: [PromptText(*row) for row in rows] for title, rows in columns.items()}
-    lines = []
-    for title, rows in quoted.items():
+    lines, quoted = [], []
+    for title, given in columns.items():
+        rows = [PromptText(*row) for row in given]
         lines += [f"{title} ({len(rows)})", *map(_prompt_line, rows)]
-    return Shown("\n".join(lines), partial(_prompt_html, quoted))
+        quoted.append((title, rows, any(row.followed is not None for row in rows)))
+    return Shown("\n".join(lines), "table.html", columns=quoted, readable=readable)
 
 
 def quotes(rows: pd.DataFrame, notes: Sequence[str] | None = None) -> list[PromptText]:
@@ -145,22 +181,28 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#+.!|$~&-])", r"\\\1", readable(text))
 
 
+def _inert(token: str) -> str:
+    """Text that stays text where circuitsvis writes it as HTML: a zero-width space disarms it."""
+    return token.replace("<", "<\u200b").replace("&", "&\u200b")
+
+
 def _numbers(values: Any, axes: Mapping[str, int], view: str) -> np.ndarray:
     if hasattr(values, "detach"):  # a tensor, on any device and of any precision
         values = values.detach().float().cpu().numpy()
     numbers, wanted = np.asarray(values, dtype=float), tuple(axes.values())
-    if numbers.shape != wanted or not numbers.size:
-        needs = f"it needs {wanted} ({', '.join(axes)}), 1 at least of each"
-        raise LookupsError(f"view {view!r} cannot show values of shape {numbers.shape}: {needs}")
-    if not np.isfinite(numbers).all():
-        raise LookupsError("a view cannot show values that are not finite; look where they arise")
+    if numbers.shape != wanted or not numbers.size or not np.isfinite(numbers).all():
+        needs = f"finite numbers of shape {wanted} ({', '.join(axes)}), 1 at least of each"
+        raise LookupsError(f"view {view!r} needs {needs}; the shape of these is {numbers.shape}")
     return numbers
 
 
-def _kept(tokens: Sequence[str]) -> list[int]:
-    first = [0] if tokens and tokens[0] == BOS else []
-    rest = list(range(len(first), len(tokens)))
-    return first + rest[max(0, len(rest) + len(first) - LONGEST) :]
+def _cut(tokens: Sequence[str]) -> tuple[list[int], list[str], str]:
+    """The places of the tokens that are shown, how these read, and how many they are, in words."""
+    kept = list(range(len(tokens)))[-LONGEST:]
+    if tokens[0] == BOS:
+        kept[0] = 0
+    whole = f" (the last of {len(tokens)})" if len(tokens) > len(kept) else ""
+    return kept, [readable(tokens[place]) for place in kept], f"{len(kept)} tokens{whole}"
 
 
 def _rounded(values: np.ndarray) -> list[Any]:
@@ -172,8 +214,7 @@ def _scale(values: np.ndarray) -> float:
 
 
 def _coloured(values: np.ndarray) -> dict[str, Any]:
-    top = _scale(values)
-    colours = {"positiveColor": _POSITIVE, "negativeColor": _NEGATIVE}
+    colours, top = {"positiveColor": _POSITIVE, "negativeColor": _NEGATIVE}, _scale(values)
     return {"maxValue": top, "minValue": -top} | colours
 
 
@@ -192,44 +233,8 @@ def _summary(
     return "\n".join(lines)
 
 
-def _count(kept: Sequence[int], tokens: Sequence[str]) -> str:
-    whole = f" (the last of {len(tokens)})" if len(tokens) > len(kept) else ""
-    return f"{len(kept)} tokens{whole}"
-
-
 def _prompt_line(row: PromptText) -> str:
     note = f"   [{row.note}]" if row.note else ""
     said = f"«{readable(row.token)}»{'' if row.came_true else ' ✗'}"
     then = "" if row.followed is None else f" →{readable(row.followed)}"
     return f"  {readable(row.text)}{said}{then}{note}"
-
-
-def _prompt_html(columns: Mapping[str, Sequence[PromptText]]) -> str:
-    depth = max(map(len, columns.values()), default=0)
-    told = {t: any(row.followed is not None for row in rows) for t, rows in columns.items()}
-    following = '<th class="next" title="what really followed in the text">next</th>'
-    head = "".join(
-        f"<th>{html.escape(t)} ({len(rows)})</th>{following * told[t]}"
-        for t, rows in columns.items()
-    )
-    body = "\n".join(
-        f"<tr>{''.join(_prompt_cell(rows[i : i + 1], told[t]) for t, rows in columns.items())}</tr>"
-        for i in range(depth)
-    )
-    return (
-        f"<style>{_TABLE_STYLE}</style>\n"
-        '<table class="prompt-table tex2jax_ignore mathjax_ignore">\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    )
-
-
-def _prompt_cell(rows: Sequence[PromptText], told: bool) -> str:
-    if not rows:
-        return "<td></td>" * (1 + told)
-    (row,) = rows
-    note = f"<small>{html.escape(row.note)}</small>" if row.note else ""
-    text, token = html.escape(readable(row.text)), html.escape(readable(row.token))
-    mark = "<mark>" if row.came_true else '<mark class="other">'
-    cell = f"<td><span>{text}{mark}{token}</mark></span>{note}</td>"
-    then = "" if row.followed is None else html.escape(readable(row.followed))
-    return cell + (f'<td class="next"><span>{then}</span></td>' if told else "")

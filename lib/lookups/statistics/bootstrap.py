@@ -1,8 +1,7 @@
 """Means with intervals from drawing whole neurons, and generators that belong to names.
 
-Neurons, not rows, are the independent units: prompts and pairs of one neuron share it. Prompts out
-of one article share that too, so an interval over articles may stand beside the one over neurons.
-Columns of unequal length are refused with a `ValueError` wherever two are given.
+Neurons, not rows, are the independent units: prompts and pairs of one neuron share it. Columns of
+unequal length are refused with a `ValueError` wherever two are given.
 """
 
 import hashlib

@@ -2,14 +2,13 @@
 
 Step 7 of the method takes, for each pair of a neuron and a head, the mean change over its active
 prompts and over its inactive ones, and compares the two lists with the Kolmogorov-Smirnov test.
-That test does not know that every pair has a value in both lists, nor that pairs share a neuron. So
-beside it stand Cliff's delta, with an interval that resamples neurons, and a test that permutes
-labels within pairs.
+That test takes the lists for independent and does not know that pairs share a neuron. So beside it
+stand Cliff's delta, with an interval that resamples neurons, and a test that permutes labels.
 
 A head has a *total* effect on the neuron's input, by all ways, and a *direct* one, by its own
-output alone. The direct share is the slope of direct on total effects over prompts, **through the
-origin**: Σ direct · total / Σ total², the mean of direct / total weighted by total². A share above
-1 means that other ways work against the head, one below 0 that they outdo it.
+output alone. The direct share is the slope of direct on total effects over prompts, through the
+origin: Σ direct · total / Σ total². Above 1, other ways work against the head; below 0, they
+outdo it.
 """
 
 from collections.abc import Collection
@@ -66,7 +65,6 @@ class Permutation(NamedTuple):
     p_greater: float  # one-sided: do active prompts change more?
     p_two_sided: float
     pairs: pd.DataFrame  # the same of every pair with prompts of both kinds
-    left_out: int  # the other pairs
 
 
 class Slopes(NamedTuple):
@@ -142,15 +140,14 @@ def group_difference(first: Values, second: Values, *, seed: int) -> Estimate:
 
     Without two neurons in each there is no interval.
     """
-    random, means, drawn, neurons = np.random.default_rng(seed), [], [], []
+    random, found = np.random.default_rng(seed), []
     for group in (first, second):
         values, names = complete(values=group.values, neurons=group.neurons)
         if not len(values):
             return UNKNOWN
         sums, totals = draw(names, values, np.ones_like(values), seed=random)
-        means.append(values.mean())
-        drawn.append(totals[:, 0] / totals[:, 1])
-        neurons.append(len(sums))
+        found.append((values.mean(), totals[:, 0] / totals[:, 1], len(sums)))
+    means, drawn, neurons = zip(*found, strict=True)
     return Estimate(float(means[0] - means[1]), *limits(drawn[0] - drawn[1], min(neurons)))
 
 
@@ -169,7 +166,7 @@ def permuted_within_pairs(
     rows = rows.dropna(subset=[change])
     if rows.duplicated([*PAIR, "prompt"]).any():
         raise ValueError("a pair has a prompt twice; give one kind of ablation and one split")
-    found, relabeled, slack, left_out = [], np.zeros(draws), 0.0, 0
+    found, relabeled, slack = [], np.zeros(draws), 0.0
     for neuron, own in rows.groupby("neuron", sort=True):
         prompts = np.unique(own.prompt.astype(str))
         # a random number a prompt and relabeling: their order permutes all heads' labels alike
@@ -177,7 +174,6 @@ def permuted_within_pairs(
         for head, some in own.sort_values("prompt").groupby("head", sort=True):
             active, changes = some.active.to_numpy(bool), some[change].to_numpy(float)
             if active.all() or not active.any():
-                left_out += 1
                 continue
             place = np.searchsorted(prompts, some.prompt.to_numpy(str))
             of_active = active[keys[:, place].argsort(axis=1)] @ changes
@@ -191,9 +187,9 @@ def permuted_within_pairs(
     columns = [*PAIR, "difference", "p_greater", "p_two_sided"]
     pairs = pd.DataFrame(found, columns=columns).astype(dict.fromkeys(columns[2:], float))
     if not found:
-        return Permutation(nan, nan, nan, pairs, left_out)
+        return Permutation(nan, nan, nan, pairs)
     seen = float(pairs.difference.sum())
-    return Permutation(seen / len(found), *_p_values(relabeled, seen, slack), pairs, left_out)
+    return Permutation(seen / len(found), *_p_values(relabeled, seen, slack), pairs)
 
 
 def _p_values(drawn: np.ndarray, seen: float, equal: float) -> tuple[float, float]:

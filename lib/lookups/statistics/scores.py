@@ -82,9 +82,8 @@ def count(verdicts: Collection, active: Collection) -> Counts:
     said, true = (pd.array(list(column), dtype="boolean") for column in (verdicts, active))
     if len(said) != len(true) or true.isna().any():
         raise ValueError("verdicts need as many activities, and only verdicts can be unread")
-    unread, yes, true = said.isna(), said.fillna(False), true.astype(bool)
-    no = ~unread & ~yes
-    kinds = (yes & true, yes & ~true, no & ~true, no & true, unread & true, unread & ~true)
+    read = said & true, said & ~true, ~said & ~true, ~said & true  # a missing one stays missing
+    kinds = *read, said.isna() & true, said.isna() & ~true
     return Counts(*(int(kind.sum()) for kind in kinds))
 
 
@@ -104,8 +103,7 @@ def newcombe(counts: Counts) -> tuple[float, float]:
     """Return a 95 % interval for E, from the Wilson intervals of its two shares.
 
     E is one half and half the difference of TPR and FPR, whose interval is Newcombe's (1998, method
-    10), for independent prompts. Coverage at 50 + 50 prompts is .937 to .961 for shares of .5 to
-    .95; at 10 + 10 it can fall to .91.
+    10), for independent prompts.
     """
     if isnan(score(counts)):
         return nan, nan
@@ -167,9 +165,7 @@ def q_values(p: Collection, *, method: Literal["bh", "by"] = "bh") -> Float[np.n
 
 
 def coin_scores(n_active: int, n_inactive: int) -> CoinScores:
-    """Return the exact distribution of E when every verdict is a coin's."""
-    if min(n_active, n_inactive) < 1:
-        raise ValueError(f"a score needs prompts of both kinds, not {n_active} and {n_inactive}")
+    """Return the exact distribution of E when every verdict is a coin's; both kinds are needed."""
     # whole numbers, so that equal scores are found equal: E times twice the product of both sizes
     right = np.arange(n_active + 1) * n_inactive, np.arange(n_inactive + 1) * n_active
     chances = [binom.pmf(np.arange(n + 1), n, 0.5) for n in (n_active, n_inactive)]
@@ -190,10 +186,9 @@ def between_pairs(scores: Collection, variances: Collection) -> Variances:
 def mean_over(verdicts: pd.DataFrame, units: Collection, *, seed: int) -> Estimate:
     """Return the mean score over pairs, with an interval from resampling what prompts share.
 
-    `verdicts` has a row a prompt of a pair: neuron, head, active and verdict (missing: unread, and
-    left out); `units` says of each row where its prompt comes from, such as an article. The pairs
-    are taken as they are. The interval is that of the score linearised in the prompts: each one's
-    deviation from the rate of its pair and kind, weighted.
+    `verdicts` has a row a prompt of a pair: neuron, head, active and verdict (missing: unread, left
+    out); `units` says of each row where its prompt comes from, such as an article. The interval is
+    that of the score linearised in the prompts: each one's deviation from its pair and kind's rate.
     """
     rows = verdicts.assign(unit=pd.array(list(units), dtype=object)).dropna(subset="verdict")
     rows["right"] = (rows.verdict.astype(bool) == rows.active.astype(bool)).astype(float)
@@ -211,8 +206,7 @@ def mean_over(verdicts: pd.DataFrame, units: Collection, *, seed: int) -> Estima
 def paper_summary(scores: Collection) -> Summary:
     """Return mean, sd, skew and the skew's test as the paper computes them (step 6).
 
-    Undefined: the skew of fewer than three scores, or of scores all alike; its p for fewer than
-    eight.
+    Undefined: the skew of fewer than three scores or of equal ones; its p for fewer than eight.
     """
     (known,) = complete(scores=scores)
     if not len(known):

@@ -16,7 +16,7 @@ var root=document.documentElement.dataset.content_root,inlined=document.querySel
 script=document.createElement("script");
 if(root!==undefined){window.lookupsBundle=new Promise(function(done,fail){
 script.onload=function(){done()};script.onerror=function(){fail(new Error("not found"))};
-script.src=root+"_static/BUNDLE";document.head.appendChild(script);});return window.lookupsBundle;}
+script.src=root+"_static/{{ bundle }}";document.head.appendChild(script);});return window.lookupsBundle;}
 if(inlined){script.text=JSON.parse(inlined.textContent)+";window.CircuitsVis=CircuitsVis;";
 document.head.appendChild(script);return Promise.resolve();}
 return Promise.reject(new Error("not here"));}
@@ -27,4 +27,4 @@ views.forEach(function(view){view.classList.add("cv-late");
 ready().then(function(){draw(view)},function(){stuck(view.querySelector(".cv-box"),
 "The interactive drawing is not in this copy of the notebook; run this cell to see it.")});});}
 look();
-})("NAME");
+})("{{ name }}");
