@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lookups.measure.activation import Site, batched, check_rows, in_batches
 from lookups.measure.attribution import feeding_heads, layer_of
-from lookups.model.batches import Ids
+from lookups.model.batches import TOGETHER, Ids
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
@@ -77,7 +77,7 @@ def path_patch(
     shape = len(neurons), 1 + len(computed)
     pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
     tokens = model.tokens()
-    together = min(512, max(1, tokens // max(1, len(computed))))
+    together = min(TOGETHER, max(1, tokens // max(1, len(computed))))
     for first, rows, places in in_batches(texts, tokens=tokens, together=together):
         here = model.read_last([sequences[row] for row in first], [*z_of, *entering])
         if isinstance(instead, Tensor):
