@@ -9,7 +9,7 @@ behind such copies. A score is a mean over the positions that have such a place 
 is what a head gets that looks at all places alike. The BOS is no token of the text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -19,8 +19,8 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import Site, inputs_of, keeper
-from lookups.measure.attribution import Input
+from lookups.measure.activation import Site, check_feed, inputs_of, keeper
+from lookups.measure.attribution import Input, worth
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
@@ -66,10 +66,10 @@ def looks(
     `into` is the neuron's input: by default `in`, for a gated MLP the product `post`. ValueError if
     a head does not feed the neuron.
     """
-    outside = [str(head) for head in heads if head.layer not in model.head_layers(neuron.layer)]
-    if outside:
-        raise ValueError(f"{', '.join(outside)} do not feed {neuron}: choose heads before it")
+    check_feed(model, heads, neuron.layer)
     scale, inputs = Site.SCALE.format(neuron.layer), inputs_of(model, neuron.layer)
+    reads = {name: w[:, neuron.index] for name, (w, _) in model.mlp_in(neuron.layer).items()}
+    into = into or ("post" if model.gated else "in")
     layers = sorted({head.layer for head in heads})
     names = [hook.format(at) for at in layers for hook in (Site.PATTERN, Site.VALUES)]
     seen: dict[str, Tensor] = {}
@@ -78,8 +78,10 @@ def looks(
     found = []
     for row, last in enumerate(batch.last.tolist()):
         own, size = {name: tensor[row] for name, tensor in seen.items()}, last + 1
-        read = {name: own[hook][last, neuron.index] for name, hook in inputs.items()}
-        direction = _direction(model, neuron, read, into) / own[scale][last]
+        if into == "post":
+            each = worth(model, *(own[hook][last, neuron.index] for hook in inputs.values()))
+            reads["post"] = sum(each[name] * reads[name] for name in each)
+        direction = reads[into] / own[scale][last]
         patterns, brought = [], []
         for head in heads:  # what stands behind the last token is padding
             patterns.append(own[Site.PATTERN.format(head.layer)][head.index, :size, :size])
@@ -90,19 +92,6 @@ def looks(
             brought.append(patterns[-1][-1] * value * neuron.sign)
         found.append(Look(list(heads), torch.stack(patterns), torch.stack(brought)))
     return found
-
-
-def _direction(
-    model: Model, neuron: Neuron, read: Mapping[str, Tensor], into: Input | None
-) -> Float[Tensor, " d_model"]:
-    """The direction whose dot product with a part is the part's share of the input, times σ."""
-    reads = model.mlp_in(neuron.layer).items()
-    weights = {name: weight[:, neuron.index] for name, (weight, _) in reads}
-    into = into or ("post" if model.gated else "in")
-    if into != "post":
-        return weights[into]
-    gate, up = read["gate"], read["up"]
-    return (model.act(gate) * weights["up"] + model.act_over_gate(gate) * up * weights["gate"]) / 2
 
 
 def repeated(model: Model, *, rows: int, length: int, seed: int) -> Int[np.ndarray, "row pos"]:

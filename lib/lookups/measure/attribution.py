@@ -79,6 +79,12 @@ def feeding_heads(model: Model, layer: int) -> list[Head]:
     return [Head(at, index) for at in model.head_layers(layer) for index in range(model.n_heads)]
 
 
+def worth(model: Model, gate: Tensor, up: Tensor) -> dict[Input, Tensor]:
+    """Return what a unit of each input of a gated MLP adds to the product, which is split evenly:
+    ½ [a(g) · u_part + (a(g) / g) · u · g_part] sums to a(g) · u."""
+    return {"gate": model.act_over_gate(gate) * up / 2, "up": model.act(gate) / 2}
+
+
 @torch.no_grad()
 def _taken_apart(
     model: Model, layer: int, neurons: Sequence[Neuron], sequences: Sequence[Ids]
@@ -109,12 +115,10 @@ def _taken_apart(
         projected = [einsum(part, into, "row d, row d -> row") for part in written.values()]
         by_part = torch.cat([torch.stack(projected, dim=1) / scale, bias[index][:, None]], dim=1)
         found[name] = Attribution(*labels, by_head * signs, by_part * signs, totals[name] * sign)
-    if model.gated:  # ½ [a(g) · u_part + (a(g) / g) · u · g_part] sums to a(g) · u
-        g, u = (totals[name][:, None] for name in ("gate", "up"))
-        of_up, of_gate = model.act(g), model.act_over_gate(g) * u
-        both = zip(found["up"][2:4], found["gate"][2:4], strict=True)
-        shares = [(of_up * up + of_gate * gate) / 2 for up, gate in both]
-        found["post"] = Attribution(*labels, *shares, totals["post"] * sign)
+    if model.gated:
+        each = worth(model, totals["gate"][:, None], totals["up"][:, None])
+        of_heads, of_parts = (sum(each[one] * found[one][at] for one in each) for at in (2, 3))
+        found["post"] = Attribution(*labels, of_heads, of_parts, totals["post"] * sign)
     return found
 
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import Site, check_rows, in_batches, inputs_of, keeper, members
+from lookups.measure.activation import Site, in_batches, inputs_of, keeper, members
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.model.resume import Hook, Place, Trace, log_probabilities, record, resume
@@ -79,7 +79,6 @@ class Edit(NamedTuple):
 
 def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit]) -> Edited:
     """Measure every row as it is and under every edit, edits in their order."""
-    check_rows(*rows)
     if outside := [int(token) for token in rows.token_ids if not 0 <= token < model.d_vocab]:
         raise ValueError(f"token {outside[0]} is not one of the {model.d_vocab} of {model.name}")
     watch = {name for at, _, _ in rows.neurons for name in _names(model, at).values()}
@@ -110,10 +109,8 @@ class _Sheet:
     def run(
         self, edit: Edit, mine: np.ndarray, places: np.ndarray, trace: Trace, measured: dict
     ) -> None:
-        """Run some recorded prompts with a change, and write down what their rows read.
-
-        Passes that resume at one layer run together, at most so many padded tokens at a time.
-        """
+        """Run some recorded prompts with a change, those that resume at one layer together, and
+        write down what their rows read."""
         starts: dict[tuple[int, bool], dict] = {}
         for at, row in enumerate(mine.tolist()):
             asked = starts.setdefault((int(edit.starts[row]), bool(edit.alone[row])), {})
@@ -128,9 +125,9 @@ class _Sheet:
                 readers, which = members(some)
                 prompts = torch.from_numpy(places[firsts]).to(self.model.device)
                 place, seen = Place(trace, prompts, alone), {}
-                layers = {self.rows.neurons[row].layer for row in mine[readers]}
                 hooks = edit.hooks(mine[firsts], place, measured)
-                for at in layers:  # behind them: what is read is what was changed
+                for at in {self.rows.neurons[row].layer for row in mine[readers]}:
+                    # behind the change: what is read is what was changed
                     names = _names(self.model, at).values() if at >= layer else ()
                     hooks += [(name, keeper(seen, name, place.at_last)) for name in names]
                 self.write(mine[readers], which, resume(self.model, place, layer, hooks), seen)
@@ -179,14 +176,12 @@ def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
 def with_falls(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with how far everything fell: `fall` of p, `log_fall`, `pre_fall`, `act_fall`.
 
-    A fall is what was there before less what is there after (step 7 of the method); what the table
-    lacks has none.
+    A fall is what was there before less what is there after (step 7 of the method).
     """
     columns = {"fall": "p", "log_fall": "logp", "pre_fall": "pre", "act_fall": "act"}
     falls = {
         fall: table[f"{name}_before"].astype(float) - table[f"{name}_after"].astype(float)
         for fall, name in columns.items()
-        if f"{name}_before" in table.columns
     }
     return table.assign(**falls)
 
@@ -196,9 +191,8 @@ def of_group(table: pd.DataFrame, neurons: pd.DataFrame, group: str) -> pd.DataF
 
     `neurons` is `follow_rates`, one row a neuron, by name.
     """
-    facts = neurons.reindex(table.neuron)
-    mine = facts.selected.eq(True) if group == "selected" else facts.group.eq(group)
-    return table[mine.to_numpy(bool)]
+    mine = neurons.selected.eq(True) if group == "selected" else neurons.group.eq(group)
+    return table[table.neuron.isin(neurons.index[mine])]
 
 
 def followed_first(rows: pd.DataFrame) -> list[tuple[str, str]]:

@@ -17,9 +17,8 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.errors import LookupsError
-from lookups.measure.activation import Site, batched, inputs_of, keeper
-from lookups.measure.attribution import Input
+from lookups.measure.activation import Site, batched, check_feed, inputs_of, keeper
+from lookups.measure.attribution import Input, worth
 from lookups.model.batches import Ids
 from lookups.model.forward import turned
 from lookups.model.loaded import Model
@@ -53,11 +52,11 @@ def hold(model: Model, neuron: Neuron, sequences: Sequence[Ids]) -> Held:
     names = [Site.SCALE.format(neuron.layer), *inputs]
     seen = model.read_last(sequences, names)
     scale = seen[names[0]].double().flatten()
-    worth = [torch.ones_like(scale)]
+    held = [torch.ones_like(scale)]
     if model.gated:
         gate, up = (seen[name][:, neuron.index].double() for name in names[1:])
-        worth += [model.act_over_gate(gate) * up / 2, model.act(gate) / 2]
-    return Held(*(float((one / scale).mean()) for one in worth))
+        held += worth(model, gate, up).values()
+    return Held(*(float((one / scale).mean()) for one in held))
 
 
 def directions(
@@ -65,10 +64,9 @@ def directions(
 ) -> dict[Input, Float[Tensor, " d_model"]]:
     """Return what x̂ is multiplied by, times the neuron's sign; keys as in `attribute`.
 
-    LookupsError if the head does not feed the neuron.
+    ValueError if the head does not feed the neuron.
     """
-    if head.layer not in model.head_layers(neuron.layer):
-        raise LookupsError(f"{head} does not feed {neuron}; choose a head before it")
+    check_feed(model, [head], neuron.layer)
     reads = {into: w[:, neuron.index] for into, (w, _) in model.mlp_in(neuron.layer).items()}
     found: dict[Input, Tensor] = {into: one * held.per_scale for into, one in reads.items()}
     if model.gated:

@@ -15,7 +15,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lookups.measure.activation import Site, batched, check_rows, in_batches
+from lookups.measure.activation import Site, batched, check_feed, check_rows, in_batches
 from lookups.measure.attribution import feeding_heads, layer_of
 from lookups.model.batches import TOGETHER, Ids
 from lookups.model.loaded import Model
@@ -67,10 +67,8 @@ def path_patch(
     layer = layer_of(neurons)
     texts = [sequences] if isinstance(instead, Tensor) else [sequences, instead]
     check_rows(neurons, *texts)
-    feeding = feeding_heads(model, layer)
-    wanted = feeding if heads is None else list(heads)
-    if absent := [str(head) for head in wanted if head not in feeding]:
-        raise ValueError(f"{absent[0]} does not feed a neuron of layer {layer}; leave it out")
+    wanted = feeding_heads(model, layer) if heads is None else list(heads)
+    check_feed(model, wanted, layer)
     computed = sorted(wanted)  # by layer
     entering = [Site.ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
     z_of = {Site.Z.format(head.layer): head.layer for head in computed}
