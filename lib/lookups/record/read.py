@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 from lookups.errors import SourceError
 from lookups.explain.language_model import yes_or_no
@@ -65,28 +73,11 @@ _PairKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+, ?\d+\)$")]  # (9, 5, 88)
 
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True)
-    prior_filename: str | None = None  # the file of an earlier step from which this one was made
 
 
 class _Chosen(_Part):
     token: str
     congruence: float
-
-
-class _Neurons(_Part):
-    rows: dict[_NeuronKey, _Chosen] = Field(alias="neurons")
-
-
-class _Heads(_Part):
-    rows: dict[_NeuronKey, dict[str, list[int]]] = Field(alias="head_attributions")
-
-
-class _Shown(_Part):
-    rows: dict[_PairKey, tuple[list[str], list[str]]] = Field(alias="nh_to_pos_neg_prompts")
-
-
-class _Questions(_Part):
-    rows: dict[_PairKey, dict[str, str]] = Field(alias="classify_prompts")
 
 
 class _Request(_Part):
@@ -97,12 +88,18 @@ class _Reply(_Part):
     text: str = Field(validation_alias=AliasPath("choices", 0, "message", "content"))
 
 
+def _step(key: str, rows: Any) -> TypeAdapter:
+    """A file with its rows under a key, and the name of the file from which it was made."""
+    fields = {"rows": (rows, Field(alias=key)), "prior_filename": (str | None, None)}
+    return TypeAdapter(create_model(key, __base__=_Part, **fields))
+
+
 _KINDS = {
-    "neurons": TypeAdapter(_Neurons),
-    "heads": TypeAdapter(_Heads),
-    "shown": TypeAdapter(_Shown),
+    "neurons": _step("neurons", dict[_NeuronKey, _Chosen]),
+    "heads": _step("head_attributions", dict[_NeuronKey, dict[str, list[int]]]),
+    "shown": _step("nh_to_pos_neg_prompts", dict[_PairKey, tuple[list[str], list[str]]]),
     "explanations": TypeAdapter(dict[_PairKey, str]),
-    "verdicts": TypeAdapter(_Questions),
+    "verdicts": _step("classify_prompts", dict[_PairKey, dict[str, str]]),
 }
 _REPLIES = TypeAdapter(tuple[_Request, _Reply | list[Any]])  # a list of errors: no answer came
 
@@ -119,11 +116,12 @@ class _File(NamedTuple):
 def _opened(path: Path, kind: str, split: str) -> _File:
     where = name = f"{path.parent.name}/{path.name}"
     try:
-        data, content = path.read_bytes(), []
+        content = path.read_bytes()
         if kind in _KINDS:
-            content = _KINDS[kind].validate_json(data, strict=True)
+            content = _KINDS[kind].validate_json(content, strict=True)
         else:
-            for number, line in enumerate(data.rstrip(b"\n").split(b"\n"), start=1):
+            lines, content = content.rstrip(b"\n").split(b"\n"), []
+            for number, line in enumerate(lines, start=1):
                 where = f"{name}, line {number}"
                 content.append(_REPLIES.validate_json(line, strict=True))
     except OSError as error:
