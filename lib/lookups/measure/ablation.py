@@ -61,11 +61,9 @@ def mean_over_tokens(
     total: dict[int, Any] = dict.fromkeys(layers, 0)
     for some in batched(model, sequences):
         batch = model.batch([sequences[i] for i in some])
-        counted = batch.mask.clone()
-        counted[:, 0] = False
 
-        def add(tensor: Tensor, at: int, counted: Tensor = counted) -> None:
-            total[at] = total[at] + tensor[counted].double().sum(0)
+        def add(tensor: Tensor, at: int, text: Tensor = batch.mask[:, 1:]) -> None:
+            total[at] = total[at] + tensor[:, 1:][text].double().sum(0)
 
         model.read(batch, {hook.format(at): partial(add, at=at) for at in layers})
     tokens = sum(len(ids) for ids in sequences)

@@ -10,6 +10,7 @@ is what a head gets that looks at all places alike. The BOS is no token of the t
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -118,14 +119,11 @@ def head_kinds(model: Model, sequences: Sequence[Ids]) -> pd.DataFrame:
         reach = torch.arange(1, batch.ids.shape[1] + 1, device=batch.ids.device)
         chance += (places.sum(-1) / reach).double().sum((0, 2)).cpu().numpy()
 
-        def at_places(pattern: Tensor, places: Tensor = places) -> Tensor:
+        def add(pattern: Tensor, at: int, places: Tensor = places) -> None:
             places = places.to(pattern.dtype)
-            found = einsum(pattern, places, "row h q k, row kind q k -> h kind")
-            return found.double().cpu()
+            sums[at] += einsum(pattern, places, "row h q k, row kind q k -> h kind").double().cpu()
 
-        seen: dict[int, Tensor] = {}
-        model.read(batch, {Site.PATTERN.format(at): keeper(seen, at, at_places) for at in layers})
-        sums += torch.stack([seen[at] for at in layers])
+        model.read(batch, {Site.PATTERN.format(at): partial(add, at=at) for at in layers})
     with np.errstate(invalid="ignore"):
         scores, last = sums.flatten(0, 1).numpy() / count, chance / count
     heads = [str(Head(at, h)) for at in layers for h in range(model.n_heads)]

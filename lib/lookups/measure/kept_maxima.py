@@ -31,10 +31,6 @@ class Maxima(NamedTuple):
     document: Int[Tensor, "slot neuron"]
     position: Int[Tensor, "slot neuron"]
 
-    def below(self, kept: "Maxima") -> "Maxima":
-        """Return what was kept and, below it, these."""
-        return Maxima(*map(torch.cat, zip(kept, self, strict=True)))
-
 
 class Strongest:
     """Each neuron's strongest documents, strongest first; equals in the order of their numbers.
@@ -47,7 +43,7 @@ class Strongest:
 
     def add(self, new: Maxima) -> None:
         """Take a portion in."""
-        found, slots = new.below(self.kept), len(self.kept.activation)
+        found, slots = joined(self.kept, new), len(self.kept.activation)
         bits = found.activation.float().view(torch.int32)
         ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # as the activations are
         number = self.numbers[found.document.clamp(min=0)]
@@ -81,7 +77,7 @@ class Spread:
 
     def _add(self, new: Maxima, kept: Maxima, some: slice) -> None:
         """Take in what a portion says of some neurons, in the place of what is kept of them."""
-        found, n_slots = new.below(kept), len(kept.document)
+        found, n_slots = joined(kept, new), len(kept.document)
         level, top = level_of(found.activation), self.top[some].clone()
         self.top[some] = torch.maximum(top, level.amax(0))
         depth = self.top[some] - level  # not a number where nothing has fired
@@ -103,10 +99,10 @@ class Spread:
         for into, blank, part in zip(kept, empty, found, strict=True):
             into[:] = blank.scatter(0, slot, part.gather(0, order))[:-1]
 
-    def within_an_octave(self) -> Float[Tensor, " neuron"]:
-        """Return the share of documents whose maxima lie in an open band: the lowest holds half of
-        the largest maximum, so that a little below that half counts, too."""
-        return self.counts[:_OPEN].sum(0) / self.counts.sum(0)
+
+def joined(*some: Maxima) -> Maxima:
+    """Put the slots of several below each other."""
+    return Maxima(*map(torch.cat, zip(*some, strict=True)))
 
 
 def level_of(activation: Tensor) -> Tensor:

@@ -110,16 +110,14 @@ def _changed(
     """By how much the stream that the layer's MLP reads changes with each head, heads by layer."""
     shape = len(heads), *here[Site.ENTERING.format(layer)].shape
     change = torch.empty(shape, dtype=model.dtype, device=model.device)
-    done = 0
     for at in range(layer + 1):
-        # where attention and MLP work in parallel, a layer's MLP does not read its own heads
-        reaching = done
-        if which := [head.index for head in heads if head.layer == at]:
+        before, upto = (sum(head.layer < end for head in heads) for end in (at, at + 1))
+        if which := [head.index for head in heads[before:upto]]:
             lost = there[Site.Z.format(at)][:, which] - here[Site.Z.format(at)][:, which]
             written = einsum(lost, model.w_o(at)[which], "prompt head z, head z d -> head prompt d")
-            change[done : done + len(which)] = written
-            done += len(which)
-        reaching = reaching if model.parallel else done
+            change[before:upto] = written
+        # where attention and MLP work in parallel, a layer's MLP does not read its own heads
+        reaching = before if model.parallel else upto
         if through_mlps and at < layer and reaching:
             usual, some = here[Site.ENTERING.format(at)], change[:reaching]
             some += model.forward.mlp(at, usual + some) - model.forward.mlp(at, usual)

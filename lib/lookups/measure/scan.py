@@ -21,7 +21,8 @@ from torch import Tensor
 
 from lookups.corpus.documents import Documents
 from lookups.errors import SourceError
-from lookups.measure.kept_maxima import Maxima, Spread, Strongest, level_of
+from lookups.measure.activation import Site
+from lookups.measure.kept_maxima import Maxima, Spread, Strongest, joined, level_of
 from lookups.model.batches import Batch, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Neuron
@@ -73,7 +74,7 @@ def scan(
 
     def settle() -> None:
         if waiting:
-            found = Maxima(*map(torch.cat, zip(*waiting, strict=True)))
+            found = joined(*waiting)
             best.add(found)
             spread.add(found)
             waiting.clear()
@@ -90,8 +91,13 @@ def scan(
             settle()
         progress(len(rows))
     settle()
-    frequency = spread.within_an_octave().cpu()
-    return Scan(neurons, best.kept, spread.kept, successors.cpu(), frequency)
+    n_documents = spread.counts.sum(0)
+    if not n_documents.any():
+        where = f"{documents.corpus}/{documents.split}"
+        where = f"{documents.corpus}/{documents.split}"
+        raise SourceError(f"no document of {where} is long enough; give some of two tokens or more")
+    frequency = spread.counts[:-1].sum(0) / n_documents
+    return Scan(neurons, best.kept, spread.kept, successors.cpu(), frequency.cpu())
 
 
 def maxima_table(
@@ -133,7 +139,6 @@ def _batches(
     documents: Documents, numbers: Tensor, lots: Tensor, shortest: int, tokens: int
 ) -> Iterator[list[int]]:
     """Yield rows of similar lengths, window after window; note the numbers and lots of each."""
-    n_usable = 0
     for start in range(0, len(documents), WINDOW):
         here = [documents[row] for row in range(start, min(start + WINDOW, len(documents)))]
         keys, stop = [one.key for one in here], start + len(here)
@@ -141,14 +146,8 @@ def _batches(
         lots[start:stop] = torch.tensor([lot_of(key) for key in keys])
         length = np.array([len(one.ids) for one in here])
         usable = np.flatnonzero(length >= shortest)
-        n_usable += len(usable)
         for some in batches_by_length(length[usable].tolist(), tokens=tokens):
             yield (start + usable[some]).tolist()
-    if not n_usable:
-        raise SourceError(
-            f"no document of {documents.corpus}/{documents.split} is long enough to scan; "
-            "give documents of two tokens or more"
-        )
 
 
 def lot_of(key: str) -> int:
@@ -178,8 +177,8 @@ def _batch_maxima(
                 value[some, place, side] = most.values * sign
                 column[some, place, side] = most.indices + (columns.start - 1)
 
-    names = [f"blocks.{at}.mlp.hook_post" for at in layers]
-    model.read(batch, {name: partial(take_maximum, at) for at, name in enumerate(names)})
+    hooks = enumerate(map(Site.POST.format, layers))
+    model.read(batch, {name: partial(take_maximum, place) for place, name in hooks})
     # rounded to 15 significant bits of float32's 24: the rest is noise
     value.view(torch.int32).add_(1 << 8).bitwise_and_(~((1 << 9) - 1))
     value, column = value.flatten(1), column.flatten(1)
