@@ -35,8 +35,7 @@ Kind = Literal[
 
 
 class Means(NamedTuple):
-    """What the heads (before W_O, without value bias) or neurons (signs not turned) of some layers
-    put out on average over some tokens, in the model's dtype."""
+    """What heads (before W_O) or neurons (signs not turned) put out on average over some tokens."""
 
     by_layer: dict[int, Float[Tensor, "unit ..."]]
     tokens: int
@@ -53,10 +52,7 @@ def mean_over_tokens(
     *,
     of: Literal["heads", "neurons"],
 ) -> Means:
-    """Return what heads or neurons of some layers put out on average over all tokens but the BOS.
-
-    Give training texts, so that nothing of a held-out prompt goes into what it is compared with.
-    """
+    """Average what heads or neurons of some layers put out over all tokens but the BOS."""
     hook = {"heads": Site.Z, "neurons": Site.POST}[of]
     total: dict[int, Any] = dict.fromkeys(layers, 0)
     for some in batched(model, sequences):
@@ -116,11 +112,8 @@ def ablate(
 
 
 def other_rows(groups: Sequence[Hashable], *, seed: int) -> Int[np.ndarray, " row"]:
-    """Return for every row another row of its group: a random permutation without fixed points.
-
-    All such permutations are equally likely, and every row lends exactly once. ValueError if a
-    group has a single row, which has nobody to take from.
-    """
+    """Return for every row another row of its group: a random permutation without fixed points,
+    all of which are equally likely. ValueError if a group has a single row."""
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
@@ -193,10 +186,8 @@ def _in_place_of(
 def _direct_path(
     model: Model, neurons: Sequence[Neuron], heads: Sequence[Head], *, frozen: bool
 ) -> Edit:
-    """Take a head's output away from one neuron's input, at the last token, and from nothing else.
-
-    The MLP reads its input without the head; then every neuron but the row's own is put back.
-    """
+    """Take a head's output away from one neuron's input at the last token: the MLP reads its input
+    without the head, then every neuron but the row's own is put back."""
     for neuron, head in zip(neurons, heads, strict=True):
         check_feed(model, [head], neuron.layer)
 
@@ -224,5 +215,4 @@ def _direct_path(
         return [(Site.SCALE.format(layer), keeper(scale, "scale")), *changes]
 
     starts, alone = np.array([neuron.layer for neuron in neurons]), np.ones(len(neurons), bool)
-    watched = frozenset(Site.Z.format(head.layer) for head in heads)
-    return Edit(starts, alone, lambda row: (neurons[row][:2], heads[row]), hooks, watched)
+    return Edit(starts, alone, lambda row: (neurons[row][:2], heads[row]), hooks)

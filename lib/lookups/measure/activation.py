@@ -1,9 +1,7 @@
-"""How strongly does each prompt's own neuron fire, and how much of the prompt does it need?
-
-The activation at the last token is measured in chapter 3, the shortest suffix found in chapter 4.
+"""How strongly a prompt's own neuron fires, and how much of the prompt it needs (chapters 3, 4).
 
 Rows pair a neuron, or a head, with token ids. Rows that share ids share the forward pass, which
-stops at the deepest layer asked about. Places in a pass have TransformerLens's names.
+stops at the deepest layer asked about.
 """
 
 from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence, Sized

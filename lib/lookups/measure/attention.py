@@ -1,8 +1,5 @@
 """Where does a head look, what does it bring from there, and is it of a known kind? (chapter 6)
 
-A head's output at the last token is Σ over keys of pattern · value. Projected onto the neuron's
-input, each term is what the head reads at that key; the terms sum to the head's attribution.
-
 Known kinds (Elhage et al. 2021; Olsson et al. 2022): *previous token*, attention to the token
 before; *duplicate token*, to earlier copies of the token read; *induction*, to the tokens right
 behind such copies. A score is a mean over the positions that have such a place to look at; chance
@@ -34,7 +31,7 @@ class Look(NamedTuple):
     """How some heads look back from the last token of one prompt; the BOS is the first key.
 
     A contribution is attention from the last token times what the value there writes into the
-    neuron's input. The pattern has all positions, for views.
+    neuron's input; over keys they sum to the head's attribution. The pattern has all positions.
     """
 
     heads: list[Head]
@@ -43,7 +40,6 @@ class Look(NamedTuple):
 
     @property
     def attribution(self) -> Float[Tensor, " head"]:
-        """The heads' attributions: contributions summed over keys."""
         return self.contribution.sum(1)
 
 
@@ -104,10 +100,8 @@ def repeated(model: Model, *, rows: int, length: int, seed: int) -> Int[np.ndarr
 
 
 def head_kinds(model: Model, sequences: Sequence[Ids]) -> pd.DataFrame:
-    """Return a row for every head of the model, a score for each kind, and `chance` as last row.
-
-    A kind for which no sequence has a place to look at is not-a-number.
-    """
+    """Return a row for every head of the model, a score for each kind, and `chance` as last row;
+    not-a-number for a kind for which no sequence has a place to look at."""
     layers, kinds = range(model.n_layers), len(HEAD_TYPES)
     sums = torch.zeros(model.n_layers, model.n_heads, kinds, dtype=torch.float64)
     chance, count = np.zeros(kinds), np.zeros(kinds)

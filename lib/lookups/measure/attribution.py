@@ -26,9 +26,8 @@ Input = Literal["in", "gate", "up", "post"]
 class Attribution(NamedTuple):
     """One input of a neuron at the last token, taken apart; everything times the neuron's sign.
 
-    The head axis has all heads that feed the neuron by the architecture, the part axis `embed`,
-    `pos_embed`, `L0.attn_bias`, `L0.mlp`, …, `b_in`. `total` is the measured input: pre-activation
-    for `in`, `gate` and `up`, activation for `post`.
+    The head axis has all heads that feed the neuron, the part axis `embed`, `pos_embed`,
+    `L0.attn_bias`, …, `L0.mlp`, …, `b_in`. `total` is what was measured.
     """
 
     heads: list[Head]
@@ -57,13 +56,11 @@ def attribute(
         for some in batches
     ]
     back = torch.from_numpy(np.concatenate(batches).argsort()).to(model.device)
-
-    def joined(name: Input) -> Attribution:
-        heads, parts, *_ = pieces[0][name]
+    found: dict[Input, Attribution] = {}
+    for name, (heads, parts, *_) in pieces[0].items():
         columns = zip(*(piece[name][2:] for piece in pieces), strict=True)
-        return Attribution(heads, parts, *(torch.cat(column)[back] for column in columns))
-
-    return {name: joined(name) for name in pieces[0]}
+        found[name] = Attribution(heads, parts, *(torch.cat(column)[back] for column in columns))
+    return found
 
 
 def layer_of(neurons: Sequence[Neuron]) -> int:

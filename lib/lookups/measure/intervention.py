@@ -2,8 +2,7 @@
 
 A row is a prompt with a neuron and a token; everything is read at the prompt's last token. The
 unchanged pass runs once a distinct prompt; changed passes resume at the first layer that the change
-reaches, many at once, and rows that ask the same of a prompt share one. `lookups.measure.ablation`
-makes the changes. Chapters save long tables: a row and one kind of change.
+reaches, many at once, and rows that ask the same of a prompt share one.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -66,15 +65,14 @@ class Edit(NamedTuple):
 
     `starts` is the first layer that is to be run again; `alone` says whether nothing before the
     last token can change what is measured there; rows of a prompt with equal `key` share a pass.
-    `hooks` make the change, for one row a pass, all with the same start; they are told what was
-    measured under earlier edits, and find in the trace what stands unchanged at `watched` names.
+    `hooks` make the change for some rows, a pass each; they are told what was measured under
+    earlier edits, and find in the trace what heads and the neurons' layers put out unchanged.
     """
 
     starts: Int[np.ndarray, " row"]
     alone: Bool[np.ndarray, " row"]
     key: Callable[[int], Hashable]
     hooks: Callable[[Int[np.ndarray, " row"], Place, Mapping[str, Measured]], Hooks]
-    watched: frozenset[str] = frozenset()
 
 
 def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit]) -> Edited:
@@ -82,7 +80,7 @@ def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit]) -> Edited
     if outside := [int(token) for token in rows.token_ids if not 0 <= token < model.d_vocab]:
         raise ValueError(f"token {outside[0]} is not one of the {model.d_vocab} of {model.name}")
     watch = {name for at, _, _ in rows.neurons for name in _names(model, at).values()}
-    watch.update(*(edit.watched for edit in edits.values()))
+    watch |= {Site.Z.format(at) for at in range(model.n_layers)}
     whole = {int(start) for edit in edits.values() for start in edit.starts[~edit.alone]}
     before, after = _Sheet(model, rows), {kind: _Sheet(model, rows) for kind in edits}
     found = Edited(before.found, {kind: sheet.found for kind, sheet in after.items()})
@@ -158,8 +156,7 @@ def _names(model: Model, layer: int) -> dict[str, str]:
 
 def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
     """Return a table of the rows measured once for every kind of change: with `kind` and what was
-    there before and after it: `p`, `logp`, `pre`, `act` and, of gated neurons, `up`.
-    """
+    there before and after it: `p`, `logp`, `pre`, `act` and, of gated neurons, `up`."""
     tables = []
     for kind, after in edited.after.items():
         both = {"before": edited.before, "after": after}
@@ -174,10 +171,8 @@ def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
 
 
 def with_falls(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with how far everything fell: `fall` of p, `log_fall`, `pre_fall`, `act_fall`.
-
-    A fall is what was there before less what is there after (step 7 of the method).
-    """
+    """Return a table with how far everything fell (before less after, step 7 of the method):
+    `fall` of p, `log_fall`, `pre_fall`, `act_fall`."""
     columns = {"fall": "p", "log_fall": "logp", "pre_fall": "pre", "act_fall": "act"}
     falls = {
         fall: table[f"{name}_before"].astype(float) - table[f"{name}_after"].astype(float)
@@ -188,19 +183,15 @@ def with_falls(table: pd.DataFrame) -> pd.DataFrame:
 
 def of_group(table: pd.DataFrame, neurons: pd.DataFrame, group: str) -> pd.DataFrame:
     """Return the rows of a table that belong to a group of neurons; a neuron may be in two.
-
-    `neurons` is `follow_rates`, one row a neuron, by name.
-    """
+    `neurons` is `follow_rates`, one row a neuron, by name."""
     mine = neurons.selected.eq(True) if group == "selected" else neurons.group.eq(group)
     return table[table.neuron.isin(neurons.index[mine])]
 
 
 def followed_first(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the pairs that make a good example, the best first.
-
-    `rows` has a row a prompt of a pair, with `neuron`, `head`, `active`, `follows` (its token does)
-    and `gap` (how much more the neuron owes to the head on active prompts). Pairs go by the gap
-    times the share of active prompts that the token follows, those with three such or more first.
+    """Return the pairs that make a good example, the best first: by the `gap` (how much more the
+    neuron owes to the head on active prompts) times the share of active prompts that the token
+    follows, those with three such or more first. `rows` has a row a prompt of a pair.
     """
     active = rows[rows.active.astype(bool)].groupby(["neuron", "head"], sort=True)
     facts = active.agg(followed=("follows", "sum"), share=("follows", "mean"), gap=("gap", "first"))

@@ -1,8 +1,7 @@
 """The maxima that a scan keeps of each neuron: the strongest, and a few at random from each band.
 
 What is kept is bounded, whatever the number of documents (chapter 3 shows both samples). Equals
-stand in the order of a fact of their document, its number or its lot, so neither the order of
-documents nor how they come in portions matters.
+stand in the order of their documents' numbers or lots, so how documents come in does not matter.
 """
 
 from typing import NamedTuple
@@ -22,10 +21,8 @@ _AT_ONCE = 2**22
 
 
 class Maxima(NamedTuple):
-    """For each neuron some documents, by their rows, and where in them it is strongest.
-
-    Where nothing is kept yet, the activation is -inf.
-    """
+    """For each neuron some documents, by their rows, and where in them it is strongest; -inf where
+    nothing is kept yet."""
 
     activation: Float[Tensor, "slot neuron"]
     document: Int[Tensor, "slot neuron"]
@@ -55,9 +52,9 @@ class Strongest:
 class Spread:
     """A few documents at random from each band of activation, and how many lay in each.
 
-    Bands have fixed edges, so what was kept stays right as the maximum grows: higher bands open and
-    the lowest fall away. Of each open band the documents with the lowest lots are kept, strongest
-    band first, in the order of lots. `lots` are those of all documents, below 2 ** 63.
+    As the maximum grows, higher bands open and the lowest fall away. Of each open band the
+    documents with the lowest lots are kept, strongest band first, in the order of lots. `lots` are
+    those of all documents, below 2 ** 63.
     """
 
     def __init__(self, per_band: int, neurons: int, lots: Int[Tensor, " document"]):

@@ -2,9 +2,8 @@
 
 *Path patching*: at the last token of a prompt, the output of one head is replaced by another (its
 average, or what it puts out on another prompt). The change travels to the neuron along the residual
-stream and through the MLPs on the way, which are computed again; all other heads put out what they
-did (Wang et al. 2023). What the neuron loses is the head's *effect* on it. One ordinary forward
-pass a prompt is all that is run: only the last token is computed again.
+stream and through the MLPs on the way, which are computed again for that token; all other heads put
+out what they did (Wang et al. 2023). What the neuron loses is the head's *effect* on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,8 +60,7 @@ def path_patch(
 
     All neurons must be of one layer. `instead` is what the heads put out in place of their own, or
     a prompt a row on which to read it. Without `through_mlps` the MLPs before the neuron's put out
-    what they did, and only the direct path is patched. By default every head that feeds the neurons
-    is patched, else those of `heads`, in their order. Rows that share prompts share the work.
+    what they did. By default every head that feeds the neurons is patched, else those of `heads`.
     """
     layer = layer_of(neurons)
     texts = [sequences] if isinstance(instead, Tensor) else [sequences, instead]

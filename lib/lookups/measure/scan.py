@@ -1,10 +1,9 @@
 """One pass over many documents: where was each neuron strongest? (chapter 3)
 
 Every document gives every neuron one maximum (paper, step 2), at the first of equal positions. Of
-these `lookups.measure.kept_maxima` keeps a bounded number, so that memory grows with the documents
-by a number and a lot of each (16 bytes) only. Neither batch size nor the order of documents changes
-the result: numbers and lots follow from a document's key, and maxima are rounded before they are
-compared, since equal contexts differ in the last bits from batch to batch.
+these `lookups.measure.kept_maxima` keeps a bounded number. Neither batch size nor the order of
+documents changes the result: numbers and lots follow from a document's key, and maxima are rounded
+before they are compared, since equal contexts differ in the last bits from batch to batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,9 +36,9 @@ WINDOW = 2**15
 class Scan(NamedTuple):
     """What one pass found: each neuron's strongest documents, and candidates for the spread sample.
 
-    `successors` counts how often each token id followed a position that could be a maximum; 0 for
-    `only_last`. `frequency` is the share of documents whose maximum lies in the band that holds
-    half of the neuron's largest (0.479 to 0.5 of it) or in a higher one, 0 where it never fires.
+    `successors` counts how often each token id followed a position that could be a maximum.
+    `frequency` is the share of documents whose maximum lies in the band that holds half of the
+    neuron's largest (0.479 to 0.5 of it) or in a higher one, 0 where it never fires.
     """
 
     neurons: list[Neuron]
@@ -105,10 +104,9 @@ def maxima_table(
 ) -> pd.DataFrame:
     """Return kept maxima as rows (neuron, prompt, position, activation, next_token_id, source).
 
-    The column `order` counts a neuron's rows in the order in which they were kept; `band` counts
-    bands of activation downwards from the one that holds the neuron's maximum (0). The spread's
-    last one (BANDS) reaches below half of the maximum: leave out rows that lie there. The next
-    token of a document's last is -1.
+    `order` counts a neuron's rows as they were kept; `band` counts bands downwards from the one
+    that holds the neuron's maximum (0). The spread's last (BANDS) reaches below half of the
+    maximum: leave out rows that lie there. The next token of a document's last is -1.
     """
     columns = {neuron: column for column, neuron in enumerate(scanned.neurons)}
     wanted = list(scanned.neurons if neurons is None else neurons)

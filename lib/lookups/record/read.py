@@ -181,26 +181,25 @@ class _Reader:
         # of each split the file that a later step names, else the latest
         used = {file.split: file for file in sorted(files["heads"], key=lambda f: f.stem in named)}
         self.heads = [used[split] for split in ("train", "test") if split in used]
-        self.chosen = self._chosen_neurons()
-        self.tokens = {_neuron(key): one.token for key, one in self.chosen.items()}
-        # by neuron, split and text: the prompt's key, and the active heads
-        self.texts = {of: found for file in self.heads for of, found in self._texts(file)}
-
-    def _chosen_neurons(self) -> dict[str, _Chosen]:
-        """Those of the latest file that has all neurons whose heads are recorded."""
+        # the latest file that has all neurons whose heads are recorded
         needed = set(self.heads[0].content.rows) if self.heads else set()
-        fit = [f.content.rows for f in self.of["neurons"] if needed <= set(f.content.rows)]
+        fit = [f.content.rows for f in files["neurons"] if needed <= set(f.content.rows)]
         if not fit:
-            what = f"all neurons of {self.heads[0].name}" if self.heads else f"{self.model!r}"
+            what = f"all neurons of {self.heads[0].name}" if self.heads else f"{model!r}"
             raise SourceError(f"{STEPS['neurons']} has no file with {what}: {AGAIN}")
-        return fit[-1]
+        self.chosen = {_neuron(key): one for key, one in fit[-1].items()}
+        # by neuron, split and text: the prompt's key, and the active heads
+        self.texts: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
+        for file in self.heads:
+            for neuron, key, texts in self._of_chosen(file.content.rows):
+                for place, (text, flat) in enumerate(texts.items()):
+                    heads = [self._head(one, neuron, f"{file.name}, {key}") for one in flat]
+                    self.texts[neuron, file.split, text] = f"record/{file.split}/{place}", heads
 
-    def _texts(self, file: _File) -> Iterator[tuple[tuple[str, str, str], tuple[str, list[str]]]]:
-        for key, texts in file.content.rows.items():
-            neuron = _neuron(key)
-            for place, (text, flat) in enumerate(texts.items() if neuron in self.tokens else ()):
-                heads = [self._head(one, neuron, f"{file.name}, {key}") for one in flat]
-                yield (neuron, file.split, text), (f"record/{file.split}/{place}", heads)
+    def _of_chosen(self, rows: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+        """Neuron, key and rows, where the neuron was chosen: one file has another model's."""
+        named = ((_neuron(key), key, own) for key, own in rows.items())
+        return (row for row in named if row[0] in self.chosen)
 
     def _head(self, flat: int, neuron: str, where: str) -> str:
         """The name of the head with a number counted through all layers."""
@@ -210,16 +209,14 @@ class _Reader:
         return str(Head(*divmod(flat, self.n_heads)))
 
     def _pairs(self, file: _File) -> Iterator[tuple[str, str, Any]]:
-        """Neuron, head and rows of the pairs whose neuron was chosen: one file has another's."""
+        """Neuron, head and rows of every pair."""
         rows = file.content if isinstance(file.content, dict) else file.content.rows
-        for key, own in rows.items():
-            layer, index, flat = map(int, key[1:-1].split(","))
-            neuron, where = str(Neuron(layer, index)), f"{file.name}, {key}"
-            if neuron in self.tokens:
-                yield neuron, self._head(flat, neuron, where), own
+        for neuron, key, own in self._of_chosen(rows):
+            flat = int(key[1:-1].split(",")[2])
+            yield neuron, self._head(flat, neuron, f"{file.name}, {key}"), own
 
     def published(self) -> Published:
-        chosen = [(_neuron(key), one.token, one.congruence) for key, one in self.chosen.items()]
+        chosen = [(neuron, one.token, one.congruence) for neuron, one in self.chosen.items()]
         rows = [(*of, prompt, text, some) for (*of, text), (prompt, some) in self.texts.items()]
         texts = _table(rows, "neuron split prompt text head")
         heads = texts.drop(columns="text").explode("head", ignore_index=True).dropna()
@@ -232,15 +229,14 @@ class _Reader:
         for file in self.of["shown"][-1:]:
             for neuron, head, kinds in self._pairs(file):
                 for active, texts in zip((True, False), kinds, strict=True):
-                    for text in (one.removesuffix(self.tokens[neuron]) for one in texts):
+                    for text in (one.removesuffix(self.chosen[neuron].token) for one in texts):
                         prompt, _ = self.texts.get((neuron, "train", text), (None, []))
                         rows.append((neuron, head, prompt, active, text))
         return _table(rows, "neuron head prompt active text")
 
     def _explanations(self) -> pd.DataFrame:
-        asked: dict[tuple[str, str], str] = {}
-        for file in self.of["explanations"]:
-            asked |= {(neuron, head): text for neuron, head, text in self._pairs(file)}
+        pairs = (pair for file in self.of["explanations"] for pair in self._pairs(file))
+        asked = {(neuron, head): text for neuron, head, text in pairs}
         replies = self._replies("explanations")
         rows = [(*pair, replies.get(text)) for pair, text in asked.items()]
         return _table(rows, "neuron head explanation")
@@ -256,7 +252,7 @@ class _Reader:
                 raise SourceError(f"{file.name} was made from {missing}: {AGAIN}")
             for neuron, head, questions in self._pairs(file) if prior == about else ():
                 for question, shown in questions.items():
-                    at = (neuron, "test", shown.removesuffix(self.tokens[neuron]))
+                    at = (neuron, "test", shown.removesuffix(self.chosen[neuron].token))
                     if at in self.texts:
                         prompt, heads = self.texts[at]
                         found.setdefault((neuron, head, question), (prompt, head in heads))
@@ -273,8 +269,8 @@ class _Reader:
 
 
 def _neuron(key: str) -> str:
-    """The name of the neuron that a key `(layer, index)` stands for."""
-    return str(Neuron(*map(int, key[1:-1].split(","))))
+    """The name of the neuron in a key `(layer, index)` or `(layer, index, head)`."""
+    return str(Neuron(*map(int, key[1:-1].split(",")[:2])))
 
 
 def _table(rows: list[tuple], columns: str) -> pd.DataFrame:
