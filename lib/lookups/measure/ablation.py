@@ -121,10 +121,9 @@ def other_rows(groups: Sequence[Hashable], *, seed: int) -> Int[np.ndarray, " ro
     for group, rows in members.items():
         if len(rows) == 1:
             raise ValueError(f"{group} has a single row; leave it out")
-        mixed = rng.permutation(rows)
-        while (mixed == rows).any():  # on average e times
-            mixed = rng.permutation(rows)
-        other[rows] = mixed
+        other[rows] = rows
+        while (other[rows] == rows).any():  # on average e times
+            other[rows] = rng.permutation(rows)
     return other
 
 

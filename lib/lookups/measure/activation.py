@@ -25,11 +25,8 @@ Fire = Callable[[Sequence[int], Sequence[Ids]], np.ndarray]
 
 
 class Site:
-    """Places in the pass of a layer, by TransformerLens's names.
-
-    `Z` is what heads put out, without value biases; `ENTERING` what the norm in front of the MLP
-    reads, `SCALE` what it divides by, `NORMED` what it hands on.
-    """
+    """Places in the pass of a layer, by TransformerLens's names. `Z` is what heads put out, without
+    value biases; `ENTERING` what the MLP's norm reads, `SCALE` what it divides by."""
 
     PATTERN, VALUES = "blocks.{}.attn.hook_pattern", "blocks.{}.attn.hook_v"
     Z, POST = "blocks.{}.attn.hook_z", "blocks.{}.mlp.hook_post"

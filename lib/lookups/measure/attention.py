@@ -94,8 +94,8 @@ def looks(
 def repeated(model: Model, *, rows: int, length: int, seed: int) -> Int[np.ndarray, "row pos"]:
     """Return rows of random ids, each twice in succession, without the model's special tokens."""
     random = np.random.default_rng(seed)
-    special = set(model.tokenizer.all_special_ids) | {model.bos_id}
-    plain = np.array([token for token in range(model.d_vocab) if token not in special])
+    special = [*model.tokenizer.all_special_ids, model.bos_id]
+    plain = np.setdiff1d(np.arange(model.d_vocab), special)
     return np.tile(plain[random.integers(0, len(plain), (rows, length))], 2)
 
 
@@ -132,7 +132,5 @@ def _places(
     text = mask & (at > 0)
     asked = text[:, :, None] & text[:, None, :] & (at[:, None] > at[None, :])
     copy = (ids[:, :, None] == ids[:, None, :]) & asked
-    behind = torch.zeros_like(copy)
-    behind[:, :, 1:] = copy[:, :, :-1]
     previous = (at[:, None] == at[None, :] + 1) & asked
-    return torch.stack([previous, copy, behind & asked], 1)
+    return torch.stack([previous, copy, copy.roll(1, dims=2) & asked], 1)

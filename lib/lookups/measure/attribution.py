@@ -92,8 +92,8 @@ def _taken_apart(
     reads = {"embed": "hook_embed"}
     reads |= {"pos_embed": "hook_pos_embed"} if model.adds_positions else {}
     mlps = {f"L{at}.mlp": Site.WRITTEN.format(at) for at in range(layer)}
-    names = [Site.SCALE.format(layer), *map(Site.Z.format, layers)]
-    names += [*inputs.values(), *reads.values(), *mlps.values()]
+    z_of = list(map(Site.Z.format, layers))
+    names = [Site.SCALE.format(layer), *z_of, *inputs.values(), *reads.values(), *mlps.values()]
     seen = model.read_last(sequences, names)
     scale = seen[Site.SCALE.format(layer)].reshape(-1, 1)
     index = torch.tensor([neuron.index for neuron in neurons], device=model.device)
@@ -107,8 +107,11 @@ def _taken_apart(
     found: dict[Input, Attribution] = {}
     for name, (weight, bias) in model.mlp_in(layer).items():
         into = weight[:, index].T
-        shares = [_head_shares(model.w_o(at), into, seen[Site.Z.format(at)]) for at in layers]
-        by_head = torch.cat([into.new_zeros(len(neurons), 0), *shares], dim=1) / scale
+        shares = [into.new_zeros(len(neurons), 0)]
+        for at, z in zip(layers, z_of, strict=True):
+            read = einsum(model.w_o(at), into, "head z d_model, row d_model -> row head z")
+            shares.append(einsum(seen[z], read, "row head z, row head z -> row head"))
+        by_head = torch.cat(shares, dim=1) / scale
         projected = [einsum(part, into, "row d, row d -> row") for part in written.values()]
         by_part = torch.cat([torch.stack(projected, dim=1) / scale, bias[index][:, None]], dim=1)
         found[name] = Attribution(*labels, by_head * signs, by_part * signs, totals[name] * sign)
@@ -117,13 +120,3 @@ def _taken_apart(
         of_heads, of_parts = (sum(each[one] * found[one][at] for one in each) for at in (2, 3))
         found["post"] = Attribution(*labels, of_heads, of_parts, totals["post"] * sign)
     return found
-
-
-def _head_shares(
-    w_o: Float[Tensor, "head d_head d_model"],
-    direction: Float[Tensor, "row d_model"],
-    z: Float[Tensor, "row head d_head"],
-) -> Float[Tensor, "row head"]:
-    """Project heads' outputs onto `direction` without ever forming them: z · (W_O direction)."""
-    read = einsum(w_o, direction, "head d_head d_model, row d_model -> row head d_head")
-    return einsum(z, read, "row head d_head, row head d_head -> row head")

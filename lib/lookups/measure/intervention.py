@@ -159,10 +159,9 @@ def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
     there before and after it: `p`, `logp`, `pre`, `act` and, of gated neurons, `up`."""
     tables = []
     for kind, after in edited.after.items():
-        both = {"before": edited.before, "after": after}
         columns = {
             f"{name}_{when}": column
-            for when, measured in both.items()
+            for when, measured in (("before", edited.before), ("after", after))
             for name, column in measured._asdict().items()
             if column is not None
         }

@@ -68,6 +68,7 @@ def logp_without(
     return found
 
 
+@torch.no_grad()
 def routes(
     model: Model,
     prompts: Sequence[Ids],
@@ -88,11 +89,10 @@ def routes(
         columns = ([column[row] for row in some] for column in (prompts, heads, neurons, allies))
         final, parts = _changes(model, *columns)
         tokens = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
-        for start in range(0, len(some), TOGETHER):
-            here = slice(start, start + TOGETHER)
-            judged = _falls(model, final[here], parts[here], tokens[here], average)
-            for column, values in zip(found, judged, strict=True):
-                column[some[here]] = values.cpu().numpy()
+        portions = zip(*(one.split(TOGETHER) for one in (final, parts, tokens)), strict=True)
+        judged = [_falls(model, *portion, average) for portion in portions]
+        for column, values in zip(found, zip(*judged, strict=True), strict=True):
+            column[some] = torch.cat(values).cpu().numpy()
     return found
 
 
@@ -123,7 +123,6 @@ def _run_without(
     return out[rows, batch.last], at_last
 
 
-@torch.no_grad()
 def _changes(
     model: Model,
     prompts: Sequence[Ids],
@@ -155,7 +154,6 @@ def _changes(
     return final, parts
 
 
-@torch.no_grad()
 def _falls(
     model: Model,
     final: Float[Tensor, "row d_model"],

@@ -80,8 +80,7 @@ def scan(
 
     shortest = 1 if only_last else 2
     for rows in _batches(documents, numbers, lots, shortest, model.tokens()):
-        sequences = [documents[row].ids for row in rows]
-        batch = model.batch(sequences)
+        batch = model.batch([documents[row].ids for row in rows])
         if not only_last:  # what follows the first token, which follows the BOS, and so on
             following = batch.ids[:, 2:][batch.mask[:, 2:]]
             successors += torch.bincount(following, minlength=model.d_vocab)

@@ -14,15 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
-from pydantic import (
-    AliasPath,
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-)
+from pydantic import AliasPath, BaseModel, Field, TypeAdapter, ValidationError, create_model
 
 from lookups.errors import SourceError
 from lookups.explain.language_model import yes_or_no
@@ -71,27 +63,23 @@ _NeuronKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+\)$")]  # (9, 5)
 _PairKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+, ?\d+\)$")]  # (9, 5, 88)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
-class _Chosen(_Part):
+class _Chosen(BaseModel):
     token: str
     congruence: float
 
 
-class _Request(_Part):
+class _Request(BaseModel):
     text: str = Field(validation_alias=AliasPath("messages", 0, "content"))
 
 
-class _Reply(_Part):
+class _Reply(BaseModel):
     text: str = Field(validation_alias=AliasPath("choices", 0, "message", "content"))
 
 
 def _step(key: str, rows: Any) -> TypeAdapter:
     """A file with its rows under a key, and the name of the file from which it was made."""
     fields = {"rows": (rows, Field(alias=key)), "prior_filename": (str | None, None)}
-    return TypeAdapter(create_model(key, __base__=_Part, **fields))
+    return TypeAdapter(create_model(key, **fields))
 
 
 _KINDS = {
