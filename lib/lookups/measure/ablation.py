@@ -6,10 +6,9 @@ position but the BOS; `resample` puts, at the last token, what the head put out 
 another prompt. The direct path takes the head's output at the last token away from one neuron's
 input alone: with the norm's scale as it was (`direct_frozen`) or as it becomes
 (`direct_recomputed`). `through_neuron` gives the neuron alone, at the last token, the activation
-that it has under `zero`: what the token then loses, it loses through it.
-
-Kinds of neuron ablation: `zero` and `mean` hold the neuron at 0 or at its average at every position
-but the BOS; `on` sets it at the last token alone.
+that it has under `zero`: what the token then loses, it loses through it. Kinds of neuron ablation:
+`zero` and `mean` hold it at 0 or at its average at every position but the BOS; `on` sets it at the
+last token alone.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -82,8 +81,8 @@ def ablate(
 
     `means` is for `mean`; `donors`, for `resample`, is the row whose prompt lends each row the
     head's output (`other_rows`); `on` has the activation, times the neuron's sign, that `on` sets.
-    Rows that change a unit of a prompt in the same way share one pass. ValueError if columns differ
-    in length, or a head whose direct path is to be cut does not feed its neuron.
+    `zero` goes before `through_neuron`. ValueError if columns differ in length, or a head whose
+    direct path is to be cut does not feed its neuron.
     """
     given = [column for column in (donors, on) if column is not None]
     check_rows(prompts, neurons, token_ids, units, *given)
@@ -103,8 +102,6 @@ def ablate(
             signed = np.multiply([unit.sign for unit in units], on)
             edits[kind] = put(torch.from_numpy(signed).to(model.device, model.dtype), "last", on)
         elif kind == "through_neuron":
-            if "zero" not in edits:
-                raise ValueError("through_neuron takes activations from zero; name zero before it")
             edits[kind] = _in_place_of(model, Site.POST, neurons, "zero", "last", units)
         else:
             edits[kind] = _direct_path(model, neurons, units, frozen=kind == "direct_frozen")
@@ -176,10 +173,8 @@ def _in_place_of(
 
         return [(hook.format(layers[rows[0]]), replace)]
 
-    def key(row: int) -> Hashable:
-        return units[row][:2], None if keys is None else keys[row]
-
-    return Edit(layers, (layers == model.n_layers - 1) | (where == "last"), key, hooks)
+    alone = (layers == model.n_layers - 1) | (where == "last")
+    return Edit(layers, alone, lambda row: (units[row][:2], keys is not None and keys[row]), hooks)
 
 
 def _direct_path(

@@ -104,24 +104,23 @@ def head_kinds(model: Model, sequences: Sequence[Ids]) -> pd.DataFrame:
     not-a-number for a kind for which no sequence has a place to look at."""
     layers, kinds = range(model.n_layers), len(HEAD_TYPES)
     sums = torch.zeros(model.n_layers, model.n_heads, kinds, dtype=torch.float64)
-    chance, count = np.zeros(kinds), np.zeros(kinds)
+    chance, count = torch.zeros(2, kinds, dtype=torch.float64)
     lengths = [len(ids) for ids in sequences]
     for some in batches_by_length(lengths, tokens=model.tokens() // 2):
         batch = model.batch([sequences[row] for row in some])
         places = _places(batch.ids, batch.mask)
-        count += places.any(-1).sum((0, 2)).cpu().numpy()
+        count += places.any(-1).sum((0, 2)).cpu()
         reach = torch.arange(1, batch.ids.shape[1] + 1, device=batch.ids.device)
-        chance += (places.sum(-1) / reach).double().sum((0, 2)).cpu().numpy()
+        chance += (places.sum(-1) / reach).double().sum((0, 2)).cpu()
 
         def add(pattern: Tensor, at: int, places: Tensor = places) -> None:
             places = places.to(pattern.dtype)
             sums[at] += einsum(pattern, places, "row h q k, row kind q k -> h kind").double().cpu()
 
         model.read(batch, {Site.PATTERN.format(at): partial(add, at=at) for at in layers})
-    with np.errstate(invalid="ignore"):
-        scores, last = sums.flatten(0, 1).numpy() / count, chance / count
+    scores = torch.cat([sums.flatten(0, 1), chance[None]]) / count
     heads = [str(Head(at, h)) for at in layers for h in range(model.n_heads)]
-    return pd.DataFrame([*scores, last], index=[*heads, "chance"], columns=list(HEAD_TYPES))
+    return pd.DataFrame(scores.numpy(), index=[*heads, "chance"], columns=list(HEAD_TYPES))
 
 
 def _places(

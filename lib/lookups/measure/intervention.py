@@ -196,5 +196,5 @@ def followed_first(rows: pd.DataFrame) -> list[tuple[str, str]]:
     facts = active.agg(followed=("follows", "sum"), share=("follows", "mean"), gap=("gap", "first"))
     facts["order"] = -(facts["share"] * facts.gap).astype(float)
     facts["few"] = facts.followed < 3
-    facts = facts[facts.followed > 0].sort_values(["few", "order"], kind="stable")
-    return facts.index.tolist()
+    facts = facts[facts.followed > 0]
+    return facts.sort_values(["few", "order"], kind="stable").index.tolist()

@@ -30,10 +30,8 @@ class Maxima(NamedTuple):
 
 
 class Strongest:
-    """Each neuron's strongest documents, strongest first; equals in the order of their numbers.
-
-    `numbers` are those of all documents, below 2 ** 31; they may be filled in as portions come.
-    """
+    """Each neuron's strongest documents, strongest first; equals in the order of their `numbers`,
+    which are below 2 ** 31 and may be filled in as portions come."""
 
     def __init__(self, slots: int, neurons: int, numbers: Int[Tensor, " document"]):
         self.numbers, self.kept = numbers, _nothing(slots, neurons, numbers.device)
@@ -53,8 +51,7 @@ class Spread:
     """A few documents at random from each band of activation, and how many lay in each.
 
     As the maximum grows, higher bands open and the lowest fall away. Of each open band the
-    documents with the lowest lots are kept, strongest band first, in the order of lots. `lots` are
-    those of all documents, below 2 ** 63.
+    documents with the lowest `lots` (below 2 ** 63) are kept, strongest band first, in their order.
     """
 
     def __init__(self, per_band: int, neurons: int, lots: Int[Tensor, " document"]):

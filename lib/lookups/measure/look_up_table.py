@@ -103,8 +103,8 @@ def mean_residuals(
     def means(rows: slice) -> dict[int, Tensor]:
         return {at: (one[rows] / times[rows, None]).to(model.dtype) for at, one in sums.items()}
 
-    overall = {at: one[n + 1 :].sum(0) / times[n + 1 :].sum() for at, one in sums.items()}
-    overall = {at: one.to(model.dtype) for at, one in overall.items()}
+    total = times[n + 1 :].sum()
+    overall = {at: (one[n + 1 :].sum(0) / total).to(model.dtype) for at, one in sums.items()}
     return Residuals(often, means(slice(n)), means(slice(n + 1, None)), overall)
 
 

@@ -22,10 +22,8 @@ from lookups.names import Head, Neuron
 
 
 class Patched(NamedTuple):
-    """Each row's neuron as it is, and with one head's output replaced; times the neuron's sign.
-
-    `pre` is the pre-activation (the gate's, in a gated MLP), `act` the activation.
-    """
+    """Each row's pre-activation (the gate's, in a gated MLP) and activation as they are, and with
+    one head's output replaced; times the neuron's sign."""
 
     heads: list[Head]
     pre: Float[Tensor, " row"]
@@ -72,9 +70,8 @@ def path_patch(
     z_of = {Site.Z.format(head.layer): head.layer for head in computed}
     shape = len(neurons), 1 + len(computed)
     pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
-    tokens = model.tokens()
-    together = min(TOGETHER, max(1, tokens // max(1, len(computed))))
-    for first, rows, places in in_batches(texts, tokens=tokens, together=together):
+    together = min(TOGETHER, max(1, model.tokens() // max(1, len(computed))))
+    for first, rows, places in in_batches(texts, tokens=model.tokens(), together=together):
         here = model.read_last([sequences[row] for row in first], [*z_of, *entering])
         if isinstance(instead, Tensor):
             there = {z: instead[at].expand_as(here[z]) for z, at in z_of.items()}

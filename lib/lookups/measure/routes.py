@@ -36,11 +36,9 @@ TOGETHER = 16
 
 
 class Routes(NamedTuple):
-    """What a row's token loses without the row's head; float64, positive where it loses.
-
-    `logit` over the vocabulary's mean, scale held; of the log-probability, what is lost by all
-    routes, what comes back when one alone is put back, and what is lost by one alone.
-    """
+    """What a row's token loses without the row's head (float64): of its logit over the vocabulary's
+    mean, scale held; of its log-probability by all routes, what comes back when one alone is put
+    back, and what is lost by one alone."""
 
     logit: Float[np.ndarray, "row route"]
     whole: Float[np.ndarray, " row"]

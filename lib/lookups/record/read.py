@@ -1,9 +1,8 @@
 """The record that the paper's authors released, as tables with our stages' names (chapter 14).
 
 A folder a step, a file a model and split (`2023-10-13_13-51-37_gpt2-small_test.json`): JSON, or
-JSON lines for replies. Nothing else is ever opened: pickles could run code. A file that does not
-fit the pydantic model of its kind is an error that names the place. What hangs together is matched
-by its text alone: a prompt to the heads active on it, a question to its reply.
+JSON lines for replies. Nothing else is ever opened: pickles could run code. What hangs together is
+matched by its text alone: a prompt to the heads active on it, a question to its reply.
 """
 
 import re
@@ -141,8 +140,8 @@ def read_published(folder: Path, model: str | None = None) -> Published:
         raise SourceError(f"{folder} has no {STEPS['neurons']}, as the record has: {AGAIN}")
     inside = {step: sorted((folder / place).glob("[!.]*.json*")) for step, place in STEPS.items()}
     paths = [(step, path) for step, some in inside.items() for path in some]
-    known = {_named(path)[0] for _, path in paths}
-    known = sorted(one for one in known if one.split("_")[0] in MODELS)
+    about = {_named(path)[0] for _, path in paths}
+    known = sorted(one for one in about if one.split("_")[0] in MODELS)
     name = model or (known[0] if len(known) == 1 else "")
     if name not in known:
         said = f"has no file about {name!r}" if name else "holds several models"
