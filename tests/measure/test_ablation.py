@@ -18,12 +18,13 @@ from lookups.measure.routes import logp_without
 from lookups.model import resume as resuming
 from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
-from tiny import HEADS, LAYERS, VARIANTS, VOCAB, model, parts_of, plain, random_ids
+from tiny import HEADS, LAYERS, VARIANTS, VOCAB, model, parts_of, plain, random_ids, whole_pass
 
 CLOSE = 1e-5
 TEXTS = random_ids(12, seed=62, shortest=2)
 ANYWHERE = ("zero", "mean", "resample")
 """Kinds that need no direct path from the head to the neuron."""
+TARGETS = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
 HEAD_KINDS = (*ANYWHERE, "direct_frozen", "direct_recomputed", "through_neuron")
 
 
@@ -51,55 +52,44 @@ class Rows:
         return ablate(one, self.prompts, self.neurons, self.tokens, units, kinds, **options)
 
 
+def hook_of(unit: Head | Neuron) -> str:
+    return f"blocks.{unit.layer}.{'attn.hook_z' if isinstance(unit, Head) else 'mlp.hook_post'}"
+
+
 def naive_pass(one: Model, ids, neuron: Neuron, token: int, edits=()) -> dict[str, float]:
     """One prompt, no padding, every layer, all logits."""
-    seen = {}
-
-    def reading(column):
-        def hook(tensor, hook):
-            seen[column] = neuron.sign * float(tensor[0, -1, neuron.index])
-
-        return hook
-
-    block = f"blocks.{neuron.layer}.mlp"
-    hooks = [*edits, (f"{block}.hook_pre", reading("pre")), (f"{block}.hook_post", reading("act"))]
-    if one.gated:
-        hooks.append((f"{block}.hook_pre_linear", reading("up")))
-    with torch.no_grad():
-        logits = one.bridge.run_with_hooks(torch.tensor([[0, *ids]]), fwd_hooks=hooks)
-    logp = logits[0, -1].double().log_softmax(-1)[token]
-    return seen | {"logp": float(logp), "p": float(logp.exp())}
-
-
-def naive_cache(one: Model, ids):
-    with torch.no_grad():
-        return one.bridge.run_with_cache(torch.tensor([[0, *ids]]))[1]
+    logits, seen = whole_pass(one, ids, edits)
+    logp = float(logits.log_softmax(-1)[token])
+    found = {"logp": logp, "p": np.exp(logp)}
+    ends = {"pre": "pre", "act": "post"} | ({"up": "pre_linear"} if one.gated else {})
+    for column, end in ends.items():
+        read = seen[f"blocks.{neuron.layer}.mlp.hook_{end}"]
+        found[column] = neuron.sign * float(read[0, -1, neuron.index])
+    return found
 
 
 def held(unit: Head | Neuron, positions, value):
     """Set what one head or neuron puts out at some positions."""
-    hook_name = "attn.hook_z" if isinstance(unit, Head) else "mlp.hook_post"
 
     def hook(tensor, hook):
         tensor = tensor.clone()
         tensor[0, positions, unit.index] = value
         return tensor
 
-    return [(f"blocks.{unit.layer}.{hook_name}", hook)]
+    return [(hook_of(unit), hook)]
 
 
 @functools.cache
 def naive_mean(name: str, unit: Head | Neuron):
     """A plain loop over every token but the BOS."""
     one = model(name)
-    hook = f"blocks.{unit.layer}.{'attn.hook_z' if isinstance(unit, Head) else 'mlp.hook_post'}"
-    found = [naive_cache(one, ids)[hook][0, 1:, unit.index] for ids in TEXTS]
+    found = [whole_pass(one, ids)[1][hook_of(unit)][0, 1:, unit.index] for ids in TEXTS]
     return torch.cat(found).double().mean(0).to(one.dtype)
 
 
 def naive_direct(one: Model, ids, neuron: Neuron, head: Head, *, frozen: bool) -> tuple:
     """The inputs of the neuron without the head, the norm written out by hand."""
-    cache = naive_cache(one, ids)
+    cache = whole_pass(one, ids)[1]
     read = cache[f"blocks.{neuron.layer}.ln2.hook_in"][0, -1]
     z = cache[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
     wrote = z @ one.w_o(head.layer)[head.index]
@@ -132,8 +122,7 @@ def naive(name: str, rows: Rows, at: int, kind: str, unit: Head | Neuron) -> dic
     if kind == "on":
         return naive_pass(one, *row, held(unit, -1, unit.sign * rows.on[at]))
     if kind == "resample":
-        other = naive_cache(one, rows.prompts[rows.donors[at]])
-        lent = other[f"blocks.{unit.layer}.attn.hook_z"][0, -1, unit.index]
+        lent = whole_pass(one, rows.prompts[rows.donors[at]])[1][hook_of(unit)][0, -1, unit.index]
         return naive_pass(one, *row, held(unit, -1, lent))
     if kind == "through_neuron":
         without = naive_pass(one, *row, held(unit, slice(None), 0))["act"]
@@ -295,12 +284,11 @@ ROW = {"prompts": [[5]], "neurons": [Neuron(1, 3)], "token_ids": [7], "units": [
 @pytest.mark.parametrize(
     ("kind", "changes", "words"),
     [
-        ("through_neuron", {}, "name zero before it"),
-        ("zero", {"token_ids": [7, 8]}, r"there are \[1, 1, 2\]"),
-        ("zero", {"units": [Head(0, 1)] * 2}, r"there are \[1, 2\]"),
+        ("zero", {"token_ids": [7, 8]}, r"there are \[1, 1, 2, 1\]"),
+        ("zero", {"units": [Head(0, 1)] * 2}, r"there are \[1, 1, 1, 2\]"),
         ("zero", {"token_ids": [101]}, "token 101 is not one of the 101"),
-        ("direct_frozen", {"units": [Head(2, 1)]}, r"L2\.H1 does not feed L1\.N3"),
-        ("on", {"units": [Neuron(1, 3)], "on": [1.0, 2.0]}, r"there are \[1, 2\]"),
+        ("direct_frozen", {"units": [Head(2, 1)]}, r"L2\.H1 feeds no neuron of layer 1"),
+        ("on", {"units": [Neuron(1, 3)], "on": [1.0, 2.0]}, r"there are \[1, 1, 1, 1, 2\]"),
     ],
 )
 def test_what_is_wrong_or_missing_is_said(kind, changes, words):
@@ -313,8 +301,7 @@ def test_the_head_that_reads_the_cue_is_the_one_that_matters(kind):
     """In the planted language one word settles the next: without the head that looks there, the
     token is lost; without any other, nothing is."""
     one, neuron = load_model("planted-0"), Neuron(1, 3)
-    targets = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
-    pairs = [pair for target in targets for pair in minimal_pairs(GRAMMAR, kind, target, 3)]
+    pairs = [pair for target in TARGETS for pair in minimal_pairs(GRAMMAR, kind, target, 3)]
     heads = [Head(layer, index) for layer in range(2) for index in range(one.n_heads)]
     prompts = [list(pair.cued) for pair in pairs for _ in heads]
     tokens = [pair.slot.target for pair in pairs for _ in heads]
@@ -341,11 +328,10 @@ def test_a_planted_neuron_speaks_for_its_token(target):
     pairs = minimal_pairs(GRAMMAR, "topic", token, 30)
     post = one.activations_at_last([pair.cued for pair in pairs], [layer])[layer].mean(0)
     neuron = Neuron(layer, int((post * (one.w_out(layer) @ one.w_u[:, token])).argmax()))
-    targets = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
-    rows = [list(pair.other) for pair in pairs for _ in targets]
+    rows = [list(pair.other) for pair in pairs for _ in TARGETS]
     neurons, on = [neuron] * len(rows), [float(post[neuron.index])] * len(rows)
-    found = ablate(one, rows, neurons, targets * len(pairs), neurons, ["on"], on=on)
+    found = ablate(one, rows, neurons, TARGETS * len(pairs), neurons, ["on"], on=on)
     gained = (found.after["on"].logp - found.before.logp).reshape(len(pairs), -1).mean(0)
-    own = targets.index(token)
+    own = TARGETS.index(token)
     assert gained[own] > 0
     assert gained[own] > np.delete(gained, own).mean()

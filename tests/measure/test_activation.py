@@ -12,22 +12,15 @@ from lookups.names import Neuron
 from tiny import LAYERS, VARIANTS, anatomy, model, random_ids
 
 
-def some_rows(name: str, n: int = 12):
-    one, rng = model(name), np.random.default_rng(7)
-    sequences = random_ids(n // 2, seed=11)
-    rows = rng.integers(0, len(sequences), n)
-    neurons = [
-        Neuron(int(rng.integers(LAYERS)), int(rng.integers(one.d_mlp)), int(rng.choice(one.signs)))
-        for _ in range(n)
-    ]
-    return neurons, [sequences[row] for row in rows]
-
-
 @pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_equals_one_prompt_at_a_time(name, bos):
-    neurons, sequences = some_rows(name)
-    found = activations(model(name), neurons, sequences, bos=bos)
+    one, rng, distinct = model(name), np.random.default_rng(7), random_ids(6, seed=11)
+    sequences = [distinct[row] for row in rng.integers(0, 6, 12)]
+    facts = (rng.integers(LAYERS, size=12), rng.integers(one.d_mlp, size=12),
+             rng.choice(one.signs, 12))  # fmt: skip
+    neurons = [Neuron(*map(int, row)) for row in zip(*facts, strict=True)]
+    found = activations(one, neurons, sequences, bos=bos)
     for value, neuron, ids in zip(found, neurons, sequences, strict=True):
         post = anatomy(name, ids, bos=bos).post[neuron.layer]
         assert value == pytest.approx(neuron.sign * float(post[-1, neuron.index]), abs=1e-5)

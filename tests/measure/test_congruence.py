@@ -19,14 +19,6 @@ from lookups.settings import ModelSpec
 from tiny import model
 
 
-def whole_matrix(directions, w_u, eligible=None):
-    """The naive way: every product at once; among equals the lowest id."""
-    products = (directions @ w_u).double().numpy()
-    if eligible is not None:
-        products[:, ~eligible.numpy()] = -np.inf
-    return products.max(axis=1), products.argmax(axis=1)  # numpy's argmax is the first
-
-
 def integers(shape, seed) -> torch.Tensor:
     """Small whole numbers, so that products tie often and are exact in any order."""
     generator = torch.Generator().manual_seed(seed)
@@ -42,9 +34,11 @@ def test_blocks_find_the_maximum_of_the_whole_matrix_ties_included(seed, vocab, 
         eligible[seed % vocab] = True
     with patch("lookups.measure.congruence.BLOCK", block):
         found = congruence(directions, w_u, eligible=eligible)
-    value, token = whole_matrix(directions, w_u, eligible)
-    assert np.array_equal(found.value, value)
-    assert np.array_equal(found.token_id, token)
+    products = (directions @ w_u).double().numpy()
+    if masked:
+        products[:, ~eligible.numpy()] = -np.inf
+    assert np.array_equal(found.value, products.max(axis=1))
+    assert np.array_equal(found.token_id, products.argmax(axis=1))  # the first of equals
 
 
 def test_minus_a_gated_neuron_writes_what_the_neuron_takes_away():
