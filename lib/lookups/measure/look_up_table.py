@@ -2,9 +2,8 @@
 
 With attention A, a head adds A · x̂ · W_V W_O w_in / σ to a neuron's input, where x̂ is the source's
 residual behind the norm of the head's layer: that of the embedding alone (`forward.normed(W_E)`),
-or a token's mean over texts. Means are taken behind the norm, each residual with its own scale, so
-that the mean of what is brought is what the mean brings. What belongs to the reading position is
-held: σ, and what the inputs of a gated MLP are worth to their product. The BOS is no source.
+or a token's mean over texts, taken behind the norm, so that the mean of what is brought is what the
+mean brings. What belongs to the reading position is held. The BOS is no source.
 """
 
 from collections.abc import Collection, Sequence
@@ -62,10 +61,8 @@ def hold(model: Model, neuron: Neuron, sequences: Sequence[Ids]) -> Held:
 def directions(
     model: Model, neuron: Neuron, head: Head, held: Held
 ) -> dict[Input, Float[Tensor, " d_model"]]:
-    """Return what x̂ is multiplied by, times the neuron's sign; keys as in `attribute`.
-
-    ValueError if the head does not feed the neuron.
-    """
+    """Return what x̂ is multiplied by, times the neuron's sign; keys as in `attribute`. ValueError
+    if the head does not feed the neuron."""
     check_feed(model, [head], neuron.layer)
     reads = {into: w[:, neuron.index] for into, (w, _) in model.mlp_in(neuron.layer).items()}
     found: dict[Input, Tensor] = {into: one * held.per_scale for into, one in reads.items()}
@@ -112,12 +109,9 @@ def mean_residuals(
 def split_scores(
     model: Model, head: Head, ids: Ids, residuals: Residuals
 ) -> Float[Tensor, "part source"]:
-    """Split the attention scores of a prompt's last token by what its sources' keys come from.
-
-    They sum to the score before the softmax: *position*, the key of the mean residual there;
-    *token*, how the token's own mean departs from that of all; *context*, the rest. A token or
-    position without a mean has that of all tokens.
-    """
+    """Split the attention scores (before the softmax) of a prompt's last token by what its sources'
+    keys come from: *position*, the mean residual there; *token*, how the token's own mean departs
+    from that of all; *context*, the rest. What has no mean of its own has that of all tokens."""
     batch, at, seen = model.batch([ids]), head.layer, {}
     model.read(batch, {ENTERS.format(at): keeper(seen, "x", model.forward.normed)})
     own, layer, overall = seen["x"][0], model.forward.layers[at], residuals.overall[at]

@@ -99,6 +99,13 @@ class _File(NamedTuple):
     split: str
     content: Any  # as its kind has it; for JSON lines a list of them
 
+    def entries(self) -> Iterator[tuple[str, list[int], Any]]:
+        """A neuron, in a pair its head's number, and what stands there."""
+        rows = self.content if isinstance(self.content, dict) else self.content.rows
+        for key, own in rows.items():
+            layer, index, *head = map(int, key[1:-1].split(","))
+            yield str(Neuron(layer, index)), head, own
+
 
 def _opened(path: Path, kind: str, split: str) -> _File:
     where = name = f"{path.parent.name}/{path.name}"
@@ -170,37 +177,34 @@ class _Reader:
         self.heads = [used[split] for split in ("train", "test") if split in used]
         # the latest file that has all neurons whose heads are recorded
         needed = set(self.heads[0].content.rows) if self.heads else set()
-        fit = [f.content.rows for f in files["neurons"] if needed <= set(f.content.rows)]
+        fit = [file for file in files["neurons"] if needed <= set(file.content.rows)]
         if not fit:
             what = f"all neurons of {self.heads[0].name}" if self.heads else f"{model!r}"
             raise SourceError(f"{STEPS['neurons']} has no file with {what}: {AGAIN}")
-        self.chosen = {_neuron(key): one for key, one in fit[-1].items()}
+        self.chosen = {neuron: one for neuron, _, one in fit[-1].entries()}
         # by neuron, split and text: the prompt's key, and the active heads
         self.texts: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
         for file in self.heads:
-            for neuron, key, texts in self._of_chosen(file.content.rows):
-                for place, (text, flat) in enumerate(texts.items()):
-                    heads = [self._head(one, neuron, f"{file.name}, {key}") for one in flat]
+            for neuron, _, texts in file.entries():
+                for place, (text, flat) in enumerate(
+                    texts.items() if neuron in self.chosen else ()
+                ):
+                    heads = [self._head(one, neuron, file) for one in flat]
                     self.texts[neuron, file.split, text] = f"record/{file.split}/{place}", heads
 
-    def _of_chosen(self, rows: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
-        """Neuron, key and rows, where the neuron was chosen: one file has another model's."""
-        named = ((_neuron(key), key, own) for key, own in rows.items())
-        return (row for row in named if row[0] in self.chosen)
-
-    def _head(self, flat: int, neuron: str, where: str) -> str:
+    def _head(self, flat: int, neuron: str, file: _File) -> str:
         """The name of the head with a number counted through all layers."""
-        layer = Neuron.parse(neuron).layer
-        if not 0 <= flat < self.n_heads * (layer + 1):
-            raise SourceError(f"{where}: {flat} is no head at or below layer {layer}; {AGAIN}")
+        if not 0 <= flat < self.n_heads * (Neuron.parse(neuron).layer + 1):
+            raise SourceError(
+                f"{file.name}: {flat} is no head up to the layer of {neuron}; {AGAIN}"
+            )
         return str(Head(*divmod(flat, self.n_heads)))
 
     def _pairs(self, file: _File) -> Iterator[tuple[str, str, Any]]:
-        """Neuron, head and rows of every pair."""
-        rows = file.content if isinstance(file.content, dict) else file.content.rows
-        for neuron, key, own in self._of_chosen(rows):
-            flat = int(key[1:-1].split(",")[2])
-            yield neuron, self._head(flat, neuron, f"{file.name}, {key}"), own
+        """Neuron, head and rows of the pairs whose neuron was chosen: one file has another's."""
+        for neuron, (flat,), own in file.entries():
+            if neuron in self.chosen:
+                yield neuron, self._head(flat, neuron, file), own
 
     def published(self) -> Published:
         chosen = [(neuron, one.token, one.congruence) for neuron, one in self.chosen.items()]
@@ -253,11 +257,6 @@ class _Reader:
         """What was said to each request: the last of several replies, as it was for the authors."""
         lines = (line for file in self.of[f"replies, {step}"] for line in file.content)
         return {request.text: getattr(reply, "text", "") for request, reply in lines}
-
-
-def _neuron(key: str) -> str:
-    """The name of the neuron in a key `(layer, index)` or `(layer, index, head)`."""
-    return str(Neuron(*map(int, key[1:-1].split(",")[:2])))
 
 
 def _table(rows: list[tuple], columns: str) -> pd.DataFrame:
