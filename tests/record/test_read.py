@@ -183,7 +183,7 @@ ASKED, REPLIES = "6_*/*_20.json", "6_*/*results.jsonl"
         ("1_*/*", lambda path: path.write_bytes(b"{\xff"), r"1_next.*\.json: Invalid JSON"),
         ("1_*/*", to(NEURONS, 0, "token", value=7), r"\(9, 5\), token: .* valid string"),
         ("1_*/*", to(NEURONS, "9, 5", value={}), r"neurons, 9, 5.*: String should match"),
-        (HEADS, to(ACTIVE, 0, "a text", value=[500]), r"500 is no head .* of L9\.N5"),
+        (HEADS, to(ACTIVE, 0, "a text", value=[500]), r"500 is no head that L9\.N5 can read"),
         (HEADS, to(ACTIVE, "(3, 3)", value={}), r"with all neurons of 4_head.*small\.json"),
         (SHOWN, to(KINDS, "(9, 5)", value=[[], []]), r"\(9, 5\).*: String should match"),
         (SHOWN, to(KINDS, "(9, 5, 1)", value=[[]]), r"\(9, 5, 1\), 1: Field required"),

@@ -186,18 +186,15 @@ class _Reader:
         self.texts: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
         for file in self.heads:
             for neuron, _, texts in file.entries():
-                for place, (text, flat) in enumerate(
-                    texts.items() if neuron in self.chosen else ()
-                ):
+                own = texts if neuron in self.chosen else {}
+                for place, (text, flat) in enumerate(own.items()):
                     heads = [self._head(one, neuron, file) for one in flat]
                     self.texts[neuron, file.split, text] = f"record/{file.split}/{place}", heads
 
     def _head(self, flat: int, neuron: str, file: _File) -> str:
         """The name of the head with a number counted through all layers."""
         if not 0 <= flat < self.n_heads * (Neuron.parse(neuron).layer + 1):
-            raise SourceError(
-                f"{file.name}: {flat} is no head up to the layer of {neuron}; {AGAIN}"
-            )
+            raise SourceError(f"{file.name}: {flat} is no head that {neuron} can read; {AGAIN}")
         return str(Head(*divmod(flat, self.n_heads)))
 
     def _pairs(self, file: _File) -> Iterator[tuple[str, str, Any]]:
