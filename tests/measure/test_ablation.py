@@ -46,8 +46,8 @@ class Rows:
         self.donors, self.on = other_rows([0] * n, seed=seed), rng.uniform(5, 20, size=n)
 
     def ablated(self, one: Model, kinds=HEAD_KINDS, of: str = "heads"):
-        options = {"donors": self.donors, "on": self.on}
-        options["means"] = mean_over_tokens(one, TEXTS, range(LAYERS), of=of)
+        self.means = mean_over_tokens(one, [*TEXTS, []], range(LAYERS), of=of)
+        options = {"donors": self.donors, "on": self.on, "means": self.means}
         units = getattr(self, of)
         return ablate(one, self.prompts, self.neurons, self.tokens, units, kinds, **options)
 
@@ -152,6 +152,9 @@ def test_every_kind_equals_one_whole_pass_at_a_time(name, of, kinds):
         check(found.before, at, naive_pass(one, *row))
         for kind in kinds:
             check(found.after[kind], at, naive(name, rows, at, kind, getattr(rows, of)[at]))
+    assert rows.means.tokens == sum(map(len, TEXTS))
+    for unit in getattr(rows, of):
+        assert (rows.means.of([unit])[0] - naive_mean(name, unit)).abs().max() < 1e-6
     for kind in kinds:
         alone = of == "neurons" or kind == "through_neuron"  # nothing in front of it changes
         for column in ("logp", "act") if alone else ("logp", "act", "pre"):
@@ -247,18 +250,6 @@ def test_heads_and_neurons_silenced_together_are_held_at_nothing(name):
         edits += [hook for neuron in neurons[row] for hook in held(neuron, slice(1, None), 0)]
         expected = naive_pass(one, ids, Neuron(0, 0), tokens[row], edits)["logp"]
         assert found[row] == pytest.approx(expected, abs=CLOSE)
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_means_are_those_of_a_plain_loop(name):
-    one, texts = model(name), [*TEXTS, []]
-    heads = [Head(layer, index) for layer in (2, 0) for index in range(HEADS)]
-    neurons = [Neuron(layer, index) for layer in (2, 0) for index in (0, 5, one.d_mlp - 1)]
-    for of, units in (("heads", heads), ("neurons", neurons)):
-        found = mean_over_tokens(one, texts, [2, 0], of=of)
-        assert found.tokens == sum(len(ids) for ids in TEXTS)
-        for unit, value in zip(units, found.of(units), strict=True):
-            assert (value - naive_mean(name, unit)).abs().max() < 1e-6
 
 
 def test_a_control_is_the_nearest_in_size_within_the_factor():
