@@ -278,7 +278,7 @@ ROW = {"prompts": [[5]], "neurons": [Neuron(1, 3)], "token_ids": [7], "units": [
         ("zero", {"token_ids": [7, 8]}, r"there are \[1, 1, 2, 1\]"),
         ("zero", {"units": [Head(0, 1)] * 2}, r"there are \[1, 1, 1, 2\]"),
         ("zero", {"token_ids": [101]}, "token 101 is not one of the 101"),
-        ("direct_frozen", {"units": [Head(2, 1)]}, r"L2\.H1 feeds no neuron of layer 1"),
+        ("direct_frozen", {"units": [Head(2, 1)]}, r"layer 1 is fed by L2\.H1"),
         ("on", {"units": [Neuron(1, 3)], "on": [1.0, 2.0]}, r"there are \[1, 1, 1, 1, 2\]"),
     ],
 )

@@ -79,7 +79,7 @@ def test_prompts_of_unequal_length_are_seen_together_as_each_alone(name):
 
 @pytest.mark.parametrize(("name", "head"), [("gpt2", Head(2, 1)), ("neox", Head(1, 1))])
 def test_a_head_that_comes_too_late_is_refused(name, head):
-    with pytest.raises(ValueError, match=f"{head} feeds no neuron of layer 1: choose heads before"):
+    with pytest.raises(ValueError, match=f"layer 1 is fed by {head}: choose heads before it"):
         look(model(name), Neuron(1, 3), [head], IDS)
 
 

@@ -126,10 +126,9 @@ def check_rows(*columns: Sized) -> None:
 
 def check_feed(model: Model, heads: Sequence[Head], layer: int) -> None:
     """Refuse heads that do not feed the neurons of a layer (ValueError)."""
-    if late := [str(head) for head in heads if head.layer not in model.head_layers(layer)]:
-        raise ValueError(
-            f"{', '.join(late)} feeds no neuron of layer {layer}: choose heads before it"
-        )
+    late = ", ".join(str(head) for head in heads if head.layer not in model.head_layers(layer))
+    if late:
+        raise ValueError(f"no neuron of layer {layer} is fed by {late}: choose heads before it")
 
 
 def in_batches(

@@ -92,7 +92,6 @@ def scan(
     n_documents = spread.counts.sum(0)
     if not n_documents.any():
         where = f"{documents.corpus}/{documents.split}"
-        where = f"{documents.corpus}/{documents.split}"
         raise SourceError(f"no document of {where} is long enough; give some of two tokens or more")
     frequency = spread.counts[:-1].sum(0) / n_documents
     return Scan(neurons, best.kept, spread.kept, successors.cpu(), frequency.cpu())
