@@ -5,6 +5,7 @@ plain Hugging Face's own modules as well. Whole logits are computed for every ro
 """
 
 import functools
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from lookups.measure.activation import activations
 from lookups.measure.attention import look
 from lookups.measure.attribution import attribute
 from lookups.measure.routes import logp_without
-from lookups.model import resume as resuming
 from lookups.model.loaded import Model, load_model
+from lookups.model.resume import resume
 from lookups.names import Head, Neuron
 from tiny import HEADS, LAYERS, VARIANTS, VOCAB, model, parts_of, plain, random_ids, whole_pass
 
@@ -221,22 +222,14 @@ def test_no_row_lends_to_itself_and_every_row_lends_once(size):
         other_rows(["a", "b", "a"], seed=0)
 
 
-def test_rows_that_ask_the_same_share_a_pass(monkeypatch):
-    one, passes = model("gpt2"), []
-    original = resuming.resume
-
-    def counted(one, place, *rest):
-        passes.append(len(place.prompts))
-        return original(one, place, *rest)
-
-    monkeypatch.setattr("lookups.measure.intervention.resume", counted)
-    neurons = [Neuron(1, 3), Neuron(1, 4), Neuron(2, 5)]
-    ablate(one, [[5, 6]] * 3, neurons, [7, 8, 9], [Head(0, 1)] * 3, ["zero"])
-    assert passes == [1]
-    for n, on in ((40, [2.0] * 40), (2, [2.0, 3.0])):
-        rows = [[5, 6]] * n, [Neuron(0, 3)] * n, range(n), [Neuron(0, 3)] * n
-        ablate(one, *rows, ["on"], on=on)
-    assert passes == [1, 1, 2]
+def test_rows_that_ask_the_same_share_a_pass():
+    one, neurons = model("gpt2"), [Neuron(1, 3), Neuron(1, 4), Neuron(2, 5)]
+    with patch("lookups.measure.intervention.resume", wraps=resume) as passes:
+        ablate(one, [[5, 6]] * 3, neurons, [7, 8, 9], [Head(0, 1)] * 3, ["zero"])
+        for n, on in ((40, [2.0] * 40), (2, [2.0, 3.0])):
+            rows = [[5, 6]] * n, [Neuron(0, 3)] * n, range(n), [Neuron(0, 3)] * n
+            ablate(one, *rows, ["on"], on=on)
+    assert [len(call.args[1].prompts) for call in passes.call_args_list] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
