@@ -59,14 +59,17 @@ def hook_of(unit: Head | Neuron) -> str:
 
 def naive_pass(one: Model, ids, neuron: Neuron, token: int, edits=()) -> dict[str, float]:
     """One prompt, no padding, every layer, all logits."""
-    logits, seen = whole_pass(one, ids, edits)
-    logp = float(logits.log_softmax(-1)[token])
-    found = {"logp": logp, "p": np.exp(logp)}
-    ends = {"pre": "pre", "act": "post"} | ({"up": "pre_linear"} if one.gated else {})
-    for column, end in ends.items():
-        read = seen[f"blocks.{neuron.layer}.mlp.hook_{end}"]
-        found[column] = neuron.sign * float(read[0, -1, neuron.index])
-    return found
+    seen, ends = {}, {"pre": "pre", "act": "post"} | ({"up": "pre_linear"} if one.gated else {})
+
+    def keep(tensor, hook, column):
+        seen[column] = neuron.sign * float(tensor[0, -1, neuron.index])
+
+    block = f"blocks.{neuron.layer}.mlp.hook_"
+    hooks = [(block + end, functools.partial(keep, column=column)) for column, end in ends.items()]
+    with torch.no_grad():
+        logits = one.bridge.run_with_hooks(torch.tensor([[0, *ids]]), fwd_hooks=[*edits, *hooks])
+    logp = logits[0, -1].double().log_softmax(-1)[token]
+    return seen | {"logp": float(logp), "p": float(logp.exp())}
 
 
 def held(unit: Head | Neuron, positions, value):

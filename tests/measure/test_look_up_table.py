@@ -110,5 +110,5 @@ def test_planted_cue_words_stand_at_the_top(name):
 
 
 def test_a_head_behind_the_neuron_is_refused():
-    with pytest.raises(ValueError, match=r"layer 0 is fed by L2\.H1"):
+    with pytest.raises(ValueError, match=r"layer 0 is fed by L2\.H0"):
         directions(tiny.model("gpt2"), Neuron(0, 1), Head(2, 0), Held(1.0))
