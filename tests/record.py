@@ -38,7 +38,6 @@ class RecordNeuron(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As our tables have it."""
         return f"L{self.layer}.N{self.index}"
 
     def key(self, *head: int) -> str:
@@ -47,7 +46,6 @@ class RecordNeuron(NamedTuple):
 
     @property
     def heads(self) -> list[int]:
-        """Those that are active on some training text."""
         return sorted({head for text in self.train for head in text.heads})
 
     def kinds(self, head: int) -> list[list[str]]:
@@ -67,7 +65,7 @@ def write_record(
     """Write a record of one model into a folder, beside others if there are, and return it.
 
     Every head that was active on some training text of a neuron makes a pair with it, and is asked
-    about the neuron's first 20 test texts. A later `day` is a later run, a `variant` other layers.
+    about the neuron's first 20 test texts. A `variant` is of other layers.
     """
     luck, mark = random.Random(0), f"_{variant}" if variant else ""
     stem = f"2023-10-{day}_06-52-17_{model}{mark}"
@@ -126,12 +124,10 @@ def planted_neurons(*, texts: int = 24, layer: int = 9, n_heads: int = 12) -> li
     for number, word in enumerate(words):
         own = [layer * n_heads - 1 - number, 2 * n_heads + number, n_heads]  # the last for all
         same = Text(f" not only the old {word} as", (own[0],))
-        train, test = (
-            [same, *(text(number, own, f"{split}{place}") for place in range(1, texts))]
-            for split in ("train", "test")
-        )
-        place = layer + number % 2, 5 + number
-        found.append(RecordNeuron(*place, f" {word}", 9.5 - number, train, test))
+        each = [[same, *(text(number, own, f"{split}{place}") for place in range(1, texts))]
+                for split in ("train", "test")]  # fmt: skip
+        facts = layer + number % 2, 5 + number, f" {word}", 9.5 - number
+        found.append(RecordNeuron(*facts, *each))
     return found
 
 
@@ -142,10 +138,8 @@ def scores_from_files(folder: Path) -> dict[str, float]:
         for request, response in read(path):
             answer = response["choices"][0]["message"]["content"]
             replies[request["messages"][0]["content"]] = answer == "Yes"
-    (neurons,), (heads,), (asked,) = (
-        read(next(folder.glob(pattern)))
-        for pattern in ("1_*/*.json", "4_*/*_test.json", "6_*/*_20.json")
-    )
+    patterns = ("1_*/*.json", "4_*/*_test.json", "6_*/*_20.json")
+    (neurons,), (heads,), (asked,) = (read(next(folder.glob(pattern))) for pattern in patterns)
     found = {}
     for pair, questions in asked["classify_prompts"].items():
         layer, index, head = map(int, pair[1:-1].split(","))

@@ -261,6 +261,19 @@ def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = T
     )
 
 
+@torch.no_grad()
+def whole_pass(model: Model, ids: Sequence[int], hooks: Sequence[tuple] = ()) -> tuple[Tensor, Any]:
+    """Run the bridge on one prompt alone: the last token's logits, and all tensors by name."""
+    with model.bridge.hooks(fwd_hooks=list(hooks)):
+        logits, seen = model.bridge.run_with_cache(torch.tensor([[0, *ids]]))
+    return logits[0, -1].double(), seen
+
+
+def close(model: Model) -> float:
+    """How far float64 may be off: Llama's softmax is in float32 in the bridge."""
+    return 1e-6 if model.gated else 1e-9
+
+
 class TinyDocuments(Documents):
     """Documents of given ids, listed in an order that may differ from that of their keys."""
 

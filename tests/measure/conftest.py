@@ -7,3 +7,4 @@ from lookups.model.loaded import Model
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr(Model, "tokens", lambda self: 150)
+    monkeypatch.setattr("lookups.measure.activation.APART", 20)

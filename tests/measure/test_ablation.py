@@ -5,6 +5,7 @@ plain Hugging Face's own modules as well. Whole logits are computed for every ro
 """
 
 import functools
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,15 +16,16 @@ from lookups.measure.activation import activations
 from lookups.measure.attention import look
 from lookups.measure.attribution import attribute
 from lookups.measure.routes import logp_without
-from lookups.model import resume as resuming
 from lookups.model.loaded import Model, load_model
+from lookups.model.resume import resume
 from lookups.names import Head, Neuron
-from tiny import HEADS, LAYERS, VARIANTS, VOCAB, model, parts_of, plain, random_ids
+from tiny import HEADS, LAYERS, VARIANTS, VOCAB, model, parts_of, plain, random_ids, whole_pass
 
 CLOSE = 1e-5
 TEXTS = random_ids(12, seed=62, shortest=2)
 ANYWHERE = ("zero", "mean", "resample")
 """Kinds that need no direct path from the head to the neuron."""
+TARGETS = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
 HEAD_KINDS = (*ANYWHERE, "direct_frozen", "direct_recomputed", "through_neuron")
 
 
@@ -45,61 +47,53 @@ class Rows:
         self.donors, self.on = other_rows([0] * n, seed=seed), rng.uniform(5, 20, size=n)
 
     def ablated(self, one: Model, kinds=HEAD_KINDS, of: str = "heads"):
-        options = {"donors": self.donors, "on": self.on}
-        options["means"] = mean_over_tokens(one, TEXTS, range(LAYERS), of=of)
+        self.means = mean_over_tokens(one, [*TEXTS, []], range(LAYERS), of=of)
+        options = {"donors": self.donors, "on": self.on, "means": self.means}
         units = getattr(self, of)
         return ablate(one, self.prompts, self.neurons, self.tokens, units, kinds, **options)
 
 
+def hook_of(unit: Head | Neuron) -> str:
+    return f"blocks.{unit.layer}.{'attn.hook_z' if isinstance(unit, Head) else 'mlp.hook_post'}"
+
+
 def naive_pass(one: Model, ids, neuron: Neuron, token: int, edits=()) -> dict[str, float]:
     """One prompt, no padding, every layer, all logits."""
-    seen = {}
+    seen, ends = {}, {"pre": "pre", "act": "post"} | ({"up": "pre_linear"} if one.gated else {})
 
-    def reading(column):
-        def hook(tensor, hook):
-            seen[column] = neuron.sign * float(tensor[0, -1, neuron.index])
+    def keep(tensor, hook, column):
+        seen[column] = neuron.sign * float(tensor[0, -1, neuron.index])
 
-        return hook
-
-    block = f"blocks.{neuron.layer}.mlp"
-    hooks = [*edits, (f"{block}.hook_pre", reading("pre")), (f"{block}.hook_post", reading("act"))]
-    if one.gated:
-        hooks.append((f"{block}.hook_pre_linear", reading("up")))
+    block = f"blocks.{neuron.layer}.mlp.hook_"
+    hooks = [(block + end, functools.partial(keep, column=column)) for column, end in ends.items()]
     with torch.no_grad():
-        logits = one.bridge.run_with_hooks(torch.tensor([[0, *ids]]), fwd_hooks=hooks)
+        logits = one.bridge.run_with_hooks(torch.tensor([[0, *ids]]), fwd_hooks=[*edits, *hooks])
     logp = logits[0, -1].double().log_softmax(-1)[token]
     return seen | {"logp": float(logp), "p": float(logp.exp())}
 
 
-def naive_cache(one: Model, ids):
-    with torch.no_grad():
-        return one.bridge.run_with_cache(torch.tensor([[0, *ids]]))[1]
-
-
 def held(unit: Head | Neuron, positions, value):
     """Set what one head or neuron puts out at some positions."""
-    hook_name = "attn.hook_z" if isinstance(unit, Head) else "mlp.hook_post"
 
     def hook(tensor, hook):
         tensor = tensor.clone()
         tensor[0, positions, unit.index] = value
         return tensor
 
-    return [(f"blocks.{unit.layer}.{hook_name}", hook)]
+    return [(hook_of(unit), hook)]
 
 
 @functools.cache
 def naive_mean(name: str, unit: Head | Neuron):
     """A plain loop over every token but the BOS."""
     one = model(name)
-    hook = f"blocks.{unit.layer}.{'attn.hook_z' if isinstance(unit, Head) else 'mlp.hook_post'}"
-    found = [naive_cache(one, ids)[hook][0, 1:, unit.index] for ids in TEXTS]
+    found = [whole_pass(one, ids)[1][hook_of(unit)][0, 1:, unit.index] for ids in TEXTS]
     return torch.cat(found).double().mean(0).to(one.dtype)
 
 
 def naive_direct(one: Model, ids, neuron: Neuron, head: Head, *, frozen: bool) -> tuple:
     """The inputs of the neuron without the head, the norm written out by hand."""
-    cache = naive_cache(one, ids)
+    cache = whole_pass(one, ids)[1]
     read = cache[f"blocks.{neuron.layer}.ln2.hook_in"][0, -1]
     z = cache[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
     wrote = z @ one.w_o(head.layer)[head.index]
@@ -132,8 +126,7 @@ def naive(name: str, rows: Rows, at: int, kind: str, unit: Head | Neuron) -> dic
     if kind == "on":
         return naive_pass(one, *row, held(unit, -1, unit.sign * rows.on[at]))
     if kind == "resample":
-        other = naive_cache(one, rows.prompts[rows.donors[at]])
-        lent = other[f"blocks.{unit.layer}.attn.hook_z"][0, -1, unit.index]
+        lent = whole_pass(one, rows.prompts[rows.donors[at]])[1][hook_of(unit)][0, -1, unit.index]
         return naive_pass(one, *row, held(unit, -1, lent))
     if kind == "through_neuron":
         without = naive_pass(one, *row, held(unit, slice(None), 0))["act"]
@@ -163,6 +156,9 @@ def test_every_kind_equals_one_whole_pass_at_a_time(name, of, kinds):
         check(found.before, at, naive_pass(one, *row))
         for kind in kinds:
             check(found.after[kind], at, naive(name, rows, at, kind, getattr(rows, of)[at]))
+    assert rows.means.tokens == sum(map(len, TEXTS))
+    for unit in getattr(rows, of):
+        assert (rows.means.of([unit])[0] - naive_mean(name, unit)).abs().max() < 1e-6
     for kind in kinds:
         alone = of == "neurons" or kind == "through_neuron"  # nothing in front of it changes
         for column in ("logp", "act") if alone else ("logp", "act", "pre"):
@@ -229,22 +225,14 @@ def test_no_row_lends_to_itself_and_every_row_lends_once(size):
         other_rows(["a", "b", "a"], seed=0)
 
 
-def test_rows_that_ask_the_same_share_a_pass(monkeypatch):
-    one, passes = model("gpt2"), []
-    original = resuming.resume
-
-    def counted(one, place, *rest):
-        passes.append(len(place.prompts))
-        return original(one, place, *rest)
-
-    monkeypatch.setattr("lookups.measure.intervention.resume", counted)
-    neurons = [Neuron(1, 3), Neuron(1, 4), Neuron(2, 5)]
-    ablate(one, [[5, 6]] * 3, neurons, [7, 8, 9], [Head(0, 1)] * 3, ["zero"])
-    assert passes == [1]
-    for n, on in ((40, [2.0] * 40), (2, [2.0, 3.0])):
-        rows = [[5, 6]] * n, [Neuron(0, 3)] * n, range(n), [Neuron(0, 3)] * n
-        ablate(one, *rows, ["on"], on=on)
-    assert passes == [1, 1, 2]
+def test_rows_that_ask_the_same_share_a_pass():
+    one, neurons = model("gpt2"), [Neuron(1, 3), Neuron(1, 4), Neuron(2, 5)]
+    with patch("lookups.measure.intervention.resume", wraps=resume) as passes:
+        ablate(one, [[5, 6]] * 3, neurons, [7, 8, 9], [Head(0, 1)] * 3, ["zero"])
+        for n, on in ((40, [2.0] * 40), (2, [2.0, 3.0])):
+            rows = [[5, 6]] * n, [Neuron(0, 3)] * n, range(n), [Neuron(0, 3)] * n
+            ablate(one, *rows, ["on"], on=on)
+    assert [len(call.args[1].prompts) for call in passes.call_args_list] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -258,18 +246,6 @@ def test_heads_and_neurons_silenced_together_are_held_at_nothing(name):
         edits += [hook for neuron in neurons[row] for hook in held(neuron, slice(1, None), 0)]
         expected = naive_pass(one, ids, Neuron(0, 0), tokens[row], edits)["logp"]
         assert found[row] == pytest.approx(expected, abs=CLOSE)
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_means_are_those_of_a_plain_loop(name):
-    one, texts = model(name), [*TEXTS, []]
-    heads = [Head(layer, index) for layer in (2, 0) for index in range(HEADS)]
-    neurons = [Neuron(layer, index) for layer in (2, 0) for index in (0, 5, one.d_mlp - 1)]
-    for of, units in (("heads", heads), ("neurons", neurons)):
-        found = mean_over_tokens(one, texts, [2, 0], of=of)
-        assert found.tokens == sum(len(ids) for ids in TEXTS)
-        for unit, value in zip(units, found.of(units), strict=True):
-            assert (value - naive_mean(name, unit)).abs().max() < 1e-6
 
 
 def test_a_control_is_the_nearest_in_size_within_the_factor():
@@ -295,12 +271,11 @@ ROW = {"prompts": [[5]], "neurons": [Neuron(1, 3)], "token_ids": [7], "units": [
 @pytest.mark.parametrize(
     ("kind", "changes", "words"),
     [
-        ("through_neuron", {}, "name zero before it"),
-        ("zero", {"token_ids": [7, 8]}, r"there are \[1, 1, 2\]"),
-        ("zero", {"units": [Head(0, 1)] * 2}, r"there are \[1, 2\]"),
+        ("zero", {"token_ids": [7, 8]}, r"there are \[1, 1, 2, 1\]"),
+        ("zero", {"units": [Head(0, 1)] * 2}, r"there are \[1, 1, 1, 2\]"),
         ("zero", {"token_ids": [101]}, "token 101 is not one of the 101"),
-        ("direct_frozen", {"units": [Head(2, 1)]}, r"L2\.H1 does not feed L1\.N3"),
-        ("on", {"units": [Neuron(1, 3)], "on": [1.0, 2.0]}, r"there are \[1, 2\]"),
+        ("direct_frozen", {"units": [Head(2, 1)]}, r"layer 1 is fed by L2\.H1"),
+        ("on", {"units": [Neuron(1, 3)], "on": [1.0, 2.0]}, r"there are \[1, 1, 1, 1, 2\]"),
     ],
 )
 def test_what_is_wrong_or_missing_is_said(kind, changes, words):
@@ -313,8 +288,7 @@ def test_the_head_that_reads_the_cue_is_the_one_that_matters(kind):
     """In the planted language one word settles the next: without the head that looks there, the
     token is lost; without any other, nothing is."""
     one, neuron = load_model("planted-0"), Neuron(1, 3)
-    targets = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
-    pairs = [pair for target in targets for pair in minimal_pairs(GRAMMAR, kind, target, 3)]
+    pairs = [pair for target in TARGETS for pair in minimal_pairs(GRAMMAR, kind, target, 3)]
     heads = [Head(layer, index) for layer in range(2) for index in range(one.n_heads)]
     prompts = [list(pair.cued) for pair in pairs for _ in heads]
     tokens = [pair.slot.target for pair in pairs for _ in heads]
@@ -341,11 +315,10 @@ def test_a_planted_neuron_speaks_for_its_token(target):
     pairs = minimal_pairs(GRAMMAR, "topic", token, 30)
     post = one.activations_at_last([pair.cued for pair in pairs], [layer])[layer].mean(0)
     neuron = Neuron(layer, int((post * (one.w_out(layer) @ one.w_u[:, token])).argmax()))
-    targets = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
-    rows = [list(pair.other) for pair in pairs for _ in targets]
+    rows = [list(pair.other) for pair in pairs for _ in TARGETS]
     neurons, on = [neuron] * len(rows), [float(post[neuron.index])] * len(rows)
-    found = ablate(one, rows, neurons, targets * len(pairs), neurons, ["on"], on=on)
+    found = ablate(one, rows, neurons, TARGETS * len(pairs), neurons, ["on"], on=on)
     gained = (found.after["on"].logp - found.before.logp).reshape(len(pairs), -1).mean(0)
-    own = targets.index(token)
+    own = TARGETS.index(token)
     assert gained[own] > 0
     assert gained[own] > np.delete(gained, own).mean()

@@ -1,6 +1,8 @@
 """Every row's own neuron at its prompt's last token, as if each were read alone; and the first
 length that is long enough, measured on exactly what is kept."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,40 +14,27 @@ from lookups.names import Neuron
 from tiny import LAYERS, VARIANTS, anatomy, model, random_ids
 
 
-def some_rows(name: str, n: int = 12):
-    one, rng = model(name), np.random.default_rng(7)
-    sequences = random_ids(n // 2, seed=11)
-    rows = rng.integers(0, len(sequences), n)
-    neurons = [
-        Neuron(int(rng.integers(LAYERS)), int(rng.integers(one.d_mlp)), int(rng.choice(one.signs)))
-        for _ in range(n)
-    ]
-    return neurons, [sequences[row] for row in rows]
-
-
 @pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_equals_one_prompt_at_a_time(name, bos):
-    neurons, sequences = some_rows(name)
-    found = activations(model(name), neurons, sequences, bos=bos)
+    one, rng, distinct = model(name), np.random.default_rng(7), random_ids(6, seed=11)
+    sequences = [distinct[row] for row in rng.integers(0, 6, 12)]
+    facts = (rng.integers(LAYERS, size=12), rng.integers(one.d_mlp, size=12),
+             rng.choice(one.signs, 12))  # fmt: skip
+    neurons = [Neuron(*map(int, row)) for row in zip(*facts, strict=True)]
+    found = activations(one, neurons, sequences, bos=bos)
     for value, neuron, ids in zip(found, neurons, sequences, strict=True):
         post = anatomy(name, ids, bos=bos).post[neuron.layer]
         assert value == pytest.approx(neuron.sign * float(post[-1, neuron.index]), abs=1e-5)
 
 
-def test_rows_that_share_ids_share_the_pass(monkeypatch):
-    one, read = model("gpt2"), []
-    whole = Forward.read_last
-
-    def counted(self, ids, *args, **options):
-        read.append(len(ids))
-        return whole(self, ids, *args, **options)
-
-    monkeypatch.setattr(Forward, "read_last", counted)
+def test_rows_that_share_ids_share_the_pass():
     neurons = [Neuron(0, 1), Neuron(2, 5), Neuron(0, 1), Neuron(1, 7)]
     sequences = [[4, 5], np.array([4, 5]), [4, 5], [6]]
-    found = activations(one, neurons, sequences)
-    assert sum(read) == 2
+    whole = Forward.read_last
+    with patch.object(Forward, "read_last", autospec=True, side_effect=whole) as passes:
+        found = activations(model("gpt2"), neurons, sequences)
+    assert sum(len(call.args[1]) for call in passes.call_args_list) == 2
     assert found[0] == found[2] != found[1]
 
 

@@ -46,35 +46,22 @@ def test_each_key_brings_its_value_by_hand(name):
     """Pattern × value × W_O × normalised W_in, from Hugging Face's modules and nothing of ours."""
     one, hf, head = model(name), plain(name), Head(1, 2)
     neuron, into = Neuron(2, 17), "up" if one.gated else "in"
-    source, parts = parts_of(name, hf, 1), parts_of(name, hf, 2)
-    seen = {}
-
-    def keep(key):
-        def hook(module, args, output):
-            seen[key] = args[0][0], output[0]
-
-        return hook
-
+    source, parts, seen = parts_of(name, hf, 1), parts_of(name, hf, 2), {}
     attn = {"gpt2": "transformer.h.1.attn.c_attn", "neox": "gpt_neox.layers.1.attention."
             "query_key_value", "llam": "model.layers.1.self_attn.v_proj"}[name[:4]]  # fmt: skip
     hooks = [
-        hf.get_submodule(attn).register_forward_hook(keep("v")),
-        parts.norm.register_forward_hook(keep("norm")),
+        module.register_forward_hook(
+            lambda _, args, output, key=key: seen.update({key: (args[0][0], output[0])})
+        )
+        for key, module in {"v": hf.get_submodule(attn), "norm": parts.norm}.items()
     ]
     with torch.no_grad():
         pattern = hf(torch.tensor([[0, *IDS]]), output_attentions=True).attentions[1][0, 2, -1]
     for hook in hooks:
         hook.remove()
-    v = seen["v"][1]
-    values = (
-        {
-            "gpt2": lambda: v[:, 64 + 16 : 64 + 24],
-            "neox": lambda: v.reshape(-1, 4, 3, 8)[:, 2, 2],
-            "llam": lambda: v[:, 8:16],  # query heads 2 and 3 share key-value head 1
-        }[name[:4]]()
-        - source.b_v[16:24]
-    )
-    written = values @ source.w_o[16:24]
+    v, start = seen["v"][1], {"gpt2": 64 + 16, "neox": 2 * 24 + 16, "llam": 8}[name[:4]]
+    # in a Llama query heads 2 and 3 share key-value head 1
+    written = (v[:, start : start + 8] - source.b_v[16:24]) @ source.w_o[16:24]
     with torch.no_grad():
         shares = parts.normalised(written, of=seen["norm"][0][-1]) @ parts.w_in(into)[:, 17]
     looked = look(one, neuron, [head], IDS, into=into)
@@ -92,7 +79,7 @@ def test_prompts_of_unequal_length_are_seen_together_as_each_alone(name):
 
 @pytest.mark.parametrize(("name", "head"), [("gpt2", Head(2, 1)), ("neox", Head(1, 1))])
 def test_a_head_that_comes_too_late_is_refused(name, head):
-    with pytest.raises(ValueError, match=rf"{head} do not feed L1\.N3: choose heads before it"):
+    with pytest.raises(ValueError, match=f"layer 1 is fed by {head}: choose heads before it"):
         look(model(name), Neuron(1, 3), [head], IDS)
 
 
@@ -124,8 +111,8 @@ def test_scores_equal_a_loop_over_positions(name):
                         sums[layer, :, kind] += pattern[:, query + 1, key + 1].numpy()
     for layer in range(LAYERS):
         for head in range(HEADS):
-            row = found.loc[str(Head(layer, head))]
-            assert np.allclose(row, sums[layer, head] / counts, atol=1e-6)
+            expected = sums[layer, head] / counts
+            assert np.allclose(found.loc[str(Head(layer, head))], expected, atol=1e-6)
     assert np.allclose(found.loc["chance"], alike / counts)
 
 

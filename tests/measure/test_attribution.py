@@ -65,11 +65,6 @@ def product_by_hand(gate: dict, up: dict, sign: int) -> dict:
     return {part: float(silu * up[part] + ratio * u * gate[part]) / 2 for part in gate}
 
 
-def labelled(found, row: int) -> dict:
-    heads = {str(h): v for h, v in zip(found.heads, found.by_head[row].tolist(), strict=True)}
-    return heads | dict(zip(found.parts, found.by_part[row].tolist(), strict=True))
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_part_is_what_hugging_face_s_own_modules_give(name, dtype):
@@ -85,7 +80,10 @@ def test_every_part_is_what_hugging_face_s_own_modules_give(name, dtype):
             if one.gated:
                 expected["post"] = product_by_hand(expected["gate"], expected["up"], neuron.sign)
             for into, parts in found.items():
-                assert labelled(parts, row) == pytest.approx(expected[into], abs=1e-5, rel=1e-4)
+                labels = [*map(str, parts.heads), *parts.parts]
+                values = [*parts.by_head[row].tolist(), *parts.by_part[row].tolist()]
+                shares = dict(zip(labels, values, strict=True))
+                assert shares == pytest.approx(expected[into], abs=1e-5, rel=1e-4)
                 measured = seen.post if into == "post" else [pre[into] for pre in seen.pre]
                 whole = neuron.sign * float(measured[layer][-1, neuron.index])
                 assert float(parts.total[row]) == pytest.approx(whole, abs=1e-5)

@@ -19,14 +19,6 @@ from lookups.settings import ModelSpec
 from tiny import model
 
 
-def whole_matrix(directions, w_u, eligible=None):
-    """The naive way: every product at once; among equals the lowest id."""
-    products = (directions @ w_u).double().numpy()
-    if eligible is not None:
-        products[:, ~eligible.numpy()] = -np.inf
-    return products.max(axis=1), products.argmax(axis=1)  # numpy's argmax is the first
-
-
 def integers(shape, seed) -> torch.Tensor:
     """Small whole numbers, so that products tie often and are exact in any order."""
     generator = torch.Generator().manual_seed(seed)
@@ -42,9 +34,11 @@ def test_blocks_find_the_maximum_of_the_whole_matrix_ties_included(seed, vocab, 
         eligible[seed % vocab] = True
     with patch("lookups.measure.congruence.BLOCK", block):
         found = congruence(directions, w_u, eligible=eligible)
-    value, token = whole_matrix(directions, w_u, eligible)
-    assert np.array_equal(found.value, value)
-    assert np.array_equal(found.token_id, token)
+    products = (directions @ w_u).double().numpy()
+    if masked:
+        products[:, ~eligible.numpy()] = -np.inf
+    assert np.array_equal(found.value, products.max(axis=1))
+    assert np.array_equal(found.token_id, products.argmax(axis=1))  # the first of equals
 
 
 def test_minus_a_gated_neuron_writes_what_the_neuron_takes_away():
@@ -92,10 +86,9 @@ def test_rotations_have_the_moments_of_a_random_one_with_and_without_more_neuron
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(8, 8, generator=generator, dtype=torch.float64)
     padded = torch.cat([rows, torch.zeros(1, 8, dtype=torch.float64)])
-    full = torch.stack([rotation_null(rows, seed)[0] for seed in range(1000)])
-    frame = torch.stack([rotation_null(padded, seed)[0] for seed in range(1000)])
-    for null, n_neurons in ((full, 8), (frame, 9)):
-        expected = rows.T @ rows / n_neurons  # of one row of a random rotation times the rows
+    for matrix in (rows, padded):
+        null = torch.stack([rotation_null(matrix, seed)[0] for seed in range(1000)])
+        expected = rows.T @ rows / len(matrix)  # of one row of a random rotation times the rows
         assert null.mean(0).abs().max() < 0.25
         assert (null.T @ null / 1000 - expected).abs().max() < 0.25
 

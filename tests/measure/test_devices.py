@@ -76,9 +76,7 @@ def ablated(one: Model):
         options = {"means": means, "donors": np.roll(np.arange(12), 1), "on": [2.0] * 12}
         kinds = ["zero", *kinds, "through_neuron"]
         found = ablate(one, PROMPTS, neurons, TOKENS, units, kinds, **options)
-        yield from (
-            filter(lambda column: column is not None, part) for part in found.after.values()
-        )
+        yield from ([one for one in part if one is not None] for part in found.after.values())
 
 
 def routed(one: Model):

@@ -36,11 +36,6 @@ def test_every_row_stands_once_for_every_kind_with_its_own_numbers():
     assert before_after(ROWS, edited).up_after.tolist() == pytest.approx([1.3, 2.3])
 
 
-def test_what_was_not_kept_has_no_fall():
-    table = pd.DataFrame({"p_before": [0.5], "p_after": [0.2]})
-    assert list(with_falls(table).columns) == ["p_before", "p_after", "fall"]
-
-
 def test_a_neuron_may_be_in_two_groups_and_an_empty_table_is_in_none():
     facts = {"selected": [True, False, True], "group": ["other", "middle", "random"]}
     neurons = pd.DataFrame(facts, index=["a", "b", "c"])

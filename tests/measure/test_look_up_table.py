@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from lookups.errors import LookupsError
 from lookups.measure.look_up_table import (
     PARTS,
     Held,
@@ -20,16 +19,6 @@ from lookups.settings import ModelSpec
 TEXTS = tiny.random_ids(12, seed=4, shortest=4, longest=15)
 
 
-def cached(model, ids):
-    with torch.no_grad():
-        return model.bridge.run_with_cache(model.batch([ids]).ids)[1]
-
-
-def close(model) -> float:
-    """How far float64 may be off: Llama's softmax is in float32 in the bridge."""
-    return 1e-6 if model.gated else 1e-9
-
-
 def normed(model, x):
     """What the norm makes of it, without a gain, written out."""
     x = x if model.gated else x - x.mean(-1, keepdim=True)
@@ -40,7 +29,7 @@ def normed(model, x):
 def test_the_table_times_the_pattern_is_what_the_head_adds(name):
     model, ids = tiny.model(name, "float64"), TEXTS[3]
     for neuron, head in ((Neuron(2, 5, model.signs[-1]), Head(1, 2)), (Neuron(1, 7), Head(0, 3))):
-        seen, block = cached(model, ids), f"blocks.{neuron.layer}"
+        seen, block = tiny.whole_pass(model, ids)[1], f"blocks.{neuron.layer}"
         before = normed(model, seen[f"blocks.{head.layer}.hook_resid_pre"][0])
         pattern = seen[f"blocks.{head.layer}.attn.hook_pattern"][0, head.index, -1]
         z = seen[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
@@ -58,7 +47,7 @@ def test_the_table_times_the_pattern_is_what_the_head_adds(name):
         assert set(found) == set(adds)
         for into, direction in found.items():
             got = float(pattern @ (before @ direction))
-            assert got == pytest.approx(neuron.sign * adds[into], abs=close(model))
+            assert got == pytest.approx(neuron.sign * adds[into], abs=tiny.close(model))
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
@@ -66,7 +55,8 @@ def test_means_are_those_of_every_token_behind_its_own_norm(name):
     model, layer = tiny.model(name, "float64"), 1
     found = mean_residuals(model, TEXTS, [0, layer], fewest=2)
     rows = [
-        normed(model, cached(model, ids)[f"blocks.{layer}.hook_resid_pre"][0, 1:]) for ids in TEXTS
+        normed(model, tiny.whole_pass(model, ids)[1][f"blocks.{layer}.hook_resid_pre"][0, 1:])
+        for ids in TEXTS
     ]
     flat, tokens = torch.cat(rows), np.concatenate(TEXTS)
     often = [token for token in range(tiny.VOCAB) if (tokens == token).sum() >= 2]
@@ -90,11 +80,10 @@ def test_parts_of_scores_sum_to_the_pattern(name):
     for head, ids in ((Head(1, 3), TEXTS[0]), (Head(2, 0), TEXTS[5]), (Head(0, 1), TEXTS[7])):
         parts = split_scores(model, head, ids, residuals)
         assert parts.shape == (len(PARTS), len(ids))
-        pattern = cached(model, ids)[f"blocks.{head.layer}.attn.hook_pattern"][
-            0, head.index, -1, 1:
-        ]
-        expected = pattern.double() / pattern.sum()
-        assert torch.allclose(parts.sum(0).softmax(0), expected.to(parts), atol=close(model))
+        seen = tiny.whole_pass(model, ids)[1][f"blocks.{head.layer}.attn.hook_pattern"]
+        pattern = seen[0, head.index, -1, 1:].double()
+        expected = pattern / pattern.sum()
+        assert torch.allclose(parts.sum(0).softmax(0), expected.to(parts), atol=tiny.close(model))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
@@ -121,5 +110,5 @@ def test_planted_cue_words_stand_at_the_top(name):
 
 
 def test_a_head_behind_the_neuron_is_refused():
-    with pytest.raises(LookupsError, match="choose a head before it"):
+    with pytest.raises(ValueError, match=r"layer 0 is fed by L2\.H0"):
         directions(tiny.model("gpt2"), Neuron(0, 1), Head(2, 0), Held(1.0))

@@ -9,13 +9,9 @@ from lookups.names import Head, Neuron
 TEXTS = [ids.tolist() for ids in tiny.random_ids(6, seed=1, shortest=3, longest=11)]
 
 
-def cached(model, ids):
-    return model.bridge.run_with_cache(model.batch([ids]).ids)[1]
-
-
 def by_hooks(model, neuron, ids, head, instead, *, through_mlps=True):
     """One head's output replaced at the last token, all other heads held; the whole model runs."""
-    usual = cached(model, ids)
+    usual = tiny.whole_pass(model, ids)[1]
     found, block = [], f"blocks.{neuron.layer}.mlp"
 
     def held(z, hook):
@@ -36,28 +32,21 @@ def by_hooks(model, neuron, ids, head, instead, *, through_mlps=True):
     return tuple(found)
 
 
-def close(model) -> float:
-    """How far float64 may be off: Llama's softmax is in float32 in the bridge."""
-    return 1e-6 if model.gated else 1e-9
-
-
 @pytest.mark.parametrize("name", tiny.VARIANTS)
 @pytest.mark.parametrize("through_mlps", [True, False])
 def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
     model = tiny.model(name, dtype="float64")
     mean = mean_at_last(model, TEXTS)
-    z = [cached(model, ids)["blocks.1.attn.hook_z"][0, -1] for ids in TEXTS]
-    assert torch.allclose(mean[1], torch.stack(z).mean(0), atol=close(model))
+    z = [tiny.whole_pass(model, ids)[1]["blocks.1.attn.hook_z"][0, -1] for ids in TEXTS]
+    assert torch.allclose(mean[1], torch.stack(z).mean(0), atol=tiny.close(model))
     neurons = [Neuron(2, 3, model.signs[-1]), *[Neuron(2, 5)] * (len(TEXTS) - 1)]
     found = path_patch(model, neurons, TEXTS, mean, through_mlps=through_mlps)
     for row in (0, 3):
         for column, head in enumerate(found.heads):
-            expected = by_hooks(
-                model, neurons[row], TEXTS[row], head, mean[head.layer, head.index],
-                through_mlps=through_mlps,
-            )  # fmt: skip
+            z = mean[head.layer, head.index]
+            expected = by_hooks(model, neurons[row], TEXTS[row], head, z, through_mlps=through_mlps)
             got = found.pre_without[row, column].item(), found.act_without[row, column].item()
-            assert got == pytest.approx(expected, abs=close(model))
+            assert got == pytest.approx(expected, abs=tiny.close(model))
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
@@ -66,11 +55,11 @@ def test_another_prompt_s_output_can_stand_in(name):
     others = TEXTS[1:] + TEXTS[:1]
     found = path_patch(model, [Neuron(1, 7)] * len(TEXTS), TEXTS, others)
     head = Head(0, 2)
-    z = cached(model, others[4])["blocks.0.attn.hook_z"][0, -1, 2]
+    z = tiny.whole_pass(model, others[4])[1]["blocks.0.attn.hook_z"][0, -1, 2]
     expected = by_hooks(model, Neuron(1, 7), TEXTS[4], head, z)
     column = found.heads.index(head)
     got = found.pre_without[4, column].item(), found.act_without[4, column].item()
-    assert got == pytest.approx(expected, abs=close(model))
+    assert got == pytest.approx(expected, abs=tiny.close(model))
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
@@ -83,11 +72,8 @@ def test_some_heads_are_patched_as_among_all(name, through_mlps):
         part = path_patch(model, neurons, TEXTS, mean, through_mlps=through_mlps, heads=some)
         column = [whole.heads.index(head) for head in some]
         assert part.heads == some
-        for ours, theirs in (
-            (part.act, whole.act),
-            (part.act_without, whole.act_without[:, column]),
-        ):
-            assert torch.allclose(ours, theirs)
+        assert torch.allclose(part.act, whole.act)
+        assert torch.allclose(part.act_without, whole.act_without[:, column])
 
 
 def test_bad_rows_are_refused_in_words():

@@ -1,7 +1,5 @@
 """The routes of a silenced head sum to the whole, equal naive hooks, and find what was wired."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import tiny
@@ -17,24 +15,16 @@ ALLIES = [[Neuron(2, 8), Neuron(1, 3)], [], [Neuron(2, 0), Neuron(2, 1), Neuron(
 TOKENS = [7, 20, 3, 55]
 
 
-def cached(model, ids, head=None):
-    """All tensors of a whole pass of the bridge, one head silenced at every position."""
+def naive(model, ids, head, neuron, allies) -> tuple[torch.Tensor, ...]:
+    """What leaves the last layer, its change by each route, and logits, from two whole passes."""
 
     def silence(z, hook):
         z = z.clone()
         z[:, :, head.index] = 0
         return z
 
-    hooks = [] if head is None else [(f"blocks.{head.layer}.attn.hook_z", silence)]
-    with torch.no_grad(), model.bridge.hooks(fwd_hooks=hooks):
-        logits, seen = model.bridge.run_with_cache(model.batch([ids]).ids)
-    return logits[0, -1].double(), seen
-
-
-def naive(model, ids, head, neuron, allies) -> tuple[torch.Tensor, ...]:
-    """What leaves the last layer, and its change by each route, from two whole passes."""
-    _, usual = cached(model, ids)
-    _, silent = cached(model, ids, head)
+    _, usual = tiny.whole_pass(model, ids)
+    logits, silent = tiny.whole_pass(model, ids, [(f"blocks.{head.layer}.attn.hook_z", silence)])
 
     def change(name):
         return (silent[name] - usual[name])[0, -1]
@@ -51,7 +41,8 @@ def naive(model, ids, head, neuron, allies) -> tuple[torch.Tensor, ...]:
     mlps = sum((change(f"blocks.{at}.hook_mlp_out") for at in range(model.n_layers)), zero)
     attention = sum((change(f"blocks.{at}.hook_attn_out") for at in range(model.n_layers)), zero)
     last = usual[f"blocks.{model.n_layers - 1}.hook_resid_post"][0, -1]
-    return last, torch.stack([own, mine, others, mlps - mine - others, attention - own])
+    parts = torch.stack([own, mine, others, mlps - mine - others, attention - own])
+    return last, parts, logits
 
 
 def log_probability(model, stream, token):
@@ -62,14 +53,12 @@ def log_probability(model, stream, token):
 @pytest.mark.parametrize("name", tiny.VARIANTS)
 def test_routes_sum_to_the_whole_and_equal_whole_passes(name):
     model = tiny.model(name, "float64")
-    close = 1e-6 if model.gated else 1e-9  # Llama's softmax is in float32 in the bridge
-    prompts = tiny.random_ids(4, seed=3, shortest=3)
+    prompts, close = tiny.random_ids(4, seed=3, shortest=3), tiny.close(model)
     found = routes(model, prompts, HEADS, NEURONS, TOKENS, ALLIES)
     for row, ids in enumerate(prompts):
         token = TOKENS[row]
-        last, parts = naive(model, ids, HEADS[row], NEURONS[row], ALLIES[row])
+        last, parts, real = naive(model, ids, HEADS[row], NEURONS[row], ALLIES[row])
         without = last + parts.sum(0)
-        real, _ = cached(model, ids, HEADS[row])
         before = log_probability(model, last, token)
         after = log_probability(model, without, token)
         assert abs(after - float(real.log_softmax(-1)[token])) < close  # the parts are all
@@ -79,18 +68,17 @@ def test_routes_sum_to_the_whole_and_equal_whole_passes(name):
             assert abs(found.restored[row, at] - back) < close
             gone = before - log_probability(model, last + parts[at], token)
             assert abs(found.sent[row, at] - gone) < close
-        each = logits_with_scale_of(model, last, [last, *(last + part for part in parts)])
+        each = logits_with_scale_of(model, [last, *(last + part for part in parts)])
         falls = (each[0] - each[1:])[:, token] - (each[0] - each[1:]).mean(1)
         assert np.abs(found.logit[row] - falls.numpy()).max() < close
 
 
-def logits_with_scale_of(model, stream, streams: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Unembed several streams behind a norm that keeps the scale it has on one."""
-    scale = (stream - (0 if model.gated else stream.mean())).square().mean().add(
-        model.forward._eps
-    ).sqrt()  # fmt: skip
-    streams = torch.stack(list(streams))
-    centred = streams if model.gated else streams - streams.mean(-1, keepdim=True)
+def logits_with_scale_of(model, streams: list[torch.Tensor]) -> torch.Tensor:
+    """Unembed several streams behind a norm that keeps the scale it has on the first."""
+    centred = torch.stack(streams)
+    if not model.gated:
+        centred -= centred.mean(-1, keepdim=True)
+    scale = (centred[0].square().mean() + model.forward._eps).sqrt()
     return model.bridge.unembed((centred / scale)[None])[0].double()
 
 

@@ -24,20 +24,15 @@ def settled_often(monkeypatch):
     monkeypatch.setattr("lookups.measure.scan.SETTLE", 7)
 
 
-def looked_at(name: str) -> list[Neuron]:
-    """Return a few neurons; reading all of them one by one takes long."""
-    neurons = model(name).neurons(LAYERS)
-    return neurons[:: len(neurons) // 16]
-
-
 @functools.cache
 def posts(name: str, ids: tuple[int, ...]) -> list[torch.Tensor]:
     return anatomy(name, np.array(ids)).post
 
 
 def by_reading(name: str, docs: TinyDocuments, *, only_last: bool = False) -> dict:
-    """Return {neuron: [(activation, number, position)]}, one document after the other."""
-    found: dict[Neuron, list] = {neuron: [] for neuron in looked_at(name)}
+    """Return {neuron: [(activation, number, position)]} of a few neurons, document by document."""
+    neurons = model(name).neurons(LAYERS)
+    found: dict[Neuron, list] = {neuron: [] for neuron in neurons[:: len(neurons) // 16]}
     for document in docs:
         n = len(document.ids)
         positions = [n - 1] if only_last else list(range(n - 1))
@@ -53,10 +48,6 @@ def by_reading(name: str, docs: TinyDocuments, *, only_last: bool = False) -> di
     return found
 
 
-def strongest_of(maxima: list) -> list:
-    return sorted(maxima, key=lambda row: (-row[0], row[1]))[:STRONGEST]
-
-
 def level(activation: float) -> float:
     return math.floor(BANDS * math.log2(activation)) if activation > 0 else -math.inf
 
@@ -69,10 +60,6 @@ def spread_of(maxima: list, lot: dict[int, int]) -> list:
     bands = range(int(top), int(top) - BANDS - 1, -1)
     members = ([row for row in maxima if level(row[0]) == band] for band in bands)
     return [row for some in members for row in sorted(some, key=lambda row: lot[row[1]])[:PER_BAND]]
-
-
-def lots(docs: TinyDocuments) -> dict[int, int]:
-    return {int(one.key.rpartition("/")[2]): lot_of(one.key) for one in docs}
 
 
 def slots(found: Maxima, column: int) -> list:
@@ -97,20 +84,20 @@ def scanned(name: str, docs: TinyDocuments, **options) -> Scan:
 def test_the_pass_finds_what_one_document_at_a_time_finds(name, only_last):
     docs = documents()
     found = scanned(name, docs, only_last=only_last)
-    expected, lot = by_reading(name, docs, only_last=only_last), lots(docs)
+    expected = by_reading(name, docs, only_last=only_last)
+    lot = {int(one.key.rpartition("/")[2]): lot_of(one.key) for one in docs}
     assert found.neurons == model(name).neurons(LAYERS)
     for neuron, maxima in expected.items():
         column = found.neurons.index(neuron)
-        same(slots(found.strongest, column), strongest_of(maxima))
+        strongest = sorted(maxima, key=lambda row: (-row[0], row[1]))[:STRONGEST]
+        same(slots(found.strongest, column), strongest)
         same(slots(found.spread, column), spread_of(maxima, lot))
         tops = [level(row[0]) for row in maxima]
         fires = sum(one >= max(tops) - BANDS > -math.inf for one in tops)
         if max(row[0] for row in maxima) > 1e-2:  # about 0 all is rounding
             assert found.frequency[column] == pytest.approx(fires / len(maxima))
-    following = [token for one in docs for token in one.ids[1:] if not only_last]
-    assert (
-        found.successors.tolist() == np.bincount(np.array(following, int), minlength=VOCAB).tolist()
-    )
+    following = np.array([token for one in docs for token in one.ids[1:] if not only_last], int)
+    assert found.successors.tolist() == np.bincount(following, minlength=VOCAB).tolist()
 
 
 def firm(rows: pd.DataFrame) -> pd.DataFrame:

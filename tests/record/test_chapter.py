@@ -45,14 +45,14 @@ def save_run(run: Path, neurons: Sequence[RecordNeuron], scores: dict[str, float
     columns = ["neuron", "layer", "token", "paper_token", "paper_congruence", "group"]
     rows = [(*key.split(), "contrast", "none", e) for key, e in scores.items()]
     tables = {
-        "neurons": pd.DataFrame(listed + others, columns=columns).drop_duplicates("neuron"),
+        "neurons": pd.DataFrame(listed + others, columns=columns)
+        .drop_duplicates("neuron")
+        .assign(congruence=0.0),
         "pairs": pairs.assign(kept_top=pairs.share_top.between(0.25, 0.75)),
         "scores": pd.DataFrame(rows, columns=["neuron", "head", "explainer", "control", "score"]),
     }
     for stage in STAGES:
-        empty = pd.DataFrame(columns=list(stage.columns))
-        table = pd.concat([tables[stage.name], empty]) if stage.name in tables else empty
-        save(read_run(run), stage.name, table)
+        save(read_run(run), stage.name, tables.get(stage.name, pd.DataFrame()))
 
 
 def test_a_record_is_read_and_a_run_that_found_the_same_agrees_with_it(tmp_path, artifacts):

@@ -1,19 +1,14 @@
 """What a neuron and its token lose without a head, or a token without a neuron (chapters 9 to 12).
 
-Kinds of head ablation: `zero`, the paper's, takes the head's output away at every position;
-`mean` puts its average output at every position but the BOS; `resample` puts, at the last token,
-what the head put out at the last token of another prompt. The direct path takes the head's output
-at the last token away from one neuron's input alone, so that this neuron changes and, through it,
-what follows: with the norm's scale as it was (`direct_frozen`) or as it becomes
-(`direct_recomputed`). `through_neuron` gives the neuron, at the last token and while all else is as
-it was, the activation that it has under `zero`: what the token then loses, it loses through it.
-
-Kinds of neuron ablation: `zero` and `mean` hold the neuron at 0 or at its average at every position
-but the BOS; `on` sets it at the last token alone.
-
-The paper zeroes value vectors at every position, which zeroes what attention makes of them: value
-biases are folded into the output bias here as there, and stay. In grouped-query attention heads
-share value vectors, and only the one head's output is zeroed.
+Kinds of head ablation: `zero`, the paper's, takes the head's output away at every position (value
+biases, which are folded into the output bias, stay); `mean` puts its average output at every
+position but the BOS; `resample` puts, at the last token, what the head put out at the last token of
+another prompt. The direct path takes the head's output at the last token away from one neuron's
+input alone: with the norm's scale as it was (`direct_frozen`) or as it becomes
+(`direct_recomputed`). `through_neuron` gives the neuron alone, at the last token, the activation
+that it has under `zero`: what the token then loses, it loses through it. Kinds of neuron ablation:
+`zero` and `mean` hold it at 0 or at its average at every position but the BOS; `on` sets it at the
+last token alone.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -26,7 +21,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import Site, batched, check_rows, keeper, own_at_last
+from lookups.measure.activation import Site, batched, check_feed, check_rows, keeper, own_at_last
 from lookups.measure.intervention import Edit, Edited, Hooks, Measured, Rows, measure_edits
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
@@ -39,8 +34,7 @@ Kind = Literal[
 
 
 class Means(NamedTuple):
-    """What the heads (before W_O, without value bias) or neurons (signs not turned) of some layers
-    put out on average over some tokens, in the model's dtype."""
+    """What heads (before W_O) or neurons (signs not turned) put out on average over some tokens."""
 
     by_layer: dict[int, Float[Tensor, "unit ..."]]
     tokens: int
@@ -57,24 +51,17 @@ def mean_over_tokens(
     *,
     of: Literal["heads", "neurons"],
 ) -> Means:
-    """Return what heads or neurons of some layers put out on average over all tokens but the BOS.
-
-    Give training texts, so that nothing of a held-out prompt goes into what it is compared with.
-    """
-    tokens = sum(len(ids) for ids in sequences)
-    if not tokens:
-        raise ValueError("no token to average over; give texts that have some")
+    """Average what heads or neurons of some layers put out over all tokens but the BOS."""
     hook = {"heads": Site.Z, "neurons": Site.POST}[of]
     total: dict[int, Any] = dict.fromkeys(layers, 0)
     for some in batched(model, sequences):
         batch = model.batch([sequences[i] for i in some])
-        counted = batch.mask.clone()
-        counted[:, 0] = False
 
-        def add(tensor: Tensor, at: int, counted: Tensor = counted) -> None:
-            total[at] = total[at] + tensor[counted].double().sum(0)
+        def add(tensor: Tensor, at: int, text: Tensor = batch.mask[:, 1:]) -> None:
+            total[at] = total[at] + tensor[:, 1:][text].double().sum(0)
 
         model.read(batch, {hook.format(at): partial(add, at=at) for at in layers})
+    tokens = sum(len(ids) for ids in sequences)
     return Means({at: (total[at] / tokens).to(model.dtype) for at in layers}, tokens)
 
 
@@ -94,43 +81,36 @@ def ablate(
 
     `means` is for `mean`; `donors`, for `resample`, is the row whose prompt lends each row the
     head's output (`other_rows`); `on` has the activation, times the neuron's sign, that `on` sets.
-    Rows that change a unit of a prompt in the same way share one pass. ValueError if columns differ
-    in length, or a head whose direct path is to be cut does not feed its neuron.
+    `zero` goes before `through_neuron`. ValueError if columns differ in length, or a head whose
+    direct path is to be cut does not feed its neuron.
     """
-    check_rows(prompts, units)
-    like = {"dtype": model.dtype, "device": model.device}
+    given = [column for column in (donors, on) if column is not None]
+    check_rows(prompts, neurons, token_ids, units, *given)
     of_heads = len(units) > 0 and isinstance(units[0], Head)
-    hook, shape = (Site.Z, (len(units), model.d_head)) if of_heads else (Site.POST, len(units))
+    hook = Site.Z if of_heads else Site.POST
+    put = partial(_in_place_of, model, hook, units)
     edits: dict[str, Edit] = {}
     for kind in kinds:
         if kind == "zero":
-            where = "everywhere" if of_heads else "behind_bos"
-            edits[kind] = in_place_of(model, hook, units, torch.zeros(shape, **like), where)
+            edits[kind] = put(0.0, "everywhere" if of_heads else "behind_bos")
         elif kind == "mean":
-            edits[kind] = in_place_of(model, hook, units, means.of(units), "behind_bos")
+            edits[kind] = put(means.of(units), "behind_bos")
         elif kind == "resample":
-            check_rows(units, donors)
             lent = own_at_last(model, hook, units, [prompts[at] for at in donors])
-            edits[kind] = in_place_of(model, hook, units, lent, "last", donors)
+            edits[kind] = put(lent, "last", donors)
         elif kind == "on":
-            check_rows(units, on)
-            signed = [unit.sign * float(one) for unit, one in zip(units, on, strict=True)]
-            edits[kind] = in_place_of(model, hook, units, torch.tensor(signed, **like), "last", on)
+            signed = np.multiply([unit.sign for unit in units], on)
+            edits[kind] = put(torch.from_numpy(signed).to(model.device, model.dtype), "last", on)
         elif kind == "through_neuron":
-            if "zero" not in edits:
-                raise ValueError("through_neuron takes activations from zero; name zero before it")
-            edits[kind] = in_place_of(model, Site.POST, neurons, "zero", "last", units)
+            edits[kind] = _in_place_of(model, Site.POST, neurons, "zero", "last", units)
         else:
             edits[kind] = _direct_path(model, neurons, units, frozen=kind == "direct_frozen")
     return measure_edits(model, Rows(prompts, neurons, token_ids), edits)
 
 
 def other_rows(groups: Sequence[Hashable], *, seed: int) -> Int[np.ndarray, " row"]:
-    """Return for every row another row of its group: a random permutation without fixed points.
-
-    All such permutations are equally likely, and every row lends exactly once. ValueError if a
-    group has a single row, which has nobody to take from.
-    """
+    """Return for every row another row of its group: a random permutation without fixed points,
+    all of which are equally likely. ValueError if a group has a single row."""
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
@@ -138,10 +118,9 @@ def other_rows(groups: Sequence[Hashable], *, seed: int) -> Int[np.ndarray, " ro
     for group, rows in members.items():
         if len(rows) == 1:
             raise ValueError(f"{group} has a single row; leave it out")
-        mixed = rng.permutation(rows)
-        while (mixed == rows).any():  # on average e times
-            mixed = rng.permutation(rows)
-        other[rows] = mixed
+        other[rows] = rows
+        while (other[rows] == rows).any():  # on average e times
+            other[rows] = rng.permutation(rows)
     return other
 
 
@@ -158,59 +137,53 @@ def nearest_in_size(
     return nearest if away[nearest] <= np.log(factor) else None
 
 
-def in_place_of(
+def _in_place_of(
     model: Model,
     hook: str,
     units: Sequence[Head] | Sequence[Neuron],
-    values: Float[Tensor, "row ..."] | str,
+    values: Float[Tensor, "row ..."] | float | str,
     where: Literal["everywhere", "behind_bos", "last"],
     keys: Sequence[Hashable] | np.ndarray | None = None,
 ) -> Edit:
-    """Return the edit that puts a value in the place of what each row's head or neuron puts out.
+    """Put a value in the place of what each row's head or neuron puts out.
 
-    `values` are `d_head` numbers for a head, one for a neuron, or the activations that neurons have
-    under an earlier edit; rows that share prompt, unit and key have the same. What a layer puts out
-    before the last token reaches the last token's logits only through the attention of later
-    layers: in the last layer, only that token is run again.
+    `values` are a row's own (`d_head` numbers for a head, one for a neuron), one number for all, or
+    the activations that neurons have under an earlier edit. Rows that share prompt, unit and key
+    have the same. What a layer puts out before the last token reaches that token's logits through
+    later layers only, so in the last layer the token is run alone.
     """
     layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
 
     def hooks(rows: np.ndarray, place: Place, measured: Mapping[str, Measured]) -> Hooks:
         index = torch.from_numpy(indices[rows]).to(model.device)
+        value = values
         if isinstance(values, str):
             signed = measured[values].act[rows] * [units[row].sign for row in rows]
-            value = torch.from_numpy(signed).to(model.device, model.dtype).unsqueeze(1)
-        else:
+            value = torch.from_numpy(signed).to(model.device, model.dtype)[:, None]
+        elif isinstance(values, Tensor):
             value = values[rows].unsqueeze(1)
         first = {"everywhere": 0, "behind_bos": 1, "last": place.last[:, None]}[where]
         touched = place.positions >= first
-        if value.ndim == 3:
-            touched = touched[..., None]
 
         def replace(tensor: Tensor) -> Tensor:
             usual = tensor[place.rows, :, index]
-            tensor[place.rows, :, index] = torch.where(touched, value, usual)
+            here = touched if usual.ndim == 2 else touched[..., None]
+            tensor[place.rows, :, index] = torch.where(here, value, usual)
             return tensor  # nothing else reads it
 
         return [(hook.format(layers[rows[0]]), replace)]
 
-    def key(row: int) -> Hashable:
-        return layers[row], indices[row], None if keys is None else keys[row]
-
     alone = (layers == model.n_layers - 1) | (where == "last")
-    return Edit(layers, alone, key, hooks)
+    return Edit(layers, alone, lambda row: (units[row][:2], keys is not None and keys[row]), hooks)
 
 
 def _direct_path(
     model: Model, neurons: Sequence[Neuron], heads: Sequence[Head], *, frozen: bool
 ) -> Edit:
-    """Take a head's output away from one neuron's input, at the last token, and from nothing else.
-
-    The MLP reads its input without the head; then every neuron but the row's own is put back.
-    """
+    """Take a head's output away from one neuron's input at the last token: the MLP reads its input
+    without the head, then every neuron but the row's own is put back."""
     for neuron, head in zip(neurons, heads, strict=True):
-        if head.layer not in model.head_layers(neuron.layer):
-            raise ValueError(f"{head} does not feed {neuron}: it has no direct path to it")
+        check_feed(model, [head], neuron.layer)
 
     def hooks(rows: np.ndarray, place: Place, _: Mapping[str, Measured]) -> Hooks:
         layer, at_last = neurons[rows[0]].layer, place.trace.at_last
@@ -236,5 +209,4 @@ def _direct_path(
         return [(Site.SCALE.format(layer), keeper(scale, "scale")), *changes]
 
     starts, alone = np.array([neuron.layer for neuron in neurons]), np.ones(len(neurons), bool)
-    watched = frozenset(Site.Z.format(head.layer) for head in heads)
-    return Edit(starts, alone, lambda row: (neurons[row][:2], heads[row]), hooks, watched)
+    return Edit(starts, alone, lambda row: (neurons[row][:2], heads[row]), hooks)

@@ -1,9 +1,7 @@
-"""How strongly does each prompt's own neuron fire, and how much of the prompt does it need?
-
-The activation at the last token is measured in chapter 3, the shortest suffix found in chapter 4.
+"""How strongly a prompt's own neuron fires, and how much of the prompt it needs (chapters 3, 4).
 
 Rows pair a neuron, or a head, with token ids. Rows that share ids share the forward pass, which
-stops at the deepest layer asked about. Places in a pass have TransformerLens's names.
+stops at the deepest layer asked about.
 """
 
 from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence, Sized
@@ -27,11 +25,8 @@ Fire = Callable[[Sequence[int], Sequence[Ids]], np.ndarray]
 
 
 class Site:
-    """Places in the pass of a layer, by TransformerLens's names.
-
-    `Z` is what heads put out, without value biases; `ENTERING` what the norm in front of the MLP
-    reads, `SCALE` what it divides by, `NORMED` what it hands on.
-    """
+    """Places in the pass of a layer, by TransformerLens's names. `Z` is what heads put out, without
+    value biases; `ENTERING` what the MLP's norm reads, `SCALE` what it divides by."""
 
     PATTERN, VALUES = "blocks.{}.attn.hook_pattern", "blocks.{}.attn.hook_v"
     Z, POST = "blocks.{}.attn.hook_z", "blocks.{}.mlp.hook_post"
@@ -75,10 +70,10 @@ def shortest_suffixes(
     if silent := [row for row, activation in enumerate(whole) if not activation > 0]:
         raise LookupsError(f"prompt {silent[0]} never fires its neuron; leave it out")
     found: list[Suffix | None] = [None] * len(prompts)
-    open_rows = list(range(len(prompts)))
     for length in range(1, longest + 1):
-        waiting = [row for row in open_rows if found[row] is None]
-        open_rows = [row for row in waiting if len(prompts[row]) >= length]
+        open_rows = [
+            row for row, one in enumerate(found) if one is None and len(prompts[row]) >= length
+        ]
         if not open_rows:
             break
         measured = fire(open_rows, [prompts[row][-length:] for row in open_rows])
@@ -97,24 +92,15 @@ def own_at_last(
     bos: bool = True,
 ) -> Float[Tensor, "row ..."]:
     """Return what each row's neuron or head has at a hook of its layer, at the row's last token."""
-    groups = shared(sequences)
-    lengths = np.array([len(sequences[rows[0]]) for rows in groups], dtype=np.int64)
-    deepest = np.array([max(units[row].layer for row in rows) for rows in groups], dtype=np.int64)
-    pieces, order = [], []
-    for alike in _by_depth(deepest, lengths + 1):
-        for some in batches_by_length(lengths[alike].tolist(), tokens=model.tokens()):
-            chosen = [groups[i] for i in alike[some]]
-            rows, places = members(chosen)
-            layers = np.array([units[row].layer for row in rows])
-            names = {at: hook.format(at) for at in np.unique(layers).tolist()}
-            found = model.read_last([sequences[one[0]] for one in chosen], names.values(), bos=bos)
-            for at, name in names.items():
-                mine = layers == at
-                index = [units[row].index for row in rows[mine]]
-                pieces.append(found[name][places[mine], index])
-                order.append(rows[mine])
-    if not pieces:
-        return torch.empty(0, dtype=model.dtype, device=model.device)
+    layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
+    pieces, order = [torch.empty(0, dtype=model.dtype, device=model.device)], [layers[:0]]
+    for first, rows, places in in_batches([sequences], tokens=model.tokens(), layers=layers):
+        names = {at: hook.format(at) for at in np.unique(layers[rows]).tolist()}
+        found = model.read_last([sequences[row] for row in first], names.values(), bos=bos)
+        for at, name in names.items():
+            mine = layers[rows] == at
+            pieces.append(found[name][places[mine], indices[rows[mine]]])
+            order.append(rows[mine])
     return torch.cat(pieces)[np.concatenate(order).argsort()]
 
 
@@ -138,25 +124,39 @@ def check_rows(*columns: Sized) -> None:
         raise ValueError(f"every row has one of each, but there are {lengths}")
 
 
-def shared(*columns: Sequence[Ids]) -> list[np.ndarray]:
-    """Group the rows that have the same ids in every column, in the order of their first rows."""
-    groups: dict[tuple[bytes, ...], list[int]] = {}
-    for row, texts in enumerate(zip(*columns, strict=True)):
-        key = tuple(np.asarray(ids, np.int64).tobytes() for ids in texts)
-        groups.setdefault(key, []).append(row)
-    return [np.array(rows) for rows in groups.values()]
+def check_feed(model: Model, heads: Sequence[Head], layer: int) -> None:
+    """Refuse heads that do not feed the neurons of a layer (ValueError)."""
+    late = ", ".join(str(head) for head in heads if head.layer not in model.head_layers(layer))
+    if late:
+        raise ValueError(f"no neuron of layer {layer} is fed by {late}: choose heads before it")
 
 
 def in_batches(
-    columns: Sequence[Sequence[Ids]], *, tokens: int, together: int = TOGETHER
+    columns: Sequence[Sequence[Ids]],
+    *,
+    tokens: int,
+    together: int = TOGETHER,
+    layers: Int[np.ndarray, " row"] | None = None,
 ) -> Iterator[tuple[list[int], Int[np.ndarray, " row"], np.ndarray]]:
     """Yield what is read together, texts that rows share once: a row that has each text, all rows
-    that have one, and which of the texts each has."""
-    groups = shared(*columns)
-    lengths = [max(len(column[group[0]]) for column in columns) for group in groups]
-    for some in batches_by_length(lengths, tokens=tokens, sequences=together):
-        chosen = [groups[i] for i in some]
-        yield [int(group[0]) for group in chosen], *members(chosen)
+    that have one, and which of the texts each has. Texts that must be read to other `layers` stand
+    apart, where they are many."""
+    rows_of: dict[tuple[bytes, ...], list[int]] = {}
+    for row, texts in enumerate(zip(*columns, strict=True)):
+        key = tuple(np.asarray(ids, np.int64).tobytes() for ids in texts)
+        rows_of.setdefault(key, []).append(row)
+    groups = [np.array(rows) for rows in rows_of.values()]
+    lengths = np.array([max(len(column[rows[0]]) for column in columns) for rows in groups])
+    deepest = np.array([0 if layers is None else layers[rows].max() for rows in groups])
+    order, start = deepest.argsort(kind="stable"), 0
+    for stop in np.flatnonzero(np.diff(deepest[order], append=-1)) + 1:  # behind each layer
+        alike = order[start:stop]
+        if stop < len(order) and (lengths[alike] + 1).sum() < APART:
+            continue
+        start = stop
+        for some in batches_by_length(lengths[alike].tolist(), tokens=tokens, sequences=together):
+            chosen = [groups[i] for i in alike[some]]
+            yield [int(rows[0]) for rows in chosen], *members(chosen)
 
 
 def members(groups: Sequence[np.ndarray]) -> tuple[Int[np.ndarray, " row"], np.ndarray]:
@@ -169,15 +169,3 @@ def keeper(
 ) -> Callable[[Tensor], None]:
     """Return a hook that keeps what `take` copies of the tensor that it is shown."""
     return lambda tensor: seen.update({name: take(tensor)})
-
-
-def _by_depth(deepest: np.ndarray, tokens: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield places by the layer to which they must be read, layers with few tokens together."""
-    waiting: list[np.ndarray] = []
-    for layer in np.unique(deepest):
-        waiting.append(np.flatnonzero(deepest == layer))
-        if sum(tokens[places].sum() for places in waiting) >= APART:
-            yield np.concatenate(waiting)
-            waiting.clear()
-    if waiting:
-        yield np.concatenate(waiting)

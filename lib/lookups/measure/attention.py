@@ -1,15 +1,13 @@
 """Where does a head look, what does it bring from there, and is it of a known kind? (chapter 6)
 
-A head's output at the last token is Σ over keys of pattern · value. Projected onto the neuron's
-input, each term is what the head reads at that key; the terms sum to the head's attribution.
-
 Known kinds (Elhage et al. 2021; Olsson et al. 2022): *previous token*, attention to the token
 before; *duplicate token*, to earlier copies of the token read; *induction*, to the tokens right
 behind such copies. A score is a mean over the positions that have such a place to look at; chance
 is what a head gets that looks at all places alike. The BOS is no token of the text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -19,8 +17,8 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import Site, inputs_of, keeper
-from lookups.measure.attribution import Input
+from lookups.measure.activation import Site, check_feed, inputs_of, keeper
+from lookups.measure.attribution import Input, worth
 from lookups.model.batches import Ids, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
@@ -33,7 +31,7 @@ class Look(NamedTuple):
     """How some heads look back from the last token of one prompt; the BOS is the first key.
 
     A contribution is attention from the last token times what the value there writes into the
-    neuron's input. The pattern has all positions, for views.
+    neuron's input; over keys they sum to the head's attribution. The pattern has all positions.
     """
 
     heads: list[Head]
@@ -42,7 +40,6 @@ class Look(NamedTuple):
 
     @property
     def attribution(self) -> Float[Tensor, " head"]:
-        """The heads' attributions: contributions summed over keys."""
         return self.contribution.sum(1)
 
 
@@ -66,10 +63,10 @@ def looks(
     `into` is the neuron's input: by default `in`, for a gated MLP the product `post`. ValueError if
     a head does not feed the neuron.
     """
-    outside = [str(head) for head in heads if head.layer not in model.head_layers(neuron.layer)]
-    if outside:
-        raise ValueError(f"{', '.join(outside)} do not feed {neuron}: choose heads before it")
+    check_feed(model, heads, neuron.layer)
     scale, inputs = Site.SCALE.format(neuron.layer), inputs_of(model, neuron.layer)
+    reads = {name: w[:, neuron.index] for name, (w, _) in model.mlp_in(neuron.layer).items()}
+    into = into or ("post" if model.gated else "in")
     layers = sorted({head.layer for head in heads})
     names = [hook.format(at) for at in layers for hook in (Site.PATTERN, Site.VALUES)]
     seen: dict[str, Tensor] = {}
@@ -78,8 +75,10 @@ def looks(
     found = []
     for row, last in enumerate(batch.last.tolist()):
         own, size = {name: tensor[row] for name, tensor in seen.items()}, last + 1
-        read = {name: own[hook][last, neuron.index] for name, hook in inputs.items()}
-        direction = _direction(model, neuron, read, into) / own[scale][last]
+        if into == "post":
+            each = worth(model, *(own[hook][last, neuron.index] for hook in inputs.values()))
+            reads["post"] = sum(each[name] * reads[name] for name in each)
+        direction = reads[into] / own[scale][last]
         patterns, brought = [], []
         for head in heads:  # what stands behind the last token is padding
             patterns.append(own[Site.PATTERN.format(head.layer)][head.index, :size, :size])
@@ -92,55 +91,36 @@ def looks(
     return found
 
 
-def _direction(
-    model: Model, neuron: Neuron, read: Mapping[str, Tensor], into: Input | None
-) -> Float[Tensor, " d_model"]:
-    """The direction whose dot product with a part is the part's share of the input, times σ."""
-    reads = model.mlp_in(neuron.layer).items()
-    weights = {name: weight[:, neuron.index] for name, (weight, _) in reads}
-    into = into or ("post" if model.gated else "in")
-    if into != "post":
-        return weights[into]
-    gate, up = read["gate"], read["up"]
-    return (model.act(gate) * weights["up"] + model.act_over_gate(gate) * up * weights["gate"]) / 2
-
-
 def repeated(model: Model, *, rows: int, length: int, seed: int) -> Int[np.ndarray, "row pos"]:
     """Return rows of random ids, each twice in succession, without the model's special tokens."""
     random = np.random.default_rng(seed)
-    special = set(model.tokenizer.all_special_ids) | {model.bos_id}
-    plain = np.array([token for token in range(model.d_vocab) if token not in special])
+    special = [*model.tokenizer.all_special_ids, model.bos_id]
+    plain = np.setdiff1d(np.arange(model.d_vocab), special)
     return np.tile(plain[random.integers(0, len(plain), (rows, length))], 2)
 
 
 def head_kinds(model: Model, sequences: Sequence[Ids]) -> pd.DataFrame:
-    """Return a row for every head of the model, a score for each kind, and `chance` as last row.
-
-    A kind for which no sequence has a place to look at is not-a-number.
-    """
+    """Return a row for every head of the model, a score for each kind, and `chance` as last row;
+    not-a-number for a kind for which no sequence has a place to look at."""
     layers, kinds = range(model.n_layers), len(HEAD_TYPES)
     sums = torch.zeros(model.n_layers, model.n_heads, kinds, dtype=torch.float64)
-    chance, count = np.zeros(kinds), np.zeros(kinds)
+    chance, count = torch.zeros(2, kinds, dtype=torch.float64)
     lengths = [len(ids) for ids in sequences]
     for some in batches_by_length(lengths, tokens=model.tokens() // 2):
         batch = model.batch([sequences[row] for row in some])
         places = _places(batch.ids, batch.mask)
-        count += places.any(-1).sum((0, 2)).cpu().numpy()
+        count += places.any(-1).sum((0, 2)).cpu()
         reach = torch.arange(1, batch.ids.shape[1] + 1, device=batch.ids.device)
-        chance += (places.sum(-1) / reach).double().sum((0, 2)).cpu().numpy()
+        chance += (places.sum(-1) / reach).double().sum((0, 2)).cpu()
 
-        def at_places(pattern: Tensor, places: Tensor = places) -> Tensor:
+        def add(pattern: Tensor, at: int, places: Tensor = places) -> None:
             places = places.to(pattern.dtype)
-            found = einsum(pattern, places, "row h q k, row kind q k -> h kind")
-            return found.double().cpu()
+            sums[at] += einsum(pattern, places, "row h q k, row kind q k -> h kind").double().cpu()
 
-        seen: dict[int, Tensor] = {}
-        model.read(batch, {Site.PATTERN.format(at): keeper(seen, at, at_places) for at in layers})
-        sums += torch.stack([seen[at] for at in layers])
-    with np.errstate(invalid="ignore"):
-        scores, last = sums.flatten(0, 1).numpy() / count, chance / count
+        model.read(batch, {Site.PATTERN.format(at): partial(add, at=at) for at in layers})
+    scores = torch.cat([sums.flatten(0, 1), chance[None]]) / count
     heads = [str(Head(at, h)) for at in layers for h in range(model.n_heads)]
-    return pd.DataFrame([*scores, last], index=[*heads, "chance"], columns=list(HEAD_TYPES))
+    return pd.DataFrame(scores.numpy(), index=[*heads, "chance"], columns=list(HEAD_TYPES))
 
 
 def _places(
@@ -151,7 +131,5 @@ def _places(
     text = mask & (at > 0)
     asked = text[:, :, None] & text[:, None, :] & (at[:, None] > at[None, :])
     copy = (ids[:, :, None] == ids[:, None, :]) & asked
-    behind = torch.zeros_like(copy)
-    behind[:, :, 1:] = copy[:, :, :-1]
     previous = (at[:, None] == at[None, :] + 1) & asked
-    return torch.stack([previous, copy, behind & asked], 1)
+    return torch.stack([previous, copy, copy.roll(1, dims=2) & asked], 1)

@@ -26,9 +26,8 @@ Input = Literal["in", "gate", "up", "post"]
 class Attribution(NamedTuple):
     """One input of a neuron at the last token, taken apart; everything times the neuron's sign.
 
-    The head axis has all heads that feed the neuron by the architecture, the part axis `embed`,
-    `pos_embed`, `L0.attn_bias`, `L0.mlp`, …, `b_in`. `total` is the measured input: pre-activation
-    for `in`, `gate` and `up`, activation for `post`.
+    The head axis has all heads that feed the neuron, the part axis `embed`, `pos_embed`,
+    `L0.attn_bias`, …, `L0.mlp`, …, `b_in`. `total` is what was measured.
     """
 
     heads: list[Head]
@@ -57,13 +56,11 @@ def attribute(
         for some in batches
     ]
     back = torch.from_numpy(np.concatenate(batches).argsort()).to(model.device)
-
-    def joined(name: Input) -> Attribution:
-        heads, parts, *_ = pieces[0][name]
+    found: dict[Input, Attribution] = {}
+    for name, (heads, parts, *_) in pieces[0].items():
         columns = zip(*(piece[name][2:] for piece in pieces), strict=True)
-        return Attribution(heads, parts, *(torch.cat(column)[back] for column in columns))
-
-    return {name: joined(name) for name in pieces[0]}
+        found[name] = Attribution(heads, parts, *(torch.cat(column)[back] for column in columns))
+    return found
 
 
 def layer_of(neurons: Sequence[Neuron]) -> int:
@@ -79,6 +76,12 @@ def feeding_heads(model: Model, layer: int) -> list[Head]:
     return [Head(at, index) for at in model.head_layers(layer) for index in range(model.n_heads)]
 
 
+def worth(model: Model, gate: Tensor, up: Tensor) -> dict[Input, Tensor]:
+    """Return what a unit of each input of a gated MLP adds to the product, which is split evenly:
+    ½ [a(g) · u_part + (a(g) / g) · u · g_part] sums to a(g) · u."""
+    return {"gate": model.act_over_gate(gate) * up / 2, "up": model.act(gate) / 2}
+
+
 @torch.no_grad()
 def _taken_apart(
     model: Model, layer: int, neurons: Sequence[Neuron], sequences: Sequence[Ids]
@@ -89,8 +92,8 @@ def _taken_apart(
     reads = {"embed": "hook_embed"}
     reads |= {"pos_embed": "hook_pos_embed"} if model.adds_positions else {}
     mlps = {f"L{at}.mlp": Site.WRITTEN.format(at) for at in range(layer)}
-    names = [Site.SCALE.format(layer), *map(Site.Z.format, layers)]
-    names += [*inputs.values(), *reads.values(), *mlps.values()]
+    z_of = list(map(Site.Z.format, layers))
+    names = [Site.SCALE.format(layer), *z_of, *inputs.values(), *reads.values(), *mlps.values()]
     seen = model.read_last(sequences, names)
     scale = seen[Site.SCALE.format(layer)].reshape(-1, 1)
     index = torch.tensor([neuron.index for neuron in neurons], device=model.device)
@@ -104,25 +107,16 @@ def _taken_apart(
     found: dict[Input, Attribution] = {}
     for name, (weight, bias) in model.mlp_in(layer).items():
         into = weight[:, index].T
-        shares = [_head_shares(model.w_o(at), into, seen[Site.Z.format(at)]) for at in layers]
-        by_head = torch.cat([into.new_zeros(len(neurons), 0), *shares], dim=1) / scale
+        shares = [into.new_zeros(len(neurons), 0)]
+        for at, z in zip(layers, z_of, strict=True):
+            read = einsum(model.w_o(at), into, "head z d_model, row d_model -> row head z")
+            shares.append(einsum(seen[z], read, "row head z, row head z -> row head"))
+        by_head = torch.cat(shares, dim=1) / scale
         projected = [einsum(part, into, "row d, row d -> row") for part in written.values()]
         by_part = torch.cat([torch.stack(projected, dim=1) / scale, bias[index][:, None]], dim=1)
         found[name] = Attribution(*labels, by_head * signs, by_part * signs, totals[name] * sign)
-    if model.gated:  # ½ [a(g) · u_part + (a(g) / g) · u · g_part] sums to a(g) · u
-        g, u = (totals[name][:, None] for name in ("gate", "up"))
-        of_up, of_gate = model.act(g), model.act_over_gate(g) * u
-        both = zip(found["up"][2:4], found["gate"][2:4], strict=True)
-        shares = [(of_up * up + of_gate * gate) / 2 for up, gate in both]
-        found["post"] = Attribution(*labels, *shares, totals["post"] * sign)
+    if model.gated:
+        each = worth(model, totals["gate"][:, None], totals["up"][:, None])
+        of_heads, of_parts = (sum(each[one] * found[one][at] for one in each) for at in (2, 3))
+        found["post"] = Attribution(*labels, of_heads, of_parts, totals["post"] * sign)
     return found
-
-
-def _head_shares(
-    w_o: Float[Tensor, "head d_head d_model"],
-    direction: Float[Tensor, "row d_model"],
-    z: Float[Tensor, "row head d_head"],
-) -> Float[Tensor, "row head"]:
-    """Project heads' outputs onto `direction` without ever forming them: z · (W_O direction)."""
-    read = einsum(w_o, direction, "head d_head d_model, row d_model -> row head d_head")
-    return einsum(z, read, "row head d_head, row head d_head -> row head")

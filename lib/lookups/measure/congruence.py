@@ -1,7 +1,6 @@
 """Which token does a neuron write? Congruence, and two nulls to hold it against (chapter 2).
 
-Directions are rows, one a neuron; the unembedding has one column a token. The neuron × vocabulary
-matrix is never held whole: the maximum is carried along over blocks of the vocabulary.
+The neuron × vocabulary matrix is never held whole: blocks of the vocabulary are gone through.
 """
 
 from collections.abc import Sequence
@@ -18,9 +17,8 @@ BLOCK = 4096
 
 
 class Congruence(NamedTuple):
-    """For every direction, how strongly it writes the token that it writes most: logit units for
-    one unit of activation, final LayerNorm's scale left out; and that token, of equals the first.
-    """
+    """How strongly a direction writes the token that it writes most (logits for one unit of
+    activation, final LayerNorm's scale left out), and that token, of equals the first."""
 
     value: Float[Tensor, " neuron"]
     token_id: Int[Tensor, " neuron"]
@@ -67,9 +65,8 @@ def rotation_null(
 ) -> Float[Tensor, "neuron d_model"]:
     """Return the rows mixed by a random rotation of the neuron basis: the strict null.
 
-    The rotated rows have the covariance of the original ones exactly. With W_out = Q R, a random
-    rotation of its rows is Q' R with Q' a uniformly random orthonormal frame (from the QR of a
-    normal matrix, signs fixed), so no neuron × neuron matrix is drawn.
+    They keep their covariance exactly. With W_out = Q R, a random rotation of its rows is Q' R with
+    Q' a uniformly random orthonormal frame, from the QR of a normal matrix, signs fixed.
     """
     triangular = torch.linalg.qr(w_out.double()).R.to(w_out)
     q, r = torch.linalg.qr(_normal(w_out, seed).double())

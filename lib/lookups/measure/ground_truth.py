@@ -28,9 +28,9 @@ def carried(
 ) -> pd.DataFrame:
     """Measure by path patching what every head tells every neuron about the cue of each kind.
 
-    `targets` holds the id of the target that each neuron writes; neurons are of one layer. Returns
-    a row a neuron, head and kind, with `change`: by how much the pre-activation falls, on average
-    over `n` minimal pairs, when the head alone reads the other text.
+    `targets` holds the id of the target that each neuron (of one layer) writes. `change` is by how
+    much the pre-activation falls, on average over `n` minimal pairs, when the head alone reads the
+    other text.
     """
     tables = []
     for kind, target in product(KINDS, dict.fromkeys(targets.values())):
@@ -48,10 +48,8 @@ def carried(
 
 
 def contexts(prompts: pd.DataFrame, documents: Mapping[str, Sequence[Document]]) -> pd.DataFrame:
-    """Tell for each prompt what stands at its last token: the slot's kind, target and cue's place.
-
-    `prompts` holds split, prompt and position, and `documents` a split's documents in the order of
-    their numbers. A prompt that ends at no slot has the kind "none", and -1.
+    """Tell for each prompt what stands at its last token: the slot's kind, target and cue's place;
+    "none" and -1 where no slot does. `documents` holds a split's in the order of their numbers.
     """
     found = []
     for split, prompt, position in prompts[["split", "prompt", "position"]].itertuples(index=False):

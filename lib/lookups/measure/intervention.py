@@ -2,8 +2,7 @@
 
 A row is a prompt with a neuron and a token; everything is read at the prompt's last token. The
 unchanged pass runs once a distinct prompt; changed passes resume at the first layer that the change
-reaches, many at once, and rows that ask the same of a prompt share one. `lookups.measure.ablation`
-makes the changes. Chapters save long tables: a row and one kind of change.
+reaches, many at once, and rows that ask the same of a prompt share one.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -15,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import Site, check_rows, in_batches, inputs_of, keeper, members
+from lookups.measure.activation import Site, in_batches, inputs_of, keeper, members
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.model.resume import Hook, Place, Trace, log_probabilities, record, resume
@@ -66,24 +65,22 @@ class Edit(NamedTuple):
 
     `starts` is the first layer that is to be run again; `alone` says whether nothing before the
     last token can change what is measured there; rows of a prompt with equal `key` share a pass.
-    `hooks` make the change, for one row a pass, all with the same start; they are told what was
-    measured under earlier edits, and find in the trace what stands unchanged at `watched` names.
+    `hooks` make the change for some rows, a pass each; they are told what was measured under
+    earlier edits, and find in the trace what heads and the neurons' layers put out unchanged.
     """
 
     starts: Int[np.ndarray, " row"]
     alone: Bool[np.ndarray, " row"]
     key: Callable[[int], Hashable]
     hooks: Callable[[Int[np.ndarray, " row"], Place, Mapping[str, Measured]], Hooks]
-    watched: frozenset[str] = frozenset()
 
 
 def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit]) -> Edited:
     """Measure every row as it is and under every edit, edits in their order."""
-    check_rows(*rows)
     if outside := [int(token) for token in rows.token_ids if not 0 <= token < model.d_vocab]:
         raise ValueError(f"token {outside[0]} is not one of the {model.d_vocab} of {model.name}")
     watch = {name for at, _, _ in rows.neurons for name in _names(model, at).values()}
-    watch.update(*(edit.watched for edit in edits.values()))
+    watch |= {Site.Z.format(at) for at in range(model.n_layers)}
     whole = {int(start) for edit in edits.values() for start in edit.starts[~edit.alone]}
     before, after = _Sheet(model, rows), {kind: _Sheet(model, rows) for kind in edits}
     found = Edited(before.found, {kind: sheet.found for kind, sheet in after.items()})
@@ -110,10 +107,8 @@ class _Sheet:
     def run(
         self, edit: Edit, mine: np.ndarray, places: np.ndarray, trace: Trace, measured: dict
     ) -> None:
-        """Run some recorded prompts with a change, and write down what their rows read.
-
-        Passes that resume at one layer run together, at most so many padded tokens at a time.
-        """
+        """Run some recorded prompts with a change, those that resume at one layer together, and
+        write down what their rows read."""
         starts: dict[tuple[int, bool], dict] = {}
         for at, row in enumerate(mine.tolist()):
             asked = starts.setdefault((int(edit.starts[row]), bool(edit.alone[row])), {})
@@ -128,9 +123,9 @@ class _Sheet:
                 readers, which = members(some)
                 prompts = torch.from_numpy(places[firsts]).to(self.model.device)
                 place, seen = Place(trace, prompts, alone), {}
-                layers = {self.rows.neurons[row].layer for row in mine[readers]}
                 hooks = edit.hooks(mine[firsts], place, measured)
-                for at in layers:  # behind them: what is read is what was changed
+                for at in {self.rows.neurons[row].layer for row in mine[readers]}:
+                    # behind the change: what is read is what was changed
                     names = _names(self.model, at).values() if at >= layer else ()
                     hooks += [(name, keeper(seen, name, place.at_last)) for name in names]
                 self.write(mine[readers], which, resume(self.model, place, layer, hooks), seen)
@@ -161,14 +156,12 @@ def _names(model: Model, layer: int) -> dict[str, str]:
 
 def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
     """Return a table of the rows measured once for every kind of change: with `kind` and what was
-    there before and after it: `p`, `logp`, `pre`, `act` and, of gated neurons, `up`.
-    """
+    there before and after it: `p`, `logp`, `pre`, `act` and, of gated neurons, `up`."""
     tables = []
     for kind, after in edited.after.items():
-        both = {"before": edited.before, "after": after}
         columns = {
             f"{name}_{when}": column
-            for when, measured in both.items()
+            for when, measured in (("before", edited.before), ("after", after))
             for name, column in measured._asdict().items()
             if column is not None
         }
@@ -177,40 +170,31 @@ def before_after(table: pd.DataFrame, edited: Edited) -> pd.DataFrame:
 
 
 def with_falls(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with how far everything fell: `fall` of p, `log_fall`, `pre_fall`, `act_fall`.
-
-    A fall is what was there before less what is there after (step 7 of the method); what the table
-    lacks has none.
-    """
+    """Return a table with how far everything fell (before less after, step 7 of the method):
+    `fall` of p, `log_fall`, `pre_fall`, `act_fall`."""
     columns = {"fall": "p", "log_fall": "logp", "pre_fall": "pre", "act_fall": "act"}
     falls = {
         fall: table[f"{name}_before"].astype(float) - table[f"{name}_after"].astype(float)
         for fall, name in columns.items()
-        if f"{name}_before" in table.columns
     }
     return table.assign(**falls)
 
 
 def of_group(table: pd.DataFrame, neurons: pd.DataFrame, group: str) -> pd.DataFrame:
     """Return the rows of a table that belong to a group of neurons; a neuron may be in two.
-
-    `neurons` is `follow_rates`, one row a neuron, by name.
-    """
-    facts = neurons.reindex(table.neuron)
-    mine = facts.selected.eq(True) if group == "selected" else facts.group.eq(group)
-    return table[mine.to_numpy(bool)]
+    `neurons` is `follow_rates`, one row a neuron, by name."""
+    mine = neurons.selected.eq(True) if group == "selected" else neurons.group.eq(group)
+    return table[table.neuron.isin(neurons.index[mine])]
 
 
 def followed_first(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the pairs that make a good example, the best first.
-
-    `rows` has a row a prompt of a pair, with `neuron`, `head`, `active`, `follows` (its token does)
-    and `gap` (how much more the neuron owes to the head on active prompts). Pairs go by the gap
-    times the share of active prompts that the token follows, those with three such or more first.
+    """Return the pairs that make a good example, the best first: by the `gap` (how much more the
+    neuron owes to the head on active prompts) times the share of active prompts that the token
+    follows, those with three such or more first. `rows` has a row a prompt of a pair.
     """
     active = rows[rows.active.astype(bool)].groupby(["neuron", "head"], sort=True)
     facts = active.agg(followed=("follows", "sum"), share=("follows", "mean"), gap=("gap", "first"))
     facts["order"] = -(facts["share"] * facts.gap).astype(float)
     facts["few"] = facts.followed < 3
-    facts = facts[facts.followed > 0].sort_values(["few", "order"], kind="stable")
-    return facts.index.tolist()
+    facts = facts[facts.followed > 0]
+    return facts.sort_values(["few", "order"], kind="stable").index.tolist()

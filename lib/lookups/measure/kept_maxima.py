@@ -1,8 +1,7 @@
 """The maxima that a scan keeps of each neuron: the strongest, and a few at random from each band.
 
 What is kept is bounded, whatever the number of documents (chapter 3 shows both samples). Equals
-stand in the order of a fact of their document, its number or its lot, so neither the order of
-documents nor how they come in portions matters.
+stand in the order of their documents' numbers or lots, so how documents come in does not matter.
 """
 
 from typing import NamedTuple
@@ -22,32 +21,24 @@ _AT_ONCE = 2**22
 
 
 class Maxima(NamedTuple):
-    """For each neuron some documents, by their rows, and where in them it is strongest.
-
-    Where nothing is kept yet, the activation is -inf.
-    """
+    """For each neuron some documents, by their rows, and where in them it is strongest; -inf where
+    nothing is kept yet."""
 
     activation: Float[Tensor, "slot neuron"]
     document: Int[Tensor, "slot neuron"]
     position: Int[Tensor, "slot neuron"]
 
-    def below(self, kept: "Maxima") -> "Maxima":
-        """Return what was kept and, below it, these."""
-        return Maxima(*map(torch.cat, zip(kept, self, strict=True)))
-
 
 class Strongest:
-    """Each neuron's strongest documents, strongest first; equals in the order of their numbers.
-
-    `numbers` are those of all documents, below 2 ** 31; they may be filled in as portions come.
-    """
+    """Each neuron's strongest documents, strongest first; equals in the order of their `numbers`,
+    which are below 2 ** 31 and may be filled in as portions come."""
 
     def __init__(self, slots: int, neurons: int, numbers: Int[Tensor, " document"]):
         self.numbers, self.kept = numbers, _nothing(slots, neurons, numbers.device)
 
     def add(self, new: Maxima) -> None:
         """Take a portion in."""
-        found, slots = new.below(self.kept), len(self.kept.activation)
+        found, slots = joined(self.kept, new), len(self.kept.activation)
         bits = found.activation.float().view(torch.int32)
         ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # as the activations are
         number = self.numbers[found.document.clamp(min=0)]
@@ -59,9 +50,8 @@ class Strongest:
 class Spread:
     """A few documents at random from each band of activation, and how many lay in each.
 
-    Bands have fixed edges, so what was kept stays right as the maximum grows: higher bands open and
-    the lowest fall away. Of each open band the documents with the lowest lots are kept, strongest
-    band first, in the order of lots. `lots` are those of all documents, below 2 ** 63.
+    As the maximum grows, higher bands open and the lowest fall away. Of each open band the
+    documents with the lowest `lots` (below 2 ** 63) are kept, strongest band first, in their order.
     """
 
     def __init__(self, per_band: int, neurons: int, lots: Int[Tensor, " document"]):
@@ -81,7 +71,7 @@ class Spread:
 
     def _add(self, new: Maxima, kept: Maxima, some: slice) -> None:
         """Take in what a portion says of some neurons, in the place of what is kept of them."""
-        found, n_slots = new.below(kept), len(kept.document)
+        found, n_slots = joined(kept, new), len(kept.document)
         level, top = level_of(found.activation), self.top[some].clone()
         self.top[some] = torch.maximum(top, level.amax(0))
         depth = self.top[some] - level  # not a number where nothing has fired
@@ -103,10 +93,10 @@ class Spread:
         for into, blank, part in zip(kept, empty, found, strict=True):
             into[:] = blank.scatter(0, slot, part.gather(0, order))[:-1]
 
-    def within_an_octave(self) -> Float[Tensor, " neuron"]:
-        """Return the share of documents whose maxima lie in an open band: the lowest holds half of
-        the largest maximum, so that a little below that half counts, too."""
-        return self.counts[:_OPEN].sum(0) / self.counts.sum(0)
+
+def joined(*some: Maxima) -> Maxima:
+    """Put the slots of several below each other."""
+    return Maxima(*map(torch.cat, zip(*some, strict=True)))
 
 
 def level_of(activation: Tensor) -> Tensor:

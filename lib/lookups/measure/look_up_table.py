@@ -2,9 +2,8 @@
 
 With attention A, a head adds A · x̂ · W_V W_O w_in / σ to a neuron's input, where x̂ is the source's
 residual behind the norm of the head's layer: that of the embedding alone (`forward.normed(W_E)`),
-or a token's mean over texts. Means are taken behind the norm, each residual with its own scale, so
-that the mean of what is brought is what the mean brings. What belongs to the reading position is
-held: σ, and what the inputs of a gated MLP are worth to their product. The BOS is no source.
+or a token's mean over texts, taken behind the norm, so that the mean of what is brought is what the
+mean brings. What belongs to the reading position is held. The BOS is no source.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,9 +16,8 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.errors import LookupsError
-from lookups.measure.activation import Site, batched, inputs_of, keeper
-from lookups.measure.attribution import Input
+from lookups.measure.activation import Site, batched, check_feed, inputs_of, keeper
+from lookups.measure.attribution import Input, worth
 from lookups.model.batches import Ids
 from lookups.model.forward import turned
 from lookups.model.loaded import Model
@@ -53,22 +51,19 @@ def hold(model: Model, neuron: Neuron, sequences: Sequence[Ids]) -> Held:
     names = [Site.SCALE.format(neuron.layer), *inputs]
     seen = model.read_last(sequences, names)
     scale = seen[names[0]].double().flatten()
-    worth = [torch.ones_like(scale)]
+    held = [torch.ones_like(scale)]
     if model.gated:
         gate, up = (seen[name][:, neuron.index].double() for name in names[1:])
-        worth += [model.act_over_gate(gate) * up / 2, model.act(gate) / 2]
-    return Held(*(float((one / scale).mean()) for one in worth))
+        held += worth(model, gate, up).values()
+    return Held(*(float((one / scale).mean()) for one in held))
 
 
 def directions(
     model: Model, neuron: Neuron, head: Head, held: Held
 ) -> dict[Input, Float[Tensor, " d_model"]]:
-    """Return what x̂ is multiplied by, times the neuron's sign; keys as in `attribute`.
-
-    LookupsError if the head does not feed the neuron.
-    """
-    if head.layer not in model.head_layers(neuron.layer):
-        raise LookupsError(f"{head} does not feed {neuron}; choose a head before it")
+    """Return what x̂ is multiplied by, times the neuron's sign; keys as in `attribute`. ValueError
+    if the head does not feed the neuron."""
+    check_feed(model, [head], neuron.layer)
     reads = {into: w[:, neuron.index] for into, (w, _) in model.mlp_in(neuron.layer).items()}
     found: dict[Input, Tensor] = {into: one * held.per_scale for into, one in reads.items()}
     if model.gated:
@@ -105,8 +100,8 @@ def mean_residuals(
     def means(rows: slice) -> dict[int, Tensor]:
         return {at: (one[rows] / times[rows, None]).to(model.dtype) for at, one in sums.items()}
 
-    overall = {at: one[n + 1 :].sum(0) / times[n + 1 :].sum() for at, one in sums.items()}
-    overall = {at: one.to(model.dtype) for at, one in overall.items()}
+    total = times[n + 1 :].sum()
+    overall = {at: (one[n + 1 :].sum(0) / total).to(model.dtype) for at, one in sums.items()}
     return Residuals(often, means(slice(n)), means(slice(n + 1, None)), overall)
 
 
@@ -114,12 +109,9 @@ def mean_residuals(
 def split_scores(
     model: Model, head: Head, ids: Ids, residuals: Residuals
 ) -> Float[Tensor, "part source"]:
-    """Split the attention scores of a prompt's last token by what its sources' keys come from.
-
-    They sum to the score before the softmax: *position*, the key of the mean residual there;
-    *token*, how the token's own mean departs from that of all; *context*, the rest. A token or
-    position without a mean has that of all tokens.
-    """
+    """Split the attention scores (before the softmax) of a prompt's last token by what its sources'
+    keys come from: *position*, the mean residual there; *token*, how the token's own mean departs
+    from that of all; *context*, the rest. What has no mean of its own has that of all tokens."""
     batch, at, seen = model.batch([ids]), head.layer, {}
     model.read(batch, {ENTERS.format(at): keeper(seen, "x", model.forward.normed)})
     own, layer, overall = seen["x"][0], model.forward.layers[at], residuals.overall[at]

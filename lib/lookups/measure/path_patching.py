@@ -2,9 +2,8 @@
 
 *Path patching*: at the last token of a prompt, the output of one head is replaced by another (its
 average, or what it puts out on another prompt). The change travels to the neuron along the residual
-stream and through the MLPs on the way, which are computed again; all other heads put out what they
-did (Wang et al. 2023). What the neuron loses is the head's *effect* on it. One ordinary forward
-pass a prompt is all that is run: only the last token is computed again.
+stream and through the MLPs on the way, which are computed again for that token; all other heads put
+out what they did (Wang et al. 2023). What the neuron loses is the head's *effect* on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,18 +14,16 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lookups.measure.activation import Site, batched, check_rows, in_batches
+from lookups.measure.activation import Site, batched, check_feed, check_rows, in_batches
 from lookups.measure.attribution import feeding_heads, layer_of
-from lookups.model.batches import Ids
+from lookups.model.batches import TOGETHER, Ids
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 
 
 class Patched(NamedTuple):
-    """Each row's neuron as it is, and with one head's output replaced; times the neuron's sign.
-
-    `pre` is the pre-activation (the gate's, in a gated MLP), `act` the activation.
-    """
+    """Each row's pre-activation (the gate's, in a gated MLP) and activation as they are, and with
+    one head's output replaced; times the neuron's sign."""
 
     heads: list[Head]
     pre: Float[Tensor, " row"]
@@ -61,24 +58,20 @@ def path_patch(
 
     All neurons must be of one layer. `instead` is what the heads put out in place of their own, or
     a prompt a row on which to read it. Without `through_mlps` the MLPs before the neuron's put out
-    what they did, and only the direct path is patched. By default every head that feeds the neurons
-    is patched, else those of `heads`, in their order. Rows that share prompts share the work.
+    what they did. By default every head that feeds the neurons is patched, else those of `heads`.
     """
     layer = layer_of(neurons)
     texts = [sequences] if isinstance(instead, Tensor) else [sequences, instead]
     check_rows(neurons, *texts)
-    feeding = feeding_heads(model, layer)
-    wanted = feeding if heads is None else list(heads)
-    if absent := [str(head) for head in wanted if head not in feeding]:
-        raise ValueError(f"{absent[0]} does not feed a neuron of layer {layer}; leave it out")
+    wanted = feeding_heads(model, layer) if heads is None else list(heads)
+    check_feed(model, wanted, layer)
     computed = sorted(wanted)  # by layer
     entering = [Site.ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
     z_of = {Site.Z.format(head.layer): head.layer for head in computed}
     shape = len(neurons), 1 + len(computed)
     pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
-    tokens = model.tokens()
-    together = min(512, max(1, tokens // max(1, len(computed))))
-    for first, rows, places in in_batches(texts, tokens=tokens, together=together):
+    together = min(TOGETHER, max(1, model.tokens() // max(1, len(computed))))
+    for first, rows, places in in_batches(texts, tokens=model.tokens(), together=together):
         here = model.read_last([sequences[row] for row in first], [*z_of, *entering])
         if isinstance(instead, Tensor):
             there = {z: instead[at].expand_as(here[z]) for z, at in z_of.items()}
@@ -112,16 +105,14 @@ def _changed(
     """By how much the stream that the layer's MLP reads changes with each head, heads by layer."""
     shape = len(heads), *here[Site.ENTERING.format(layer)].shape
     change = torch.empty(shape, dtype=model.dtype, device=model.device)
-    done = 0
     for at in range(layer + 1):
-        # where attention and MLP work in parallel, a layer's MLP does not read its own heads
-        reaching = done
-        if which := [head.index for head in heads if head.layer == at]:
+        before, upto = (sum(head.layer < end for head in heads) for end in (at, at + 1))
+        if which := [head.index for head in heads[before:upto]]:
             lost = there[Site.Z.format(at)][:, which] - here[Site.Z.format(at)][:, which]
             written = einsum(lost, model.w_o(at)[which], "prompt head z, head z d -> head prompt d")
-            change[done : done + len(which)] = written
-            done += len(which)
-        reaching = reaching if model.parallel else done
+            change[before:upto] = written
+        # where attention and MLP work in parallel, a layer's MLP does not read its own heads
+        reaching = before if model.parallel else upto
         if through_mlps and at < layer and reaching:
             usual, some = here[Site.ENTERING.format(at)], change[:reaching]
             some += model.forward.mlp(at, usual + some) - model.forward.mlp(at, usual)

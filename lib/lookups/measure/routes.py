@@ -1,15 +1,14 @@
 """What a token owes to heads and neurons that are silenced, and by which last component it goes.
 
-To silence is the kind `zero` of `lookups.measure.ablation`, here of any number of heads and neurons
-in one pass, each row's own (chapter 12).
+Silenced is what `zero` of `lookups.measure.ablation` takes away, here any number of heads and
+neurons, each row's own (chapter 12).
 
 What leaves the last layer is a sum of what heads and neurons put out at the last token, so the fall
 of a token has five routes (chapter 10), named for the component that comes last: the silenced head,
 the neuron in question, other neurons that write the token, all other neurons, and all other heads.
-The logit is linear in the routes as long as the final norm's scale is held: there they sum to the
-whole. The log-probability is not, and is measured in both orders: *restored*, one route is put back
-into the pass without the head; *sent*, one route alone is changed in the normal pass (the natural
-indirect effect of Vig et al. 2020).
+They sum to the fall of the logit with the final norm's scale held. That of the log-probability is
+measured in both orders: *restored*, one route is put back into the pass without the head; *sent*,
+one alone is changed in the normal pass (the natural indirect effect of Vig et al. 2020).
 """
 
 from collections.abc import Collection, Sequence
@@ -37,12 +36,9 @@ TOGETHER = 16
 
 
 class Routes(NamedTuple):
-    """What a row's token loses without the row's head, and by which routes; float64.
-
-    Falls are positive where the token loses: that of its logit over the vocabulary's mean, scale
-    held (routes sum to the whole); and of its log-probability: by all routes, what comes back when
-    one alone is put back, and what is lost by one alone.
-    """
+    """What a row's token loses without the row's head (float64): of its logit over the vocabulary's
+    mean, scale held; of its log-probability by all routes, what comes back when one alone is put
+    back, and what is lost by one alone."""
 
     logit: Float[np.ndarray, "row route"]
     whole: Float[np.ndarray, " row"]
@@ -70,6 +66,7 @@ def logp_without(
     return found
 
 
+@torch.no_grad()
 def routes(
     model: Model,
     prompts: Sequence[Ids],
@@ -90,11 +87,10 @@ def routes(
         columns = ([column[row] for row in some] for column in (prompts, heads, neurons, allies))
         final, parts = _changes(model, *columns)
         tokens = torch.tensor([int(token_ids[row]) for row in some], device=model.device)
-        for start in range(0, len(some), TOGETHER):
-            here = slice(start, start + TOGETHER)
-            judged = _falls(model, final[here], parts[here], tokens[here], average)
-            for column, values in zip(found, judged, strict=True):
-                column[some[here]] = values.cpu().numpy()
+        portions = zip(*(one.split(TOGETHER) for one in (final, parts, tokens)), strict=True)
+        judged = [_falls(model, *portion, average) for portion in portions]
+        for column, values in zip(found, zip(*judged, strict=True), strict=True):
+            column[some] = torch.cat(values).cpu().numpy()
     return found
 
 
@@ -104,15 +100,16 @@ def _run_without(
     units: Sequence[Sequence[Head | Neuron]],
     names: Collection[str] = (),
 ) -> tuple[Float[Tensor, "row d_model"], dict[str, Tensor]]:
-    """Run without each row's heads and neurons; return what leaves the last layer at the last
-    token, and what stands there at some hook names."""
+    """What leaves the last layer at the last token without each row's heads and neurons, and what
+    stands there at some hook names."""
     rows = torch.arange(len(batch.ids), device=batch.ids.device)
     at_last: dict[str, Tensor] = {}
     silenced: dict[str, list[tuple]] = {name: [] for name in names}
-    for row, unit in ((row, unit) for row, some in enumerate(units) for unit in some):
-        hook, first = (Site.Z, 0) if isinstance(unit, Head) else (Site.POST, 1)
-        place = row, slice(first, None), unit.index
-        silenced.setdefault(hook.format(unit.layer), []).append(place)
+    for row, some in enumerate(units):
+        for unit in some:
+            hook, first = (Site.Z, 0) if isinstance(unit, Head) else (Site.POST, 1)
+            place = row, slice(first, None), unit.index
+            silenced.setdefault(hook.format(unit.layer), []).append(place)
 
     def silence(name: str, tensor: Tensor) -> None:
         for place in silenced[name]:
@@ -124,7 +121,6 @@ def _run_without(
     return out[rows, batch.last], at_last
 
 
-@torch.no_grad()
 def _changes(
     model: Model,
     prompts: Sequence[Ids],
@@ -146,10 +142,9 @@ def _changes(
         # the row's neuron first; every neuron once, whatever its signs
         writers = dict.fromkeys((one.layer, one.index) for one in (neurons[row], *allies[row]))
         for place, (layer, index) in enumerate(writers):
-            was, now = (
-                seen[Site.POST.format(layer)][row, index].double() for seen in (usual, silent)
-            )
-            (token if place else neuron)[row] += (now - was) * model.w_out(layer)[index]
+            was, now = (seen[Site.POST.format(layer)][row, index] for seen in (usual, silent))
+            lost = (now.double() - was) * model.w_out(layer)[index]
+            (token if place else neuron)[row] += lost
     for name in map(Site.WRITTEN.format, layers):
         others += silent[name].double() - usual[name]
     others -= neuron + token
@@ -157,7 +152,6 @@ def _changes(
     return final, parts
 
 
-@torch.no_grad()
 def _falls(
     model: Model,
     final: Float[Tensor, "row d_model"],

@@ -1,10 +1,9 @@
 """One pass over many documents: where was each neuron strongest? (chapter 3)
 
 Every document gives every neuron one maximum (paper, step 2), at the first of equal positions. Of
-these `lookups.measure.kept_maxima` keeps a bounded number, so that memory grows with the documents
-by a number and a lot of each (16 bytes) only. Neither batch size nor the order of documents changes
-the result: numbers and lots follow from a document's key, and maxima are rounded before they are
-compared, since equal contexts differ in the last bits from batch to batch.
+these `lookups.measure.kept_maxima` keeps a bounded number. Neither batch size nor the order of
+documents changes the result: numbers and lots follow from a document's key, and maxima are rounded
+before they are compared, since equal contexts differ in the last bits from batch to batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,8 @@ from torch import Tensor
 
 from lookups.corpus.documents import Documents
 from lookups.errors import SourceError
-from lookups.measure.kept_maxima import Maxima, Spread, Strongest, level_of
+from lookups.measure.activation import Site
+from lookups.measure.kept_maxima import Maxima, Spread, Strongest, joined, level_of
 from lookups.model.batches import Batch, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Neuron
@@ -36,9 +36,9 @@ WINDOW = 2**15
 class Scan(NamedTuple):
     """What one pass found: each neuron's strongest documents, and candidates for the spread sample.
 
-    `successors` counts how often each token id followed a position that could be a maximum; 0 for
-    `only_last`. `frequency` is the share of documents whose maximum lies in the band that holds
-    half of the neuron's largest (0.479 to 0.5 of it) or in a higher one, 0 where it never fires.
+    `successors` counts how often each token id followed a position that could be a maximum.
+    `frequency` is the share of documents whose maximum lies in the band that holds half of the
+    neuron's largest (0.479 to 0.5 of it) or in a higher one, 0 where it never fires.
     """
 
     neurons: list[Neuron]
@@ -73,15 +73,14 @@ def scan(
 
     def settle() -> None:
         if waiting:
-            found = Maxima(*map(torch.cat, zip(*waiting, strict=True)))
+            found = joined(*waiting)
             best.add(found)
             spread.add(found)
             waiting.clear()
 
     shortest = 1 if only_last else 2
     for rows in _batches(documents, numbers, lots, shortest, model.tokens()):
-        sequences = [documents[row].ids for row in rows]
-        batch = model.batch(sequences)
+        batch = model.batch([documents[row].ids for row in rows])
         if not only_last:  # what follows the first token, which follows the BOS, and so on
             following = batch.ids[:, 2:][batch.mask[:, 2:]]
             successors += torch.bincount(following, minlength=model.d_vocab)
@@ -90,8 +89,12 @@ def scan(
             settle()
         progress(len(rows))
     settle()
-    frequency = spread.within_an_octave().cpu()
-    return Scan(neurons, best.kept, spread.kept, successors.cpu(), frequency)
+    n_documents = spread.counts.sum(0)
+    if not n_documents.any():
+        where = f"{documents.corpus}/{documents.split}"
+        raise SourceError(f"no document of {where} is long enough; give some of two tokens or more")
+    frequency = spread.counts[:-1].sum(0) / n_documents
+    return Scan(neurons, best.kept, spread.kept, successors.cpu(), frequency.cpu())
 
 
 def maxima_table(
@@ -99,10 +102,9 @@ def maxima_table(
 ) -> pd.DataFrame:
     """Return kept maxima as rows (neuron, prompt, position, activation, next_token_id, source).
 
-    The column `order` counts a neuron's rows in the order in which they were kept; `band` counts
-    bands of activation downwards from the one that holds the neuron's maximum (0). The spread's
-    last one (BANDS) reaches below half of the maximum: leave out rows that lie there. The next
-    token of a document's last is -1.
+    `order` counts a neuron's rows as they were kept; `band` counts bands downwards from the one
+    that holds the neuron's maximum (0). The spread's last (BANDS) reaches below half of the
+    maximum: leave out rows that lie there. The next token of a document's last is -1.
     """
     columns = {neuron: column for column, neuron in enumerate(scanned.neurons)}
     wanted = list(scanned.neurons if neurons is None else neurons)
@@ -133,7 +135,6 @@ def _batches(
     documents: Documents, numbers: Tensor, lots: Tensor, shortest: int, tokens: int
 ) -> Iterator[list[int]]:
     """Yield rows of similar lengths, window after window; note the numbers and lots of each."""
-    n_usable = 0
     for start in range(0, len(documents), WINDOW):
         here = [documents[row] for row in range(start, min(start + WINDOW, len(documents)))]
         keys, stop = [one.key for one in here], start + len(here)
@@ -141,14 +142,8 @@ def _batches(
         lots[start:stop] = torch.tensor([lot_of(key) for key in keys])
         length = np.array([len(one.ids) for one in here])
         usable = np.flatnonzero(length >= shortest)
-        n_usable += len(usable)
         for some in batches_by_length(length[usable].tolist(), tokens=tokens):
             yield (start + usable[some]).tolist()
-    if not n_usable:
-        raise SourceError(
-            f"no document of {documents.corpus}/{documents.split} is long enough to scan; "
-            "give documents of two tokens or more"
-        )
 
 
 def lot_of(key: str) -> int:
@@ -178,8 +173,8 @@ def _batch_maxima(
                 value[some, place, side] = most.values * sign
                 column[some, place, side] = most.indices + (columns.start - 1)
 
-    names = [f"blocks.{at}.mlp.hook_post" for at in layers]
-    model.read(batch, {name: partial(take_maximum, at) for at, name in enumerate(names)})
+    hooks = enumerate(map(Site.POST.format, layers))
+    model.read(batch, {name: partial(take_maximum, place) for place, name in hooks})
     # rounded to 15 significant bits of float32's 24: the rest is noise
     value.view(torch.int32).add_(1 << 8).bitwise_and_(~((1 << 9) - 1))
     value, column = value.flatten(1), column.flatten(1)

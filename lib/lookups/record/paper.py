@@ -69,11 +69,8 @@ class Pairs(NamedTuple):
 def pairs_behind(skew: float, p_skew: float, *, skew_digit: float, p_digit: float) -> Pairs:
     """Return the number of scores (8 to 20,000) with that skew for which the test has that p.
 
-    A digit is what the last printed place of a figure is worth; the printed figure is within half
-    of it. A `ValueError` if the p belongs to a skew of the other sign.
+    A digit is what the last printed place is worth; the printed figure is within half of it.
     """
-    if not 0 < p_skew < 1 or (p_skew < 0.5) != (skew > 0):
-        raise ValueError(f"a skew of {skew} cannot have a one-sided p of {p_skew}")
     numbers = np.arange(8, 20_001)
     found = [
         int(numbers[np.abs(skew_statistic(skew + a, numbers) - norm.isf(p_skew + b)).argmin()])

@@ -1,9 +1,8 @@
 """The record that the paper's authors released, as tables with our stages' names (chapter 14).
 
 A folder a step, a file a model and split (`2023-10-13_13-51-37_gpt2-small_test.json`): JSON, or
-JSON lines for replies. Nothing else is ever opened: pickles could run code. A file that does not
-fit the pydantic model of its kind is an error that names the place. What hangs together is matched
-by its text alone: a prompt to the heads active on it, a question to its reply.
+JSON lines for replies. Nothing else is ever opened: pickles could run code. What hangs together is
+matched by its text alone: a prompt to the heads active on it, a question to its reply.
 """
 
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasPath, BaseModel, Field, TypeAdapter, ValidationError, create_model
 
 from lookups.errors import SourceError
 from lookups.explain.language_model import yes_or_no
@@ -63,46 +62,31 @@ _NeuronKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+\)$")]  # (9, 5)
 _PairKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+, ?\d+\)$")]  # (9, 5, 88)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True)
-    prior_filename: str | None = None  # the file of an earlier step from which this one was made
-
-
-class _Chosen(_Part):
+class _Chosen(BaseModel):
     token: str
     congruence: float
 
 
-class _Neurons(_Part):
-    rows: dict[_NeuronKey, _Chosen] = Field(alias="neurons")
-
-
-class _Heads(_Part):
-    rows: dict[_NeuronKey, dict[str, list[int]]] = Field(alias="head_attributions")
-
-
-class _Shown(_Part):
-    rows: dict[_PairKey, tuple[list[str], list[str]]] = Field(alias="nh_to_pos_neg_prompts")
-
-
-class _Questions(_Part):
-    rows: dict[_PairKey, dict[str, str]] = Field(alias="classify_prompts")
-
-
-class _Request(_Part):
+class _Request(BaseModel):
     text: str = Field(validation_alias=AliasPath("messages", 0, "content"))
 
 
-class _Reply(_Part):
+class _Reply(BaseModel):
     text: str = Field(validation_alias=AliasPath("choices", 0, "message", "content"))
 
 
+def _step(key: str, rows: Any) -> TypeAdapter:
+    """A file with its rows under a key, and the name of the file from which it was made."""
+    fields = {"rows": (rows, Field(alias=key)), "prior_filename": (str | None, None)}
+    return TypeAdapter(create_model(key, **fields))
+
+
 _KINDS = {
-    "neurons": TypeAdapter(_Neurons),
-    "heads": TypeAdapter(_Heads),
-    "shown": TypeAdapter(_Shown),
+    "neurons": _step("neurons", dict[_NeuronKey, _Chosen]),
+    "heads": _step("head_attributions", dict[_NeuronKey, dict[str, list[int]]]),
+    "shown": _step("nh_to_pos_neg_prompts", dict[_PairKey, tuple[list[str], list[str]]]),
     "explanations": TypeAdapter(dict[_PairKey, str]),
-    "verdicts": TypeAdapter(_Questions),
+    "verdicts": _step("classify_prompts", dict[_PairKey, dict[str, str]]),
 }
 _REPLIES = TypeAdapter(tuple[_Request, _Reply | list[Any]])  # a list of errors: no answer came
 
@@ -115,15 +99,23 @@ class _File(NamedTuple):
     split: str
     content: Any  # as its kind has it; for JSON lines a list of them
 
+    def entries(self) -> Iterator[tuple[str, list[int], Any]]:
+        """A neuron, in a pair its head's number, and what stands there."""
+        rows = self.content if isinstance(self.content, dict) else self.content.rows
+        for key, own in rows.items():
+            layer, index, *head = map(int, key[1:-1].split(","))
+            yield str(Neuron(layer, index)), head, own
+
 
 def _opened(path: Path, kind: str, split: str) -> _File:
     where = name = f"{path.parent.name}/{path.name}"
     try:
-        data, content = path.read_bytes(), []
+        content = path.read_bytes()
         if kind in _KINDS:
-            content = _KINDS[kind].validate_json(data, strict=True)
+            content = _KINDS[kind].validate_json(content, strict=True)
         else:
-            for number, line in enumerate(data.rstrip(b"\n").split(b"\n"), start=1):
+            lines, content = content.rstrip(b"\n").split(b"\n"), []
+            for number, line in enumerate(lines, start=1):
                 where = f"{name}, line {number}"
                 content.append(_REPLIES.validate_json(line, strict=True))
     except OSError as error:
@@ -155,8 +147,8 @@ def read_published(folder: Path, model: str | None = None) -> Published:
         raise SourceError(f"{folder} has no {STEPS['neurons']}, as the record has: {AGAIN}")
     inside = {step: sorted((folder / place).glob("[!.]*.json*")) for step, place in STEPS.items()}
     paths = [(step, path) for step, some in inside.items() for path in some]
-    known = {_named(path)[0] for _, path in paths}
-    known = sorted(one for one in known if one.split("_")[0] in MODELS)
+    about = {_named(path)[0] for _, path in paths}
+    known = sorted(one for one in about if one.split("_")[0] in MODELS)
     name = model or (known[0] if len(known) == 1 else "")
     if name not in known:
         said = f"has no file about {name!r}" if name else "holds several models"
@@ -183,45 +175,36 @@ class _Reader:
         # of each split the file that a later step names, else the latest
         used = {file.split: file for file in sorted(files["heads"], key=lambda f: f.stem in named)}
         self.heads = [used[split] for split in ("train", "test") if split in used]
-        self.chosen = self._chosen_neurons()
-        self.tokens = {_neuron(key): one.token for key, one in self.chosen.items()}
-        # by neuron, split and text: the prompt's key, and the active heads
-        self.texts = {of: found for file in self.heads for of, found in self._texts(file)}
-
-    def _chosen_neurons(self) -> dict[str, _Chosen]:
-        """Those of the latest file that has all neurons whose heads are recorded."""
+        # the latest file that has all neurons whose heads are recorded
         needed = set(self.heads[0].content.rows) if self.heads else set()
-        fit = [f.content.rows for f in self.of["neurons"] if needed <= set(f.content.rows)]
+        fit = [file for file in files["neurons"] if needed <= set(file.content.rows)]
         if not fit:
-            what = f"all neurons of {self.heads[0].name}" if self.heads else f"{self.model!r}"
+            what = f"all neurons of {self.heads[0].name}" if self.heads else f"{model!r}"
             raise SourceError(f"{STEPS['neurons']} has no file with {what}: {AGAIN}")
-        return fit[-1]
+        self.chosen = {neuron: one for neuron, _, one in fit[-1].entries()}
+        # by neuron, split and text: the prompt's key, and the active heads
+        self.texts: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
+        for file in self.heads:
+            for neuron, _, texts in file.entries():
+                own = texts if neuron in self.chosen else {}
+                for place, (text, flat) in enumerate(own.items()):
+                    heads = [self._head(one, neuron, file) for one in flat]
+                    self.texts[neuron, file.split, text] = f"record/{file.split}/{place}", heads
 
-    def _texts(self, file: _File) -> Iterator[tuple[tuple[str, str, str], tuple[str, list[str]]]]:
-        for key, texts in file.content.rows.items():
-            neuron = _neuron(key)
-            for place, (text, flat) in enumerate(texts.items() if neuron in self.tokens else ()):
-                heads = [self._head(one, neuron, f"{file.name}, {key}") for one in flat]
-                yield (neuron, file.split, text), (f"record/{file.split}/{place}", heads)
-
-    def _head(self, flat: int, neuron: str, where: str) -> str:
+    def _head(self, flat: int, neuron: str, file: _File) -> str:
         """The name of the head with a number counted through all layers."""
-        layer = Neuron.parse(neuron).layer
-        if not 0 <= flat < self.n_heads * (layer + 1):
-            raise SourceError(f"{where}: {flat} is no head at or below layer {layer}; {AGAIN}")
+        if not 0 <= flat < self.n_heads * (Neuron.parse(neuron).layer + 1):
+            raise SourceError(f"{file.name}: {flat} is no head that {neuron} can read; {AGAIN}")
         return str(Head(*divmod(flat, self.n_heads)))
 
     def _pairs(self, file: _File) -> Iterator[tuple[str, str, Any]]:
         """Neuron, head and rows of the pairs whose neuron was chosen: one file has another's."""
-        rows = file.content if isinstance(file.content, dict) else file.content.rows
-        for key, own in rows.items():
-            layer, index, flat = map(int, key[1:-1].split(","))
-            neuron, where = str(Neuron(layer, index)), f"{file.name}, {key}"
-            if neuron in self.tokens:
-                yield neuron, self._head(flat, neuron, where), own
+        for neuron, (flat,), own in file.entries():
+            if neuron in self.chosen:
+                yield neuron, self._head(flat, neuron, file), own
 
     def published(self) -> Published:
-        chosen = [(_neuron(key), one.token, one.congruence) for key, one in self.chosen.items()]
+        chosen = [(neuron, one.token, one.congruence) for neuron, one in self.chosen.items()]
         rows = [(*of, prompt, text, some) for (*of, text), (prompt, some) in self.texts.items()]
         texts = _table(rows, "neuron split prompt text head")
         heads = texts.drop(columns="text").explode("head", ignore_index=True).dropna()
@@ -234,15 +217,14 @@ class _Reader:
         for file in self.of["shown"][-1:]:
             for neuron, head, kinds in self._pairs(file):
                 for active, texts in zip((True, False), kinds, strict=True):
-                    for text in (one.removesuffix(self.tokens[neuron]) for one in texts):
+                    for text in (one.removesuffix(self.chosen[neuron].token) for one in texts):
                         prompt, _ = self.texts.get((neuron, "train", text), (None, []))
                         rows.append((neuron, head, prompt, active, text))
         return _table(rows, "neuron head prompt active text")
 
     def _explanations(self) -> pd.DataFrame:
-        asked: dict[tuple[str, str], str] = {}
-        for file in self.of["explanations"]:
-            asked |= {(neuron, head): text for neuron, head, text in self._pairs(file)}
+        pairs = (pair for file in self.of["explanations"] for pair in self._pairs(file))
+        asked = {(neuron, head): text for neuron, head, text in pairs}
         replies = self._replies("explanations")
         rows = [(*pair, replies.get(text)) for pair, text in asked.items()]
         return _table(rows, "neuron head explanation")
@@ -258,7 +240,7 @@ class _Reader:
                 raise SourceError(f"{file.name} was made from {missing}: {AGAIN}")
             for neuron, head, questions in self._pairs(file) if prior == about else ():
                 for question, shown in questions.items():
-                    at = (neuron, "test", shown.removesuffix(self.tokens[neuron]))
+                    at = (neuron, "test", shown.removesuffix(self.chosen[neuron].token))
                     if at in self.texts:
                         prompt, heads = self.texts[at]
                         found.setdefault((neuron, head, question), (prompt, head in heads))
@@ -272,11 +254,6 @@ class _Reader:
         """What was said to each request: the last of several replies, as it was for the authors."""
         lines = (line for file in self.of[f"replies, {step}"] for line in file.content)
         return {request.text: getattr(reply, "text", "") for request, reply in lines}
-
-
-def _neuron(key: str) -> str:
-    """The name of the neuron that a key `(layer, index)` stands for."""
-    return str(Neuron(*map(int, key[1:-1].split(","))))
 
 
 def _table(rows: list[tuple], columns: str) -> pd.DataFrame:
