@@ -890,6 +890,7 @@ pd.DataFrame(groups).T
 # that this run reads, two in three could not be cut to fewer than 25 tokens there, and no pair was left. So the control reads
 # passages of at most 24 tokens; many of its pairs are kept there, and their scores are no better than chance.
 
+
 # %% tags=["hide-input"]
 def difference(one: pd.DataFrame, other: pd.DataFrame, draws: int = 2000) -> Estimate:
     """How much higher the scores of one group of neurons are; neurons resampled in each group."""
