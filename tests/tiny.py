@@ -258,7 +258,7 @@ class TinyDocuments(Documents):
     def __init__(self, ids: Sequence[Sequence[int]], order: Sequence[int] | None = None):
         about = {"lost": 0, "shared": False}
         rows = [
-            {"ids": one, "source": f"file{i % 7}.py", "line": i, "text": i, "number": i} | about
+            {"ids": one, "source": f"file{i % 7}.py", "text": i, "number": i} | about
             for i, one in enumerate(ids)
         ]
         packed = pyarrow.Table.from_pylist(rows, SCHEMA)

@@ -83,38 +83,36 @@ def bare(text: str) -> str:
 @pytest.mark.parametrize("limit", [5, 24, 60, 300])
 def test_passages_lose_nothing_but_a_short_remainder(tokenizer, limit):
     text = prose(60, 1) + " " * 200  # no passage of its own
-    ((_, found),) = pieces([Text(text, "a", 1)], tokenizer, limit, "passages")
-    assert all(0 < len(one.ids) <= limit for one in found)
-    read = bare(tokenizer.decode([i for one in found for i in one.ids]))
+    ((_, found, lost),) = pieces([Text(text, "a")], tokenizer, limit, "passages")
+    assert all(0 < len(ids) <= limit for ids in found)
+    read = bare(tokenizer.decode([i for ids in found for i in ids]))
     assert bare(text).startswith(read)
     places = {len(bare(text[:place])): place for place in range(len(text) + 1)}
     (rest,) = encoded(tokenizer, [text[places[len(read)] :].rstrip()])
-    assert len(rest) == found[-1].lost < limit / 3
-    assert [one.lost for one in found[:-1]] == [0] * (len(found) - 1)
+    assert len(rest) == lost < limit / 3
 
 
 @pytest.mark.parametrize("limit", [150, 400])
 def test_passages_are_as_many_whole_sentences_as_fit(tokenizer, limit):
     text = prose(60, 1)
-    ((_, found),) = pieces([Text(text, "a", 1)], tokenizer, limit, "passages")
+    ((_, found, _),) = pieces([Text(text, "a")], tokenizer, limit, "passages")
     ends = {len(bare(text[:end])): end for _, end in sentences(text)}
-    after = np.cumsum([len(bare(tokenizer.decode(one.ids))) for one in found])
+    after = np.cumsum([len(bare(tokenizer.decode(ids))) for ids in found])
     assert set(after) <= set(ends)
     order = sorted(ends)
-    for one, place in zip(found[:-1], after, strict=False):
+    for ids, place in zip(found[:-1], after, strict=False):
         following = order[order.index(place) + 1]
         (added,) = encoded(tokenizer, [text[ends[place] : ends[following]]])
-        assert len(one.ids) + len(added) > limit, "the next sentence would have had room"
+        assert len(ids) + len(added) > limit, "the next sentence would have had room"
 
 
 def test_a_sentence_that_is_too_long_is_cut_and_a_short_text_is_left_alone(tokenizer):
     long, short = " ".join(["later"] * 95), "A value. Kept."
-    texts = [Text(long, "a", 1), Text(short, "b", 2)]
-    (_, found), (_, alone) = pieces(texts, tokenizer, 30, "passages")
-    (whole,) = encoded(tokenizer, [long])
-    assert [one.ids for one in found] == [whole[n : n + 30] for n in range(0, 90, 30)]
-    assert found[-1].lost == len(whole) - 90
-    assert alone == [(*encoded(tokenizer, [short]), "b", 2, 0)]
+    texts = [Text(long, "a"), Text(short, "b")]
+    whole, alone = encoded(tokenizer, [long, short])
+    cut = [whole[n : n + 30] for n in range(0, 90, 30)]
+    expected = [(texts[0], cut, len(whole) - 90), (texts[1], [alone], 0)]
+    assert list(pieces(texts, tokenizer, 30, "passages")) == expected
 
 
 @pytest.mark.parametrize("lot", [1, 7, 256])
@@ -205,7 +203,7 @@ def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numb
 
 
 def test_copies_are_sought_in_all_that_is_read_of_the_train_split(tmp_path, monkeypatch):
-    some = [Text(f"w{n}", str(n), 1) for n in range(1, 9)]
+    some = [Text(f"w{n}", str(n)) for n in range(1, 9)]
     monkeypatch.setattr(reading, "corpus_texts", lambda corpus, split: some[split == "test" :])
     corpus = CorpusSpec(name="wikipedia", documents=1, folder=tmp_path)
     with pytest.raises(SourceError, match=r"for its test split \(7 stand in the train split"):
@@ -219,7 +217,7 @@ def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
     path.write_text("\n".join([*rows, *texts]))
     found = load(path, tokenizer)
     assert (found.n_missing, found.n_texts) == (6, len(found))
-    assert found[0].line > len(rows)
+    assert int(found[0].source.removeprefix("mine.jsonl#")) > 6
     with pytest.raises(SourceError, match=r"46 rows have none in the field 'content'\); add"):
         load(path, tokenizer, field="content")
 
@@ -275,8 +273,9 @@ def test_prompts_of_ones_own_one_a_line(tmp_path, tokenizer):
     assert read[:2] == [special, "read from the table"]
     assert tokenizer.bos_token_id not in found[0].ids
     assert tokenizer.bos_token_id in tokenizer(BOS)["input_ids"], "it is left as it was"
-    assert [(one.key, one.line) for one in found] == [
-        ("own/train/0", 1), ("own/train/1", 3), ("own/train/2", 4)]  # fmt: skip
+    assert [(one.key, one.source) for one in found] == [
+        (f"own/train/{n}", f"prompts.txt#{line}") for n, line in enumerate([1, 3, 4])
+    ]
     assert (found.n_cut, found.lengths.max()) == (1, 31)
     path.write_text("\n")
     with pytest.raises(SourceError, match="holds no prompt; write one on each line"):

@@ -39,10 +39,7 @@ def texts_of(name: object, split: str = "train", **more) -> list[str | None]:
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_every_kind_of_file_gives_the_same_texts(tmp_path, ending):
     path = written(tmp_path / f"mine{ending}")
-    apart = 4 if ".txt" in ending else 1
-    assert every(path) == [
-        Text(text, f"mine{ending}#{n + 1}", 1 + apart * n) for n, text in enumerate(TEXTS)
-    ]
+    assert every(path) == [Text(text, f"mine{ending}#{n + 1}") for n, text in enumerate(TEXTS)]
     halves = {split: texts_of(path, split) for split in ("train", "test")}
     assert halves == {s: [text for text in TEXTS if half_of(text) == s] for s in halves}
     assert texts_of(written(tmp_path / f"none{ending}", [])) == []
@@ -64,7 +61,7 @@ def test_works_are_split_by_file_and_rows_by_text(tmp_path):
     written(tmp_path / "rows.jsonl")
     found = list(corpus_texts(CorpusSpec(name=str(tmp_path)), "train"))
     mine = [n for n in range(8) if half_of(f"{n}.txt") == "train"]
-    works = [Text(f"{a} {n}.", f"{n}.txt", line) for n in mine for a, line in (("A", 1), ("B", 3))]
+    works = [Text(f"{letter} {n}.", f"{n}.txt") for n in mine for letter in "AB"]
     assert found[: len(works)] == works
     assert [one.text for one in found[len(works) :]] == [t for t in TEXTS if half_of(t) == "train"]
 
