@@ -81,16 +81,17 @@ layers: [1]
 """
 
 
-@pytest.mark.parametrize("place", ["beside the run", "in the models folder"])
+@pytest.mark.parametrize(
+    ("name", "home"), [("./mine/tiny.gguf", "."), ("mine/tiny.gguf", "models")]
+)
 def test_a_run_names_a_file_beside_it_or_in_its_models_folder_and_may_pin_it(
-    tmp_path: Path, place: str, monkeypatch
+    tmp_path: Path, name: str, home: str, monkeypatch
 ) -> None:
     monkeypatch.setenv("LOOKUPS_MODELS", str(tmp_path / "models"))
-    root = tmp_path if place == "beside the run" else tmp_path / "models"
-    (root / "mine").mkdir(parents=True)
-    write_gguf(root / "mine" / "tiny.gguf")
+    (tmp_path / home / "mine").mkdir(parents=True)
+    write_gguf(tmp_path / home / "mine" / "tiny.gguf")
     run = tmp_path / "tiny.yml"
-    run.write_text(RUN.replace("NAME", "mine/tiny.gguf"))
+    run.write_text(RUN.replace("NAME", name))
     spec = read_run(run).model
     model = load_model(spec)
     assert model.revision.startswith("gguf:")

@@ -252,8 +252,8 @@ REFUSED = [
     (lambda: without("tokenizer.json"), "a folder needs tokenizer.json and tokenizer_config"),
     (lambda: "./nothing", "there is no model ./nothing; embedded models are planted-0, "),
     (lambda: "/nowhere/at/all", "there is no model /nowhere/at/all; embedded models are "),
-    (lambda: "someone/nothing", "model 'someone/nothing' cannot be read .* HF_HUB_OFFLINE is set"),
-    (lambda: "nothing", "model 'nothing' cannot be read .* check the name, or download it"),
+    (lambda: "someone/nothing", "model 'someone/nothing' cannot be read .* HF_HUB_OFFLINE set"),
+    (lambda: "nothing", "model 'nothing' cannot be read .* check the name, or give a folder"),
 ]  # fmt: skip
 
 

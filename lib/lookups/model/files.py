@@ -7,12 +7,13 @@ pickle, and never code that came with a model.
 """
 
 import json
-import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
@@ -58,8 +59,10 @@ class Checkpoint:
         Raises:
             SourceError: the weight files are missing or damaged.
         """
-        options = _safely(self.location, self.revision) | {"use_safetensors": True}
-        model = load_complete(self.location, dtype=dtype, attn_implementation="eager", **options)
+        model = load_complete(
+            self.location, revision=self.revision, dtype=dtype, attn_implementation="eager",
+            use_safetensors=True, trust_remote_code=False,
+        )  # fmt: skip
         if self.permute_seed is not None:
             permute_weights(model, self.permute_seed)
         computed = torch.float64 if exact else torch.promote_types(dtype, torch.float32)
@@ -69,13 +72,14 @@ class Checkpoint:
 
 
 def _keep_float64(model: torch.nn.Module) -> None:
-    """Replace norms that compute in float32 whatever the dtype, so that float64 means float64."""
-    for name, module in list(model.named_modules()):
-        if type(module).__name__ == "LlamaRMSNorm":
-            exact = torch.nn.RMSNorm(len(module.weight), eps=module.variance_epsilon)
-            exact.weight = module.weight
-            parent, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, exact)
+    """Let norms that compute in float32 whatever the dtype keep to float64."""
+    for norm in model.modules():
+        if type(norm).__name__ == "LlamaRMSNorm":
+            norm.forward = partial(_rms_norm, norm)
+
+
+def _rms_norm(norm: torch.nn.Module, x: Tensor) -> Tensor:
+    return F.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
 def permute_weights(model: torch.nn.Module, seed: int) -> None:
@@ -106,7 +110,7 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
             f"{spec.name!r} is a {architecture} (`architectures` in its config.json); "
             f"supported are {', '.join(SUPPORTED)}"
         )
-    tokenizer = load_tokenizer(location, **_safely(location, revision))
+    tokenizer = load_tokenizer(location, revision=revision, trust_remote_code=False)
     bos_id = tokenizer.bos_token_id
     bos_id = tokenizer.eos_token_id if bos_id is None else bos_id
     if bos_id is None:
@@ -165,25 +169,19 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
                 "file, or leave out `revision:`"
             )
         return str(found), revision
-    note = downloaded(found, spec.revision)
+    commit = downloaded(found, spec.revision)
     in_room = spec.folder is not None and not Path(spec.name).is_absolute()
-    if note is None and spec.revision != "main" and in_room and found == spec.folder / spec.name:
+    if commit is None and spec.revision != "main" and in_room and found == spec.folder / spec.name:
         raise SourceError(
             f"{found} does not say which revision it holds, and the run asks for "
             f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
             "`revision:`"
         )
-    return str(found), note["commit"] if note else "local"
+    return str(found), commit or "local"
 
 
 def _known() -> str:
-    return ", ".join(sorted(path.name for path in EMBEDDED.glob("*") if path.is_dir()))
-
-
-def _safely(location: str, revision: str) -> dict[str, Any]:
-    """Return how transformers is to load: never code, and of the hub one revision."""
-    pinned = {} if Path(location).is_dir() else {"revision": revision}
-    return {"trust_remote_code": False, **pinned}
+    return ", ".join(sorted(path.parent.name for path in EMBEDDED.glob("*/config.json")))
 
 
 def _config(location: str, revision: str) -> Any:
@@ -192,12 +190,10 @@ def _config(location: str, revision: str) -> Any:
     if Path(location).is_dir():
         what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
     else:
-        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
-        reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
         what = f"model {location!r}"
         advice = (
-            f"it is not embedded ({_known()}), there is no such folder, and {reach}: check the "
-            "name, or download it elsewhere and give its folder"
+            f"it is not embedded ({_known()}), there is no such folder, and the hub has none or "
+            "cannot be reached (is HF_HUB_OFFLINE set?): check the name, or give a folder"
         )
     with in_words(what, advice):
-        return AutoConfig.from_pretrained(location, **_safely(location, revision))
+        return AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)

@@ -24,6 +24,9 @@ from lookups.errors import SourceError
 KeysValues = tuple[Tensor, Tensor]
 """Of one layer, positions rotated in: prompt × key/value head × pos × d_head."""
 
+Turn = tuple[Tensor, Tensor] | None
+"""Cosines and sines of rotary positions: prompt or 1 × pos × 1 × half of what is turned."""
+
 SHORT = 24
 """Tokens up to which prompts share the pass of their beginning-of-sequence token."""
 
@@ -44,15 +47,6 @@ class _Layer(NamedTuple):
     reads: tuple[_Linear, ...]  # of the MLP: one, or gate and up
     writes: _Linear
     scaling: float  # what attention scores are multiplied by
-
-
-class Context(NamedTuple):
-    """What the layers of one pass have in common."""
-
-    turn: tuple[Tensor, Tensor] | None
-    """Cosines and sines of rotary positions: prompt or 1 × pos × 1 × half of what is turned."""
-    mask: Bool[Tensor, "*prompt pos key"] | None
-    """What each position may look at; None for all up to itself, with nothing in front."""
 
 
 class Touch(dict[str, Callable[[Tensor], Tensor | None]]):
@@ -157,13 +151,13 @@ class Forward:
         x = touch("hook_embed", F.embedding(ids, self._embed))
         if self._positions is not None:
             x = x + touch("hook_pos_embed", self._positions[place])
-        context = Context(self.turn_at(place, x), None)
+        turn, mask = self.turn_at(place, x), None
         if past is not None and ids.shape[1] > 1:
             size = ids.shape[1], start + ids.shape[1]
-            context = context._replace(mask=ids.new_ones(size, dtype=torch.bool).tril(start))
+            mask = ids.new_ones(size, dtype=torch.bool).tril(start)
         for at in range(len(self.layers)):
             before, only = past and past[at], last if at == last_in else None
-            x = self.layer(at, x, context, touch, past=before, last=only, keep=keep)
+            x = self.layer(at, x, turn, mask, touch, past=before, last=only, keep=keep)
             if at == last_in:
                 break
         return x
@@ -172,8 +166,9 @@ class Forward:
         self,
         at: int,
         x: Float[Tensor, "prompt pos d_model"],
-        context: Context,
-        touch: Touch = _NOTHING,
+        turn: Turn,
+        mask: Bool[Tensor, "*prompt pos key"] | None,
+        touch: Touch,
         *,
         past: KeysValues | None = None,
         last: Int[Tensor, " prompt"] | None = None,
@@ -181,11 +176,12 @@ class Forward:
     ) -> Float[Tensor, "prompt left d_model"]:
         """Run one layer on `x`, which it changes in place, and return what leaves it.
 
-        `past` are keys and values in front of those of `x`. `last` are the columns of each prompt's
-        last token: given, only that token goes on. `keep` is handed the keys and values of `x`.
+        `mask` says what each position may look at; None for all up to itself. `past` are keys and
+        values in front of those of `x`. `last` are the columns of each prompt's last token: given,
+        only that token goes on. `keep` is handed the keys and values of `x`.
         """
-        own, block, mask, turn = self.layers[at], f"blocks.{at}.", context.mask, context.turn
-        normed, _ = self._norm(touch(block + "hook_resid_pre", x))
+        own, block = self.layers[at], f"blocks.{at}."
+        normed = self.normed(touch(block + "hook_resid_pre", x))
         keys = turned(self._heads(own.keys(normed)), turn).transpose(1, 2)
         values = touch(block + "attn.hook_v", self._heads(own.values(normed))).transpose(1, 2)
         keep((keys, values))
@@ -239,10 +235,8 @@ class Forward:
         """Return what a norm divides by its scale: an RMSNorm takes no mean off."""
         return stream - stream.mean(-1, keepdim=True) if self._centred else stream
 
-    def turn_at(
-        self, place: Int[Tensor, "prompt pos"], like: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        """Return cosines and sines of rotary positions, one for each pair of dimensions turned."""
+    def turn_at(self, place: Int[Tensor, "prompt pos"], like: Tensor) -> Turn:
+        """Return what keys and queries at some positions are turned by; None for GPT-2."""
         if self._rotary is None:
             return None
         both = self._rotary(like, place)
@@ -307,7 +301,7 @@ def _pattern(
     return scores.masked_fill(~mask, -torch.inf).softmax(-1)
 
 
-def turned(heads: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+def turned(heads: Tensor, turn: Turn) -> Tensor:
     """Rotate each pair of dimensions (d, d + half) by its position's angle, in place."""
     if turn is None:
         return heads

@@ -122,10 +122,10 @@ def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
         )
 
 
-def downloaded(place: Path, revision: str) -> dict[str, str] | None:
-    """Return what `lookups download` noted in a folder: revision `asked` and `commit`.
+def downloaded(place: Path, revision: str) -> str | None:
+    """Return the commit that `lookups download` put into a folder; None for a folder of one's own.
 
-    None for a folder of one's own. `revision` is what the run asks for: a branch, tag or commit.
+    `revision` is what the run asks for: a branch, tag or commit.
 
     Raises:
         SourceError: the note cannot be read, or the folder holds another revision.
@@ -142,4 +142,4 @@ def downloaded(place: Path, revision: str) -> dict[str, str] | None:
             f"`revision: {commit}` into the run file, or move that folder away and give `lookups "
             "download`"
         )
-    return about
+    return commit

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.model.batches import Batch, Ids
-from lookups.model.forward import Context, KeysValues, Touch
+from lookups.model.forward import KeysValues, Touch
 from lookups.model.loaded import Model
 
 Hook = Callable[[Tensor], Tensor | None]
@@ -132,7 +132,7 @@ def resume(
     for at in range(layer, model.n_layers):
         past = tuple(kept[place.prompts] for kept in trace.kept[at]) if place.alone else None
         only = place.last if at == model.n_layers - 1 and not place.alone else None
-        x = model.forward.layer(at, x, Context(turn, mask), touch, past=past, last=only)
+        x = model.forward.layer(at, x, turn, mask, touch, past=past, last=only)
     return place.at_last(x)
 
 

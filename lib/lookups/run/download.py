@@ -101,7 +101,7 @@ def _asked_for(settings: Run, kind: str, name: str, room: Path) -> Part:
     what = f"the {kind} {name} at {asked}"
     with _in_words(what, room):
         info = HfApi().repo_info(
-            repository, repo_type=kind, revision=note["commit"] if note else asked,
+            repository, repo_type=kind, revision=note or asked,
             files_metadata=True, timeout=30,
         )  # fmt: skip
     sizes = {one.rfilename: one.size for one in info.siblings}
