@@ -194,7 +194,7 @@ def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numb
         ids = found.by_key(f"test/test/{number}").ids
         assert " ".join(f"w{i}" for i in ids) == test[number]
     gap = next(n for n in range(expected[-1]) if n not in set(expected))
-    with pytest.raises(SourceError, match="or the train split holds its text"):
+    with pytest.raises(SourceError, match="run the chapter that named it again"):
         found.by_key(f"test/test/{gap}")
     assert load(place, random_tokenizer(), **read).n_shared == 0
     both = str(jsonl(tmp_path / "both.jsonl", train))

@@ -250,8 +250,8 @@ REFUSED = [
     (lambda: altered("gpt2", architectures=None), f"is a model of no named kind .*{SUPPORTS}"),
     (tokenised, "neither a beginning- nor an end-of-sequence token; name one"),
     (lambda: without("tokenizer.json"), "a folder needs tokenizer.json and tokenizer_config"),
-    (lambda: "./nothing", "there is no model ./nothing; embedded models are planted-0, "),
-    (lambda: "/nowhere/at/all", "there is no model /nowhere/at/all; embedded models are "),
+    (lambda: "./nothing", r"model './nothing' cannot be read .* it is not embedded \(planted-0, "),
+    (lambda: "/nowhere/at/all", "model '/nowhere/at/all' cannot be read .* no such folder"),
     (lambda: "someone/nothing", "model 'someone/nothing' cannot be read .* HF_HUB_OFFLINE set"),
     (lambda: "nothing", "model 'nothing' cannot be read .* check the name, or give a folder"),
 ]  # fmt: skip

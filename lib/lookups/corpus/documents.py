@@ -2,10 +2,9 @@
 
 Ids never hold the beginning-of-sequence token: it is put in front where a model reads them. A
 document is a text, or a passage of a long one (`lookups.corpus.texts`). Its key is
-"<corpus>/<split>/<number>": numbers count from 0 in the order of reading, whatever is left out and
-however many are asked for. Passages are listed in an order that a hash of their keys decides, so
-that the first of them are a sample of all. Texts of the test split that are among those that the
-run reads of the train split, white space aside, are left out and counted.
+"<corpus>/<split>/<number>": numbers count from 0 in the order of reading, however many are asked
+for. Passages are listed in an order that a hash of their keys decides, so that the first of them
+are a sample of all. Texts of the test split that the train split holds too are left out.
 
 Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, so a
 large corpus is never in memory. The files' name says what went in; they may be deleted.
@@ -30,8 +29,7 @@ from lookups.model.loaded import Model
 from lookups.model.packaged import PACKAGED
 from lookups.settings import CorpusSpec, Run, is_made
 
-FORM = 5
-"""Raised by hand when documents come out otherwise for the same files: they are then made anew."""
+FORM = 5  # raised by hand when documents come out otherwise for the same files
 
 SCHEMA = pyarrow.schema(
     {"ids": pyarrow.list_(pyarrow.int32()), "source": pyarrow.string(), "shared": pyarrow.bool_()}
@@ -53,10 +51,9 @@ class Document(NamedTuple):
 class Documents(Sequence[Document]):
     """The documents of one split of one corpus.
 
-    `n_texts` were read; `n_shared` were left out of the test split because the train split holds
-    them, and `n_missing` rows were passed over because they have no text in the run's field. The
-    texts gave `n_passages` documents, of which a run reads at most as many as it says; `n_cut` of
-    the texts were longer than a document, and no document holds the last `n_lost` tokens.
+    `n_texts` gave `n_passages` documents, of which a run reads at most as many as it says; `n_cut`
+    of the texts were longer than a document, and `n_lost` tokens at their ends are in none. Beside
+    them `n_shared` texts stand in the train split too, and `n_missing` rows have no text.
     """
 
     def __init__(
@@ -80,7 +77,8 @@ class Documents(Sequence[Document]):
         self.n_lost = int(by_text["first"].sum())
         keys = f"{self._name}/" + read.number.astype(str)
         if sampled:
-            keys = keys.sort_values(key=lambda some: some.map(_drawn), kind="stable")
+            drawn = keys.map(lambda key: hashlib.sha256(key.encode()).digest())
+            keys = keys.loc[drawn.sort_values(kind="stable").index]
         self._rows = keys.index[:at_most].to_numpy()
         self._keys = keys[:at_most].tolist()
         self._index = {key: index for index, key in enumerate(self._keys)}
@@ -93,16 +91,11 @@ class Documents(Sequence[Document]):
         return Document(self._keys[index], ids.values.to_numpy(), source.as_py())
 
     def by_key(self, key: str) -> Document:
-        """Return the document of that key.
-
-        Raises:
-            SourceError: the key belongs to another corpus or split, or to no document that is read.
-        """
+        """Return the document of that key; a SourceError if none of that key is read."""
         if key not in self._index:
             raise SourceError(
-                f"{key!r} is none of the {len(self)} documents that are read of {self._name}: it "
-                "is another corpus's or split's, lies beyond `corpus: documents:`, or the train "
-                "split holds its text; run the chapter that named it again"
+                f"{key!r} is none of the {len(self)} documents that are read of {self._name}: the "
+                "corpus or its settings have changed; run the chapter that named it again"
             )
         return self[self._index[key]]
 
@@ -118,11 +111,6 @@ class Documents(Sequence[Document]):
         for one in self:
             content.update(one.key.encode() + one.ids.astype("<i4").tobytes())
         return content.hexdigest()
-
-
-def _drawn(key: str) -> bytes:
-    """Return a document's place in the order in which documents are sampled."""
-    return hashlib.sha256(key.encode()).digest()[:8]
 
 
 def run_documents(settings: Run, model: Model, split: Split) -> Documents | None:
@@ -161,11 +149,7 @@ def load_documents(
 
 
 def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents:
-    """Load a text file of one's own prompts, one a line; empty lines are left out.
-
-    Raises:
-        SourceError: there is no prompt in it, or it is not text.
-    """
+    """Load a file of one's own prompts, one a line; a SourceError if there is none, or no text."""
     with in_words(f"prompts: {path.name}", "save it as text in UTF-8"):
         lines = enumerate(path.read_text("utf-8-sig").splitlines(), start=1)
     found = [Text(line.strip(), f"{path.name}#{number}") for number, line in lines if line.strip()]

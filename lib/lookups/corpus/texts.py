@@ -38,14 +38,10 @@ from lookups.settings import CorpusSpec
 
 Split = Literal["train", "test"]
 
-PLACES = 10
-"""Passages of a long text that count as one source, so that it may give more than two prompts."""
+Tokenizer = Any  # a fast Hugging Face tokenizer
 
-Tokenizer = Any
-"""A fast Hugging Face tokenizer, as `lookups.model.loaded.Model` carries it."""
-
-LOT = 256
-"""Texts that are turned into ids together."""
+PLACES = 10  # passages of a long text that count as one source, so that it may give more prompts
+LOT = 256  # texts that are turned into ids together
 
 _FILE = re.compile(r"(.+)(\.txt|\.jsonl|\.parquet(?!\.))(\.gz)?")
 _BREAK = re.compile(
@@ -88,11 +84,7 @@ def part_of(corpus: CorpusSpec, split: Split) -> tuple[str, Split | None]:
 
 
 def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
-    """Yield the texts of one split of a run's corpus.
-
-    Raises:
-        SourceError: the corpus is not there, or a file of it cannot be read.
-    """
+    """Yield the texts of one split of a run's corpus; a SourceError if they cannot be read."""
     name, half = part_of(corpus, split)
     if name == "wikipedia":
         found = wikipedia.split_of(wikipedia.load_wikipedia(corpus.folder), split)
@@ -143,8 +135,7 @@ def key_name(name: str) -> str:
 def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
     """Return the files of a corpus by their names in it, in order; hidden ones are left out.
 
-    Raises:
-        SourceError: there is nothing of that name, or nothing that can be read.
+    SourceError if there is nothing of that name, or nothing that can be read.
     """
     path = local_path(corpus, name)
     if path is None or not path.exists():
@@ -230,8 +221,7 @@ def pieces(
     """Yield every text with the ids of its documents, of at most `limit` tokens each, and the
     number of tokens behind them that no document holds.
 
-    Raises:
-        SourceError: a text has a word that the tokenizer does not know, or gives a special token.
+    SourceError if a text has a word that the tokenizer does not know, or gives a special token.
     """
     special, texts = set(tokenizer.all_special_ids), iter(texts)
     while lot := list(islice(texts, LOT)):

@@ -55,9 +55,7 @@ class Checkpoint:
         """Load the Hugging Face model, its weights permuted where the run asks for that control.
 
         Weights are rounded to `dtype`; they compute in float32 at least, in float64 if `exact`.
-
-        Raises:
-            SourceError: the weight files are missing or damaged.
+        SourceError if the weight files are missing or damaged.
         """
         model = load_complete(
             self.location, revision=self.revision, dtype=dtype, attn_implementation="eager",
@@ -98,8 +96,7 @@ def permute_weights(model: torch.nn.Module, seed: int) -> None:
 def find_checkpoint(spec: ModelSpec) -> Checkpoint:
     """Find the files of a model and check its architecture.
 
-    Raises:
-        SourceError: nothing is there under that name, or it is of a kind that is not supported.
+    SourceError if nothing is there under that name, or it is of a kind that is not supported.
     """
     location, revision = _locate(spec)
     config = _config(location, revision)
@@ -137,8 +134,7 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
 def place_of(spec: ModelSpec) -> Path | None:
     """Return the folder or GGUF file of a model on this machine; None if it comes from the hub.
 
-    Raises:
-        SourceError: a packaged model is missing.
+    SourceError if a packaged model is missing.
     """
     if spec.name in PACKAGED:
         return packaged_file(spec.name, spec.folder)
@@ -152,48 +148,38 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder and its commit, or 'local', or a hub id and its revision."""
     found = place_of(spec)
     if found is None:
-        if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
-            raise SourceError(f"there is no model {spec.name}; embedded models are {_known()}")
         if Path(spec.name).exists():  # transformers would take it
             raise SourceError(
-                f"{spec.name!r} names a model of the hub, and where you started lies a folder of "
-                f"that name; write ./{spec.name} for the folder, or start elsewhere"
+                f"{spec.name!r} names a model of the hub, and where you started lies something of "
+                f"that name; write ./{spec.name} for a folder or .gguf file, or start elsewhere"
             )
         return spec.name, spec.revision
     if found.is_file():
         found = folder_of(found, spec.folder or folder("models"))
-        revision = f"gguf:{about(found)['sha256'][:12]}"
-        if spec.revision not in ("main", revision):
-            raise SourceError(
-                f"{spec.name} is {revision}, and the run asks for {spec.revision}; fetch that "
-                "file, or leave out `revision:`"
-            )
-        return str(found), revision
-    commit = downloaded(found, spec.revision)
-    in_room = spec.folder is not None and not Path(spec.name).is_absolute()
-    if commit is None and spec.revision != "main" and in_room and found == spec.folder / spec.name:
+        commit = f"gguf:{about(found)['sha256'][:12]}"
+        other = spec.revision != commit
+    else:
+        commit = downloaded(found, spec.revision)
+        own = Path(spec.name).is_absolute() or EMBEDDED in found.parents
+        other = commit is None and not own
+    if other and spec.revision != "main":
+        holds = f"holds {commit}" if commit else "does not say which revision it holds"
         raise SourceError(
-            f"{found} does not say which revision it holds, and the run asks for "
-            f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
-            "`revision:`"
+            f"{found} {holds}, and the run asks for {spec.revision}; move it away and fetch that "
+            "one, or leave out `revision:`"
         )
     return str(found), commit or "local"
-
-
-def _known() -> str:
-    return ", ".join(sorted(path.parent.name for path in EMBEDDED.glob("*/config.json")))
 
 
 def _config(location: str, revision: str) -> Any:
     from transformers import AutoConfig
 
-    if Path(location).is_dir():
-        what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
-    else:
-        what = f"model {location!r}"
+    what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
+    if not Path(location).is_dir():
+        what, known = f"model {location!r}", sorted(path.name for path in EMBEDDED.glob("*-*"))
         advice = (
-            f"it is not embedded ({_known()}), there is no such folder, and the hub has none or "
-            "cannot be reached (is HF_HUB_OFFLINE set?): check the name, or give a folder"
+            f"it is not embedded ({', '.join(known)}), there is no such folder, and the hub has "
+            "none or cannot be reached (is HF_HUB_OFFLINE set?): check the name, or give a folder"
         )
     with in_words(what, advice):
         return AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)

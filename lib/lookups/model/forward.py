@@ -10,7 +10,7 @@ Padding belongs to the right: no token looks at what stands behind it, so none i
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -78,12 +78,12 @@ class Forward:
         added = config.model_type == "gpt2"
         self._positions = bridge.W_pos if added else None
         self._rotary = None if added else inner.rotary_emb.original_component
-        names = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
-        self._eps = next(getattr(config, name) for name in names if hasattr(config, name))
-        self._centred = not hasattr(config, "rms_norm_eps")
+        own = {"gpt2": "layer_norm_epsilon", "gpt_neox": "layer_norm_eps"}
+        self._eps = getattr(config, own.get(config.model_type, "rms_norm_eps"))
+        self._centred = config.model_type in own
         self._d_head = bridge.cfg.d_head
         self.layers = [_layer_of(block) for block in bridge.blocks]
-        self._of_bos: dict[int, list[KeysValues]] = {}
+        self._after = cache(self._run_bos)
 
     @torch.no_grad()
     def read(
@@ -91,8 +91,7 @@ class Forward:
     ) -> None:
         """Hand each named tensor to its function, which must copy what it keeps, and stop.
 
-        Raises:
-            SourceError: there is no tensor of that name.
+        SourceError if there is no tensor of that name.
         """
         waiting = set(takes)
 
@@ -195,8 +194,8 @@ class Forward:
             mask = rearrange(column <= (last + n_past)[:, None], "row key -> row 1 1 key")
             x, normed = x[rows, last].unsqueeze(1), normed[rows, last].unsqueeze(1)
             if turn is not None:
-                turn = tuple(part.expand(len(x), -1, -1, -1)[rows, last].unsqueeze(1)
-                             for part in turn)  # fmt: skip
+                every = (part.expand(len(x), -1, -1, -1) for part in turn)
+                turn = tuple(part[rows, last].unsqueeze(1) for part in every)
         queries = turned(self._heads(own.queries(normed)), turn).transpose(1, 2)
         if block + "attn.hook_pattern" in touch:
             touch(block + "attn.hook_pattern", _pattern(queries, keys, own.scaling, mask))
@@ -239,20 +238,17 @@ class Forward:
         """Return what keys and queries at some positions are turned by; None for GPT-2."""
         if self._rotary is None:
             return None
-        both = self._rotary(like, place)
-        return tuple(part[..., : part.shape[-1] // 2].unsqueeze(2) for part in both)
+        return tuple(both.chunk(2, dim=-1)[0].unsqueeze(2) for both in self._rotary(like, place))
 
     def forget(self) -> None:
         """Forget what was computed before: weights have changed."""
-        self._of_bos.clear()
+        self._after.cache_clear()
 
-    def _after(self, bos: int) -> list[KeysValues]:
+    def _run_bos(self, bos: int) -> list[KeysValues]:
         """Keys and values of a beginning-of-sequence token that stands alone, of every layer."""
-        if bos not in self._of_bos:
-            found: list[KeysValues] = []
-            self.run(torch.tensor([[bos]], device=self._embed.device), _NOTHING, keep=found.append)
-            self._of_bos[bos] = found
-        return self._of_bos[bos]
+        found: list[KeysValues] = []
+        self.run(torch.tensor([[bos]], device=self._embed.device), _NOTHING, keep=found.append)
+        return found
 
     def _heads(self, flat: Tensor) -> Float[Tensor, "prompt pos head d_head"]:
         return flat.unflatten(-1, (-1, self._d_head))
