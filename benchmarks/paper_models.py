@@ -45,10 +45,8 @@ def measure(run: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="lookups-narrow-") as scratch:
         folder = Path(scratch)
         os.environ["LOOKUPS_ARTIFACTS"] = str(folder / "artifacts")
-        model = narrow_models.narrow_model(
-            run.removesuffix("-paper"), NARROWER.get(run.removesuffix("-paper"), 8)
-        )
-        path = narrow_models.run_file(folder, run, **FEW, model_folder=model)
+        d_head = NARROWER.get(run.removesuffix("-paper"), 8)
+        path = narrow_models.run_file(folder, run, **FEW, d_head=d_head)
         seconds = {}
         for chapter in chapters():
             start = time.process_time()

@@ -44,11 +44,8 @@ SHAPES = {
 }
 """By the id of the run that reads the model."""
 
-WORDS = 160
-"""Words of the small tokenizer."""
-
-VOCABULARY = 176
-"""Ids of the models: more than the tokenizer has, as in Pythia."""
+WORDS = 160  # of the small tokenizer
+VOCABULARY = 176  # ids of the models: more than the tokenizer has, as in Pythia
 
 
 def random_model(run: str, d_head: int) -> nn.Module:
@@ -72,7 +69,7 @@ def random_model(run: str, d_head: int) -> nn.Module:
 
 
 @functools.cache
-def narrow_model(run: str, d_head: int = 8) -> Path:
+def narrow_model(run: str, d_head: int) -> Path:
     """Return the Hugging Face folder of a run's narrow model."""
     path = tiny.scratch(run)
     random_model(run, d_head).save_pretrained(path)
@@ -81,31 +78,22 @@ def narrow_model(run: str, d_head: int = 8) -> Path:
     return path
 
 
-def write_texts(path: Path, *, documents: int, words: int) -> None:
-    """Write random texts in which some words follow others."""
-    random = np.random.default_rng(0)
-    lines = []
-    for _ in range(documents):
-        some = random.integers(1, WORDS, words // 2).tolist()
-        lines.append(" ".join(f"w{word} w{word * 7 % (WORDS - 1) + 1}" for word in some))
-    path.write_text("\n\n".join(lines), "utf-8")
-
-
 def run_file(
-    folder: Path, run: str, *, documents: int, length: int = 16, model_folder: Path | None = None,
-    **changes: Any,
-) -> Path:  # fmt: skip
-    """Write a run that extends a shipped one: its model's narrow folder, a few texts."""
-    texts = folder / "texts.txt"
-    write_texts(texts, documents=3 * documents, words=length)
-    model_folder = model_folder or narrow_model(run.removesuffix("-paper"))
+    folder: Path, run: str, *, documents: int, length: int, d_head: int = 8, **changes: Any
+) -> Path:
+    """Write a run that extends a shipped one: its model's narrow folder, and a few random texts, in
+    which some words follow others."""
+    random, texts, path = (
+        np.random.default_rng(0),
+        folder / "texts.txt",
+        folder / f"narrow-{run}.yml",
+    )
+    firsts = (random.integers(1, WORDS, length // 2).tolist() for _ in range(3 * documents))
+    lines = (" ".join(f"w{one} w{one * 7 % (WORDS - 1) + 1}" for one in some) for some in firsts)
+    texts.write_text("\n\n".join(lines), "utf-8")
+    place = narrow_model(run.removesuffix("-paper"), d_head)
     corpus = {"name": str(texts), "held_out": None, "documents": documents, "length": length}
-    content = {
-        "extends": run,
-        "model": {"name": str(model_folder), "device": "cpu"},
-        "corpus": corpus,
-        "longest": length,
-    }
-    path = folder / f"narrow-{run}.yml"
+    content = {"extends": run, "corpus": corpus, "longest": length}
+    content["model"] = {"name": str(place), "device": "cpu"}
     path.write_text(yaml.safe_dump(content | changes), "utf-8")
     return path
