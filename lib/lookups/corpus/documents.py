@@ -223,10 +223,8 @@ def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: 
     backend.no_truncation()  # else what it is depends on who came before
     backend.no_padding()
     made = [PACKAGED["wikipedia"].sha256, version("mwparserfromhell")]
-    names = [name for name in (corpus.name, corpus.held_out) if name is not None]
-    files = [
-        one for name in names if not is_made(name) for one in texts.files_of(corpus, name).values()
-    ]
+    names = [name for name in (corpus.name, corpus.held_out) if name and not is_made(name)]
+    files = [file for name in names for file in texts.files_of(corpus, name).values()]
     states = [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files]
     settings = corpus.model_dump(mode="json", exclude={"folder", "length"})
     recipe = [FORM, split, limit, settings, made, states, backend.to_str()]

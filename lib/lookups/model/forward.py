@@ -185,9 +185,8 @@ class Forward:
         values = touch(block + "attn.hook_v", self._heads(own.values(normed))).transpose(1, 2)
         keep((keys, values))
         if past is not None:
-            before = (part.expand(len(x), -1, -1, -1) for part in past)
-            both = zip(before, (keys, values), strict=True)
-            keys, values = (torch.cat(parts, dim=2) for parts in both)
+            first, second = (part.expand(len(x), -1, -1, -1) for part in past)
+            keys, values = torch.cat([first, keys], dim=2), torch.cat([second, values], dim=2)
         if last is not None:
             rows, column = (torch.arange(n, device=x.device) for n in (len(x), keys.shape[2]))
             n_past = keys.shape[2] - x.shape[1]
