@@ -246,9 +246,10 @@ def test_tokens_that_cannot_be_kept_say_so(tokenizer, tmp_path):
         load(path, tokenizer, folder=tmp_path / "other")
 
 
-def test_planted_texts_are_documents_of_their_own(tokenizer):
+def test_planted_texts_are_documents_of_their_own(tmp_path):
     for length in (8, 48):
-        found = load("planted", load_model("planted-0").tokenizer, length=length, documents=20)
+        read = {"folder": tmp_path, "length": length, "documents": 20}
+        found = load("planted", load_model("planted-0").tokenizer, **read)
         ids = [one.ids[:length] for one in labelled_documents("train", 20)]
         assert [tuple(one.ids.tolist()) for one in found] == ids
         assert [one.key for one in found] == [f"planted/train/{number}" for number in range(20)]

@@ -84,7 +84,6 @@ def test_shipped_models_have_learnt_it_as_their_record_says(seed, documents):
     files = (folder / f"{name}.json" for name in ("training", "token_counts"))
     record, counts = (json.loads(file.read_text()) for file in files)
     accuracy = slot_accuracy(model, documents)
-    assert set(accuracy) == set(KINDS)
     assert min(accuracy.values()) >= 0.97
     assert accuracy == pytest.approx(record["accuracy"], abs=0.01)
     assert sum(counts) == record["data"]["train_tokens"]

@@ -2,13 +2,11 @@
 
 A corpus is a file, a folder of files, or a dataset of the Hugging Face hub that `lookups download`
 fetched. A `.txt` file holds texts that are separated by empty lines; `.jsonl` and `.parquet` hold
-one a row, in a field that the run names. The first two may be compressed (`.gz`). No file is held
-in memory whole.
+one a row, in a field that the run names. The first two may be compressed (`.gz`).
 
 Half of the texts are held out as the test split, chosen by a hash of the text, so that copies of a
 text stay on one side; of the file's name where a folder holds several `.txt` files, which are works
-rather than collections; Wikipedia's by article. Or a run names another corpus as its test split
-(`held_out:`).
+rather than collections; Wikipedia's by article. Or a run names another corpus (`held_out:`).
 
 A text that is longer than a run's `length` becomes passages: as many whole sentences as fit, so
 that nothing is lost but a last remainder of less than a third of the length. A sentence ends at a
