@@ -51,7 +51,7 @@ def test_processed_weights_are_those_of_the_compatibility_mode(name: str, dtype:
 
 # TransformerLens processes the others in float32. The biased one stands on patterns that sum to 1,
 # which Hugging Face rounds to float32, as the bridge does where it masks padding.
-APART = {("llama", "float64"): 1e-12, ("llama-biased", "float64"): 1e-7}
+APART = {("llama", "float64"): 1e-12, ("llama-biased", "float64"): 2e-7}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
