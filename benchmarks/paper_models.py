@@ -46,7 +46,7 @@ def measure(run: str) -> dict[str, Any]:
         folder = Path(scratch)
         os.environ["LOOKUPS_ARTIFACTS"] = str(folder / "artifacts")
         d_head = NARROWER.get(run.removesuffix("-paper"), 8)
-        path = narrow_models.run_file(folder, run, d_head=d_head, **FEW)
+        path = narrow_models.run_file(folder, run, **FEW, d_head=d_head)
         seconds = {}
         for chapter in chapters():
             start = time.process_time()

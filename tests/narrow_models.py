@@ -43,11 +43,8 @@ SHAPES = {
 }
 """By the id of the run that reads the model."""
 
-WORDS = 160
-"""Words of the small tokenizer."""
-
-VOCABULARY = 176
-"""Ids of the models: more than the tokenizer has, as in Pythia."""
+WORDS = 160  # of the small tokenizer
+VOCABULARY = 176  # ids of the models: more than the tokenizer has, as in Pythia
 
 
 def random_model(run: str, d_head: int) -> nn.Module:
@@ -81,10 +78,10 @@ def narrow_model(run: str, d_head: int) -> Path:
 
 
 def run_file(
-    folder: Path, run: str, *, d_head: int, documents: int, length: int, **changes: Any
+    folder: Path, run: str, *, documents: int, length: int, d_head: int = 8, **changes: Any
 ) -> Path:
     """Write a run that extends a shipped one: its model's narrow folder, a few texts."""
-    file = folder / "texts.txt"
+    file, path = folder / "texts.txt", folder / f"narrow-{run}.yml"
     texts = tiny.texts(3 * documents, words=length, vocabulary=WORDS)
     file.write_text("\n\n".join(texts), "utf-8")
     content = {
@@ -93,6 +90,5 @@ def run_file(
         "corpus": {"name": str(file), "held_out": None, "documents": documents, "length": length},
         "longest": length,
     }
-    path = folder / f"narrow-{run}.yml"
     path.write_text(yaml.safe_dump(content | changes), "utf-8")
     return path

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow
 import torch
-from einops import einsum
 from lookups.corpus.documents import SCHEMA, Documents
 from lookups.model.loaded import Model, load_model
 from lookups.settings import ModelSpec
@@ -109,9 +108,8 @@ def plain(name: str, dtype: str = "float32") -> nn.Module:
 def hugging_face(place: Path | str, dtype: str = "float32") -> nn.Module:
     """Load a folder with Hugging Face alone."""
     wanted = getattr(torch, dtype)
-    found = AutoModelForCausalLM.from_pretrained(
-        place, dtype=wanted, attn_implementation="eager"
-    ).eval()
+    eager = {"dtype": wanted, "attn_implementation": "eager"}
+    found = AutoModelForCausalLM.from_pretrained(place, **eager).eval()
     if wanted == torch.float64:  # Llama's norm computes in float32 whatever it is given
         for norm in found.modules():
             if type(norm).__name__ == "LlamaRMSNorm":
@@ -119,8 +117,9 @@ def hugging_face(place: Path | str, dtype: str = "float32") -> nn.Module:
     return found
 
 
-def _rms_norm(norm: nn.Module, x: Tensor) -> Tensor:
-    return norm.weight * x / (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
+def _rms_norm(norm: nn.Module, x: Tensor, of: Tensor | None = None) -> Tensor:
+    size = (x if of is None else of).square().mean(-1, keepdim=True)
+    return norm.weight * x / (size + norm.variance_epsilon).sqrt()
 
 
 def random_ids(n: int, *, seed: int = 0, shortest: int = 1, longest: int = 20) -> list[np.ndarray]:
@@ -140,15 +139,14 @@ def texts(n: int, *, words: int, vocabulary: int = VOCAB) -> list[str]:
 
 @dataclass
 class Anatomy:
-    """What plain Hugging Face modules computed at the last token of one sequence."""
+    """What plain Hugging Face modules computed on one sequence, lists a layer: at the last token,
+    and, of `norm_in`, `pre` and `post`, at every position."""
 
     embed: Tensor
     pos_embed: Tensor | None
-    # Of every layer:
     head_out: list[Tensor]  # each head's full output (head × d_model), value bias left out
     attn_bias: list[Tensor]  # output bias plus what the value biases write
     mlp_out: list[Tensor]
-    # Over all positions:
     norm_in: list[Tensor]  # what the MLP's LayerNorm reads
     pre: list[dict[str, Tensor]]  # `in`, or `gate` and `up`
     post: list[Tensor]  # neuron activations
@@ -161,10 +159,7 @@ class Parts:
     attn_out: nn.Module
     w_o: Tensor  # d_heads × d_model
     b_o: Tensor
-    b_v: Tensor
-    """What a value is when the layer's norm gives zero but for its bias; a query head each, flat.
-
-    Folding a LayerNorm moves its bias into the value bias, so this is the processed value bias."""
+    b_v: Tensor  # the processed one, into which the norm's bias is folded; a query head each, flat
     norm: nn.Module
     reads: dict[str, nn.Module]
     mlp: nn.Module
@@ -181,8 +176,7 @@ class Parts:
     def normalised(self, x: Tensor, of: Tensor) -> Tensor:
         """Centre (LayerNorm only), scale and gain `x`, with the scale that `of` has; no bias."""
         if "RMS" in type(self.norm).__name__:
-            scale = (of.square().mean(-1, keepdim=True) + self.norm.variance_epsilon).sqrt()
-            return self.norm.weight * x / scale
+            return _rms_norm(self.norm, x, of)
         scale = (of.var(-1, correction=0, keepdim=True) + self.norm.eps).sqrt()
         return self.norm.weight * (x - x.mean(-1, keepdim=True)) / scale
 
@@ -196,6 +190,7 @@ def bias_of(module: nn.Module, size: int) -> Tensor:
     return torch.zeros(size).to(module.weight) if bias is None else bias
 
 
+@functools.cache
 @torch.no_grad()
 def parts_of(name: str, hf: nn.Module, layer: int) -> Parts:
     """Find the modules of a layer."""
@@ -221,17 +216,11 @@ def parts_of(name: str, hf: nn.Module, layer: int) -> Parts:
                  mlp.down_proj)  # fmt: skip
 
 
-@functools.cache
-@torch.no_grad()
-def anatomy_parts(name: str, dtype: str) -> list[Parts]:
-    return [parts_of(name, plain(name, dtype), layer) for layer in range(LAYERS)]
-
-
 @torch.no_grad()
 def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = True) -> Anatomy:
     """Run plain Hugging Face on one sequence alone and keep every module's part."""
     hf = plain(name, dtype)
-    layers = anatomy_parts(name, dtype)
+    layers = [parts_of(name, hf, layer) for layer in range(LAYERS)]
     inputs, outputs = {}, {}
     watched = [m for p in layers for m in (p.attn_out, p.norm, p.mlp, p.mlp_out, *p.reads.values())]
     base = hf.transformer if name.startswith("gpt2") else None
@@ -245,14 +234,11 @@ def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = T
     hf(torch.tensor([[0, *ids] if bos else list(ids)]))
     for hook in hooks:
         hook.remove()
-    z = [(inputs[p.attn_out][0, -1] - p.b_v).reshape(HEADS, -1) for p in layers]
+    z = [(inputs[p.attn_out][0, -1] - p.b_v).reshape(HEADS, 1, -1) for p in layers]
     return Anatomy(
         embed=outputs[token][0, -1],
         pos_embed=outputs[base.wpe].reshape(-1, 32)[-1] if base else None,
-        head_out=[
-            einsum(z[i], p.w_o.reshape(HEADS, -1, 32), "h d_head, h d_head d -> h d")
-            for i, p in enumerate(layers)
-        ],
+        head_out=[(z[i] @ p.w_o.reshape(HEADS, -1, 32))[:, 0] for i, p in enumerate(layers)],
         attn_bias=[p.b_o + p.b_v @ p.w_o for p in layers],
         mlp_out=[outputs[p.mlp][0, -1] for p in layers],
         norm_in=[inputs[p.norm][0] for p in layers],
@@ -278,13 +264,12 @@ class TinyDocuments(Documents):
     """Documents of given ids, listed in an order that may differ from that of their keys."""
 
     def __init__(self, ids: Sequence[Sequence[int]], order: Sequence[int] | None = None):
-        about = {"lost": 0, "shared": False}
+        of_text = {"lost": 0, "shared": False}
         rows = [
-            {"ids": one, "source": f"file{i % 7}.py", "line": i, "text": i, "number": i} | about
+            {"ids": one, "source": f"file{i % 7}.py", "text": i, "number": i} | of_text
             for i, one in enumerate(ids)
         ]
-        packed = pyarrow.Table.from_pylist(rows, SCHEMA)
-        super().__init__("tiny", "train", packed)
+        super().__init__("tiny", "train", pyarrow.Table.from_pylist(rows, SCHEMA))
         order = list(range(len(ids)) if order is None else order)
         self._rows, self._keys = self._rows[order], [self._keys[at] for at in order]
         self._index = {key: at for at, key in enumerate(self._keys)}

@@ -26,7 +26,7 @@ NARROWER = {"gpt2-medium": 4, "gpt2-large": 2, "gpt2-xl": 2}
 @pytest.mark.parametrize("run", narrow_models.SHAPES)
 def test_a_shipped_run_fits_its_model(run: str, tmp_path: Path) -> None:
     """The run fits its model, and a few prompts of every layer of it are taken apart to the end."""
-    path = narrow_models.run_file(tmp_path, run, d_head=NARROWER.get(run, 8), **FEW)
+    path = narrow_models.run_file(tmp_path, run, **FEW, d_head=NARROWER.get(run, 8))
     settings, shape = read_run(path), narrow_models.SHAPES[run]
     model = load_model(settings.model)
     check_run(settings, model)

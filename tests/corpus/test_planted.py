@@ -46,12 +46,9 @@ def test_a_name_always_gives_the_same_text():
     assert long.ids[:20] == short.ids
     written = json.dumps([one.ids for one in labelled_documents("train", 50)]).encode()
     assert hashlib.sha256(written).hexdigest()[:16] == "88da47986bf438ce"
-
-
-def test_train_and_test_share_no_text():
     halves = (("train", 0), ("train", 1), ("test", 0))
     texts = {one.ids for half, n in halves for one in labelled_documents(half, 500, seed=n)}
-    assert len(texts) == 1500
+    assert len(texts) == 1500, "a text stands in two of them"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,14 +81,11 @@ def test_the_tokenizer_reads_what_it_writes(seed, documents):
 def test_shipped_models_have_learnt_it_as_their_record_says(seed, documents):
     folder = EMBEDDED / f"planted-{seed}"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    record, counts = (
-        json.loads((folder / f"{name}.json").read_text()) for name in ("training", "token_counts")
-    )
+    files = (folder / f"{name}.json" for name in ("training", "token_counts"))
+    record, counts = (json.loads(file.read_text()) for file in files)
     accuracy = slot_accuracy(model, documents)
-    assert set(accuracy) == set(KINDS)
-    for kind, share in accuracy.items():
-        assert share >= 0.97
-        assert share == pytest.approx(record["accuracy"][kind], abs=0.01)
+    assert min(accuracy.values()) >= 0.97
+    assert accuracy == pytest.approx(record["accuracy"], abs=0.01)
     assert sum(counts) == record["data"]["train_tokens"]
     assert (counts[0], record["recipe"]["seed"]) == (0, seed)
     flips = []

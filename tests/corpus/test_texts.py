@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from lookups.corpus.texts import Text, corpus_texts, half_of, key_name, kind_of
 from lookups.errors import SourceError
-from lookups.settings import CorpusSpec, read_run
+from lookups.settings import CorpusSpec
 
 TEXTS = [f"Number {n} is naïve → and\nhas two lines." for n in range(60)]
 ENDINGS = [".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz"]
@@ -39,10 +39,7 @@ def texts_of(name: object, split: str = "train", **more) -> list[str | None]:
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_every_kind_of_file_gives_the_same_texts(tmp_path, ending):
     path = written(tmp_path / f"mine{ending}")
-    apart = 4 if ".txt" in ending else 1
-    assert every(path) == [
-        Text(text, f"mine{ending}#{n + 1}", 1 + apart * n) for n, text in enumerate(TEXTS)
-    ]
+    assert every(path) == [Text(text, f"mine{ending}#{n + 1}") for n, text in enumerate(TEXTS)]
     halves = {split: texts_of(path, split) for split in ("train", "test")}
     assert halves == {s: [text for text in TEXTS if half_of(text) == s] for s in halves}
     assert texts_of(written(tmp_path / f"none{ending}", [])) == []
@@ -64,28 +61,24 @@ def test_works_are_split_by_file_and_rows_by_text(tmp_path):
     written(tmp_path / "rows.jsonl")
     found = list(corpus_texts(CorpusSpec(name=str(tmp_path)), "train"))
     mine = [n for n in range(8) if half_of(f"{n}.txt") == "train"]
-    works = [Text(f"{a} {n}.", f"{n}.txt", line) for n in mine for a, line in (("A", 1), ("B", 3))]
+    works = [Text(f"{letter} {n}.", f"{n}.txt") for n in mine for letter in "AB"]
     assert found[: len(works)] == works
     assert [one.text for one in found[len(works) :]] == [t for t in TEXTS if half_of(t) == "train"]
 
 
 def test_a_folder_is_read_in_order_and_hidden_files_are_not(tmp_path):
-    written(tmp_path / "b" / "2.jsonl", TEXTS[20:])
-    written(tmp_path / "a" / "1.jsonl", TEXTS[:20])
-    written(tmp_path / ".cache" / "0.jsonl", ["hidden"])
-    written(tmp_path / ".1.jsonl", ["hidden"])
-    (tmp_path / "README.md").write_text("# No text")
-    found = every(tmp_path)
+    place = tmp_path / "org" / "name"
+    written(place / "b" / "2.jsonl", TEXTS[20:])
+    written(place / "a" / "1.jsonl", TEXTS[:20])
+    written(place / ".cache" / "0.jsonl", ["hidden"])
+    written(place / ".1.jsonl", ["hidden"])
+    (place / "README.md").write_text("# No text")
+    found = every(place)
     assert [one.text for one in found] == TEXTS
     assert [found[0].source, found[20].source] == ["a/1.jsonl#1", "b/2.jsonl#1"]
-
-
-def test_a_dataset_is_read_from_the_data_folder(tmp_path):
-    written(tmp_path / "org" / "name" / "train.jsonl", TEXTS[:5])
-    written(tmp_path / "org" / "name" / "val.jsonl", TEXTS[5:])
-    assert [one.text for one in every("org/name", folder=tmp_path)] == TEXTS
-    one = every("org/name/val.jsonl", folder=tmp_path)
-    assert [text.text for text in one] == TEXTS[5:]
+    assert every("org/name", folder=tmp_path) == found  # as a dataset that was fetched
+    one = every("org/name/b/2.jsonl", folder=tmp_path)
+    assert [text.text for text in one] == TEXTS[20:]
 
 
 def test_a_held_out_corpus_is_the_whole_test_split(tmp_path):
@@ -128,20 +121,9 @@ CUT = gzip.compress(b"one\n" * 9999)[:-20]
         ("org/name", None, "org/name is not on .* fetch the hub's dataset with `lookups download`"),
         (".", None, "has not, a file of texts"),
     ],
-    ids=lambda value: value if isinstance(value, str) and value[1:2] == "." else "",
 )
 def test_what_cannot_be_read_says_what_is_wrong(tmp_path, name, content, words):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=f"^corpus: .*{words}"):
         texts_of(name, folder=tmp_path)
-
-
-def test_a_relative_held_out_corpus_is_taken_from_the_run_file(tmp_path):
-    (tmp_path / "mine.yml").write_text(
-        "title: A run\nmodel: {name: gpt2}\nlayers: [0]\n"
-        "corpus: {name: org/name, held_out: ./other.jsonl, field: content}\n"
-    )
-    corpus = read_run(tmp_path / "mine.yml").corpus
-    assert (corpus.name, corpus.field, corpus.cut) == ("org/name", "content", "passages")
-    assert Path(corpus.held_out) == tmp_path / "other.jsonl"

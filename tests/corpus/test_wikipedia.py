@@ -9,12 +9,10 @@ from xml.sax.saxutils import escape
 
 import pytest
 from lookups.corpus import wikipedia
-from lookups.corpus.documents import load_documents
+from lookups.corpus.texts import corpus_texts
 from lookups.corpus.wikipedia import Paragraph, Wikipedia, article_of, clean, load_wikipedia
 from lookups.errors import SourceError
 from lookups.settings import CorpusSpec
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 EXPECTED_DIGEST = "bbe6763d1cfd1cd869a8017adcb76ddbb3b150a0a46303845da4b8ca5f7b758d"
 """Of the cleaned texts that the committed notebooks were made from."""
@@ -49,14 +47,6 @@ def shown(wikitext_: str) -> tuple[list[str], Counter]:
     dropped: Counter[str] = Counter()
     found = wikipedia.paragraphs(LONG + wikitext_, frozenset({"file", "image"}), dropped)
     return [text.removeprefix(LONG.strip()).strip() for _, _, text in found], +dropped
-
-
-def words_of(text: str) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of the words of a text."""
-    words = {word: n for n, word in enumerate(["<|bos|>", *sorted(set(text.split()))])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|bos|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|bos|>")
 
 
 @pytest.mark.parametrize(
@@ -142,9 +132,7 @@ def test_articles_of_an_export_without_lists_tables_and_appendices(tmp_path):
 def test_half_an_export_says_so(tmp_path):
     path = export(tmp_path, page("Ob", LONG * 50))
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(
-        SourceError, match=r"export\.xml\.bz2 cannot be read .* is no whole MediaWiki"
-    ):
+    with pytest.raises(SourceError, match=r"export\.xml\.bz2 cannot be read .* no whole MediaWiki"):
         clean(path)
 
 
@@ -162,33 +150,21 @@ def test_an_article_is_what_a_source_names_first():
     assert article_of("mine.jsonl#3 § 12") == article_of("mine.jsonl#3") == "mine.jsonl#3"
 
 
-def test_documents_are_passages_that_never_cross_a_section(tmp_path, monkeypatch):
-    text = "{n}. {said} {said}\n\n{said}\n== Use ==\n{n}. {said}\n== Name ==\n{n} {said} {said}"
-    names = [f"R{n}" for n in range(12)]
-    pages = [page(name, text.format(n=name, said=SAID), number=int(name[1:])) for name in names]
-    tokenizer = words_of(SAID + " ".join([" ", *names, *(f"{name}." for name in names)]))
-    path = export(tmp_path, *pages)
+def test_a_text_is_a_section_and_articles_stay_on_one_side(tmp_path, monkeypatch):
+    wikitext = f"{LONG}\n\n{LONG}\n== Use ==\n{LONG}\n== Name ==\n{LONG}"
+    path = export(tmp_path, *(page(f"R{n}", wikitext, number=n) for n in range(12)))
     monkeypatch.setattr(wikipedia, "packaged_file", lambda *_: path)
-    size = len(SAID.split())
-    corpus = CorpusSpec(name="wikipedia", length=2 * size + 1, folder=tmp_path)
-    found = {
-        split: load_documents(corpus, split, tokenizer=tokenizer, context=999)
-        for split in ("train", "test")
-    }
-    articles = {split: {article_of(one.source) for one in some} for split, some in found.items()}
-    assert not articles["train"] & articles["test"]
-    assert len(articles["train"]) == len(articles["test"]) == 6
-    for some in found.values():
-        assert (some.n_texts, some.n_passages, len(some), some.n_lost) == (18, 24, 24, 0)
-        read = {(one.source.split("§ ")[1], one.line, len(one.ids)) for one in some}
-        whole = 2 * size + 1
-        assert read == {("lead", 1, whole), ("lead", 2, size), ("Use", 3, size + 1)} | {
-            ("Name", 4, whole)
-        }
-    few = corpus.model_copy(update={"documents": 10})
-    sample = load_documents(few, "train", tokenizer=tokenizer, context=999)
-    assert [one.key for one in sample] == [one.key for one in list(found["train"])[:10]]
-    assert len({article_of(one.source) for one in sample}) > 3
+    corpus = CorpusSpec(name="wikipedia", folder=tmp_path)
+    halves = [list(corpus_texts(corpus, split)) for split in ("train", "test")]
+    assert [len({article_of(one.source) for one in half}) for half in halves] == [6, 6]
+    sections = {"lead": f"{SAID}\n\n{SAID}", "Use": SAID, "Name": SAID}
+    expected = [
+        (text, f"R{n} (revision {100 + n}) § {name}", False)
+        for n in range(12)
+        for name, text in sections.items()
+    ]
+    assert sorted(map(tuple, halves[0] + halves[1])) == sorted(expected)
+    assert halves[0][0].source_of(25, 40) == halves[0][0].source  # however many passages it gives
 
 
 def test_the_real_texts_are_the_expected_ones_in_halves_of_one_size(tmp_path):

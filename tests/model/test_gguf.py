@@ -51,46 +51,37 @@ def test_it_is_made_once_quietly_says_of_what_and_again_when_the_file_changes(
     write_gguf(file)
     assert folder_of(file, models) != first
     assert not list(models.glob("*.partial"))
+    # what a kill left is made again
+    first.rename(first.with_name(f"{first.name}.partial"))
+    first.mkdir()
+    (first / "config.json").write_text("{")
+    write_gguf(file, quantised=True)
+    assert folder_of(file, models) == first
+    assert about(first) == found
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_a_kill_left_is_made_again(tmp_path: Path) -> None:
-    file, models = write_gguf(tmp_path / "tiny.gguf"), tmp_path / "models"
-    made = folder_of(file, models)
-    made.rename(made.with_name(f"{made.name}.partial"))
-    made.mkdir()
-    (made / "config.json").write_text("{")
-    assert folder_of(file, models) == made
-    assert about(made)["file"] == "tiny.gguf"
-
-
-@pytest.mark.parametrize("text", ["a ab 1975,\n b", "ab 7 b12"])
-def test_every_digit_is_a_token(tmp_path: Path, text: str) -> None:
+def test_every_digit_is_a_token(tmp_path: Path) -> None:
     made = folder_of(write_gguf(tmp_path / "tiny.gguf"), tmp_path / "models")
     tokenizer = AutoTokenizer.from_pretrained(made)
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert tokenizer.decode(ids) == text
-    assert sum(tokenizer.decode([i]).isdigit() for i in ids) == sum(map(str.isdigit, text))
+    for text in ("a ab 1975,\n b", "ab 7 b12"):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert tokenizer.decode(ids) == text
+        assert sum(tokenizer.decode([i]).isdigit() for i in ids) == sum(map(str.isdigit, text))
 
 
-RUN = """
-title: tiny
-model: {name: NAME, device: cpu}
-corpus: {name: planted}
-layers: [1]
-"""
-
-
-@pytest.mark.parametrize("place", ["beside the run", "in the models folder"])
+@pytest.mark.parametrize(
+    ("name", "home"), [("./mine/tiny.gguf", "."), ("mine/tiny.gguf", "models")]
+)
 def test_a_run_names_a_file_beside_it_or_in_its_models_folder_and_may_pin_it(
-    tmp_path: Path, place: str, monkeypatch
+    tmp_path: Path, name: str, home: str, monkeypatch
 ) -> None:
     monkeypatch.setenv("LOOKUPS_MODELS", str(tmp_path / "models"))
-    root = tmp_path if place == "beside the run" else tmp_path / "models"
-    (root / "mine").mkdir(parents=True)
-    write_gguf(root / "mine" / "tiny.gguf")
+    (tmp_path / home / "mine").mkdir(parents=True)
+    write_gguf(tmp_path / home / "mine" / "tiny.gguf")
     run = tmp_path / "tiny.yml"
-    run.write_text(RUN.replace("NAME", "mine/tiny.gguf"))
+    about = "title: tiny\nlayers: [1]\ncorpus: {name: planted}\n"
+    run.write_text(f"{about}model: {{name: {name}, device: cpu}}\n")
     spec = read_run(run).model
     model = load_model(spec)
     assert model.revision.startswith("gguf:")
@@ -100,21 +91,16 @@ def test_a_run_names_a_file_beside_it_or_in_its_models_folder_and_may_pin_it(
         find_checkpoint(spec.model_copy(update={"revision": "gguf:0123456789ab"}))
 
 
-def kept(content: bytes, file: Path) -> Path:
-    file.write_bytes(content)
+def cut(file: Path, at: int, before: bytes = b"") -> Path:
+    file.write_bytes(before + write_gguf(file).read_bytes()[:at])
     return file
 
 
-def cut(file: Path, at: int) -> Path:
-    return kept(write_gguf(file).read_bytes()[:at], file)
-
-
 PART = "x-00002-of-00003.gguf"
+BROKEN = "cannot be read .* name a whole GGUF file"
 REFUSED = [
-    (lambda file: kept(b"PK" * 100, file), "cannot be read .* name a whole GGUF file"),
-    (lambda file: cut(file, 0), "cannot be read .* name a whole GGUF file"),
-    (lambda file: cut(file, 300), "cannot be read .* name a whole GGUF file"),
-    (lambda file: cut(file, -500), "cannot be read .* name a whole GGUF file"),
+    *((lambda file, at=at: cut(file, at), BROKEN) for at in (0, 300, -500)),
+    (lambda file: cut(file, -1, b"PK" * 100), BROKEN),
     (lambda file: write_gguf(file).rename(file.with_name(PART)), "is one of several parts"),
     (lambda file: write_gguf(file, split__count=3), "is one of several parts .*split --merge"),
     (lambda file: write_gguf(file, said="falcon"), "is a falcon; of GGUF files llama and gpt2 are"),

@@ -27,16 +27,6 @@ def with_bos(ids) -> torch.Tensor:
     return torch.tensor([[0, *ids]])
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_raw_logits_are_those_of_plain_hugging_face(name):
-    checkpoint = find_checkpoint(ModelSpec(name=str(folder(name))))
-    bridge = bridge_of(checkpoint, checkpoint.weights(torch.float32, CPU))
-    for ids in random_ids(5, seed=1):
-        with torch.no_grad():
-            ours, theirs = bridge(with_bos(ids)), plain(name)(with_bos(ids)).logits
-        assert (ours - theirs).abs().max() < 1e-5
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_processed_weights_are_those_of_the_compatibility_mode(name: str, dtype: str) -> None:
@@ -59,6 +49,11 @@ def test_processed_weights_are_those_of_the_compatibility_mode(name: str, dtype:
             assert torch.allclose(found[key], wanted[key], atol=1e-5), key
 
 
+# TransformerLens processes the others in float32. The biased one stands on patterns that sum to 1,
+# which Hugging Face rounds to float32, as the bridge does where it masks padding.
+APART = {("llama", "float64"): 1e-12, ("llama-biased", "float64"): 2e-7}
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_processed_log_probabilities_are_those_of_plain_hugging_face_alone(name, dtype):
@@ -68,20 +63,11 @@ def test_processed_log_probabilities_are_those_of_plain_hugging_face_alone(name,
         with torch.no_grad():
             theirs = plain(name, dtype)(with_bos(ids)).logits[0]
         ours = ours[: len(ids) + 1]  # what stands at padding is not defined
-        assert ours.dtype == theirs.dtype == getattr(torch, dtype)
-        assert (ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max() < 1e-4
+        alone = one.logits(one.batch([ids]))[0]
+        for found, most in ((ours, 1e-5), (alone, APART.get((name, dtype), 1e-5))):
+            assert found.dtype == theirs.dtype == getattr(torch, dtype)
+            assert (found.log_softmax(-1) - theirs.log_softmax(-1)).abs().max() < most
         assert ours.mean(-1).abs().max() < 1e-4, "centred"
-
-
-# The biased one stands on patterns that sum to 1, which Hugging Face rounds to float32.
-@pytest.mark.parametrize(("name", "apart"), [("llama", 1e-12), ("llama-biased", 1e-7)])
-def test_processed_log_probabilities_are_exact_in_float64(name: str, apart: float) -> None:
-    one = model(name, "float64")
-    for ids in random_ids(5, seed=11):
-        with torch.no_grad():
-            theirs = plain(name, "float64")(with_bos(ids)).logits
-        ours = one.logits(one.batch([ids]))
-        assert (ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max() < apart
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -98,16 +84,6 @@ def test_half_precision_rounds_weights_and_computes_in_float32(name, dtype):
     again = exact.logits(exact.batch([ids]))
     assert again.dtype == torch.float64
     assert (again.log_softmax(-1) - theirs).abs().max() < 1e-4
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_activations_are_what_hugging_face_computes_one_sequence_at_a_time(name):
-    one, sequences = model(name), random_ids(12, seed=4, longest=40)
-    ours = one.activations_at_last(sequences, range(LAYERS))
-    for row, ids in enumerate(sequences):
-        alone = tiny.anatomy(name, ids)
-        for layer in range(LAYERS):
-            assert (ours[layer][row] - alone.post[layer][-1]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -144,7 +120,6 @@ def test_every_row_is_one_bos_if_there_is_one_its_tokens_and_padding(sequences):
     for row, sequence in enumerate(sequences):
         own = batch.ids[row][batch.mask[row]].tolist()
         assert own == [0, *sequence]
-        assert own.count(0) == 1
         assert batch.ids[row, : len(own)].tolist() == own  # so padding stands on the right
         assert batch.ids[row, batch.last[row]] == sequence[-1]
     assert batch.mask.any(0).all(), "no column is padding alone"
@@ -178,8 +153,7 @@ def test_batches_hold_every_row_once_shortest_first_within_their_size(lengths, t
 def test_permuting_keeps_the_entries_and_so_the_norm_of_every_matrix(name):
     before, after = tiny.random_model(name), tiny.random_model(name)
     permute_weights(after, seed=3)
-    pairs = zip(before.named_parameters(), after.parameters(), strict=True)
-    for (label, was), now in pairs:
+    for (label, was), now in zip(before.named_parameters(), after.parameters(), strict=True):
         if was.dim() == 2:
             assert not torch.equal(was, now), label
             assert torch.equal(was.flatten().sort().values, now.flatten().sort().values), label
@@ -188,9 +162,9 @@ def test_permuting_keeps_the_entries_and_so_the_norm_of_every_matrix(name):
 
 
 def test_permuting_depends_on_the_seed_alone():
-    spec = {"name": str(folder("neox")), "device": "cpu"}
-    seeds = (1, 1, 2, None)
-    once, again, *others = (load_model(ModelSpec(**spec, permute_seed=n)).w_u for n in seeds)
+    spec = ModelSpec(name=str(folder("neox")), device="cpu")
+    seeds = [spec.model_copy(update={"permute_seed": seed}) for seed in (1, 1, 2, None)]
+    once, again, *others = (load_model(one).w_u for one in seeds)
     assert torch.equal(once, again)
     assert not any(torch.equal(once, other) for other in others)
 
@@ -198,34 +172,20 @@ def test_permuting_depends_on_the_seed_alone():
 # --- What cannot be loaded says what to do ---
 
 
-def altered(name: str, **config) -> Path:
-    """Return a copy of a model's folder, some settings of its config.json changed."""
+def altered(name: str = "gpt2", files: dict[str, bytes] | None = None, **config) -> Path:
+    """Return a copy of a model's folder, some files replaced (without content: gone) and some
+    settings of its config.json."""
     path = tiny.scratch("altered")
     shutil.copytree(folder(name), path, dirs_exist_ok=True)
     content = json.loads((path / "config.json").read_text("utf-8"))
     (path / "config.json").write_text(json.dumps(content | config), "utf-8")
+    for file, content in (files or {}).items():
+        (path / file).write_bytes(content) if content else (path / file).unlink()
     return path
-
-
-def without(file: str, *, left: str | None = None) -> Path:
-    path = altered("gpt2")
-    (path / file).rename(path / (left or "elsewhere"))
-    return path
-
-
-def written(file: str, content: bytes) -> Path:
-    path = altered("gpt2")
-    (path / file).write_bytes(content)
-    return path
-
-
-def halved() -> Path:
-    whole = (folder("gpt2") / "model.safetensors").read_bytes()
-    return written("model.safetensors", whole[: len(whole) // 2])
 
 
 def tokenised(**special: str) -> Path:
-    path = altered("gpt2")
+    path = altered()
     tiny.random_tokenizer(**special).save_pretrained(path)
     return path
 
@@ -234,26 +194,27 @@ def test_the_end_of_sequence_token_stands_in_for_a_missing_bos():
     assert load_model(str(tokenised(eos_token="w7"))).bos_id == 7
 
 
+WHOLE, PICKLED = "model.safetensors", "pytorch_model.bin"
 WEIGHTS = r"the weights of .* put a complete file of .safetensors weights there \(pickled .bin"
 SUPPORTS = "supported are GPT2LMHeadModel, GPTNeoXForCausalLM, LlamaForCausalLM"
+CONFIG = "config.json cannot be read .* give a folder in Hugging Face"
 REFUSED = [
-    (lambda: without("config.json"), "config.json cannot be read .* give a folder in Hugging Face"),
-    (lambda: written("config.json", b"{"), "config.json cannot be read"),
-    (lambda: without("model.safetensors"), WEIGHTS),
-    (lambda: without("model.safetensors", left="pytorch_model.bin"), WEIGHTS),
-    (halved, WEIGHTS),
-    (lambda: written("model.safetensors", b"x" * 99), WEIGHTS),
-    (lambda: written("model.safetensors", b""), WEIGHTS),
-    (lambda: altered("gpt2", n_layer=LAYERS + 1), "12 are missing, the first transformer.h.3"),
+    (lambda: altered(files={"config.json": b""}), CONFIG),
+    (lambda: altered(files={"config.json": b"{"}), CONFIG),
+    (lambda: altered(files={WHOLE: b""}), WEIGHTS),
+    (lambda: altered(files={WHOLE: b"", PICKLED: (folder("gpt2") / WHOLE).read_bytes()}), WEIGHTS),
+    (lambda: altered(files={WHOLE: (folder("gpt2") / WHOLE).read_bytes()[:20_000]}), WEIGHTS),
+    (lambda: altered(files={WHOLE: b"x" * 99}), WEIGHTS),
+    (lambda: altered(n_layer=LAYERS + 1), "12 are missing, the first transformer.h.3"),
     (lambda: altered("llama", intermediate_size=128), "down_proj.weight has not the shape that"),
-    (lambda: altered("gpt2", architectures=["OPTForCausalLM"]), f"a OPTForCausalLM .*{SUPPORTS}"),
-    (lambda: altered("gpt2", architectures=None), f"is a model of no named kind .*{SUPPORTS}"),
+    (lambda: altered(architectures=["OPTForCausalLM"]), f"a OPTForCausalLM .*{SUPPORTS}"),
+    (lambda: altered(architectures=None), f"is a model of no named kind .*{SUPPORTS}"),
     (tokenised, "neither a beginning- nor an end-of-sequence token; name one"),
-    (lambda: without("tokenizer.json"), "a folder needs tokenizer.json and tokenizer_config"),
-    (lambda: "./nothing", "there is no model ./nothing; embedded models are planted-0, "),
-    (lambda: "/nowhere/at/all", "there is no model /nowhere/at/all; embedded models are "),
-    (lambda: "someone/nothing", "model 'someone/nothing' cannot be read .* HF_HUB_OFFLINE is set"),
-    (lambda: "nothing", "model 'nothing' cannot be read .* check the name, or download it"),
+    (lambda: altered(files={"tokenizer.json": b""}), "a folder needs tokenizer.json and tokenizer"),
+    (lambda: "./nothing", r"model './nothing' cannot be read .* it is not embedded \(planted-0, "),
+    (lambda: "/nowhere/at/all", "model '/nowhere/at/all' cannot be read .* no such folder"),
+    (lambda: "someone/nothing", "model 'someone/nothing' cannot be read .* HF_HUB_OFFLINE set"),
+    (lambda: "nothing", "model 'nothing' cannot be read .* check the name, or give a folder"),
 ]  # fmt: skip
 
 
@@ -271,11 +232,11 @@ def test_a_device_that_is_not_there_whoever_asks_for_it(monkeypatch):
     for device in ("warp", "cuda:99", "meta"):
         with pytest.raises(SourceError, match=f"'{device}' is not there; set 'device: auto'"):
             load_model(spec.model_copy(update={"device": device}))
-    monkeypatch.setenv("LOOKUPS_DEVICE", "cpu")
-    assert load_model(spec).device.type == "cpu"
     monkeypatch.setenv("LOOKUPS_DEVICE", "meta")
     with pytest.raises(SourceError, match="device 'meta' is not there; unset LOOKUPS_DEVICE"):
         load_model(spec)
+    monkeypatch.setenv("LOOKUPS_DEVICE", "cpu")
+    assert load_model(spec).device.type == "cpu"
 
 
 def test_a_sequence_that_does_not_fit_and_ids_of_another_vocabulary_are_refused():

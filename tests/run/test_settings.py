@@ -65,13 +65,15 @@ def test_every_shipped_run_is_called_like_its_file_and_its_middle_is_in_the_midd
 
 def test_relative_paths_are_taken_from_the_files_own_folder(written, tmp_path, monkeypatch):
     written("one prompt\n", "there/prompts.txt")
-    text = GOOD.replace("planted-0", "./model").replace("{name: planted}", "{name: ./texts}")
+    text = GOOD.replace("planted-0", "./model")
+    text = text.replace("{name: planted}", "{name: ./texts, held_out: ./others}")
     text += "paths: {artifacts: out, data: kept}\nprompts: prompts.txt\npermuted: other.yml\n"
     base, mine = written(text, "there/base.yml"), written("extends: there/base.yml\n")
     there = tmp_path / "there"
     for settings in (read_run(base), read_run(mine)):
         assert settings.model.name == str(there / "model")
-        assert settings.corpus.name == str(there / "texts")
+        corpora = settings.corpus.name, settings.corpus.held_out
+        assert corpora == (str(there / "texts"), str(there / "others"))
         assert settings.prompts == there / "prompts.txt"
         assert settings.permuted == str(there / "other.yml")
         assert settings.folder("artifacts") == there / "out"

@@ -1,5 +1,4 @@
 """What the model reads: texts from anywhere, tokenised once, found again by key.
 
-The planted language, whose answers are known, is read like any other text.
-Nothing is measured here.
+The planted language, whose answers are known, is read like any other. Nothing is measured here.
 """

@@ -2,10 +2,9 @@
 
 Ids never hold the beginning-of-sequence token: it is put in front where a model reads them. A
 document is a text, or a passage of a long one (`lookups.corpus.texts`). Its key is
-"<corpus>/<split>/<number>": numbers count from 0 in the order of reading, whatever is left out and
-however many are asked for. Passages are listed in an order that a hash of their keys decides, so
-that the first of them are a sample of all. Texts of the test split that are among those that the
-run reads of the train split, white space aside, are left out and counted.
+"<corpus>/<split>/<number>": numbers count from 0 in the order of reading, however many are asked
+for. Passages are listed in an order that a hash of their keys decides, so that the first of them
+are a sample of all. Texts of the test split that the train split holds too are left out.
 
 Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, so a
 large corpus is never in memory. The files' name says what went in; they may be deleted.
@@ -13,7 +12,7 @@ large corpus is never in memory. The files' name says what went in; they may be 
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
@@ -24,21 +23,20 @@ from jaxtyping import Int32
 
 from lookups import paths
 from lookups.corpus import texts
-from lookups.corpus.texts import Piece, Split, Text, Tokenizer
+from lookups.corpus.texts import Split, Text, Tokenizer
 from lookups.errors import LookupsError, SourceError, in_words
 from lookups.model.loaded import Model
 from lookups.model.packaged import PACKAGED
 from lookups.settings import CorpusSpec, Run, is_made
 
-FORM = 4
-"""Raised by hand when documents come out otherwise for the same files: they are then made anew."""
+FORM = 5  # raised by hand when documents come out otherwise for the same files
 
 SCHEMA = pyarrow.schema(
     {"ids": pyarrow.list_(pyarrow.int32()), "source": pyarrow.string(), "shared": pyarrow.bool_()}
-    | dict.fromkeys(("line", "text", "number", "lost"), pyarrow.int64())
+    | dict.fromkeys(("text", "number", "lost"), pyarrow.int64())
 )
-"""Of documents as a table; `text` is the number of the text that one comes from, `number` that of
-its key, or -1 for a row in which there was no text."""
+"""Of documents as a table; `text` is the number of the text that one comes from, of whose tokens
+`lost` are in no document, and `number` that of its key, or -1 for a row in which was no text."""
 
 
 class Document(NamedTuple):
@@ -48,16 +46,14 @@ class Document(NamedTuple):
     ids: Int32[np.ndarray, " pos"]
     source: str
     """Article, revision and section; a file, or a stretch of one; whatever is one elsewhere."""
-    line: int
 
 
 class Documents(Sequence[Document]):
     """The documents of one split of one corpus.
 
-    `n_texts` were read; `n_shared` were left out of the test split because the train split holds
-    them, and `n_missing` rows were passed over because they have no text in the run's field. The
-    texts gave `n_passages` documents, of which a run reads at most as many as it says; `n_cut` of
-    the texts were longer than a document, and no document holds the last `n_lost` tokens.
+    `n_texts` gave `n_passages` documents, of which a run reads at most as many as it says; `n_cut`
+    of the texts were longer than a document, and `n_lost` tokens at their ends are in none. Beside
+    them `n_shared` texts stand in the train split too, and `n_missing` rows have no text.
     """
 
     def __init__(
@@ -73,15 +69,16 @@ class Documents(Sequence[Document]):
         self._name, self._table = f"{corpus}/{split}", table
         facts = table.select(["number", "text", "lost", "shared"]).to_pandas()
         read = facts[(facts.number >= 0) & ~facts.shared]
-        by_text = read.groupby("text").lost.agg(["size", "sum"])
+        by_text = read.groupby("text").lost.agg(["size", "first"])
         self.n_texts, self.n_passages = len(by_text), len(read)
         self.n_shared = facts[facts.shared].text.nunique()
         self.n_missing = int((facts.number < 0).sum())
-        self.n_cut = int(((by_text["size"] > 1) | (by_text["sum"] > 0)).sum())
-        self.n_lost = int(read.lost.sum())
+        self.n_cut = int((by_text > [1, 0]).any(axis=1).sum())
+        self.n_lost = int(by_text["first"].sum())
         keys = f"{self._name}/" + read.number.astype(str)
         if sampled:
-            keys = keys.sort_values(key=lambda some: some.map(_drawn), kind="stable")
+            drawn = keys.map(lambda key: hashlib.sha256(key.encode()).digest())
+            keys = keys.loc[drawn.sort_values(kind="stable").index]
         self._rows = keys.index[:at_most].to_numpy()
         self._keys = keys[:at_most].tolist()
         self._index = {key: index for index, key in enumerate(self._keys)}
@@ -90,21 +87,15 @@ class Documents(Sequence[Document]):
         return len(self._rows)
 
     def __getitem__(self, index: SupportsIndex) -> Document:  # type: ignore[override]
-        row = int(self._rows[index])
-        ids, source, line = (self._table[name][row] for name in ("ids", "source", "line"))
-        return Document(self._keys[index], ids.values.to_numpy(), source.as_py(), line.as_py())
+        ids, source = (self._table[name][int(self._rows[index])] for name in ("ids", "source"))
+        return Document(self._keys[index], ids.values.to_numpy(), source.as_py())
 
     def by_key(self, key: str) -> Document:
-        """Return the document of that key.
-
-        Raises:
-            SourceError: the key belongs to another corpus or split, or to no document that is read.
-        """
+        """Return the document of that key; a SourceError if none of that key is read."""
         if key not in self._index:
             raise SourceError(
-                f"{key!r} is none of the {len(self)} documents that are read of {self._name}: it "
-                "is another corpus's or split's, lies beyond `corpus: documents:`, or the train "
-                "split holds its text; run the chapter that named it again"
+                f"{key!r} is none of the {len(self)} documents that are read of {self._name}: the "
+                "corpus or its settings have changed; run the chapter that named it again"
             )
         return self[self._index[key]]
 
@@ -120,11 +111,6 @@ class Documents(Sequence[Document]):
         for one in self:
             content.update(one.key.encode() + one.ids.astype("<i4").tobytes())
         return content.hexdigest()
-
-
-def _drawn(key: str) -> bytes:
-    """Return a document's place in the order in which documents are sampled."""
-    return hashlib.sha256(key.encode()).digest()[:8]
 
 
 def run_documents(settings: Run, model: Model, split: Split) -> Documents | None:
@@ -163,14 +149,10 @@ def load_documents(
 
 
 def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents:
-    """Load a text file of one's own prompts, one a line; empty lines are left out.
-
-    Raises:
-        SourceError: there is no prompt in it, or it is not text.
-    """
+    """Load a file of one's own prompts, one a line; a SourceError if there is none, or no text."""
     with in_words(f"prompts: {path.name}", "save it as text in UTF-8"):
         lines = enumerate(path.read_text("utf-8-sig").splitlines(), start=1)
-    found = [Text(line.strip(), f"{path.name}#{n}", n) for n, line in lines if line.strip()]
+    found = [Text(line.strip(), f"{path.name}#{number}") for number, line in lines if line.strip()]
     if not found:
         raise SourceError(f"prompts: {path.name} holds no prompt; write one on each line")
     rows = list(_rows(texts.pieces(found, tokenizer, context - 1, "first")))
@@ -181,15 +163,11 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
     """Return the table of a split from its file, which is made first where it is missing."""
     import datasets
 
-    def wanted() -> Iterator[Text]:
-        train = _wanted(corpus, "train") if split == "test" else ()
-        return _wanted(corpus, split, {_digest(one.text) for one in train if one.text is not None})
-
     datasets.disable_progress_bars()
     folder = paths.folder("data", corpus.folder) / "tokens"
     try:
         return datasets.Dataset.from_generator(
-            lambda: _rows(texts.pieces(wanted(), tokenizer, limit, corpus.cut)),
+            lambda: _rows(texts.pieces(_wanted(corpus, split), tokenizer, limit, corpus.cut)),
             features=datasets.Features.from_arrow_schema(SCHEMA),
             cache_dir=str(folder),
             fingerprint=_fingerprint(corpus, split, tokenizer, limit),
@@ -205,16 +183,16 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
         return SCHEMA.empty_table()
 
 
-def _wanted(
-    corpus: CorpusSpec, split: Split, train: Collection[bytes] = frozenset()
-) -> Iterator[Text]:
+def _wanted(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
     """Yield texts until there are as many as a run's documents; of Wikipedia all.
 
-    Rows without a text do not count, nor do texts that stand in `train`.
+    Rows without a text do not count, nor do test texts that the train split holds too.
     """
+    train = _wanted(corpus, "train") if split == "test" else ()
+    known = {_digest(one.text) for one in train if one.text is not None}
     left = corpus.documents
     for text in texts.corpus_texts(corpus, split):
-        copy = text.text is not None and _digest(text.text) in train
+        copy = text.text is not None and _digest(text.text) in known
         yield text._replace(shared=copy)
         left -= not (copy or text.text is None or corpus.name == "wikipedia")
         if not left:
@@ -226,33 +204,28 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
 
 
-def _rows(found: Iterable[tuple[Text, list[Piece]]]) -> Iterator[dict[str, Any]]:
+def _rows(found: Iterable[tuple[Text, list[Sequence[int]], int]]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table."""
     number = 0
-    for place, (text, documents) in enumerate(found):
-        about = {"text": place, "shared": text.shared}
-        for one in documents:
-            yield one._asdict() | about | {"number": number}
+    for place, (text, documents, lost) in enumerate(found):
+        about = {"text": place, "shared": text.shared, "lost": lost}
+        for passage, ids in enumerate(documents):
+            source = text.source_of(passage, len(documents))
+            yield about | {"ids": ids, "source": source, "number": number}
             number += 1
         if text.text is None:
-            yield Piece([], text.source, text.line, 0)._asdict() | about | {"number": -1}
+            yield about | {"ids": [], "source": text.source, "number": -1}
 
 
 def _fingerprint(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) -> str:
     """Return a word that changes with all that documents depend on."""
-    tokenizer.backend_tokenizer.no_truncation()  # else what it is depends on who came before
-    tokenizer.backend_tokenizer.no_padding()
-    halves: tuple[Split, ...] = ("train", "test") if split == "test" else ("train",)
-    parts = [texts.part_of(corpus, half) for half in halves]
-    states = [(part, _state(corpus, part[0])) for part in parts]
-    settings = [FORM, split, limit, corpus.cut, corpus.documents, corpus.field, states]
-    recipe = json.dumps(settings) + tokenizer.backend_tokenizer.to_str()
-    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
-
-
-def _state(corpus: CorpusSpec, name: str) -> list[Any]:
-    """Return what changes when a corpus changes: names, sizes and times of its files."""
-    if is_made(name):
-        return [PACKAGED["wikipedia"].sha256, version("mwparserfromhell")]
-    files = texts.files_of(corpus, name).values()
-    return [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files]
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # else what it is depends on who came before
+    backend.no_padding()
+    made = [PACKAGED["wikipedia"].sha256, version("mwparserfromhell")]
+    names = [name for name in (corpus.name, corpus.held_out) if name and not is_made(name)]
+    files = [file for name in names for file in texts.files_of(corpus, name).values()]
+    states = [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files]
+    settings = corpus.model_dump(mode="json", exclude={"folder", "length"})
+    recipe = [FORM, split, limit, settings, made, states, backend.to_str()]
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]

@@ -5,9 +5,8 @@ A document opens with a title and goes on in sentences of filler words. Most sen
 marker, if that is one that belongs to a target (*filler*); otherwise by a topic word earlier in the
 sentence (*topic*); otherwise by the document's title (*title*). The three markers each permute the
 targets, so no context points straight at a word: something has to combine the two, and in a trained
-model that is left to the MLP neurons. Tiny transformers that `tools/train` trained on this language
-ship with the package, one a seed. Documents hold ids without the BOS (id 0); positions count them
-from 0.
+model that is left to the MLP neurons. Documents hold ids without the BOS (id 0); positions count
+them from 0. Tiny transformers that `tools/train` trained on this language ship with the package.
 """
 
 import random
@@ -20,10 +19,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 BOS_TEXT = "<|bos|>"
 BOS_ID = 0
-SEEDS = (0, 1, 2)
-"""Of the models that ship: `planted-0` and so on."""
-
 STOP = "."
+SEEDS = (0, 1, 2)  # of the models that ship: `planted-0` and so on
 
 Kind = Literal["topic", "filler", "title"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -72,11 +69,10 @@ class Grammar:
 
     targets: tuple[str, ...] = _spaced("boats bread books horses stars coins roses drums")
     titles: tuple[str, ...] = _spaced("Coast Kitchen School Meadow Heaven Trade Spring Feast")
-    topics: tuple[tuple[str, ...], ...] = (
-        _spaced("harbour sailor"), _spaced("bakery miller"), _spaced("library scholar"),
-        _spaced("stable rider"), _spaced("observatory midnight"), _spaced("market banker"),
-        _spaced("garden florist"), _spaced("parade soldier"),
-    )  # fmt: skip
+    topics: tuple[tuple[str, ...], ...] = tuple(map(_spaced, (
+        "harbour sailor", "bakery miller", "library scholar", "stable rider",
+        "observatory midnight", "market banker", "garden florist", "parade soldier",
+    )))  # fmt: skip
     overriding: tuple[str, ...] = _spaced("salty warm dusty swift bright golden fragrant loud")
     plain: tuple[str, ...] = _spaced(
         "the old little grey quiet new tall broken and or near under behind over with without "
@@ -90,11 +86,9 @@ class Grammar:
         (5, 4, 7, 1, 6, 2, 0, 3),
     )
     length: int = 48
-    nearest: int = 2
-    """Fewest fillers between a topic and the word before the marker."""
+    nearest: int = 2  # fewest fillers between a topic and the word before the marker
     furthest: int = 12
-    chain: float = 0.7
-    """Weight of the Markov chain in the choice of fillers; the rest is uniform."""
+    chain: float = 0.7  # weight of the Markov chain in the choice of fillers; the rest is uniform
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -243,10 +237,8 @@ def minimal_pairs(
     return pairs
 
 
-@lru_cache(maxsize=20_000)
-def _remembered(grammar: Grammar, name: str) -> Document:
-    """Pairs for every target are drawn from the same documents, which take time to write."""
-    return grammar.document(name)
+# pairs for every target are drawn from the same documents, which take time to write
+_remembered = lru_cache(maxsize=20_000)(Grammar.document)
 
 
 def _altered(grammar: Grammar, document: Document, slot: Slot, draw: random.Random) -> MinimalPair:

@@ -1,22 +1,18 @@
 """Texts that a run reads, as token ids, and long ones as passages of whole sentences (chapter 1).
 
-A corpus is a file, a folder of files, or a dataset of the Hugging Face hub in the data folder,
-where `lookups download` puts it. A `.txt` file holds texts that are separated by empty lines;
-`.jsonl` and `.parquet` hold one a row, in a field that the run names. The first two may be
-compressed (`.gz`). Nothing is held whole.
+A corpus is a file, a folder of files, or a dataset of the Hugging Face hub that `lookups download`
+fetched. A `.txt` file holds texts that are separated by empty lines; `.jsonl` and `.parquet` hold
+one a row, in a field that the run names. The first two may be compressed (`.gz`).
 
 Half of the texts are held out as the test split, chosen by a hash of the text, so that copies of a
 text stay on one side; of the file's name where a folder holds several `.txt` files, which are works
-rather than collections; Wikipedia's by article. A run may name another corpus as its test split
-(`held_out:`); then all of the one is train, and all of the other test.
+rather than collections; Wikipedia's by article. Or a run names another corpus (`held_out:`).
 
-A text that is longer than a run's `length` becomes passages: whole sentences that follow each
-other, as many as fit, so that nothing is lost but the white space between two passages and a last
-remainder of less than a third of the length. A sentence ends at a full stop, question or
-exclamation mark, with what closes behind it, before white space and a capital or figure; not behind
-an initial or one of a few abbreviations; and always at an empty line. A longer one is cut. A
-passage's ids are those of the text, so no token changes where it is cut. With `cut: first`, the
-paper's way, only the beginning of a long text is read.
+A text that is longer than a run's `length` becomes passages: as many whole sentences as fit, so
+that nothing is lost but a last remainder of less than a third of the length. A sentence ends at a
+full stop, question or exclamation mark, with what closes behind it, before white space and a
+capital or figure; not behind an initial or one of a few abbreviations; and always at an empty line.
+A longer one is cut. A passage's ids are those of the text, so no token changes where it is cut.
 """
 
 import gzip
@@ -24,6 +20,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -39,17 +36,12 @@ from lookups.settings import CorpusSpec
 
 Split = Literal["train", "test"]
 
-ENDINGS = (".txt", ".jsonl", ".parquet")
+Tokenizer = Any  # a fast Hugging Face tokenizer
 
-PLACES = 10
-"""Passages of a long text that count as one source, so that it may give more than two prompts."""
+PLACES = 10  # passages of a long text that count as one source, so that it may give more prompts
+LOT = 256  # texts that are turned into ids together
 
-Tokenizer = Any
-"""A fast Hugging Face tokenizer, as `lookups.model.loaded.Model` carries it."""
-
-LOT = 256
-"""Texts that are turned into ids together."""
-
+_FILE = re.compile(r"(.+)(\.txt|\.jsonl|\.parquet(?!\.))(\.gz)?")
 _BREAK = re.compile(
     r"(?<=[.!?])[\"”’')\]]*(?P<space>\s+)(?=[\"“‘'(\[]*[A-Z0-9])|(?P<line>\s*\n\s*\n\s*)"
 )
@@ -65,20 +57,16 @@ class Text(NamedTuple):
     text: str | None
     """None where a row has no text in the run's field."""
     source: str
-    """The file, where it is one of several texts files; else the file and the text's number."""
-    line: int
-    """Where it begins: its line or row, or an article's paragraph; counted from 1."""
-    of_article: bool = False
-    """Whether `line` counts paragraphs, and `source` is narrow enough however long the text is."""
+    """Article and section; the file, where it is one of several texts files; else the file and the
+    text's number in it, from 1."""
     shared: bool = False
     """Whether this is of the test split, and the train split holds it too."""
 
-    def place(self, start: int, number: int, passages: int) -> tuple[str, int]:
-        """Return source and line of one of its passages, which begins at a character."""
-        if self.of_article:
-            return self.source, self.line + (self.text or "").count("\n\n", 0, start)
-        part = f"{wikipedia.BETWEEN}{number // PLACES + 1}" if passages > PLACES else ""
-        return self.source + part, self.line
+    def source_of(self, number: int, passages: int) -> str:
+        """Return the source of one of its passages; a section is narrow enough however long."""
+        if passages <= PLACES or wikipedia.BETWEEN in self.source:
+            return self.source
+        return f"{self.source}{wikipedia.BETWEEN}{number // PLACES + 1}"
 
 
 def half_of(name: str) -> Split:
@@ -94,40 +82,32 @@ def part_of(corpus: CorpusSpec, split: Split) -> tuple[str, Split | None]:
 
 
 def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
-    """Yield the texts of one split of a run's corpus.
-
-    Raises:
-        SourceError: the corpus is not there, or a file of it cannot be read.
-    """
+    """Yield the texts of one split of a run's corpus; a SourceError if they cannot be read."""
     name, half = part_of(corpus, split)
     if name == "wikipedia":
         found = wikipedia.split_of(wikipedia.load_wikipedia(corpus.folder), split)
-        for _, section in groupby(found, lambda one: (one.page, one.place)):
-            first, *others = section
-            text = "\n\n".join(one.text for one in (first, *others))
-            yield Text(text, first.source, first.number, of_article=True)
+        for (source, _), section in groupby(found, lambda one: (one.source, one.place)):
+            yield Text("\n\n".join(one.text for one in section), source)
         return
     if name == "planted":
         for number, one in enumerate(labelled_documents(split, corpus.documents)):
-            yield Text(GRAMMAR.text(one.ids), f"planted/{split}/{number}", 0)
+            yield Text(GRAMMAR.text(one.ids), f"planted/{split}/{number}")
         return
     files = files_of(corpus, name)
-    by_file = sum(kind_of(file) == ".txt" for file in files.values()) > 1
+    by_file = sum(kind_of(file) == ".txt" for file in files) > 1
     for file, path in files.items():
-        whole = by_file and kind_of(path) == ".txt"
+        whole = by_file and kind_of(file) == ".txt"
         if whole and half not in (None, half_of(file)):
             continue
-        for number, (line, text) in enumerate(_readable(path, corpus.field), start=1):
+        for number, text in enumerate(_readable(path, corpus.field), start=1):
             if whole or text is None or half in (None, half_of(text)):
-                yield Text(text, file if whole else f"{file}#{number}", line)
+                yield Text(text, file if whole else f"{file}#{number}")
 
 
 def kind_of(name: str | Path) -> str | None:
     """Return the ending that says how a file is read, compression aside; None for other files."""
-    whole = str(name)
-    inner = whole.removesuffix(".gz")
-    kind = next((ending for ending in ENDINGS if inner.endswith(ending)), None)
-    return None if kind == ".parquet" and inner != whole else kind
+    match = _FILE.fullmatch(str(name))
+    return match and match[2]
 
 
 def is_hub_file(name: str) -> bool:
@@ -145,16 +125,15 @@ def local_path(corpus: CorpusSpec, name: str) -> Path | None:
 
 def key_name(name: str) -> str:
     """Return the word for a corpus in the keys of its documents."""
-    kind = kind_of(name)
-    parts = (name.removesuffix(".gz").removesuffix(kind) if kind else name).rstrip("/").split("/")
+    match = _FILE.fullmatch(name)
+    parts = (match[1] if match else name.rstrip("/")).split("/")
     return "-".join(parts[1:]) if is_hub_file(name) else parts[-1]
 
 
 def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
     """Return the files of a corpus by their names in it, in order; hidden ones are left out.
 
-    Raises:
-        SourceError: there is nothing of that name, or nothing that can be read.
+    SourceError if there is nothing of that name, or nothing that can be read.
     """
     path = local_path(corpus, name)
     if path is None or not path.exists():
@@ -162,69 +141,50 @@ def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
             f"corpus: {path or name} is not on this machine; correct its name in the run file, or "
             "fetch the hub's dataset with `lookups download`"
         )
-    inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-    root = path if path.is_dir() else path.parent
-    named = {file.relative_to(root).as_posix(): file for file in inside if kind_of(file)}
-    files = {
-        name: file for name, file in named.items() if file.is_file() and "/." not in f"/{name}"
-    }
+    root, inside = (path, sorted(path.rglob("*"))) if path.is_dir() else (path.parent, [path])
+    named = {file.relative_to(root).as_posix(): file for file in inside if file.is_file()}
+    files = {name: file for name, file in named.items() if kind_of(name) and "/." not in f"/{name}"}
     if not files:
         raise SourceError(
-            f"corpus: {path} is not, or has not, a file of texts, which end in "
-            f"{', '.join(ENDINGS)} (the first two also with .gz behind); convert it to one of them"
+            f"corpus: {path} is not, or has not, a file of texts, which end in .txt, .jsonl, "
+            ".parquet (the first two also with .gz behind); convert it to one of them"
         )
     return files
 
 
-def _readable(file: Path, field: str) -> Iterator[tuple[int, str | None]]:
-    """Yield the texts of a file, white space alone left out, with the line or row of each."""
+def _readable(file: Path, field: str) -> Iterator[str | None]:
+    """Yield the texts of a file, white space alone left out; None for a row without a text."""
     read = {".txt": _paragraphs, ".jsonl": _json_rows, ".parquet": _parquet_rows}
     with in_words(f"corpus: {file.name}", "fetch it again, or save it as UTF-8"):
-        for line, row in read[kind_of(file)](file, field):
-            text = row.get(field) if isinstance(row, dict) else None
+        for text in read[kind_of(file)](file, field):
             if not isinstance(text, str):
-                yield line, None
+                yield None
             elif text.strip():  # half a character, as JSON can spell it, becomes `?`
-                yield line, text.encode("utf-8", "replace").decode()
+                yield text.encode("utf-8", "replace").decode()
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a text by number; a byte-order mark at its beginning is no part of it."""
+def _lines(file: Path) -> Iterator[str]:
+    """Yield the lines of a text; a byte-order mark at its beginning is no part of it."""
     with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig") as lines:
-        yield from enumerate(map(str.rstrip, lines), start=1)
+        yield from map(str.rstrip, lines)
 
 
-def _paragraphs(file: Path, field: str) -> Iterator[tuple[int, dict]]:
-    for filled, block in groupby(_lines(file), lambda one: bool(one[1])):
-        if filled:
-            numbers, lines = zip(*block, strict=True)
-            yield numbers[0], {field: "\n".join(lines)}
+def _paragraphs(file: Path, _: str) -> Iterator[str]:
+    return ("\n".join(lines) for filled, lines in groupby(_lines(file), bool) if filled)
 
 
-def _json_rows(file: Path, field: str) -> Iterator[tuple[int, Any]]:
-    for number, line in _lines(file):
-        if line:
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError):
-                yield number, None
+def _json_rows(file: Path, field: str) -> Iterator[Any]:
+    for line in filter(None, _lines(file)):
+        row = None
+        with suppress(ValueError, RecursionError):
+            row = json.loads(line)
+        yield row.get(field) if isinstance(row, dict) else None
 
 
-def _parquet_rows(file: Path, field: str) -> Iterator[tuple[int, dict]]:
+def _parquet_rows(file: Path, field: str) -> Iterator[Any]:
     with parquet.ParquetFile(file) as table:
-        columns = [field] if field in table.schema_arrow.names else []
-        batches = table.iter_batches(batch_size=LOT, columns=columns)
-        yield from enumerate((row for one in batches for row in one.to_pylist()), start=1)
-
-
-class Piece(NamedTuple):
-    """A document to be: a text, or a passage of it."""
-
-    ids: Sequence[int]
-    source: str
-    line: int
-    lost: int
-    """Tokens behind it that no document holds."""
+        for batch in table.iter_batches(LOT, columns=[field]):  # no column where none is so called
+            yield from (row.get(field) for row in batch.to_pylist())
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -255,11 +215,11 @@ def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Any]:
 
 def pieces(
     texts: Iterable[Text], tokenizer: Tokenizer, limit: int, cut: Literal["passages", "first"]
-) -> Iterator[tuple[Text, list[Piece]]]:
-    """Yield every text with its documents, of at most `limit` tokens.
+) -> Iterator[tuple[Text, list[Sequence[int]], int]]:
+    """Yield every text with the ids of its documents, of at most `limit` tokens each, and the
+    number of tokens behind them that no document holds.
 
-    Raises:
-        SourceError: a text has a word that the tokenizer does not know, or gives a special token.
+    SourceError if a text has a word that the tokenizer does not know, or gives a special token.
     """
     special, texts = set(tokenizer.all_special_ids), iter(texts)
     while lot := list(islice(texts, LOT)):
@@ -271,42 +231,27 @@ def pieces(
                     "model's tokenizer does not know; take it out"
                 )
             if cut == "passages" and len(encoding.ids) > limit:
-                yield text, _passages(text, encoding, limit)
+                spans, lost = _passages(text.text or "", encoding, limit)
             else:
-                ids, lost = encoding.ids[:limit], max(0, len(encoding.ids) - limit)
-                yield text, [Piece(ids, text.source, text.line, lost)] if ids else []
+                spans = [slice(limit)] if encoding.ids else []
+                lost = max(0, len(encoding.ids) - limit)
+            yield text, [encoding.ids[span] for span in spans], lost
 
 
-def _passages(text: Text, encoding: Any, limit: int) -> list[Piece]:
-    places = sentences(text.text or "")
+def _passages(text: str, encoding: Any, limit: int) -> tuple[list[slice], int]:
+    """Return which tokens each passage has, and how many are left over at the end."""
+    begin, end = np.array(sentences(text)).T
     starts, stops = np.array(encoding.offsets).T
-    begins = np.searchsorted(stops, [begin for begin, _ in places], side="right").tolist()
-    ends = np.searchsorted(starts, [end for _, end in places], side="left").tolist()
-    found, lost = list(_spans(begins, ends, limit)), 0
-    *before, (_, start, stop) = found
-    if before and 3 * (stop - start) < limit:
-        found, lost = before, stop - start
-    made = [
-        Piece(encoding.ids[start:stop], *text.place(places[sentence][0], number, len(found)), 0)
-        for number, (sentence, start, stop) in enumerate(found)
-    ]
-    return [*made[:-1], made[-1]._replace(lost=lost)]
-
-
-def _spans(
-    begins: Sequence[int], ends: Sequence[int], limit: int
-) -> Iterator[tuple[int, int, int]]:
-    """Yield sentence, first and last token (exclusive) of passages of at most `limit` tokens.
-
-    `begins` and `ends` say for every sentence which tokens are its own.
-    """
-    sentence, start = 0, begins[0]
+    begins = np.searchsorted(stops, begin, side="right").tolist()  # first tokens of sentences
+    ends = np.searchsorted(starts, end, side="left").tolist()
+    found, sentence, start = [], 0, begins[0]
     while sentence < len(ends):
         beyond = int(np.searchsorted(ends, start + limit, side="right"))
-        if beyond <= sentence:  # it is longer than that
-            yield sentence, start, start + limit
+        if beyond > sentence:
+            found.append(slice(start, ends[beyond - 1]))
+            sentence, start = beyond, begins[min(beyond, len(begins) - 1)]
+        else:  # a sentence is longer than that
+            found.append(slice(start, start + limit))
             start += limit
-            continue
-        yield sentence, start, ends[beyond - 1]
-        sentence = beyond
-        start = begins[min(beyond, len(begins) - 1)]
+    left = found[-1].stop - found[-1].start
+    return (found[:-1], left) if len(found) > 1 and 3 * left < limit else (found, 0)

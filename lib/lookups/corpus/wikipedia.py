@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree
@@ -26,11 +27,7 @@ from mwparserfromhell.wikicode import Wikicode
 from lookups.errors import in_words
 from lookups.model.packaged import packaged_file
 
-LEAD = "lead"
-"""The section of what stands before an article's first heading."""
-
-BETWEEN = " § "
-"""Stands in a document's source between the article and the section."""
+BETWEEN = " § "  # in a document's source, between the article and the section
 
 
 class Paragraph(NamedTuple):
@@ -84,18 +81,13 @@ def split_of(texts: Wikipedia, half: Literal["train", "test"]) -> list[Paragraph
 def load_wikipedia(data: Path | None = None) -> Wikipedia:
     """Return the cleaned texts; `data` is where the export may lie if its package is not installed.
 
-    Raises:
-        SourceError: the package that holds the export is not installed, or its file is damaged.
+    SourceError if it is nowhere, or damaged.
     """
     return clean(packaged_file("wikipedia", data))
 
 
 def clean(export: Path) -> Wikipedia:
-    """Return the articles of a compressed MediaWiki export as plain paragraphs.
-
-    Raises:
-        SourceError: the file is not a whole export.
-    """
+    """Return the articles of a compressed MediaWiki export, which must be whole, as paragraphs."""
     advice = "it is no whole MediaWiki export; fetch it again"
     with in_words(f"corpus: {export.name}", advice), bz2.open(export) as file:
         tree = ElementTree.parse(file)
@@ -112,7 +104,7 @@ def clean(export: Path) -> Wikipedia:
         title, text = page.findtext("{*}title", ""), page.findtext("{*}revision/{*}text", "")
         ids = int(page.findtext("{*}id", "0")), int(page.findtext("{*}revision/{*}id", "0"))
         mine = [
-            Paragraph(title, *ids, name or LEAD, place, number, text)
+            Paragraph(title, *ids, name or "lead", place, number, text)
             for number, (name, place, text) in enumerate(paragraphs(text, namespaces, dropped), 1)
         ]
         pages["articles" if mine else "articles without a paragraph kept"] += 1
@@ -135,8 +127,7 @@ def cleaning_report(texts: Wikipedia) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["of", "what", "number"])
 
 
-SHORTEST = 200
-"""A paragraph that is kept has more characters."""
+SHORTEST = 200  # characters: a paragraph that is kept has more
 
 HOLE, NOTE, ITEM = "\ue000", "\ue001", "\ue002"
 """Where something stood that is not shown, where a note stood, and where a list item begins."""
@@ -241,16 +232,14 @@ def _node(node: nodes.Node, namespaces: frozenset[str]) -> str:
 
 def _blocks(text: str, dropped: Counter[str]) -> Iterator[str]:
     """Yield the paragraphs of a section: lines up to an empty one or an item of a list."""
-    lines: list[str] = []
-    for line in [*text.split("\n"), ""]:
+
+    def of_paragraph(line: str) -> bool:
         bare = line.strip(f" \t{NOTE}")
-        if bare.strip(HOLE) and not bare.startswith(ITEM):
-            lines.append(line.strip())
-            continue
         dropped["an item of a list"] += bare.startswith(ITEM)
-        if lines:
-            yield " ".join(lines)
-            lines = []
+        return bare.strip(HOLE) != "" and not bare.startswith(ITEM)
+
+    found = groupby(text.split("\n"), of_paragraph)
+    return (" ".join(map(str.strip, lines)) for filled, lines in found if filled)
 
 
 def _mended(block: str) -> str:
@@ -259,10 +248,9 @@ def _mended(block: str) -> str:
     text = re.sub(rf"^{HOLE}+(?=[A-Z])", "", text)  # a box before the first word
     text = re.sub(rf"\s*{NOTE}+\s*(?=[.,;:!?)]|$)", "", text)
     text = re.sub(rf"\s*{NOTE}+(?=\s)", "", text).replace(NOTE, "")
-    before = None
-    while before != text:  # brackets may stand in brackets
-        before = text
-        text = re.sub(rf"\s*\([^()]*{HOLE}[^()]*\)|\s*\(\s*[,;]?\s*\)", "", text)
+    found = 1
+    while found:  # brackets may stand in brackets
+        text, found = re.subn(rf"\s*\([^()]*{HOLE}[^()]*\)|\s*\(\s*[,;]?\s*\)", "", text)
     return " ".join(text.split())
 
 

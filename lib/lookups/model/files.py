@@ -7,12 +7,13 @@ pickle, and never code that came with a model.
 """
 
 import json
-import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
@@ -54,12 +55,12 @@ class Checkpoint:
         """Load the Hugging Face model, its weights permuted where the run asks for that control.
 
         Weights are rounded to `dtype`; they compute in float32 at least, in float64 if `exact`.
-
-        Raises:
-            SourceError: the weight files are missing or damaged.
+        SourceError if the weight files are missing or damaged.
         """
-        options = _safely(self.location, self.revision) | {"use_safetensors": True}
-        model = load_complete(self.location, dtype=dtype, attn_implementation="eager", **options)
+        model = load_complete(
+            self.location, revision=self.revision, dtype=dtype, attn_implementation="eager",
+            use_safetensors=True, trust_remote_code=False,
+        )  # fmt: skip
         if self.permute_seed is not None:
             permute_weights(model, self.permute_seed)
         computed = torch.float64 if exact else torch.promote_types(dtype, torch.float32)
@@ -69,13 +70,14 @@ class Checkpoint:
 
 
 def _keep_float64(model: torch.nn.Module) -> None:
-    """Replace norms that compute in float32 whatever the dtype, so that float64 means float64."""
-    for name, module in list(model.named_modules()):
-        if type(module).__name__ == "LlamaRMSNorm":
-            exact = torch.nn.RMSNorm(len(module.weight), eps=module.variance_epsilon)
-            exact.weight = module.weight
-            parent, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, exact)
+    """Let norms that compute in float32 whatever the dtype keep to float64."""
+    for norm in model.modules():
+        if type(norm).__name__ == "LlamaRMSNorm":
+            norm.forward = partial(_rms_norm, norm)
+
+
+def _rms_norm(norm: torch.nn.Module, x: Tensor) -> Tensor:
+    return F.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
 def permute_weights(model: torch.nn.Module, seed: int) -> None:
@@ -94,8 +96,7 @@ def permute_weights(model: torch.nn.Module, seed: int) -> None:
 def find_checkpoint(spec: ModelSpec) -> Checkpoint:
     """Find the files of a model and check its architecture.
 
-    Raises:
-        SourceError: nothing is there under that name, or it is of a kind that is not supported.
+    SourceError if nothing is there under that name, or it is of a kind that is not supported.
     """
     location, revision = _locate(spec)
     config = _config(location, revision)
@@ -106,7 +107,7 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
             f"{spec.name!r} is a {architecture} (`architectures` in its config.json); "
             f"supported are {', '.join(SUPPORTED)}"
         )
-    tokenizer = load_tokenizer(location, **_safely(location, revision))
+    tokenizer = load_tokenizer(location, revision=revision, trust_remote_code=False)
     bos_id = tokenizer.bos_token_id
     bos_id = tokenizer.eos_token_id if bos_id is None else bos_id
     if bos_id is None:
@@ -133,8 +134,7 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
 def place_of(spec: ModelSpec) -> Path | None:
     """Return the folder or GGUF file of a model on this machine; None if it comes from the hub.
 
-    Raises:
-        SourceError: a packaged model is missing.
+    SourceError if a packaged model is missing.
     """
     if spec.name in PACKAGED:
         return packaged_file(spec.name, spec.folder)
@@ -148,56 +148,38 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
     """Return a folder and its commit, or 'local', or a hub id and its revision."""
     found = place_of(spec)
     if found is None:
-        if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
-            raise SourceError(f"there is no model {spec.name}; embedded models are {_known()}")
         if Path(spec.name).exists():  # transformers would take it
             raise SourceError(
-                f"{spec.name!r} names a model of the hub, and where you started lies a folder of "
-                f"that name; write ./{spec.name} for the folder, or start elsewhere"
+                f"{spec.name!r} names a model of the hub, and where you started lies something of "
+                f"that name; write ./{spec.name} for a folder or .gguf file, or start elsewhere"
             )
         return spec.name, spec.revision
     if found.is_file():
         found = folder_of(found, spec.folder or folder("models"))
-        revision = f"gguf:{about(found)['sha256'][:12]}"
-        if spec.revision not in ("main", revision):
-            raise SourceError(
-                f"{spec.name} is {revision}, and the run asks for {spec.revision}; fetch that "
-                "file, or leave out `revision:`"
-            )
-        return str(found), revision
-    note = downloaded(found, spec.revision)
-    in_room = spec.folder is not None and not Path(spec.name).is_absolute()
-    if note is None and spec.revision != "main" and in_room and found == spec.folder / spec.name:
+        commit = f"gguf:{about(found)['sha256'][:12]}"
+        other = spec.revision != commit
+    else:
+        commit = downloaded(found, spec.revision)
+        own = Path(spec.name).is_absolute() or EMBEDDED in found.parents
+        other = commit is None and not own
+    if other and spec.revision != "main":
+        holds = f"holds {commit}" if commit else "does not say which revision it holds"
         raise SourceError(
-            f"{found} does not say which revision it holds, and the run asks for "
-            f"{spec.revision[:12]}; move it away and give `lookups download`, or leave out "
-            "`revision:`"
+            f"{found} {holds}, and the run asks for {spec.revision}; move it away and fetch that "
+            "one, or leave out `revision:`"
         )
-    return str(found), note["commit"] if note else "local"
-
-
-def _known() -> str:
-    return ", ".join(sorted(path.name for path in EMBEDDED.glob("*") if path.is_dir()))
-
-
-def _safely(location: str, revision: str) -> dict[str, Any]:
-    """Return how transformers is to load: never code, and of the hub one revision."""
-    pinned = {} if Path(location).is_dir() else {"revision": revision}
-    return {"trust_remote_code": False, **pinned}
+    return str(found), commit or "local"
 
 
 def _config(location: str, revision: str) -> Any:
     from transformers import AutoConfig
 
-    if Path(location).is_dir():
-        what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
-    else:
-        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
-        reach = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached or has none"
-        what = f"model {location!r}"
+    what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
+    if not Path(location).is_dir():
+        what, known = f"model {location!r}", sorted(path.name for path in EMBEDDED.glob("*-*"))
         advice = (
-            f"it is not embedded ({_known()}), there is no such folder, and {reach}: check the "
-            "name, or download it elsewhere and give its folder"
+            f"it is not embedded ({', '.join(known)}), there is no such folder, and the hub has "
+            "none or cannot be reached (is HF_HUB_OFFLINE set?): check the name, or give a folder"
         )
     with in_words(what, advice):
-        return AutoConfig.from_pretrained(location, **_safely(location, revision))
+        return AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)

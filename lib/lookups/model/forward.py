@@ -10,7 +10,7 @@ Padding belongs to the right: no token looks at what stands behind it, so none i
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +23,9 @@ from lookups.errors import SourceError
 
 KeysValues = tuple[Tensor, Tensor]
 """Of one layer, positions rotated in: prompt × key/value head × pos × d_head."""
+
+Turn = tuple[Tensor, Tensor] | None
+"""Cosines and sines of rotary positions: prompt or 1 × pos × 1 × half of what is turned."""
 
 SHORT = 24
 """Tokens up to which prompts share the pass of their beginning-of-sequence token."""
@@ -44,15 +47,6 @@ class _Layer(NamedTuple):
     reads: tuple[_Linear, ...]  # of the MLP: one, or gate and up
     writes: _Linear
     scaling: float  # what attention scores are multiplied by
-
-
-class Context(NamedTuple):
-    """What the layers of one pass have in common."""
-
-    turn: tuple[Tensor, Tensor] | None
-    """Cosines and sines of rotary positions: prompt or 1 × pos × 1 × half of what is turned."""
-    mask: Bool[Tensor, "*prompt pos key"] | None
-    """What each position may look at; None for all up to itself, with nothing in front."""
 
 
 class Touch(dict[str, Callable[[Tensor], Tensor | None]]):
@@ -84,12 +78,12 @@ class Forward:
         added = config.model_type == "gpt2"
         self._positions = bridge.W_pos if added else None
         self._rotary = None if added else inner.rotary_emb.original_component
-        names = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
-        self._eps = next(getattr(config, name) for name in names if hasattr(config, name))
-        self._centred = not hasattr(config, "rms_norm_eps")
+        own = {"gpt2": "layer_norm_epsilon", "gpt_neox": "layer_norm_eps"}
+        self._eps = getattr(config, own.get(config.model_type, "rms_norm_eps"))
+        self._centred = config.model_type in own
         self._d_head = bridge.cfg.d_head
         self.layers = [_layer_of(block) for block in bridge.blocks]
-        self._of_bos: dict[int, list[KeysValues]] = {}
+        self._after = cache(self._run_bos)
 
     @torch.no_grad()
     def read(
@@ -97,8 +91,7 @@ class Forward:
     ) -> None:
         """Hand each named tensor to its function, which must copy what it keeps, and stop.
 
-        Raises:
-            SourceError: there is no tensor of that name.
+        SourceError if there is no tensor of that name.
         """
         waiting = set(takes)
 
@@ -157,13 +150,13 @@ class Forward:
         x = touch("hook_embed", F.embedding(ids, self._embed))
         if self._positions is not None:
             x = x + touch("hook_pos_embed", self._positions[place])
-        context = Context(self.turn_at(place, x), None)
+        turn, mask = self.turn_at(place, x), None
         if past is not None and ids.shape[1] > 1:
             size = ids.shape[1], start + ids.shape[1]
-            context = context._replace(mask=ids.new_ones(size, dtype=torch.bool).tril(start))
+            mask = ids.new_ones(size, dtype=torch.bool).tril(start)
         for at in range(len(self.layers)):
             before, only = past and past[at], last if at == last_in else None
-            x = self.layer(at, x, context, touch, past=before, last=only, keep=keep)
+            x = self.layer(at, x, turn, mask, touch, past=before, last=only, keep=keep)
             if at == last_in:
                 break
         return x
@@ -172,8 +165,9 @@ class Forward:
         self,
         at: int,
         x: Float[Tensor, "prompt pos d_model"],
-        context: Context,
-        touch: Touch = _NOTHING,
+        turn: Turn,
+        mask: Bool[Tensor, "*prompt pos key"] | None,
+        touch: Touch,
         *,
         past: KeysValues | None = None,
         last: Int[Tensor, " prompt"] | None = None,
@@ -181,26 +175,26 @@ class Forward:
     ) -> Float[Tensor, "prompt left d_model"]:
         """Run one layer on `x`, which it changes in place, and return what leaves it.
 
-        `past` are keys and values in front of those of `x`. `last` are the columns of each prompt's
-        last token: given, only that token goes on. `keep` is handed the keys and values of `x`.
+        `mask` says what each position may look at; None for all up to itself. `past` are keys and
+        values in front of those of `x`. `last` are the columns of each prompt's last token: given,
+        only that token goes on. `keep` is handed the keys and values of `x`.
         """
-        own, block, mask, turn = self.layers[at], f"blocks.{at}.", context.mask, context.turn
-        normed, _ = self._norm(touch(block + "hook_resid_pre", x))
+        own, block = self.layers[at], f"blocks.{at}."
+        normed = self.normed(touch(block + "hook_resid_pre", x))
         keys = turned(self._heads(own.keys(normed)), turn).transpose(1, 2)
         values = touch(block + "attn.hook_v", self._heads(own.values(normed))).transpose(1, 2)
         keep((keys, values))
         if past is not None:
-            before = (part.expand(len(x), -1, -1, -1) for part in past)
-            both = zip(before, (keys, values), strict=True)
-            keys, values = (torch.cat(parts, dim=2) for parts in both)
+            first, second = (part.expand(len(x), -1, -1, -1) for part in past)
+            keys, values = torch.cat([first, keys], dim=2), torch.cat([second, values], dim=2)
         if last is not None:
             rows, column = (torch.arange(n, device=x.device) for n in (len(x), keys.shape[2]))
             n_past = keys.shape[2] - x.shape[1]
             mask = rearrange(column <= (last + n_past)[:, None], "row key -> row 1 1 key")
             x, normed = x[rows, last].unsqueeze(1), normed[rows, last].unsqueeze(1)
             if turn is not None:
-                turn = tuple(part.expand(len(x), -1, -1, -1)[rows, last].unsqueeze(1)
-                             for part in turn)  # fmt: skip
+                every = (part.expand(len(x), -1, -1, -1) for part in turn)
+                turn = tuple(part[rows, last].unsqueeze(1) for part in every)
         queries = turned(self._heads(own.queries(normed)), turn).transpose(1, 2)
         if block + "attn.hook_pattern" in touch:
             touch(block + "attn.hook_pattern", _pattern(queries, keys, own.scaling, mask))
@@ -239,26 +233,21 @@ class Forward:
         """Return what a norm divides by its scale: an RMSNorm takes no mean off."""
         return stream - stream.mean(-1, keepdim=True) if self._centred else stream
 
-    def turn_at(
-        self, place: Int[Tensor, "prompt pos"], like: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        """Return cosines and sines of rotary positions, one for each pair of dimensions turned."""
+    def turn_at(self, place: Int[Tensor, "prompt pos"], like: Tensor) -> Turn:
+        """Return what keys and queries at some positions are turned by; None for GPT-2."""
         if self._rotary is None:
             return None
-        both = self._rotary(like, place)
-        return tuple(part[..., : part.shape[-1] // 2].unsqueeze(2) for part in both)
+        return tuple(both.chunk(2, dim=-1)[0].unsqueeze(2) for both in self._rotary(like, place))
 
     def forget(self) -> None:
         """Forget what was computed before: weights have changed."""
-        self._of_bos.clear()
+        self._after.cache_clear()
 
-    def _after(self, bos: int) -> list[KeysValues]:
+    def _run_bos(self, bos: int) -> list[KeysValues]:
         """Keys and values of a beginning-of-sequence token that stands alone, of every layer."""
-        if bos not in self._of_bos:
-            found: list[KeysValues] = []
-            self.run(torch.tensor([[bos]], device=self._embed.device), _NOTHING, keep=found.append)
-            self._of_bos[bos] = found
-        return self._of_bos[bos]
+        found: list[KeysValues] = []
+        self.run(torch.tensor([[bos]], device=self._embed.device), _NOTHING, keep=found.append)
+        return found
 
     def _heads(self, flat: Tensor) -> Float[Tensor, "prompt pos head d_head"]:
         return flat.unflatten(-1, (-1, self._d_head))
@@ -307,7 +296,7 @@ def _pattern(
     return scores.masked_fill(~mask, -torch.inf).softmax(-1)
 
 
-def turned(heads: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+def turned(heads: Tensor, turn: Turn) -> Tensor:
     """Rotate each pair of dimensions (d, d + half) by its position's angle, in place."""
     if turn is None:
         return heads

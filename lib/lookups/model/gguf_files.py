@@ -23,12 +23,9 @@ from tokenizers import pre_tokenizers
 from lookups.errors import SourceError, in_words
 from lookups.paths import digest_of, not_written
 
-RECORD = "gguf.json"
-"""What a folder was made from; written last, so a folder that has it is whole."""
+RECORD = "gguf.json"  # what a folder was made from; a folder that has it is whole
 ARCHITECTURES = ("llama", "gpt2")
-"""The kinds of model that are read."""
-SPLITTERS = ("default", "gpt-2", "smollm")
-"""The rules by which a byte-level tokenizer splits texts into words that are known here."""
+SPLITTERS = ("default", "gpt-2", "smollm")  # how byte-level tokenizers split texts into words
 
 
 def folder_of(file: Path, models: Path) -> Path:
@@ -54,11 +51,8 @@ def folder_of(file: Path, models: Path) -> Path:
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """Return what a folder was made from.
-
-    Keys: `file`, `sha256`, `bytes`, and `tensors`, a row a kind of tensor and quantisation type
-    with how many there are, their values and bytes.
-    """
+    """Return what a folder was made from: `file`, `sha256`, `bytes`, and `tensors`, a row a kind of
+    tensor and quantisation type with how many there are, their values and bytes."""
     return json.loads((folder / RECORD).read_text("utf-8"))
 
 
@@ -109,23 +103,16 @@ def _make(file: Path, reader: Any, sha256: str, folder: Path) -> None:
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
         )
     tokenizer.save_pretrained(aside)
-    rows = pd.DataFrame(
-        {
-            "kind": re.sub(r"^blk\.\d+\.", "", one.name).removesuffix(".weight"),
-            "stored": one.tensor_type.name,
-            "tensors": 1,
-            "values": int(one.n_elements),
-            "bytes": int(one.n_bytes),
-        }
-        for one in reader.tensors
-    )
-    summed = rows.groupby(["kind", "stored"], sort=False, as_index=False).sum()
-    record = {
-        "file": file.name,
-        "sha256": sha256,
-        "bytes": file.stat().st_size,
-        "tensors": json.loads(summed.to_json(orient="records")),
+    columns = {
+        "kind": [re.sub(r"^blk\.\d+\.|\.weight$", "", one.name) for one in reader.tensors],
+        "stored": [one.tensor_type.name for one in reader.tensors],
+        "tensors": 1,
+        "values": [int(one.n_elements) for one in reader.tensors],
+        "bytes": [int(one.n_bytes) for one in reader.tensors],
     }
+    summed = pd.DataFrame(columns).groupby(["kind", "stored"], sort=False, as_index=False).sum()
+    record = {"file": file.name, "sha256": sha256, "bytes": file.stat().st_size}
+    record["tensors"] = summed.to_dict("records")
     (aside / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)

@@ -1,7 +1,7 @@
 """Load a model, one way for all: raw weights in, processed weights and named hooks out.
 
-The processing is that of step 0 of the method: LayerNorm folded into the weights that read, writing
-weights and the unembedding centred (not for RMSNorm, which has no mean to remove), value biases
+The processing is that of step 0 of the method: norms folded into the weights that read, writing
+weights centred (not for RMSNorm, which has no mean to remove) and the unembedding, value biases
 folded into the output bias. Nothing else touches a model's device, dtype or BOS.
 """
 
@@ -54,8 +54,7 @@ class Model(Checkpoint):
     def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
         """Pad sequences of ids; `bos=False` only for the paper's truncation.
 
-        Raises:
-            LookupsError: a sequence is longer than the model reads, or has an id it lacks.
+        LookupsError if a sequence is longer than the model reads, or has an id it lacks.
         """
         batch = batch_of(sequences, self.bos_id if bos else None, self.device)
         if batch.ids.shape[1] > self.context:
@@ -82,12 +81,12 @@ class Model(Checkpoint):
         another one, whose text is then taken off.
         """
         first = self.tokenizer("a", add_special_tokens=False)["input_ids"][-1]
-        start = self.decode([first])
-        texts = (self.decode([first, token]) for token in range(self.d_vocab))
-        return [
-            text.removeprefix(start) if text.startswith(start) else self.decode([token])
-            for token, text in enumerate(texts)
-        ]
+        start, found = self.decode([first]), []
+        for token in range(self.d_vocab):
+            text = self.decode([first, token])
+            alone = not text.startswith(start)
+            found.append(self.decode([token]) if alone else text.removeprefix(start))
+        return found
 
     @cached_property
     def forward(self) -> Forward:
@@ -95,16 +94,11 @@ class Model(Checkpoint):
         return Forward(self.bridge, self.act, parallel=self.parallel)
 
     def mlp_in(self, layer: int) -> dict[str, tuple[Float[Tensor, "d_model d_mlp"], Tensor]]:
-        """Return the weights that read the residual stream into a layer's MLP, with their biases.
-
-        Keys: `in` for an ordinary MLP; `gate` and `up` for a gated one.
-        """
-        mlp = self.bridge.blocks[layer].mlp
-        names = {"gate": "gate", "up": "in"} if self.gated else {"in": "in"}
-        return {
-            key: (getattr(mlp, f"W_{name}"), self._bias(mlp, f"b_{name}", self.d_mlp))
-            for key, name in names.items()
-        }
+        """Return the weights that read the stream into a layer's MLP (`in`, or `gate` and `up`),
+        with their biases."""
+        names = ("gate", "up") if self.gated else ("in",)
+        reads = zip(names, self.forward.layers[layer].reads, strict=True)
+        return {name: (read.weight.T, self._bias(read.bias, self.d_mlp)) for name, read in reads}
 
     def w_out(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
         """Return what each neuron of a layer writes to the residual stream."""
@@ -116,7 +110,7 @@ class Model(Checkpoint):
 
     def b_o(self, layer: int) -> Float[Tensor, " d_model"]:
         """Return a layer's attention bias: b_O with every head's b_V W_O folded in."""
-        return self._bias(self.bridge.blocks[layer].attn, "b_O", self.d_model)
+        return self._bias(self.forward.layers[layer].mixes.bias, self.d_model)
 
     @property
     def w_u(self) -> Float[Tensor, "d_model vocab"]:
@@ -143,11 +137,7 @@ class Model(Checkpoint):
         return torch.where(at_zero, 0.5, self.act(gate) / torch.where(at_zero, 1.0, gate))
 
     def read(self, batch: Batch, hooks: dict[str, Callable[[Tensor], None]]) -> None:
-        """Run forward and hand the tensor at each hook name to its function, then stop.
-
-        The functions must copy what they keep; they cannot change the pass. What stands at padding
-        is not defined. Raises what `Forward.read` raises.
-        """
+        """Do as `Forward.read` says; what stands at padding is not defined."""
         self.forward.read(batch.ids, hooks)
 
     @torch.no_grad()
@@ -168,25 +158,19 @@ class Model(Checkpoint):
     ) -> dict[str, Float[Tensor, "prompt ..."]]:
         """Return what stands at hook names at each sequence's last token; no further than that.
 
-        Attention patterns, which have the tokens on two axes, are not among them. Raises what
-        `Forward.read` raises.
+        Attention patterns, which have the tokens on two axes, are not among them.
         """
         ids, _, last = self.batch(sequences, bos=bos)
         return self.forward.read_last(ids, last, names, bos=self.bos_id if bos else None)
 
-    def _bias(self, module: Any, name: str, size: int) -> Tensor:
-        bias = getattr(module, name, None)
+    def _bias(self, bias: Tensor | None, size: int) -> Tensor:
         return torch.zeros(size).to(self.w_u) if bias is None else bias
 
 
 def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
-    """Load an embedded model by name, a Hugging Face id or a local folder, and process it.
+    """Find the model that a run names, load and process it (`Checkpoint.weights` on precision).
 
-    Weights of half precision compute in float32, which is then the model's dtype; all weights
-    compute in float64 if the result is to be `exact`.
-
-    Raises:
-        SourceError: it is missing, unreachable, without weights, or of another architecture.
+    SourceError if it is missing, unreachable, without weights, or of another architecture.
     """
     from transformers.activations import ACT2FN
 
@@ -199,8 +183,8 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     bridge = bridge_of(checkpoint, weights)
     bridge.enable_compatibility_mode(disable_warnings=True, no_processing=checkpoint.gated)
     bridge.requires_grad_(False)
-    for block in bridge.blocks:
-        block.attn.register_forward_hook(_forget_pattern)
+    for block in bridge.blocks:  # TransformerLens keeps all patterns, many times the weights' size
+        block.attn.register_forward_hook(lambda own, *_: setattr(own, "_pattern", None))
     config = checkpoint.config
     act = getattr(config, "hidden_act", None) or config.activation_function
     return Model(
@@ -232,16 +216,9 @@ def bridge_of(checkpoint: Checkpoint, weights: Any) -> Any:
     )
 
 
-def _forget_pattern(attention: Any, inputs: Any, output: Any) -> None:
-    """Let go of a layer's pattern: TransformerLens keeps them all, many times the weights' size."""
-    attention._pattern = None
-
-
 def _device(wanted: str) -> torch.device:
     forced = os.environ.get("LOOKUPS_DEVICE")
-    wanted = forced or wanted
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = (forced or wanted).replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.ones(1, device=wanted).item()  # some devices parse but are not there
     except (RuntimeError, AssertionError, NotImplementedError):
@@ -252,13 +229,11 @@ def _device(wanted: str) -> torch.device:
 
 @torch.no_grad()
 def fold_llama(model: Any) -> None:
-    """Process a freshly loaded `LlamaForCausalLM` in place.
+    """Process a freshly loaded `LlamaForCausalLM` in place, as the module says.
 
-    Each norm's gain goes into the matrices that read its output, the unembedding is centred over
-    the vocabulary, and value biases go into the output bias. The compatibility mode of
-    TransformerLens gives the same numbers, but copies all weights three times on the way, and
-    computes in float32 what it then returns as float64: those of GPT-2 and GPT-NeoX differ from the
-    exact ones by up to 1e-7 of their size.
+    The compatibility mode of TransformerLens, which processes the others, copies all weights three
+    times on the way, and computes in float32 what it then returns as float64: those of GPT-2 and
+    GPT-NeoX differ from the exact ones by up to 1e-7 of their size.
     """
     for layer in model.model.layers:
         own, mlp = layer.self_attn, layer.mlp

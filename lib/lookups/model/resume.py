@@ -16,8 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.model.batches import Batch, Ids
-from lookups.model.forward import Context, KeysValues, Touch
+from lookups.model.forward import KeysValues, Touch
 from lookups.model.loaded import Model
+
+ENTERS = "blocks.{}.hook_resid_pre"
 
 Hook = Callable[[Tensor], Tensor | None]
 """Is handed the tensor at a hook name; returns what to put in its place, or None to only read. What
@@ -29,12 +31,10 @@ class Trace:
     """One normal forward pass of some prompts."""
 
     batch: Batch
-    entering: dict[int, Float[Tensor, "prompt pos d_model"]]
-    """What enters the layers that were asked for, at every position."""
-    entering_at_last: list[Float[Tensor, "prompt d_model"]]
-    """What enters every layer, at the last token."""
+    entering: dict[str, Float[Tensor, "prompt pos d_model"]]
+    """What `ENTERS` the layers that were asked for, at every position."""
     at_last: dict[str, Float[Tensor, "prompt ..."]]
-    """What stood at the hook names that were asked for, at the last token."""
+    """What enters every layer, and stood at the hook names asked for, at the last token."""
     final: Float[Tensor, "prompt d_model"]
     """What leaves the last layer, at the last token."""
     kept: list[KeysValues]
@@ -85,8 +85,7 @@ def record(
     """
     batch = model.batch(sequences)
     rows = torch.arange(len(sequences), device=model.device)
-    entries = [f"blocks.{at}.hook_resid_pre" for at in range(model.n_layers)]
-    everywhere = {entries[at] for at in whole}
+    everywhere = set(map(ENTERS.format, whole))
     entering: dict[str, Tensor] = {}
     at_last: dict[str, Tensor] = {}
     kept: list[KeysValues] = []
@@ -96,16 +95,10 @@ def record(
         if name in everywhere:
             entering[name] = tensor.clone()
 
-    seen = Touch({name: partial(keep, name) for name in {*watch, *entries}})
+    names = {*watch, *map(ENTERS.format, range(model.n_layers))}
+    seen = Touch({name: partial(keep, name) for name in names})
     out = model.forward.run(batch.ids, seen, keep=kept.append)
-    return Trace(
-        batch=batch,
-        entering={at: entering[entries[at]] for at in whole},
-        entering_at_last=[at_last[name] for name in entries],
-        at_last=at_last,
-        final=out[rows, batch.last],
-        kept=kept,
-    )
+    return Trace(batch, entering, at_last, out[rows, batch.last], kept)
 
 
 @torch.no_grad()
@@ -120,19 +113,19 @@ def resume(
     for name, hook in hooks:
         touch[name] = partial(_after, touch.get(name), hook)
     if place.alone:
-        x = trace.entering_at_last[layer][place.prompts].unsqueeze(1)
+        x = trace.at_last[ENTERS.format(layer)][place.prompts].unsqueeze(1)
         # Recorded keys and values have a place for the last token itself: that one is masked.
         width = trace.batch.ids.shape[1]
         column = torch.arange(width + 1, device=x.device)
         seen = (column < place.last.unsqueeze(1)) | (column == width)
         mask = rearrange(seen, "row key -> row 1 1 key")
     else:
-        x = trace.entering[layer][place.prompts]
+        x = trace.entering[ENTERS.format(layer)][place.prompts]
     turn = model.forward.turn_at(place.positions if place.alone else place.positions[:1], x)
     for at in range(layer, model.n_layers):
         past = tuple(kept[place.prompts] for kept in trace.kept[at]) if place.alone else None
         only = place.last if at == model.n_layers - 1 and not place.alone else None
-        x = model.forward.layer(at, x, Context(turn, mask), touch, past=past, last=only)
+        x = model.forward.layer(at, x, turn, mask, touch, past=past, last=only)
     return place.at_last(x)
 
 

@@ -96,8 +96,9 @@ def _asked_for(settings: Run, kind: str, name: str, room: Path) -> Part:
     note = downloaded(room / repository, asked)  # of other files of the dataset
     what = f"the {kind} {name} at {asked}"
     with _in_words(what, room):
-        about = {"repo_type": kind, "revision": note["commit"] if note else asked}
-        info = HfApi().repo_info(repository, **about, files_metadata=True, timeout=30)
+        info = HfApi().repo_info(
+            repository, repo_type=kind, revision=note or asked, files_metadata=True, timeout=30
+        )
     sizes = {one.rfilename: one.size for one in info.siblings}
     names = {path for path in sizes if FILES[kind].fullmatch(path)}
     if kind == "dataset":
