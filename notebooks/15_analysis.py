@@ -755,10 +755,11 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # neuron is what it writes, and not that its contexts are easier to name. And a look-up does not work alone: when a head is
 # silenced, its neuron passes on about as much of the loss as there is, while all other neurons make up for a part of it.
 #
-# Which heads a neuron needs is foretold by their effects, and hardly better than by chance by their attributions. So it
-# matters which rule is taken: the two seldom keep the same pair, and what the paper's rule alone keeps costs the neuron about a
-# fifth of what ours does. Under the whole of the paper's protocol the list by congruence holds neurons whose token follows about half as often as that of ours,
-# and each of them comes with several times as many kept pairs.
+# The effects of heads predict which of them a neuron needs; their attributions hardly do better than chance. So it
+# matters which rule is taken. The two seldom keep the same pair, and silencing what the paper's rule alone keeps costs the neuron about a
+# fifth of what silencing our pairs does. Under the whole of the paper's protocol, the token of a neuron follows about half as often as
+# under ours, each neuron comes with several times as many kept pairs, their explanations score closer to chance, and
+# silencing one of their heads costs the token about a tenth as many points.
 
 # %% [markdown]
 # What is not known: how much of this holds in models that others use, and whether the method finds
