@@ -51,7 +51,7 @@ def mathjax_path() -> Path:
 
 
 class Library(SphinxDirective):
-    """Document every public module of `lookups`, those of the chapters first."""
+    """Document every public module of `lookups`, room by room."""
 
     def run(self) -> list[nodes.Node]:
         found = pkgutil.walk_packages(lookups.__path__, "lookups.")

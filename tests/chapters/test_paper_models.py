@@ -1,6 +1,6 @@
 """The shipped runs of the paper's models, in all their depth but narrow.
 
-All chapters of all runs are executed by `benchmarks/paper_models.py`, in minutes.
+The chapters of all runs, but 13 and 14, are executed by `benchmarks/paper_models.py`, in minutes.
 """
 
 from pathlib import Path

@@ -37,19 +37,20 @@ RunArgument = Annotated[
 note = partial(typer.echo, err=True)  # a line of progress
 
 
-@app.command(short_help="Execute a run's chapters in order; resumes.")
+@app.command(short_help="Execute a run's chapters; resumes.")
 def run(
     run: RunArgument,
     only: Annotated[
-        list[str] | None, typer.Option(help="Only this chapter, by name or number; repeatable.")
+        list[str] | None,
+        typer.Option(help="Only this chapter, by name or two-digit number; repeatable."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send requests to the LLM.")] = False,
 ) -> None:
-    """Execute a run's chapters in order; what is up to date is left as it is.
+    """Execute a run's chapters, two at a time; what is up to date is left as it is.
 
-    Stops at the first chapter that fails and keeps all before it. The default run, smollm2, also
-    renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) first says what it
-    would send and what that may cost, and sends it only with --yes.
+    When a chapter fails no other is begun; what is done by then is kept. The default run, smollm2,
+    also renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) says before its
+    explanations what it would send and what that may cost, and sends it only with --yes.
     """
     from lookups.run.execute import run_chapters
 

@@ -1,9 +1,10 @@
-"""`lookups run`: a run's chapters in order, each executed only if what it stands on has changed.
+"""`lookups run`: a run's chapters, each executed only if what it stands on has changed.
 
 Beside each executed copy, `artifacts/<run>/notebooks/NN_name.ipynb`, lies NN_name.json: what it was
 made on, the digests of the stages it left, and how long it took. What a chapter stands on is taken
-widely: its code, the whole library (comments, docstrings and layout left out), the whole run file,
-the stages that it loads, and all packages. The default run's copies are the committed notebooks.
+widely: its code, the whole library (comments, docstrings and layout left out), the run file
+(but for places and how a server is reached), the stages that it loads, and the packages that
+results depend on. The default run's copies are the committed notebooks.
 """
 
 import ast
