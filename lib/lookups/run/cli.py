@@ -49,8 +49,8 @@ def run(
     """Execute a run's chapters, two at a time; what is up to date is left as it is.
 
     When a chapter fails no other is begun; what is done by then is kept. The default run, smollm2,
-    also renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) says before its
-    explanations what it would send and what that may cost, and sends it only with --yes.
+    also renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) says, before
+    its explanations, what it would send and what that may cost, and sends it only with --yes.
     """
     from lookups.run.execute import run_chapters
 
