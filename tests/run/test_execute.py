@@ -289,7 +289,10 @@ def test_the_runs_that_chapters_read_are_run_as_far_as_they_are_read():
     assert numbers == [["02", "03", "04", "05"], ["02", "03", "04", "05", "07", "08"]]
     settings = read_run("smollm2")
     assert other_runs("08_scores", settings) == {"smollm2-random": chapters_to("scores")}
-    assert other_runs("08_scores", read_run("planted")) == {}
+    planted = read_run("planted")
+    assert other_runs("08_scores", planted) == {}
+    with pytest.raises(RunError, match=r"is on SmolLM2-135M-Instruct, and this run on planted-0;"):
+        other_runs("08_scores", planted.model_copy(update={"permuted": "smollm2-random"}))
     for name in other_runs("13_ground_truth", settings):
         assert (read_run(name).id, read_run(name).permuted) == (name, None)
 

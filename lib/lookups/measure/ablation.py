@@ -1,4 +1,4 @@
-"""What a neuron and its token lose without a head, or a token without a neuron (chapters 9, 10, 12).
+"""What a neuron and its token lose without a head, a token without a neuron (chapters 9, 10, 12).
 
 Kinds of head ablation: `zero`, the paper's, takes the head's output away at every position (value
 biases, which are folded into the output bias, stay); `mean` puts its average output at every

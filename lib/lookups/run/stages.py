@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lookups.errors import RunError
 from lookups.paths import PROJECT
-from lookups.settings import Run
+from lookups.settings import Run, read_run
 
 CHAPTERS = tuple(sorted(path.stem for path in PROJECT.glob("notebooks/[0-9][0-9]_*.py")))
 """The notebooks in the order in which a run executes them; the analysis gathers what all found."""
@@ -94,8 +94,18 @@ def chapters_to(stage: str) -> tuple[str, ...]:
 
 
 def other_runs(chapter: str, settings: Run) -> dict[str, tuple[str, ...]]:
-    """Return the other runs whose stages a chapter reads, and the chapters that make those."""
+    """Return the other runs whose stages a chapter reads, and the chapters that make those.
+
+    Raises:
+        RunError: the run with permuted weights is on another model.
+    """
     if chapter == "08_scores" and settings.permuted is not None:
+        control, own = read_run(settings.permuted).model, settings.model
+        if (control.name, control.revision) != (own.name, own.revision):
+            raise RunError(
+                f"{settings.permuted}, named by `permuted:`, is on {control.name}, and this run on "
+                f"{own.name}; take that line out, or name a run on the same model"
+            )
         return {settings.permuted: chapters_to("scores")}
     if chapter == "13_ground_truth":
         return {run: chapters_to("pairs") for run in PLANTED}
