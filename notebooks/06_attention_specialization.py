@@ -993,10 +993,11 @@ Markdown(f"Saved `deck`: {len(deck)} prompts in {deck.item.nunique()} items.")
 # %% [markdown] tags=["default-run"]
 # The clearest contexts are of the kind that grammar books list: *either* in front of *or*, *considered* in
 # front of *to be*. We expected heads that wait for a topic, and
-# saw heads that wait for a construction. Attention behaves as the textbook says: where a head is inactive, it
-# rests on the beginning of the sequence. Two things disappointed us. Many pairs differ in ways for which we have
-# no words, and heads that are kept for one neuron often act together, so a token has fewer independent look-ups
-# than it has pairs. Hardly any of these heads is of a kind that is known from other work.
+# saw heads that wait for a construction. Attention behaves somewhat as the textbook says: where a head is inactive, more
+# of its attention goes to the beginning of the sequence, though not most of it. Two things disappointed us. Many
+# pairs differ in ways for which we have no words, and about a third of the pairs of heads that are kept for one neuron
+# act together, so a token has fewer independent look-ups than it has pairs. Hardly any of these heads is of one of the
+# three known kinds that we tested.
 
 # %% [markdown]
 # ## What we know

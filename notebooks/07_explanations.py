@@ -335,8 +335,8 @@ Markdown(f"Saved `explanations`: {len(explained)} explanations of {len(keys)} pa
 
 # %% [markdown] tags=["default-run"]
 # We expected words to be found for most pairs, since the contexts looked so plain when we read them. For most
-# pairs `contrast` finds none. Where it does, the sentence is what a reader would have said: the prompt contains
-# *either*, or *considered*. Some sixteen training prompts a pair are few for a judge that knows no English;
+# pairs `contrast` finds none. Where it does, some sentences are what a reader would have said: that the prompt contains
+# *either*, or *considered*. More of them go by a word such as *the* or *of*, which tells a reader little. Some sixteen training prompts a pair are few for a judge that knows no English;
 # what it misses need not be absent.
 
 # %% [markdown]

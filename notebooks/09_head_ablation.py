@@ -702,13 +702,14 @@ glue("headline", headline if test.pairs else "No pair could be compared.", displ
 Markdown("\n".join(f"- {line}" for line in lines) if test.pairs else "No pair could be compared.")
 
 # %% [markdown] tags=["default-run"]
-# In points of probability this is the clearest result of the book. When a head is silenced, its neuron's token loses
+# In points of probability this is one of the clearest results of the book. When a head is silenced, its neuron's token loses
 # probability on the prompts where we called the head active, and little where we did not; another head of the
 # same layer does nothing of the kind. In nats the same difference is there, but its interval is wide, and it cannot be
 # told from what another head does: a few prompts on which the token is unlikely from the start weigh most. Random
-# neurons' tokens are so unlikely that points cannot show a loss, and in nats we see none. The explanations
-# do poorly when they are put to the test: the prompts that a sentence calls active hold only somewhat more of the head's effect than as many
-# prompts chosen at random, and less than those on which the head is active. What silencing
+# neurons' tokens are so unlikely that points cannot show a loss, and in nats
+# their tokens lose nothing where the head is active; if anything they gain. The explanations
+# do poorly when they are put to the test. The prompts that a sentence calls active hold somewhat more of the head's effect on the neuron than as many
+# prompts chosen at random, and less than those on which the head is active; of its effect on the token not even the first can be shown. What silencing
 # cannot say is by which way the loss comes about.
 
 # %% [markdown]

@@ -626,7 +626,7 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
 # does. Instead about half of what the token loses without the head, in points of probability, is
 # lost when nothing but this one neuron changes; in nats the share may be larger, and its interval
 # is too wide to say. The direct path from the head into the neuron carries only a part of that:
-# earlier layers pass on what the head has found.
+# layers between the two pass on what the head has found.
 #
 # What surprised us most is {numref}`fig-routes`. The one neuron accounts for about as much of the
 # logit's fall as there is, and the head's own writing comes on top; but all other neurons together

@@ -716,11 +716,11 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuro
 # neuron nearly always costs its token a good deal where the neuron fires, and little where it is
 # silent. In nats, silencing a random neuron costs the token that it is congruent with as much, from
 # a probability that is close to zero; what sets selected neurons apart is that their token is the
-# one that really follows. Silencing head and neuron together costs as many nats as the two cost one
-# by one. A head that worked through this neuron alone would have nothing left to cost once the neuron is
-# gone; so its effect finds other ways. (In points the sum is smaller, as it is where nats add up.) All heads that are
-# kept for a neuron, silenced at once, cost its token about as much as the neuron does: a single head shows
-# only a part of what they carry together.
+# one that really follows, and that they raise it more when they are switched on. Silencing head and neuron together costs as
+# many nats as the two cost one by one. If all of the head's effect went through this neuron, nothing would be left of it once the
+# neuron is gone, so some of it takes other ways. How much, this sum cannot say: a token that has become less likely loses more
+# nats to the same push. All heads that are kept for a neuron, silenced at once, cost its token about as much as the neuron does.
+# No other heads were silenced together for comparison, so a part of this may come from silencing several heads at all.
 
 # %% [markdown]
 # What is not known: how much the neurons of a token carry together that are not sound, and what

@@ -788,7 +788,8 @@ pd.DataFrame(
 # %% [markdown]
 # The *shuffled* sentence calls as many prompts active, at random; *the labels themselves* are the prompts on which the head
 # is active. Intervals resample neurons. Where another target is called for, the neuron's token may gain when the head
-# is silenced, so the second pair of columns leaves those prompts out. Where is the effect that the true
+# is silenced, so the second pair of columns leaves those prompts out; among those that remain, the shuffled
+# sentence calls somewhat fewer active than the true one. Where is the effect that the true
 # sentence misses?
 
 # %% tags=["hide-input"]

@@ -632,7 +632,7 @@ Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown] tags=["default-run"]
 # We expected the printed means to leave no doubt that the sentences are true of heads of next-token neurons in
-# particular. Where the paper has a control, they leave a good deal: random neurons score nearly as much, and the
+# particular. Where the paper has a control, much doubt is left: random neurons score nearly as much, and the
 # interval of the difference comes close to zero although it is narrower than it should be. The control was made in a
 # model whose mean is among the lowest; for GPT-2 small, with the highest, there is none. We were surprised how much of
 # the spread over pairs may be luck: whoever picks the best explained pairs also picks the luckiest.

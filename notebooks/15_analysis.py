@@ -365,7 +365,7 @@ for kind in ("clearest", "random"):
     glue(f"sorted_{kind}", clear.get(kind, "none"), display=False)
 Markdown(
     f"Clear to the readers: {clear.get('clearest', 'none')} of the clearest look-ups, "
-    f"{clear.get('random', 'none')} of those chosen at random."
+    f"{clear.get('random', 'none')} of pairs drawn at random from those that were not kept."
     if clear
     else "No reader has sorted the prompts of this run."
 )
@@ -749,17 +749,20 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # %% [markdown] tags=["default-run"]
 # Look-ups exist in this model, and we had not expected them to be so much like the paper's example. The heads of
 # kept pairs matter to the token where they are active, at least in points of probability, and about half of that
-# goes through the one neuron. Set against random neurons the picture
+# goes through the one neuron. The pair most like the example, “either … or”, is no full look-up, though: hardly any of its loss
+# goes through its neuron. Set against random neurons the picture
 # is mixed: in points of probability selected neurons exceed them by far, in nats they do not always, and the sentences
 # that explain their heads are no truer than those for random neurons, nor better than remembering the last token. So what is special about a next-token
-# neuron is what it writes, and not that its contexts are easier to name. And a look-up does not work alone: when a head is
-# silenced, its neuron passes on about as much of the loss as there is, while all other neurons make up for a part of it.
+# neuron is what it writes, and not that its contexts are easier to name. And a look-up does not work alone: in the token's
+# logit, the part of the neuron is as large as the whole loss, since the head itself adds to it and all other neurons make up for a part of it.
 #
-# The effects of heads predict which of them a neuron needs; their attributions hardly do better than chance. So it
-# matters which rule is taken. The two seldom keep the same pair, and silencing what the paper's rule alone keeps costs the neuron about a
-# fifth of what silencing our pairs does. Under the whole of the paper's protocol, the token of a neuron follows about half as often as
-# under ours, each neuron comes with several times as many kept pairs, their explanations score closer to chance, and
-# silencing one of their heads costs the token about a tenth as many points.
+# The effects of heads predict which of them a neuron needs; their attributions have not been shown to do better than chance. So it
+# matters which rule is taken. Few of the pairs that the paper's rule keeps are kept by ours, and silencing those that it alone keeps
+# costs the neuron about a fifth of what silencing our pairs does. Much of both is due to the least difference in effect for which our rule asks, and
+# the paper's does not. Under the whole of the paper's protocol, the token of a neuron follows about half as often as
+# under ours (a part of this is due to the fewer texts that run reads), each neuron comes with several times as many kept pairs,
+# their explanations score closer to chance, and silencing one of their heads costs the token more on active than on inactive prompts
+# by only about a tenth as many points.
 
 # %% [markdown]
 # What is not known: how much of this holds in models that others use, and whether the method finds
