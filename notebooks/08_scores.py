@@ -25,6 +25,8 @@
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
+from functools import cache
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -419,9 +421,8 @@ def share_of_alike(ends: np.ndarray, labels: np.ndarray, most: int) -> np.ndarra
 
 def by_endings(key: tuple[str, str], most: int) -> float:
     """E of a judge who remembers the last tokens of the training prompts, and nothing else."""
-    train, test = prompts.rows(*key, "train"), held_out[key]
-    labels = train.active.to_numpy(float)
-    said = share_of_alike(shared_ends(test, train), labels, most) > labels.mean()
+    labels, test = prompts.rows(*key, "train").active.to_numpy(float), held_out[key]
+    said = share_of_alike(ends_of(key), labels, most) > labels.mean()
     return score(count(pd.Series(said, test.index, dtype="boolean"), test.active))
 
 
@@ -434,6 +435,12 @@ def shared_ends(asked: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
     """How many of its last tokens each prompt that is asked about shares with each that is known."""
     ends = [likeness(ids, other)[0] for ids in in_lists(asked) for other in in_lists(known)]
     return np.array(ends, int).reshape(len(asked), len(known))
+
+
+@cache
+def ends_of(key: tuple[str, str]) -> np.ndarray:
+    """The same of a pair's held-out prompts and its training prompts."""
+    return shared_ends(held_out[key], prompts.rows(*key, "train"))
 
 
 LAST = (1, 2, 3)
@@ -545,7 +552,7 @@ def told_of_neuron(name: str, elsewhere: pd.DataFrame) -> list[tuple]:
 def told_of_pair(key: tuple[str, str]) -> list[tuple]:
     """Question (b) of one pair, and what its head says for (c)."""
     train, test, rows = prompts.rows(*key, "train"), held_out[key], []
-    labels, ends = train.active.to_numpy(float), shared_ends(test, train)
+    labels, ends = train.active.to_numpy(float), ends_of(key)
     lots = lots_of(settings.seed, "labels", *key)
     mixed = [lots.permutation(labels) for _ in range(20)]
     for most in LAST:

@@ -40,12 +40,13 @@ from lookups.run.store import load
 from lookups.corpus.documents import run_documents
 from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
 from lookups.measure.attention import look, looks
-from lookups.measure.ground_truth import carried
+from lookups.measure.ground_truth import carried, targets_of
 from lookups.measure.intervention import GROUPS, followed_first, of_group
-from lookups.measure.look_up_table import ENTERS, PARTS, Held, directions, hold
+from lookups.measure.look_up_table import PARTS, Held, directions, hold
 from lookups.measure.look_up_table import mean_residuals, split_scores
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
+from lookups.model.resume import ENTERS
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec, check_run, read_run
 from lookups.show.views import LONGEST, readable
@@ -304,6 +305,13 @@ if len(result):
     axes[0].set_ylabel("the pair's own list")
     axes[0].legend(loc="lower right")
     plt.show()
+
+
+def own_and_other(own: pd.Series, other: pd.Series, units: pd.Series) -> list:
+    """The mean of a pair's own list, of the other head's, and of the difference."""
+    return [bootstrap_mean(column, units, seed=settings.seed) for column in (own, other, own - other)]  # fmt: skip
+
+
 estimates, table = {}, {}
 for group in GROUPS:
     mine = of_group(result, neurons, group)
@@ -311,8 +319,7 @@ for group in GROUPS:
         row = {}
         for what, words in WHATS.items():
             both = [mine[kind, what, who].astype(float) for who in ("own", "other")]
-            own, other, differ = (bootstrap_mean(column, mine.neuron, seed=settings.seed) for column in (*both, both[0] - both[1]))  # fmt: skip
-            estimates[group, kind, what] = own, other, differ
+            estimates[group, kind, what] = own, other, differ = own_and_other(*both, mine.neuron)
             row |= {(words, "own"): written(own, digits=2), (words, "other head"): written(other, digits=2), (words, "difference"): written(differ, digits=2)}  # fmt: skip
         table[group, kind] = row
 pd.DataFrame(table).T.rename_axis(["neurons", "list"]) if len(result) else NOTHING
@@ -419,17 +426,9 @@ fresh = labelled_documents("fresh", 300)
 
 def planted_neurons(planted) -> dict[Neuron, int]:
     """Neurons of the last layer that are for a target, by what they do and write."""
-    slots = [(n, s.position + 1, s.target) for n, d in enumerate(fresh) for s in d.slots]
-    document, place, target = (torch.tensor(column) for column in zip(*slots, strict=True))
-    seen, layer = {}, planted.n_layers - 1
-    hook = {f"blocks.{layer}.mlp.hook_post": lambda x: seen.update(act=x[document, place])}
-    planted.read(planted.batch([one.ids for one in fresh]), hook)
-    targets = torch.tensor([GRAMMAR.ids[word] for word in GRAMMAR.targets])
-    share = (target[seen["act"].topk(25, dim=0).indices][..., None] == targets).float().mean(0)
-    raised = planted.w_out(layer) @ planted.w_u[:, targets]
-    own = (share.max(1).values >= 0.5) & (share.argmax(1) == raised.argmax(1))
-    chosen = own.nonzero()[:NEURONS, 0].tolist()
-    return {Neuron(layer, one): int(targets[share[one].argmax()]) for one in chosen}
+    targets = targets_of(planted, GRAMMAR, fresh, strongest=25, share=0.5)
+    chosen = (targets >= 0).nonzero()[:NEURONS, 0].tolist()
+    return {Neuron(planted.n_layers - 1, one): int(targets[one]) for one in chosen}
 
 
 def ranked(seed: int) -> list[dict]:
@@ -464,8 +463,7 @@ for kind in (*KINDS, "all"):
     row = {"lists": len(mine), "chance": f"{mine.chance.mean():.2f}"}
     for what, title in (("top", "share of the first k"), ("rank", "mean rank"), ("among", "rank among the kind")):  # fmt: skip
         both = [mine[f"{what}, {who}"] for who in ("own", "other")]
-        own, other, differ = (bootstrap_mean(column, mine.neuron, seed=settings.seed) for column in (*both, both[0] - both[1]))  # fmt: skip
-        planted_top[kind, what] = own, other, differ
+        planted_top[kind, what] = own, other, differ = own_and_other(*both, mine.neuron)
         row |= {f"{title}, own": f"{own.mean:.2f}", f"{title}, other": f"{other.mean:.2f}", f"{title}, difference": written(differ, digits=2)}  # fmt: skip
     table[kind] = row
 pd.DataFrame(table).T.rename_axis("kind of cue")

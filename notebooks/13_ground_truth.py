@@ -44,7 +44,7 @@ from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Example, PairPrompts, Question, widest
 from lookups.show.figures import COLOURS, house_style
 from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
-from lookups.measure.ground_truth import carried, contexts, cut_off
+from lookups.measure.ground_truth import carried, contexts, cut_off, targets_of
 from lookups.measure.attribution import attribute
 from lookups.model.loaded import load_model
 from lookups.statistics.bootstrap import Estimate, lots_of, percent, written
@@ -186,18 +186,8 @@ glue("strongest-slots", STRONGEST, display=False)
 
 def fires_and_writes(model) -> pd.DataFrame:
     """For each neuron of the last layer: the target that it is for, or -1."""
-    slots = [(n, s.position + 1, s.target) for n, d in enumerate(fresh) for s in d.slots]
-    document, place, target = (torch.tensor(column) for column in zip(*slots, strict=True))
-    seen, layer = {}, model.n_layers - 1
-    hook = {f"blocks.{layer}.mlp.hook_post": lambda x: seen.update(act=x[document, place])}
-    model.read(model.batch([one.ids for one in fresh]), hook)
-    ids = torch.tensor([GRAMMAR.ids[word] for word in GRAMMAR.targets])
-    top = seen["act"].topk(STRONGEST, dim=0).indices
-    share = (target[top][..., None] == ids).float().mean(0)
-    raised = model.w_out(layer) @ model.w_u[:, ids]
-    own = (share.max(1).values >= 0.5) & (share.argmax(1) == raised.argmax(1))
-    planted = torch.where(own, ids[share.argmax(1)], -1)
-    names = [str(Neuron(layer, index)) for index in range(model.d_mlp)]
+    planted = targets_of(model, GRAMMAR, fresh, strongest=STRONGEST, share=0.5)
+    names = [str(Neuron(model.n_layers - 1, index)) for index in range(model.d_mlp)]
     return pd.DataFrame({"neuron": names, "planted": planted.tolist()})
 
 

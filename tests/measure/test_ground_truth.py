@@ -6,7 +6,7 @@ import pytest
 import torch
 from lookups.corpus.grammar import GRAMMAR, labelled_documents, minimal_pairs
 from lookups.measure.attribution import attribute
-from lookups.measure.ground_truth import carried, contexts, cut_off
+from lookups.measure.ground_truth import carried, contexts, cut_off, targets_of
 from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
@@ -31,6 +31,26 @@ def test_what_is_carried_is_the_mean_change_over_minimal_pairs(model):
         changes.append((found.pre[:, None] - found.pre_without)[0].numpy())
     mine = table[(table.neuron == str(neuron)) & (table.kind == "filler")]
     assert np.allclose(mine.change, np.mean(changes, axis=0), atol=1e-5)
+
+
+def test_a_neuron_is_for_the_target_that_its_strongest_slots_call_for_and_it_writes(model):
+    documents = labelled_documents("test", 60)
+    found = targets_of(model, GRAMMAR, documents, strongest=10, share=0.5)
+    fires = []  # one document at a time, the naive way
+    for one in documents:
+        hook = {"blocks.1.mlp.hook_post": lambda x, one=one: fires.extend(
+            (x[0, slot.position + 1].numpy(), slot.target) for slot in one.slots
+        )}  # fmt: skip
+        model.read(model.batch([one.ids]), hook)
+    act, called = np.array([one for one, _ in fires]), np.array([target for _, target in fires])
+    ids = [GRAMMAR.ids[word] for word in GRAMMAR.targets]
+    for neuron in range(model.d_mlp):
+        top = called[np.argsort(-act[:, neuron])[:10]]
+        commonest = max(ids, key=lambda one: (top == one).sum())
+        writes = ids[int((model.w_out(1)[neuron] @ model.w_u[:, ids]).argmax())]
+        for_it = (top == commonest).mean() >= 0.5 and commonest == writes
+        assert found[neuron] == (commonest if for_it else -1)
+    assert 20 < (found >= 0).sum() < model.d_mlp
 
 
 def test_contexts_are_the_slots_that_prompts_end_at():

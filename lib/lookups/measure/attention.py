@@ -83,9 +83,8 @@ def looks(
         for head in heads:  # what stands behind the last token is padding
             patterns.append(own[Site.PATTERN.format(head.layer)][head.index, :size, :size])
             values = own[Site.VALUES.format(head.layer)][:size]
-            shared = head.index * values.shape[1] // model.n_heads  # grouped-query attention
             of_head = einsum(model.w_o(head.layer)[head.index], direction, "z d, d -> z")
-            value = einsum(values[:, shared], of_head, "key z, z -> key")
+            value = einsum(values[:, model.key_head(head)], of_head, "key z, z -> key")
             brought.append(patterns[-1][-1] * value * neuron.sign)
         found.append(Look(list(heads), torch.stack(patterns), torch.stack(brought)))
     return found

@@ -11,11 +11,34 @@ from itertools import product
 
 import pandas as pd
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from lookups.corpus.grammar import KINDS, Document, Grammar, minimal_pairs
+from lookups.measure.activation import Site
 from lookups.measure.path_patching import path_patch
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
+
+
+@torch.no_grad()
+def targets_of(
+    model: Model, grammar: Grammar, documents: Sequence[Document], *, strongest: int, share: float
+) -> Int[Tensor, " neuron"]:
+    """Return the id of the target that each neuron of the last layer is for, or -1: at least a
+    `share` of those slots of the documents at which it is `strongest` call for that target, and of
+    all targets it raises this one's logit most (the final norm's scale held)."""
+    slots = [(n, s.position + 1, s.target) for n, one in enumerate(documents) for s in one.slots]
+    document, place, target = (torch.tensor(column) for column in zip(*slots, strict=True))
+    seen, layer = {}, model.n_layers - 1
+    hook = {Site.POST.format(layer): lambda x: seen.update(act=x[document, place])}
+    model.read(model.batch([one.ids for one in documents]), hook)
+    ids = torch.tensor([grammar.ids[word] for word in grammar.targets])
+    top = seen["act"].topk(strongest, dim=0).indices.cpu()
+    called = (target[top][..., None] == ids).float().mean(0)
+    raised = (model.w_out(layer) @ model.w_u[:, ids]).cpu()
+    own = (called.max(1).values >= share) & (called.argmax(1) == raised.argmax(1))
+    return torch.where(own, ids[called.argmax(1)], -1)
 
 
 def carried(

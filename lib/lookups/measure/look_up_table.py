@@ -21,9 +21,9 @@ from lookups.measure.attribution import Input, worth
 from lookups.model.batches import Ids
 from lookups.model.forward import turned
 from lookups.model.loaded import Model
+from lookups.model.resume import ENTERS
 from lookups.names import Head, Neuron
 
-ENTERS = "blocks.{}.hook_resid_pre"
 PARTS = ("position", "token", "context")
 
 
@@ -133,6 +133,5 @@ def split_scores(
 
 
 def _of_head(model: Model, head: Head, flat: Float[Tensor, "rows ..."]) -> Float[Tensor, "..."]:
-    """A head's part of keys or values: with grouped queries, several heads share one."""
-    by_head = flat.unflatten(0, (-1, model.d_head))
-    return by_head[head.index * len(by_head) // model.n_heads]
+    """A head's part of what makes keys or values."""
+    return flat.unflatten(0, (-1, model.d_head))[model.key_head(head)]

@@ -21,7 +21,7 @@ from lookups.errors import LookupsError, SourceError
 from lookups.model.batches import Batch, Ids, batch_of
 from lookups.model.files import Checkpoint, find_checkpoint
 from lookups.model.forward import Forward
-from lookups.names import Neuron
+from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
 
 PROCESSING = "layernorm folded, writing weights and unembedding centred, value biases folded"
@@ -130,6 +130,11 @@ class Model(Checkpoint):
     def head_layers(self, layer: int) -> range:
         """Return the layers whose heads feed a neuron of `layer`: its own too, unless parallel."""
         return range(layer if self.parallel else layer + 1)
+
+    def key_head(self, head: Head) -> int:
+        """Return whose keys and values a head reads: with grouped queries several share them."""
+        there = len(self.forward.layers[head.layer].keys.weight) // self.d_head
+        return head.index * there // self.n_heads
 
     def act_over_gate(self, gate: Tensor) -> Tensor:
         """Return a(g) / g, the share of a gate that passes; ½ at 0, the limit for SiLU and GELU."""
