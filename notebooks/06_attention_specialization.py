@@ -1019,7 +1019,7 @@ Markdown("\n".join(f"- {line}" for line in known))
 # What is not known: whether these heads *cause* anything. A head may feed a neuron, and the token's
 # probability may not move when it is silenced. Nor is it known how many look-ups need several heads at once,
 # which no single pair can show. What all of this adds up to for the run as a whole is the question of
-# {doc}`15_analysis`. Before that, {ref}`explanations` tries to put each pair's contexts into words.
+# {doc}`16_analysis`. Before that, {ref}`explanations` tries to put each pair's contexts into words.
 #
 # ```{admonition} Try it
 # :class: tip

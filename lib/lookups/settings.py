@@ -154,6 +154,9 @@ class Run(Section):
     neurons: tuple[NeuronName, ...] | None = None  # exactly these, in place of the search
     tokens: tuple[str, ...] | None = None  # only neurons with one of these, in place of the search
     prompts: FilePath | None = None  # a text file of one's own, one a line, in place of the search
+    examples: tuple[NeuronName, ...] = ()
+    """Neurons that the chapters look at by hand, at most two; by default those with the highest
+    follow rates on `train`, each for a token of its own."""
     verdicts: FilePath | None = None
     """Readers' verdicts in the blind sort; by default notebooks/records/<id>.sort.yml, if any."""
     minimum_count: Whole = 300  # of a neuron's token in training, where counts are known

@@ -202,7 +202,7 @@ def test_the_summary_keeps_its_bounds_and_stands_beside_another(executed, tmp_pa
             monkeypatch.setattr(module, "RECORDS", tmp_path)
         kept = Path(keep_summary.main([str(executed.path)]).split(":")[0])
         kept.rename(tmp_path / "tiny-paper.summary.csv")
-        sides = execute("15_analysis", executed.path)["SIDES"]
+        sides = execute("16_analysis", executed.path)["SIDES"]
         assert list(sides) == ["paper's protocol", "this run"]
         check_summary(sides["paper's protocol"])
 

@@ -67,7 +67,7 @@ STAGES = (
         "One held-out prompt of one kept pair: neuron and token before and after the ablation."),
     _stage("neuron_ablations", "12", "suffixes", "",
         "One text and one neuron, or its control: the token before and after the neuron is held."),
-    _stage("summary", "15", "pairs scores head_ablations neuron_ablations", "",
+    _stage("summary", "16", "pairs scores head_ablations neuron_ablations", "",
         "One quantity of selected and of random neurons, and their difference, with intervals."),
 )  # fmt: skip
 

@@ -1,0 +1,49 @@
+"""The running example: one pair that every chapter looks at by hand, and a second one beside it.
+
+A run file may name their neurons (`examples`); the rules below do the rest, so every run has its
+own. Up to chapter 7 the prompt is a training prompt, from chapter 8 on a held-out one.
+"""
+
+import pandas as pd
+
+from lookups.settings import Run
+
+
+def running_neurons(settings: Run, rates: pd.DataFrame) -> list[str]:
+    """Return the names of the example's neuron and of a second one, for another token.
+
+    They are selected neurons: first those that the run file names, then those that their token
+    follows most often on `train`; examined ones where none is selected. `rates` is `follow_rates`.
+    """
+    train = rates[rates.split == "train"]
+    mine = train[train.selected.eq(True)]
+    mine = mine if len(mine) else train[train.examined.eq(True)]
+    mine = mine.sort_values("follow_rate", ascending=False, kind="stable")
+    named = mine.neuron.isin(settings.examples)
+    places = mine.neuron.map({name: at for at, name in enumerate(settings.examples)})
+    mine = pd.concat([mine[named].loc[places[named].sort_values().index], mine[~named]])
+    return mine.drop_duplicates("token").neuron.head(2).tolist()
+
+
+def running_pair(pairs: pd.DataFrame, neuron: str) -> tuple[str, str] | None:
+    """Return a neuron's pair with the largest `gap`, a kept one if it has any; `pairs` is `pairs`.
+
+    None where the neuron has no pair at all.
+    """
+    mine = pairs[pairs.neuron == neuron]
+    order = ["kept", "gap", "n_active"]
+    mine = mine.astype({"kept": bool}).sort_values(order, ascending=False, kind="stable")
+    return next(mine[["neuron", "head"]].itertuples(index=False, name=None), None)
+
+
+def running_prompt(rows: pd.DataFrame) -> pd.Series | None:
+    """Return the strongest of some prompts whose head is active and that their token follows.
+
+    Where there is none, the strongest active one, else the strongest; None without a prompt. `rows`
+    has `activation`, `prompt`, `token` and `next_token`, and `active` where a head is in question.
+    """
+    active = rows.get("active", pd.Series(True, rows.index)).astype(bool)
+    kinds = rows.assign(active=active, follows=active & (rows.next_token == rows.token))
+    order = ["active", "follows", "activation", "prompt"]
+    found = kinds.sort_values(order, ascending=[False, False, False, True], kind="stable")
+    return rows.loc[found.index[0]] if len(found) else None

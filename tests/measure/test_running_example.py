@@ -1,0 +1,52 @@
+"""The running example: named neurons first, then those that their token follows most often."""
+
+import pandas as pd
+from lookups.measure.running_example import running_neurons, running_pair, running_prompt
+from lookups.settings import read_run
+
+RATES = pd.DataFrame(
+    [
+        ("L1.N0", "train", " a", True, True, 0.5),
+        ("L1.N1", "train", " b", True, True, 0.9),
+        ("L1.N2", "train", " b", True, True, 0.7),
+        ("L1.N3", "train", " c", False, True, 1.0),
+        ("L1.N0", "test", " a", True, True, 1.0),
+    ],
+    columns=["neuron", "split", "token", "selected", "examined", "follow_rate"],
+)
+
+
+def named(*examples: str):
+    return read_run("planted").model_copy(update={"examples": examples})
+
+
+def test_named_neurons_come_first_then_the_most_followed_each_for_a_token_of_its_own():
+    assert running_neurons(named(), RATES) == ["L1.N1", "L1.N0"]
+    assert running_neurons(named("L1.N2"), RATES) == ["L1.N2", "L1.N0"]
+    assert running_neurons(named("L1.N0", "L1.N2"), RATES) == ["L1.N0", "L1.N2"]
+    assert running_neurons(named("L1.N3"), RATES) == ["L1.N1", "L1.N0"]  # not a selected one
+    unselected = RATES.assign(selected=False)
+    assert running_neurons(named(), unselected) == ["L1.N3", "L1.N1"]
+    assert running_neurons(named(), RATES[:0]) == []
+
+
+def test_the_pair_is_the_kept_one_with_the_largest_gap():
+    pairs = pd.DataFrame(
+        [("n", "L0.H0", False, 0.9, 3), ("n", "L0.H1", True, 0.2, 3), ("n", "L0.H2", True, 0.4, 3)],
+        columns=["neuron", "head", "kept", "gap", "n_active"],
+    )
+    assert running_pair(pairs, "n") == ("n", "L0.H2")
+    assert running_pair(pairs.assign(kept=False), "n") == ("n", "L0.H0")
+    assert running_pair(pairs, "other") is None
+
+
+def test_the_prompt_is_active_and_followed_where_there_is_one():
+    rows = pd.DataFrame(
+        [(9.0, "p0", " x", False), (3.0, "p1", " t", True), (5.0, "p2", " x", True)],
+        columns=["activation", "prompt", "next_token", "active"],
+    ).assign(token=" t")
+    assert running_prompt(rows).prompt == "p1"
+    assert running_prompt(rows.drop(1)).prompt == "p2"
+    assert running_prompt(rows[:1]).prompt == "p0"
+    assert running_prompt(rows.drop(columns="active")).prompt == "p1"
+    assert running_prompt(rows[:0]) is None
