@@ -191,8 +191,8 @@ def test_failure_is_one_sentence_and_leaves_the_former_copy(done, old, new, word
 
 @pytest.mark.parametrize("instead", ["import time; time.sleep(60)", "raise SystemExit(1)"])
 def test_a_kernel_that_does_not_start_is_told(done, tmp_path, monkeypatch, instead):
-    (tmp_path / "first").mkdir()
-    (tmp_path / "first" / "ipykernel_launcher.py").write_text(instead, "utf-8")
+    (tmp_path / "first" / "ipykernel").mkdir(parents=True)
+    (tmp_path / "first" / "ipykernel" / "__init__.py").write_text(instead, "utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "first"))
     monkeypatch.setattr(notebooks, "START_TIMEOUT", 2)
     edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "1 / 0")

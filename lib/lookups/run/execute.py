@@ -13,7 +13,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from functools import lru_cache
@@ -28,13 +28,21 @@ from nbformat import NotebookNode
 from lookups.errors import LookupsError, MissingStage, RunError, StaleStage
 from lookups.paths import write_whole
 from lookups.run import notebooks
+from lookups.run.kernels import forking
 from lookups.run.stages import STAGES, Stage, other_runs
 from lookups.run.store import manifest, parameters, versions
 from lookups.settings import DEFAULT_RUN, Run, read_run
 
 PACKAGE = Path(__file__).resolve().parents[1]
-KERNELS = int(os.environ.get("LOOKUPS_KERNELS", "2"))
-"""How many chapters are executed at a time; 1 where a model fits only once into memory."""
+KERNELS = "LOOKUPS_KERNELS"
+"""This variable says how many chapters are executed at a time: 2, or 1 where memory is short."""
+
+LATE = (
+    "matplotlib_inline.backend_inline",
+    "transformer_lens.model_bridge",
+    "transformers.models.llama.modeling_llama",
+)
+"""What is imported where a model is loaded, and no sooner."""
 
 Say = Callable[[str], None]
 
@@ -151,15 +159,19 @@ def _digest(text: str) -> str:
 def run_chapters(own: Run, *, only: Sequence[str] = (), say: Say = lambda _: None) -> list[str]:
     """Execute a run's chapters that are not up to date; return the names of those executed.
 
-    `only` names chapters to look at (their numbers do), `say` takes lines of progress. `KERNELS`
-    of them are executed at a time, each as soon as all are done whose stages it reads, of this run
-    or another: much of a chapter, imports above all, keeps a single processor busy.
+    `only` names chapters to look at (their numbers do), `say` takes lines of progress. Two of them
+    (`KERNELS`) are executed at a time, each as soon as all are done whose stages it reads, of this
+    run or another: much of a chapter keeps a single processor busy.
 
     Raises:
         ChapterError: a chapter stopped; those that were done by then are kept.
         RunError: a run reads itself, through another one or directly.
         LookupsError: no such chapter, or another process is at work on this run.
     """
+    given = os.environ.get(KERNELS, "2")
+    kernels = int(given) if given.isdecimal() else 0
+    if not kernels:
+        raise LookupsError(f"{KERNELS}={given!r}: write how many chapters at a time, such as 1")
     chapters, wanted = chapters_of(own), tuple(Path(name).stem for name in only)
     names = [chapter.source.stem for chapter in chapters]
     if unknown := [one for one in wanted if not any(name.startswith(one) for name in names)]:
@@ -174,12 +186,24 @@ def run_chapters(own: Run, *, only: Sequence[str] = (), say: Say = lambda _: Non
         for folder in sorted({job.executed.parents[1] for job in jobs.values()}):
             stack.enter_context(_alone(folder))
         stack.enter_context(notebooks.kernel_environment(record=own.id == DEFAULT_RUN))
-        pool = stack.enter_context(ThreadPoolExecutor(KERNELS))
-        executed = _by_and_by(jobs, pool, say)
+        patience = notebooks.START_TIMEOUT
+        stack.enter_context(forking(_imported(jobs.values()), patience=patience))
+        pool = stack.enter_context(ThreadPoolExecutor(kernels))
+        executed = _by_and_by(jobs, pool, kernels, say)
     return [name.removeprefix(f"{own.id}/") for name in jobs if name in executed]
 
 
-def _by_and_by(jobs: dict[str, Chapter], pool: ThreadPoolExecutor, say: Say) -> set[str]:
+def _imported(chapters: Iterable[Chapter]) -> list[str]:
+    """The modules that some chapters import, and those that come with a model."""
+    nodes = [node for chapter in chapters for node in ast.walk(chapter.code)]
+    plain = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    named = sorted(plain | {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)})
+    return [*named, *LATE] if "lookups.model.loaded" in named else named
+
+
+def _by_and_by(
+    jobs: dict[str, Chapter], pool: ThreadPoolExecutor, kernels: int, say: Say
+) -> set[str]:
     """Do chapters as they become ready, earlier ones first; return the names of those executed.
 
     After a failure none is begun, and those under way are brought to their end.
@@ -199,7 +223,7 @@ def _by_and_by(jobs: dict[str, Chapter], pool: ThreadPoolExecutor, say: Say) -> 
         while waiting or running:
             ahead = {*waiting, *running.values()}
             ready = [name for name, needs in waiting.items() if not needs & ahead]
-            for name in ready[: KERNELS - len(running)]:
+            for name in ready[: kernels - len(running)]:
                 del waiting[name]
                 running[pool.submit(_step, jobs[name], say)] = name
             for done in wait(running, return_when=FIRST_COMPLETED).done:

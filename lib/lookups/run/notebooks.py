@@ -168,6 +168,8 @@ def execute(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    from lookups.run.kernels import ForkedKernels
+
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     try:
         done = papermill.execute_notebook(
@@ -175,6 +177,7 @@ def execute(
             unfinished,
             parameters,
             kernel_name=KERNEL["name"],
+            kernel_manager_class=ForkedKernels,
             resources={"metadata": {"path": str(folder)}},  # `cwd` would move this process
             progress_bar=sys.stderr.isatty() and {"leave": False},
             start_timeout=START_TIMEOUT,

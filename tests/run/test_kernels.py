@@ -1,0 +1,40 @@
+"""Forked kernels are like any other: a chapter cannot tell."""
+
+import os
+
+import nbformat
+import papermill
+import pytest
+from lookups.run.kernels import ForkedKernels, forking
+from lookups.run.notebooks import START_TIMEOUT, kernel_environment
+
+SEEN = """
+import os, signal, sys
+import pandas as pd
+kernel = [each for each in sys.argv if not each.endswith(".json")]
+shown = pd.get_option("display.max_columns"), pd.get_option("display.width")
+out = sys.path, kernel[1:], dict(os.environ), os.getcwd(), __name__, sys.flags.hash_randomization
+(*out, shown, os.read(0, 1), signal.getsignal(signal.SIGCHLD))
+"""
+OWN = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "_")  # of every kernel
+
+
+def seen(tmp_path) -> str:
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    clean = f"[os.environ.pop(name, None) for name in {OWN!r}]"
+    cells = [nbformat.v4.new_code_cell(SEEN.replace("out =", f"{clean}\nout ="))]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernelspec})
+    options = {"kernel_manager_class": ForkedKernels, "progress_bar": False}
+    done = papermill.execute_notebook(notebook, tmp_path / "done.ipynb", cwd=tmp_path, **options)
+    return done.cells[0].outputs[0].data["text/plain"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_a_forked_kernel_sees_what_another_sees(tmp_path):
+    with kernel_environment():
+        usual = seen(tmp_path)
+        with forking(["pandas", "no_such_module"], patience=START_TIMEOUT):
+            forked = seen(tmp_path)
+            assert ForkedKernels.source.poll() is None  # it was made by this one
+    assert forked == usual
+    assert ForkedKernels.source is None
