@@ -10,11 +10,10 @@
 # (neuron-ablation)=
 # # Does the neuron matter?
 #
-# A {term}`next-token neuron` is said to promote its token. If so, the token should be less likely
-# without it where the neuron fires, nothing should be lost where it is silent, and switching it on
-# should make the token more likely. We do all three, once with the selected neurons and once with
-# the random neurons that are matched to them, and each time with controls. At the end we silence a
-# head and its neuron together.
+# A {term}`next-token neuron` is said to promote its token. If that is true, three things should
+# follow: the token becomes less likely when the neuron is silenced where it fires, nothing is lost
+# where it was silent anyway, and the token becomes more likely when the neuron is switched on. We
+# test all three on held-out texts, and do the same with random neurons for comparison.
 #
 # **In short:** {glue:text}`headline`
 #
@@ -44,49 +43,132 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.measure.ablation import ablate, mean_over_tokens, nearest_in_size
 from lookups.measure.routes import logp_without
+from lookups.measure.running_example import running_neurons, running_pair, running_prompt
 from lookups.names import Head, Neuron
 from lookups.settings import check_run, read_run
-from lookups.show.views import LONGEST, PromptText, prompt_table, readable
+from lookups.show.views import PromptText, prompt_table, readable
 
 settings = read_run(run)
 model = load_model(settings.model)
 check_run(settings, model)
 house_style()
 stopwatch = Stopwatch()
-neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+rates = load(settings, "follow_rates")
+neurons = rates.drop_duplicates("neuron").set_index("neuron")
 suffixes = load(settings, "suffixes")
+pairs = load(settings, "pairs")
+ablated = load(settings, "head_ablations")
+ablated = ablated[ablated.kind == "zero"]
 NOTHING = Markdown("*This run has no neuron to silence, so there is nothing to show here.*")
 CONTEXTS = ["fires", "follows_silent", "other"]
 UNITS = {"fall": "points", "log_fall": "nats"}
+ROW = ["neuron", "prompt", "context"]
+PROMPT = ["neuron", "split", "prompt"]
+reported = "test" if (suffixes.split == "test").any() else "train"
+
+
+def named(neuron: str) -> str:
+    return f"“{readable(neurons.token[neuron])}” ({neuron})"
+
+
+def next_token(token_id: int) -> str:
+    """What really followed a prompt; nothing is known of it at the end of one's own."""
+    return model.vocabulary[token_id] if token_id >= 0 else ""
+
+
+# %% [markdown]
+# ## Two neurons by hand
+#
+# We begin with the {ref}`running example <running-example>`, the two neurons that we look at by hand in
+# every chapter. For each we take the strongest held-out prompt on which its head is active, and set the
+# neuron's activation to zero wherever it is read. The table has the probability of its token, also
+# without the head ({ref}`head-ablation`) and without both:
+
+# %% tags=["hide-input"]
+hand = {}
+for name in running_neurons(settings, rates):
+    pair = running_pair(pairs, name)
+    mine = suffixes[(suffixes.neuron == name) & (suffixes.split == reported)]
+    of_pair = ablated[(ablated.neuron == name) & (ablated["head"] == (pair or (name, ""))[1])]
+    if len(of_pair):
+        mine = mine.merge(of_pair[[*PROMPT, "active", "p_after"]], on=PROMPT)
+    mine = mine.assign(
+        token=neurons.token[name], next_token=mine.next_token_id.map(next_token).to_numpy(object)
+    )
+    if (prompt := running_prompt(mine)) is not None:
+        hand[name] = (pair, prompt)
+
+
+# %%
+def zero(post, hook):
+    post = post.clone()
+    post[:, 1:, neuron.index] = 0.0  # the BOS is left as it is
+    return post
+
+
+# %% tags=["hide-input"]
+def probability(hooks: list) -> float:
+    with model.bridge.hooks(fwd_hooks=hooks):
+        logits = model.logits(model.batch([ids]))
+    return float(logits[0, -1].double().softmax(-1)[int(neurons.token_id[str(neuron)])])
+
+
+by_hand, shown = {}, []
+for name, (pair, prompt) in hand.items():
+    neuron, ids = Neuron.parse(name), [int(token) for token in prompt.token_ids]
+    own = {"as it is": probability([])}
+    own["without the neuron"] = probability([(f"blocks.{neuron.layer}.mlp.hook_post", zero)])
+    if pair:
+        token, head = [int(neurons.token_id[name])], (Head.parse(pair[1]),)
+        for what, silenced in {"without the head": (), "without both": (neuron,)}.items():
+            own[what] = float(np.exp(logp_without(model, [ids], token, [head], [silenced])[0]))
+    by_hand[name] = own
+    text = model.decode(ids)
+    shown.append({"neuron": named(name), "head": pair[1] if pair else "–", "prompt": text if len(text) < 60 else f"…{text[-60:]}"}
+                 | {what: percent(p) for what, p in own.items()})  # fmt: skip
+pd.DataFrame(shown).fillna("–").set_index("neuron") if shown else NOTHING
+
+# %% tags=["hide-input"]
+Markdown(" ".join(
+    f"Without its neuron, “{readable(neurons.token[name])}” goes from {percent(own['as it is'])} to {percent(own['without the neuron'])}"
+    + (f"; without its head, to {percent(own['without the head'])}." if hand[name][0] else ". It has no pair.")
+    for name, own in by_hand.items()
+)) if hand else NOTHING  # fmt: skip
+
+# %% [markdown] tags=["default-run"]
+# The two neurons both fire where they should, and only the first of them matters. Without the “ result”
+# neuron its token loses more than a quarter, and on most of its other prompts nearly everything (see
+# below). The “ or” neuron hardly matters. Its token needs the *head*, which has read “either”, and yet it
+# does not notice when the neuron that this head drives is gone: the head must reach the token by other ways
+# ({ref}`direct-path`). On the first prompt, silencing both costs far more than the two losses add up
+# to, because a token that is as good as certain has support to spare.
+# Whether most neurons are like the first or like the second is the question of this chapter.
 
 # %% [markdown]
 # ## Three kinds of text
 #
-# We take the selected neurons and the random neurons that are matched to them in how strongly and
-# how often they fire and in how frequent their token is ({ref}`prompts`); each is read with its own
-# token. For each there are held-out texts of three kinds, chosen at random:
+# Now we take all selected neurons, and the random neurons matched to them in how strongly and how
+# often they fire and in how frequent their token is ({ref}`prompts`). Each is read with its own
+# token, on held-out texts of three kinds that are chosen at random:
 #
 # - `fires`: the neuron's own cut prompts, at most {glue:text}`each-kind`. Its token may follow or not.
-# - `follows_silent`: the token follows, but the neuron is silent: below {glue:text}`silent-share` of its
-#   strongest activation on `train`.
-# - `other`: another token follows.
+# - `follows_silent`: the token follows although the neuron is silent, at most
+#   {glue:text}`each-followed` texts. Silent means below {glue:text}`silent-share` of its strongest
+#   training activation.
+# - `other`: another token follows, at most {glue:text}`each-other` texts.
 #
-# The last two come from all positions of the held-out documents, and neurons with one token share
-# them. They are long and take most of the time of this chapter, so there are fewer of them: at most
-# {glue:text}`each-followed` that the token follows, and {glue:text}`each-other` that another follows.
-# No text is longer than {glue:text}`longest-text` tokens: prompts that need more are left out here,
-# and the other texts begin so many tokens before their position.
+# The last two are taken from all positions of the held-out documents. No text is longer than
+# {glue:text}`longest-text` tokens.
 
 # %%
 EACH, FOLLOWED, OTHERS, LONGEST_TEXT, SILENT = 10, 8, 6, 24, 0.1
-reported = "test" if (suffixes.split == "test").any() else "train"
+
+# %% tags=["hide-input"]
 own_prompts = suffixes[suffixes.split == "train"].groupby("neuron")
 strongest, typical = own_prompts.whole_activation.max(), own_prompts.activation.median()
 examined = neurons[neurons.selected | (neurons.group == "random")]
 examined = examined[examined.index.isin(strongest.index)]
 documents = run_documents(settings, model, reported)
-
-# %% tags=["hide-input"]
 glue("each-kind", EACH, display=False)
 glue("each-followed", FOLLOWED, display=False)
 glue("each-other", OTHERS, display=False)
@@ -120,7 +202,7 @@ def firing(neuron: str) -> pd.DataFrame:
     return mine.iloc[np.sort(chosen)][columns].assign(context="fires")
 
 
-# %%
+# %% tags=["hide-input"]
 def followed_by(token_id: int) -> pd.DataFrame:
     """Texts that the token follows; whether a neuron is silent there is not known yet."""
     places = np.flatnonzero(following == token_id)
@@ -128,7 +210,6 @@ def followed_by(token_id: int) -> pd.DataFrame:
     return texts_at(random.permutation(places)[:FOLLOWED], "follows_silent")
 
 
-# %%
 anywhere = lots_of(settings.seed, "other").permutation(len(following))[: 2 * OTHERS]
 other_texts = texts_at(anywhere, "other")
 follows = {int(token): followed_by(int(token)) for token in examined.token_id.unique()}
@@ -141,73 +222,19 @@ rows = pd.concat([firing("").assign(neuron="", token_id=0), *drawn], ignore_inde
 rows["follows"] = rows.next_token_id == rows.token_id
 
 # %% [markdown]
-# ## One neuron by hand
+# ## Controls
 #
-# As an example we take the selected neuron whose token follows it most often on `train`, on its strongest
-# text after which the token does follow. We set its activation to zero wherever it is read, and look at the token:
+# A neuron might matter only because *any* large change upsets the model, or because it moves all
+# tokens. On the same texts there are two {term}`controls <control>` for that:
+#
+# - *other neuron*: another neuron of the run's layers is changed in its place, and the same token is
+#   read. It must write about as much to the residual stream where the neuron fires: its mean
+#   activation times the length of its output weights may differ by a factor of {glue:text}`factor` at
+#   most, and it must have another token.
+# - *other token*: the neuron itself is changed, and the token of another neuron is read.
 
 # %% tags=["hide-input"]
-fire = rows[rows.context == "fires"].merge(
-    suffixes[["neuron", "split", "prompt", "activation"]], on=["neuron", "split", "prompt"]
-)
-pool = examined[examined.selected] if examined.selected.any() else examined
-fire = fire[fire.neuron.isin(pool.index) & (fire.token_ids.map(len) < LONGEST)]
-fire = fire[fire.follows] if fire.follows.any() else fire
-fire["order"] = fire.neuron.map(pool.follow_rate).fillna(0.0)
-fire = fire.sort_values(["order", "neuron", "activation"], ascending=[False, True, False], kind="stable")  # fmt: skip
-hand = fire.iloc[0] if len(fire) else None
-
-
-def next_token(token_id: int) -> str:
-    """What really followed a prompt; nothing is known of it at the end of one's own."""
-    return model.vocabulary[token_id] if token_id >= 0 else ""
-
-
-if hand is not None:
-    neuron, token_id = Neuron.parse(hand.neuron), int(hand.token_id)
-    ids = [int(i) for i in hand.token_ids]
-Markdown(
-    f"The “{readable(neurons.token[hand.neuron])}” neuron ({hand.neuron}), at the end of “{readable(model.decode(ids))}”. "
-    f"What followed is “{readable(next_token(hand.next_token_id))}”:"
-) if hand is not None else NOTHING
-
-
-# %%
-def zero(post, hook):
-    post = post.clone()
-    post[:, 1:, neuron.index] = 0.0  # the BOS is left as it is
-    return post
-
-
-def probability(hooks: list) -> float:
-    with model.bridge.hooks(fwd_hooks=hooks):
-        logits = model.logits(model.batch([ids]))
-    return float(logits[0, -1].double().softmax(-1)[token_id])
-
-
-# %% tags=["hide-input"]
-by_hand = {}
-if hand is not None:
-    at = f"blocks.{neuron.layer}.mlp.hook_post"
-    by_hand = {"as it is": probability([]), "set to zero": probability([(at, zero)])}
-pd.Series(by_hand, dtype=float).round(3).rename("p(token)").to_frame() if hand is not None else NOTHING  # fmt: skip
-
-# %% [markdown]
-# ## Fair controls
-#
-# On the same texts there are two {term}`controls <control>`:
-#
-# - *other neuron*: another neuron of the run's layers is held in its place, and the same token is read. It must
-#   write about as much where the neuron fires. What a neuron writes to the residual stream is its activation times
-#   its output weights, so its size is |mean activation| × their length. We take the neuron, with another
-#   token, whose size is nearest, and none where the nearest differs by more than a factor of
-#   {glue:text}`factor`;
-# - *other token*: the neuron itself is held, and the token of another examined neuron is read.
-#
-# If the claim is true, the neuron moves its own token, and there is little to see with either
-# control.
-
-# %% tags=["hide-input"]
+glue("factor", "1.5", display=False)
 layers = sorted({Neuron.parse(name).layer for name in rows.neuron} or {0})
 fires = rows[rows.context == "fires"].reset_index(drop=True)
 written_by = torch.cat([model.w_out(layer) for layer in layers]).double().norm(dim=1)
@@ -229,9 +256,6 @@ def partner(neuron: str, mean: torch.Tensor) -> dict | None:
 
 
 # %% tags=["hide-input"]
-glue("factor", f"{FACTOR:g}", display=False)
-
-
 def partner_facts(own: Neuron, at: int, other: int, mean: torch.Tensor, sizes: np.ndarray) -> dict:
     """Who it is, how the two compare, and how far it must go to write as much as the neuron."""
     layer, index = divmod(other, model.d_mlp)
@@ -254,7 +278,7 @@ partners = pd.DataFrame({name: facts for name, facts in found.items() if facts})
 if len(partners):
     ratios = (partners["size, other"] / partners["size, own"]).astype(float)
     assert ratios.between(1 / FACTOR, FACTOR).all()
-table = {}
+matched = {}
 for group in GROUPS:
     asked = of_group(pd.DataFrame({"neuron": list(found)}), neurons, group)
     some = partners[partners.index.isin(asked.neuron)]
@@ -265,11 +289,9 @@ for group in GROUPS:
     if len(some):
         medians = [some[f"size, {side}"].astype(float).median() for side in ("other", "own")]
         assert 1 / FACTOR <= medians[0] / medians[1] <= FACTOR
-    table[group] = row
-pd.DataFrame(table)
+    matched[group] = row
 
 
-# %%
 def other_token(neuron: str) -> int | None:
     """The token of another examined neuron."""
     tokens = np.unique(examined.token_id[examined.token_id != neurons.token_id[neuron]])
@@ -277,18 +299,18 @@ def other_token(neuron: str) -> int | None:
 
 
 # %% [markdown]
-# ## Silenced, and switched on
+# A neuron's activation is changed in three ways
+# ({func}`~lookups.measure.ablation.ablate` measures the token before and after):
 #
-# | kind | the neuron's activation is held at | at |
+# | kind | the activation is held at | where |
 # | --- | --- | --- |
 # | `zero` | zero | every position but {term}`BOS` |
 # | `mean` | its mean over tokens of training documents | every position but BOS, in the texts where it fires |
-# | `on` | the median of its own train prompts | the last position, where the neuron was silent |
+# | `on` | the median of its own training prompts | the last position, where the neuron was silent |
 #
-# (The other neuron is switched on far enough to write as much.)
-# {func}`~lookups.measure.ablation.ablate` measures the token before and after.
+# The other neuron is switched on far enough to write as much.
 
-# %%
+# %% tags=["hide-input"]
 spare = {name: other_token(name) for name in examined.index}
 on = rows.neuron.map(typical).astype(float)
 held, scale = (rows.neuron.map(partners[c]) if len(partners) else None for c in ("held", "scale"))
@@ -299,8 +321,6 @@ variants = {
 }
 every = [some.assign(control=name) for name, some in variants.items()]
 every = pd.concat(every, ignore_index=True).dropna(subset=["held", "token_id"])
-
-# %% tags=["hide-input"]
 KEYS = ["neuron", "group", "split", "prompt", "context", "follows", "control", "held", "token_id"]
 AVERAGED = 25  # training documents for the means; each has some hundred tokens
 train = run_documents(settings, model, "train")
@@ -326,21 +346,20 @@ effects = pd.concat(tables, ignore_index=True) if tables else nothing
 effects = with_falls(effects.astype({"follows": bool} | dict.fromkeys(COLUMNS, float)))
 
 # %% [markdown]
-# How often is a neuron silent where its token follows? A token may be promoted by several neurons, and
-# predicted without any:
+# Texts on which a neuron should be silent and is not are left out:
 
-# %%
-ROW = ["neuron", "prompt", "context"]
+# %% tags=["hide-input"]
 seen = effects[(effects.kind == "zero") & (effects.control == "none")]
 activation = pd.MultiIndex.from_frame(effects[ROW]).map(seen.set_index(ROW).act_before)
-silent = activation.to_numpy(float) < SILENT * effects.neuron.map(strongest).to_numpy(float)
-first = rows.assign(place=rows.groupby(["neuron", "context"]).cumcount()).set_index(ROW).place
-effects["silent"] = silent
-unsuited = ((effects.context == "follows_silent") | (effects.kind == "on")) & ~silent
+
+# %%
+bound = SILENT * effects.neuron.map(strongest).to_numpy(float)
+effects["silent"] = activation.to_numpy(float) < bound
+unsuited = ((effects.context == "follows_silent") | (effects.kind == "on")) & ~effects.silent
 looked_at, effects = effects, effects[~unsuited]
 
 # %% tags=["hide-input"]
-table = {}
+contexts = {}
 for group in GROUPS:
     asked = of_group(looked_at, neurons, group)
     asked = asked[(asked.kind == "zero") & (asked.control == "none")]
@@ -348,33 +367,36 @@ for group in GROUPS:
     for context in CONTEXTS:
         some = asked[asked.context == context]
         row[f"texts, {context}"] = int((some.silent if context == "follows_silent" else some.context.notna()).sum())  # fmt: skip
-    fires, followed = (asked[asked.context == c] for c in CONTEXTS[:2])
-    row["token follows where it fires"] = written(bootstrap_mean(fires.follows, fires.neuron, seed=settings.seed), digits=2)  # fmt: skip
-    row["silent where the token follows"] = written(bootstrap_mean(followed.silent, followed.neuron, seed=settings.seed), digits=2)  # fmt: skip
-    table[group] = row
-pd.DataFrame(table)
-
-# %% [markdown]
-# The prompt from above comes out the same, and a neuron that is held at zero *is* at zero:
-
-# %% tags=["hide-input"]
-if hand is not None:
-    key = [hand.neuron, hand.prompt, "zero", "none", "fires"]
-    same = effects[(effects[["neuron", "prompt", "kind", "control", "context"]] == key).all(axis=1)].iloc[0]  # fmt: skip
-    assert np.allclose([same.p_before, same.p_after], [*by_hand.values()], atol=1e-3)  # fmt: skip
+    fired, followed = (asked[asked.context == c] for c in CONTEXTS[:2])
+    for name, values, some in (("token follows where it fires", fired.follows, fired),
+                               ("silent where the token follows", followed.silent, followed)):  # fmt: skip
+        row[name] = written(bootstrap_mean(values, some.neuron, seed=settings.seed), digits=2)
+    contexts[group] = row
+for name, own in by_hand.items():  # the prompts from above come out the same
+    key = [name, hand[name][1].prompt, "zero", "none", "fires"]
+    same = effects[(effects[["neuron", "prompt", "kind", "control", "context"]] == key).all(axis=1)]
+    for row in same.itertuples():
+        assert np.allclose([row.p_before, row.p_after], [own["as it is"], own["without the neuron"]], atol=1e-3)  # fmt: skip
 assert (effects[effects.kind == "zero"].act_after == 0).all()
-Markdown(f"{len(effects)} rows of {effects.neuron.nunique()} neurons were measured.")
+selected = seen[seen.neuron.isin(neurons.index[neurons.selected])]
+fired, followed = (selected[selected.context == context] for context in CONTEXTS[:2])
+Markdown(
+    f"{seen.neuron.nunique()} neurons were examined, {selected.neuron.nunique()} of them selected. A selected neuron's token follows in "
+    f"{percent(fired.groupby('neuron').follows.mean().mean())} of the texts in which the neuron fires. Conversely, the neuron is silent in "
+    f"{percent(looked_at.silent[followed.index].groupby(followed.neuron).mean().mean())} of the texts in which its token follows: "
+    "a token can be predicted without any one of its neurons."
+) if len(selected) else NOTHING  # fmt: skip
 
 # %% [markdown]
 # ## What is lost without it
 #
-# {numref}`fig-neuron-silenced` shows the mean fall of the token, in percentage points of p(token)
-# and in nats of its logarithm: first over the texts of each neuron, then over neurons, with a
-# {term}`bootstrap` over neurons. The neuron matters if its token falls where it fires, and more
-# than with the controls.
+# A fall is measured in two units that need not agree: percentage points of the token's probability,
+# and {term}`nats <nat>` of its logarithm. Losing one nat takes 32 points from a token that had 50 %, but hardly
+# anything from one that had .1 %. We average over the texts of each neuron first and over neurons
+# then; intervals come from a {term}`bootstrap` over neurons.
 
 
-# %%
+# %% tags=["hide-input"]
 def of_neurons(group: str, contexts: list, kind: str, control: str, change: str) -> pd.Series:
     """Each neuron's mean change, for a group; all numbers below are made of these."""
     some = of_group(effects, neurons, group)
@@ -386,10 +408,17 @@ def over_neurons(values: pd.Series) -> Estimate:
     return bootstrap_mean(values, values.index, seed=settings.seed)
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Held at zero, selected neurons cost their token most where they fire. Mean over neurons with 95 % intervals, in points of probability (left) and nats (right), by kind of text. Filled circle: the neuron and its own token. Square: another neuron that writes about as much. Triangle: the neuron and another token.", "name": "fig-neuron-silenced"}, "image": {"alt": "Mean falls of the token by context and control, in points and in nats"}}
+def in_both(made) -> str:
+    """The same quantity in both units; `made` takes a unit."""
+    in_points, in_nats = made("fall"), made("log_fall")
+    return f"{written(in_points, times=100, digits=1)} points and {written(in_nats, digits=2)} nats"
+
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What silencing costs the token, by kind of text: the neuron and its own token (blue, filled), another neuron that writes about as much (square), and the neuron and another token (triangle). Means over selected neurons with 95 % intervals. If neurons promote their tokens, only the topmost blue circle lies clearly to the right of zero. Above in percentage points of probability, below in nats.", "name": "fig-neuron-silenced"}, "image": {"alt": "Mean falls of the token by kind of text and control, in points and in nats"}}
 CONTROLS = {"none": "o", "other neuron": "s", "other token": "^"}
-figure, axes = plt.subplots(1, 2, figsize=(9.0, 2.8), sharey=True)
-table = {}
+WORDS = {"fires": "the neuron fires", "follows_silent": "token follows,\nneuron silent", "other": "another\ntoken follows"}  # fmt: skip
+figure, axes = plt.subplots(2, 1, figsize=(5.8, 5.2), sharey=True)
+silenced_table = {}
 for axis, (unit, name) in zip(axes, UNITS.items(), strict=True):
     times, tell = (100, points) if name == "points" else (1, written)
     for place, context in enumerate(CONTEXTS):
@@ -397,22 +426,22 @@ for axis, (unit, name) in zip(axes, UNITS.items(), strict=True):
             values = of_neurons("selected", [context], "zero", control, unit)
             mean = over_neurons(values)
             at, colour = place + 0.22 * (shift - 1), COLOURS["blue" if control == "none" else "grey"]  # fmt: skip
+            label = {"none": "own token"}.get(control, control)
             axis.hlines(at, times * mean.low, times * mean.high, color=colour)
-            axis.plot(times * mean.mean, at, mark, color=colour, label=None if place else control,
+            axis.plot(times * mean.mean, at, mark, color=colour, label=None if place else label,
                       fillstyle="full" if control == "none" else "none")  # fmt: skip
-            row = table.setdefault(("selected", context, control), {"neurons": len(values)})
+            row = silenced_table.setdefault(("selected", context, control), {"neurons": len(values)})  # fmt: skip
             row[name] = tell(mean)
     for control in CONTROLS:
         values = of_neurons("random", ["fires"], "zero", control, unit)
-        row = table.setdefault(("random", "fires", control), {"neurons": len(values)})
+        row = silenced_table.setdefault(("random", "fires", control), {"neurons": len(values)})
         row[name] = tell(over_neurons(values))
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlabel=f"fall of {'p(token), percentage points' if times > 1 else 'log p(token), nats'}")  # fmt: skip
-axes[0].set_yticks(range(len(CONTEXTS)), CONTEXTS)
+axes[0].set_yticks(range(len(CONTEXTS)), [WORDS[context] for context in CONTEXTS])
 axes[0].set_ylim(len(CONTEXTS) - 0.5, -0.5)
-axes[1].legend(title="control", bbox_to_anchor=(1.01, 1), loc="upper left")
+axes[0].legend(loc="lower right")
 plt.show()
-pd.DataFrame(table).T.rename_axis(["neurons", "texts", "control"])
 
 
 # %% tags=["hide-input"]
@@ -422,9 +451,28 @@ def group_gap(contexts: list, kind: str, change: str, sign: int = 1) -> Estimate
     return group_difference(*(Values(some, some.index) for some in both), seed=settings.seed)
 
 
-def in_both(made) -> str:
-    """The same quantity in both units; `made` takes a unit."""
-    return f"{points(made('fall'))} points and {written(made('log_fall'))} nats"
+def own_less(control: str, unit: str) -> Estimate:
+    """What the neuron takes from its token, less what the control takes, where both are known."""
+    some = [of_neurons("selected", ["fires"], "zero", c, unit) for c in ("none", control)]
+    return over_neurons((some[0] - some[1]).dropna())
+
+
+def told(made, more: str, less: str, same: str, of: str = "") -> str:
+    """A sentence that both units agree on, or what each of them says; `made` takes a unit."""
+    said = []
+    for unit in UNITS:
+        found = made(unit)
+        if not np.isfinite(found.low):
+            return "There are too few selected or random neurons to say more."
+        said.append(more if found.low > 0 else less if found.high < 0 else same)
+    if said[0] == said[1]:
+        return f"{said[0]} ({of}{in_both(made)})."
+    first, second = (f"{one[0].lower()}{one[1:]}" for one in said)
+    return f"In points, {first}; in nats, {second} ({of}{in_both(made)})."
+
+
+def lost(unit: str) -> Estimate:
+    return over_neurons(of_neurons("selected", ["fires"], "zero", "none", unit))
 
 
 def following_is(follows: bool) -> Estimate:
@@ -433,29 +481,50 @@ def following_is(follows: bool) -> Estimate:
     return over_neurons(some[some.follows == follows].groupby("neuron").log_fall.mean())
 
 
+lines = [
+    told(lost, "Without a selected neuron, its token is less likely where the neuron fires",
+         "Without a selected neuron, its token is *more* likely where the neuron fires",
+         "Without a selected neuron, its token is about as likely as with it"),
+    told(lambda unit: group_gap(["fires"], "zero", unit),
+         "A matched random neuron takes less from its own token",
+         "A matched random neuron takes more from its own token",
+         "A matched random neuron takes about as much from its own token", "a difference of "),
+    told(lambda unit: own_less("other neuron", unit),
+         "Another neuron that writes about as much takes less from the same token",
+         "Another neuron that writes about as much takes more from the same token",
+         "Another neuron that writes about as much takes about as much from the same token", "a difference of "),
+    told(lambda unit: own_less("other token", unit), "The neuron takes less from another token than from its own",
+         "The neuron takes more from another token than from its own",
+         "The neuron takes about as much from another token as from its own", "a difference of "),
+    told(lambda unit: over_neurons(of_neurons("selected", ["follows_silent"], "zero", "none", unit)),
+         "Something is lost without the neuron even where the token follows and the neuron was silent",
+         "The token gains without the neuron where it follows and the neuron was silent",
+         "Nothing measurable is lost without the neuron where the token follows and the neuron was silent"),
+]  # fmt: skip
 Markdown(
-    f"Silencing a selected neuron costs its token {in_both(lambda unit: group_gap(['fires'], 'zero', unit))} more than "
-    "silencing a matched random one costs its own. "
-    f"Holding it at its mean instead of zero costs "
-    f"{in_both(lambda unit: over_neurons(of_neurons('selected', ['fires'], 'mean', 'none', unit)))}. "
-    f"Where the neuron fires and its token follows, {written(following_is(True))} nats are lost; where another "
-    f"token follows, {written(following_is(False))}."
+    "\n".join(f"- {line}" for line in dict.fromkeys(lines))
+    + f"\n\nHolding the neuron at its mean instead of zero costs {in_both(lambda unit: over_neurons(of_neurons('selected', ['fires'], 'mean', 'none', unit)))}. "
+    f"Where the neuron fires and its token follows, {written(following_is(True), digits=2)} nats are lost, and "
+    f"{written(following_is(False), digits=2)} where another token follows."
 ) if len(effects) else NOTHING  # fmt: skip
 
 # %% [markdown]
-# ## Each neuron by itself
+# A random neuron's own token is the one that it is most {term}`congruent <congruence>` with, which seldom follows and has
+# a probability close to zero. It can therefore lose many nats and hardly any points. Neither unit
+# is the right one: nats compare what neurons *write*, and points compare what *matters* for the prediction.
 #
-# In {numref}`fig-each-neuron` a dot is a neuron. A list of next-token neurons may hold some that carry their
-# token and many that only go along with it.
+# ## Do most neurons matter, or a few?
+#
+# The mean could be due to a few strong neurons. {numref}`fig-each-neuron` therefore shows all of them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of neurons (up) whose token falls by at least so much (across) when the neuron is set to zero on prompts where it fires. Blue: selected neurons; orange: another neuron, which writes about as much, held in their place; grey: the matched random neurons and their own tokens.", "name": "fig-each-neuron"}, "image": {"alt": "Survival curves of each neuron's mean fall, in points and in nats"}}
-figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.2), sharey=True)
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How many neurons matter how much: the share of neurons (up) whose token falls by at least so much (across) when the neuron is set to zero where it fires. The further right a curve stays high, the more of its neurons matter. Blue: selected neurons; orange: another neuron that writes about as much, silenced in their place; grey: the matched random neurons with their own tokens.", "name": "fig-each-neuron"}, "image": {"alt": "Share of neurons whose token falls by at least so much, in points and in nats"}}
+figure, axes = plt.subplots(2, 1, figsize=(5.8, 5.6), sharey=True)
 curves = {
     "selected": ("selected", "none", "blue"),
     "another in their place": ("selected", "other neuron", "orange"),
     "random": ("random", "none", "grey"),
 }
-table, bars = {}, {"fall": (1, 5), "log_fall": (0.1, 0.5)}
+each_table, bars = {}, {"fall": (1, 5), "log_fall": (0.1, 0.5)}
 for axis, (unit, title) in zip(axes, UNITS.items(), strict=True):
     times = 100 if title == "points" else 1
     for name, (group, control, colour) in curves.items():
@@ -463,17 +532,20 @@ for axis, (unit, title) in zip(axes, UNITS.items(), strict=True):
         if len(each):
             up = 1 - np.arange(len(each)) / len(each)
             axis.step([*each, each.iloc[-1]], [*up, 0], where="pre", color=COLOURS[colour], label=f"{name} ({len(each)})")  # fmt: skip
-            axis.plot(each, up, ".", color=COLOURS[colour])
-        row = table.setdefault(name, {"neurons": len(each)})
+        row = each_table.setdefault(name, {"neurons": len(each)})
         row |= {f"above {bar:g} {title}": int((each > bar).sum()) for bar in bars[unit]}
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set_xscale("symlog", linthresh=0.1 * times / (10 if times > 1 else 1))
-    axis.set(xlabel=f"mean fall, {'percentage points' if times > 1 else 'nats'}", ylim=(0, 1.03))
-axes[0].set(ylabel="share of neurons")
-if any(row["neurons"] for row in table.values()):
-    axes[1].legend()
+    axis.set(xlabel=f"mean fall, {'percentage points' if times > 1 else 'nats'}", ylim=(0, 1.03), ylabel="share of neurons")  # fmt: skip
+if any(row["neurons"] for row in each_table.values()):
+    axes[0].legend()
 plt.show()
-pd.DataFrame(table).T
+
+# %% tags=["hide-input"]
+Markdown(
+    f"{each_table['selected']['above 5 points']} of {each_table['selected']['neurons']} selected neurons and "
+    f"{each_table['random']['above 5 points']} of {each_table['random']['neurons']} random ones cost their token more than five points. The table has the selected "
+    "neurons whose token falls most in nats without them, and those whose token falls least:"
+) if len(effects) else NOTHING  # fmt: skip
 
 # %% tags=["hide-input"]
 own = {unit: of_neurons("selected", ["fires"], "zero", "none", unit) for unit in [*UNITS, "p_before"]}  # fmt: skip
@@ -491,75 +563,78 @@ pd.DataFrame(
 ).reset_index(drop=True) if len(few) else NOTHING  # fmt: skip
 
 # %% [markdown]
-# The table above has the neurons whose token falls most without them, and those whose token falls
-# least. Below, for the first of them, stand the texts in which the token's probability moves most.
-# The neuron's token is appended, and struck out where something else came *next*; the note gives the
-# token's probability.
+# Below are the texts of the two neurons of the running example in which the token's probability moves
+# most when the neuron is silenced. The token is appended, and struck out where something else came
+# *next*; the note gives its probability with the neuron and without.
 
 # %% tags=["hide-input"]
-first = by_neuron.neuron.iloc[0] if len(by_neuron) else None
 columns = {}
-for kind, title in {"zero": "silenced where it fires", "on": "switched on where it was silent"}.items():  # fmt: skip
-    some = effects[(effects.neuron == first) & (effects.kind == kind) & (effects.control == "none")]
-    some = some[some.context == ("fires" if kind == "zero" else "other")]
-    some = some.merge(rows[[*ROW, "token_ids", "next_token_id"]], on=ROW)
-    some = some.assign(moved=some.log_fall.abs()).sort_values(["moved", "prompt"], ascending=[False, True])  # fmt: skip
-    columns[f"{first} {title}"] = [
-        PromptText(model.decode(r.token_ids[-16:]), neurons.token[first],
-                   f"“{readable(neurons.token[first])}” {r.p_before:.2g} → {r.p_after:.2g}",
-                   next_token(r.next_token_id) or None)
+for name in hand:
+    some = effects[(effects.neuron == name) & (effects.kind == "zero") & (effects.control == "none")]  # fmt: skip
+    some = some[some.context == "fires"].merge(rows[[*ROW, "token_ids", "next_token_id"]], on=ROW)
+    some = some.assign(moved=some.fall.abs()).sort_values(["moved", "prompt"], ascending=[False, True])  # fmt: skip
+    columns[f"{named(name)} silenced where it fires"] = [
+        PromptText(model.decode(r.token_ids[-16:]), neurons.token[name],
+                   f"{percent(r.p_before)} → {percent(r.p_after)}", next_token(r.next_token_id) or None)
         for r in some.head(5).itertuples()
     ]  # fmt: skip
-prompt_table(columns) if first else NOTHING
+prompt_table(columns) if hand else NOTHING
 
 # %% [markdown]
 # ## Switched on
 #
-# Where the neuron was silent we set its activation, at the last position, to the median of what it
-# reaches on its own prompts. If the neuron promotes its token, that token rises, and others do not
-# ({numref}`fig-switched-on`).
+# Silencing shows what a neuron is needed for; switching it on shows what it can do. Where the neuron
+# was silent we set its activation, at the last position, to the median of its own prompts. If it
+# promotes its token, that token rises and others do not ({numref}`fig-switched-on`).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Switched on where they were silent, selected neurons raise their token. One dot a neuron: rise of log p for its own token; for its token when another neuron is switched on instead, to write as much; and for another token. The line is the median. Left: selected neurons; right: the random ones matched to them.", "name": "fig-switched-on"}, "image": {"alt": "Rises of log probability when neurons are switched on, by control and group"}}
-figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.2), sharey=True)
-table, SILENT_TEXTS = {}, ["other", "follows_silent"]
-for axis, group in zip(axes, GROUPS, strict=True):
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A neuron that promotes its token raises it when it is switched on, and leaves other tokens alone. One dot a neuron, the bar is the median: rise of log p for its own token; for its token when another neuron is switched on instead, to write as much; and for another token. Blue: selected neurons; grey: the random ones matched to them.", "name": "fig-switched-on"}, "image": {"alt": "Rises of log probability when neurons are switched on, by control and group"}}
+figure, axis = plt.subplots(figsize=(6.4, 3.6))
+on_table, SILENT_TEXTS = {}, ["other", "follows_silent"]
+for shift, group in zip((-0.2, 0.2), GROUPS, strict=True):
     for place, control in enumerate(CONTROLS):
         rises = {unit: -of_neurons(group, SILENT_TEXTS, "on", control, unit) for unit in UNITS}
         each = rises["log_fall"].sort_values(ascending=False)
-        at = place + np.linspace(-0.25, 0.25, len(each))
-        axis.plot(at, each, ".", color=COLOURS["blue" if control == "none" else "grey"])
+        at, colour = place + shift, COLOURS["blue" if group == "selected" else "grey"]
+        label = None if place else f"{group} ({len(each)})"
+        axis.plot(at + np.linspace(-0.14, 0.14, len(each)), each, ".", color=colour, label=label)
         if len(each):
-            axis.hlines(each.median(), place - 0.35, place + 0.35, color="black")
-        table[group, control] = {
+            axis.hlines(each.median(), at - 0.18, at + 0.18, color=colour)
+        on_table[group, control] = {
             "neurons": len(each), "rise, points": points(over_neurons(rises["fall"])),
             "rise, nats": written(over_neurons(rises["log_fall"])), "neurons with a rise": int((each > 0).sum()),
         }  # fmt: skip
-    axis.axhline(0, color="black", linewidth=0.8)
-    axis.set_xticks(range(3), ["own token", "other neuron", "other token"])
-    axis.set(title=f"{group} neurons")
-axes[0].set(ylabel="rise of log p(token), nats")
+axis.axhline(0, color="black", linewidth=0.8)
+axis.set_xticks(range(3), ["own token", "other neuron", "other token"])
+axis.set(ylabel="rise of log p(token), nats")
+axis.legend()
 plt.show()
-pd.DataFrame(table).T.rename_axis(["neurons", "control"])
+
+# %% tags=["hide-input"]
+lines += [
+    told(lambda unit: over_neurons(-of_neurons("selected", SILENT_TEXTS, "on", "none", unit)),
+         "Switched on, a selected neuron makes its token more likely", "Switched on, a selected neuron makes its token less likely",
+         "Switched on, a selected neuron makes its token neither more nor less likely"),
+    told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1), "Random neurons raise their token less when switched on",
+         "Random neurons raise their token more when switched on", "Random neurons raise their token about as much when switched on", "a difference of "),
+]  # fmt: skip
+Markdown(" ".join(dict.fromkeys(lines[-2:]))) if len(effects) else NOTHING
 
 # %% [markdown]
 # (together)=
 # ## Head and neuron together
 #
 # What is lost when head and neuron are silenced together? If the two did their work independently,
-# the losses would add up. If the head works through the neuron, both together cost less than the
-# sum of what each costs, since a part of the loss is counted twice in that sum. We read the
-# held-out prompts of {ref}`head-ablation` on which the head is active: without the head, without
-# the neuron, and without both. Other heads or neurons may do the same work, so we also read the
-# prompts without all heads that are kept for the neuron, and without all
+# their losses would add up. If the head works *through* the neuron, both together cost less than the
+# sum, because a part of the loss is counted twice in it. We read the held-out prompts of
+# {ref}`head-ablation` on which the head is active. Since other heads or neurons may do the same
+# work, we also silence all heads that are kept for the neuron, and all
 # {term}`sound <sound neuron>` neurons of its token
 # ({func}`~lookups.measure.routes.logp_without`).
 
 # %% tags=["hide-input"]
-ablated = load(settings, "head_ablations")
-cases = ablated[(ablated.kind == "zero") & ablated.active.astype(bool)]
+cases = ablated[ablated.active.astype(bool)]
 cases = of_group(cases, neurons, "selected")[["neuron", "head", "split", "prompt", "logp_before", "logp_after"]]  # fmt: skip
-cases = cases.merge(suffixes[["neuron", "split", "prompt", "token_ids"]], on=["neuron", "split", "prompt"])  # fmt: skip
-pairs = load(settings, "pairs")
+cases = cases.merge(suffixes[[*PROMPT, "token_ids"]], on=PROMPT)
 kept = pairs[pairs.kept].groupby("neuron")["head"].agg(list)
 token_of = cases.neuron.map(neurons.token_id)
 writers = neurons[neurons.sound].reset_index().groupby("token_id").neuron.agg(list)
@@ -577,10 +652,6 @@ WITHOUT = {
     "all heads kept for the neuron": (all_heads, nobody),
     "all sound neurons of the token": (nobody, all_neurons),
 }
-
-# %% [markdown]
-# What a prompt loses without a set of heads and neurons is measured once, however many pairs ask for
-# it. The loss without the head alone is known from {ref}`head-ablation`.
 
 # %% tags=["hide-input"]
 texts, before = cases.token_ids.tolist(), cases.logp_before.to_numpy(float)
@@ -607,19 +678,33 @@ for unit in ("nats", "points"):
     falls[f"all neurons, less the one, {unit}"] = falls[f"all sound neurons of the token, {unit}"] - falls[f"the neuron, {unit}"]  # fmt: skip
 of_pairs = falls.groupby(["neuron", "head"]).mean().reset_index()
 rows_of = list(dict.fromkeys(column.rsplit(", ", 1)[0] for column in of_pairs.columns[2:]))
-table, over_pairs = {}, {}
+table, over_pairs, ours = {}, {}, of_pairs.set_index(["neuron", "head"])
 for name in rows_of:
     found = over_pairs[name] = {unit: bootstrap_mean(of_pairs[f"{name}, {unit}"], of_pairs.neuron, seed=settings.seed) for unit in ("nats", "points")}  # fmt: skip
     table[name] = {"pairs": len(of_pairs), "nats": written(found["nats"]), "points": points(found["points"])}  # fmt: skip
+    for one, (pair, _) in hand.items():
+        if pair in ours.index:
+            table[name][f"“{readable(neurons.token[one])}”, points"] = (
+                f"{100 * ours.at[pair, f'{name}, points']:.0f}"
+            )
 added = over_pairs["both, less the sum of the two"]
 several = sum(len(one) > 1 for one in dict(zip(cases.neuron, all_neurons, strict=True)).values())
 glue("several-neurons", f"{several} of {cases.neuron.nunique()}", display=False)
 pd.DataFrame(table).T.rename_axis("the token's fall without") if len(cases) else NOTHING
 
 # %% [markdown]
-# These are means over pairs, with intervals over neurons. {glue:text}`several-neurons` neurons have
-# another sound neuron of the same token in this run; for the rest, the rows on all sound neurons
-# say nothing new.
+# Losses in nats and in points are means over pairs, with intervals over neurons; the last columns
+# are those of the running example. {glue:text}`several-neurons` neurons have another sound neuron
+# of the same token in this run; for the others, the rows on all sound neurons say nothing new.
+
+# %% tags=["hide-input"]
+if np.isfinite(added["nats"].low):
+    lines.append(
+        told(lambda unit: added[UNITS[unit]], "Silencing head and neuron together costs the token more than the sum of what each costs alone",
+             "Silencing head and neuron together costs the token less than the sum of what each costs alone",
+             "Silencing head and neuron together costs the token about as much as the two cost alone, added up", "a difference of ")
+    )  # fmt: skip
+Markdown(lines[-1] if np.isfinite(added["nats"].low) else "There are too few pairs to compare the two sums.")  # fmt: skip
 
 # %% [markdown]
 # ```{admonition} Differs from the paper
@@ -628,8 +713,6 @@ pd.DataFrame(table).T.rename_axis("the token's fall without") if len(cases) else
 # {cite}`neo2024`. Here neurons are silenced and switched on, on held-out texts of three kinds,
 # against other neurons and other tokens.
 # ```
-#
-# ## Check and save
 
 # %% tags=["hide-input"]
 assert effects[["p_before", "p_after"]].stack().between(0, 1).all()
@@ -649,85 +732,80 @@ Markdown(
 # %% [markdown]
 # ## What we know
 
-
 # %% tags=["hide-input"]
-def own_less(control: str, unit: str) -> Estimate:
-    """What the neuron takes from its token, less what the control takes, where both are known."""
-    some = [of_neurons("selected", ["fires"], "zero", c, unit) for c in ("none", control)]
-    return over_neurons((some[0] - some[1]).dropna())
-
-
-def told(made, more: str, less: str, same: str) -> str:
-    """A sentence that both units agree on, or one that says that they do not; `made` takes a unit."""
-    said = []
-    for unit in UNITS:
-        found = made(unit)
-        if not np.isfinite(found.low):
-            return "There are too few selected or random neurons to say more."
-        said.append(more if found.low > 0 else less if found.high < 0 else same)
-    if said[0] == said[1]:
-        return f"{said[0]} ({in_both(made)})."
-    return f"The two units do not agree ({in_both(made)}). In points: {said[0][0].lower()}{said[0][1:]}. In nats: {said[1][0].lower()}{said[1][1:]}."  # fmt: skip
-
-
-def lost(unit: str) -> Estimate:
-    return over_neurons(of_neurons("selected", ["fires"], "zero", "none", unit))
-
-
 glue("neuron-fall", written(lost("log_fall")), display=False)
 glue("neuron-fall-points", points(lost("fall")), display=False)
-headline = told(lost, "Without a selected neuron its token is less likely where the neuron fires",
-                "Without a selected neuron its token is *more* likely where the neuron fires",
-                "Without a selected neuron its token is about as likely as with it")  # fmt: skip
-against_random = told(lambda unit: group_gap(["fires"], "zero", unit),
-                      "That is more than a matched random neuron takes from the token it is most congruent with",
-                      "A matched random neuron takes more from the token it is most congruent with",
-                      "That cannot be told from what a matched random neuron takes from the token it is most congruent with")  # fmt: skip
-lines = [
-    headline, against_random,
-    told(lambda unit: own_less("other neuron", unit),
-         "What the neuron takes from its token is more than another neuron, which writes about as much, takes from the same token",
-         "Another neuron, which writes about as much, takes more from the same token",
-         "What the neuron takes from its token cannot be told from what another neuron, which writes about as much, takes from the same token"),
-    told(lambda unit: own_less("other token", unit), "What the neuron takes from its token is more than it takes from another token",
-         "The neuron takes more from another token", "What the neuron takes from its token cannot be told from what it takes from another token"),
-    told(lambda unit: over_neurons(of_neurons("selected", ["follows_silent"], "zero", "none", unit)),
-         "Where the token follows and the neuron is silent, something is lost without it all the same",
-         "Where the token follows and the neuron is silent, the token gains without it",
-         "Where the token follows and the neuron is silent, nothing measurable is lost without it"),
-    told(lambda unit: over_neurons(-of_neurons("selected", SILENT_TEXTS, "on", "none", unit)),
-         "Switched on, it makes its token more likely", "Switched on, it makes its token less likely",
-         "Switched on, it makes its token neither more nor less likely"),
-    told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1), "Random neurons raise their token less when switched on",
-         "Random neurons raise their token more when switched on", "Random neurons raise their token about as much when switched on"),
-]  # fmt: skip
-if np.isfinite(added["nats"].low):
-    lines.append(
-        told(lambda unit: added[UNITS[unit]], "Silencing head and neuron together costs the token more than the sum of what each costs alone",
-             "Silencing head and neuron together costs the token less than the sum of what each costs alone",
-             "What silencing head and neuron together costs the token cannot be told from the sum of what each costs alone")
-    )  # fmt: skip
 lines = list(dict.fromkeys(lines))
-glue("headline", " ".join(lines[:2]) if len(effects) else "No neuron was silenced.", display=False)  # fmt: skip
+glue("headline", " ".join(lines[:2]) if len(effects) else "No neuron was silenced.", display=False)
 Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuron was silenced.")
 
 # %% [markdown] tags=["default-run"]
-# A single neuron among tens of thousands can be expected to matter little. Yet silencing a selected
-# neuron nearly always costs its token a good deal where the neuron fires, and little where it is
-# silent. In nats, silencing a random neuron costs the token that it is congruent with as much, from
-# a probability that is close to zero; what sets selected neurons apart is that their token is the
-# one that really follows, and that they raise it more when they are switched on. Silencing head and neuron together costs as
-# many nats as the two cost one by one. If all of the head's effect went through this neuron, nothing would be left of it once the
-# neuron is gone, so some of it takes other ways. How much, this sum cannot say: a token that has become less likely loses more
-# nats to the same push. All heads that are kept for a neuron, silenced at once, cost its token about as much as the neuron does.
-# No other heads were silenced together for comparison, so a part of this may come from silencing several heads at all.
+# One neuron among tens of thousands can be expected to matter little. Yet silencing a selected neuron
+# nearly always costs its token a good deal where the neuron fires, and next to nothing where it is
+# silent: the “ result” neuron is the rule, and the “ or” neuron the exception. What surprised us is the
+# comparison with random neurons. In nats they take as much from the token that their weights point
+# at; what sets selected neurons apart is that their token is the one that really follows, and that
+# they raise it more when they are switched on.
+#
+# Silencing head and neuron together costs as many nats as the two cost one by one. If all of a
+# head's effect went through the neuron, nothing would be left of it once the neuron is gone, so some
+# of it takes other ways. How much, this sum cannot say, because a token that has become less likely
+# loses more nats to the same push; {ref}`direct-path` measures it. All heads that are kept for a
+# neuron cost its token about as much, silenced at once, as the neuron does. No other heads were
+# silenced together for comparison, so a part of this may come from silencing several heads at all.
 
 # %% [markdown]
-# What is not known: how much the neurons of a token carry together that are not sound, and what
-# takes over when one neuron is silenced.
+# We do not know how much those neurons of a token carry together that are not sound, nor what takes
+# over when one neuron is silenced. And everything so far was measured in a model in which nobody knows
+# the right answer. {ref}`ground-truth` turns to models in which we do.
 #
-# ```{admonition} Try it
-# :class: tip
-# Choose a token with several selected neurons, write them as `neurons:` into a copy of the run file, and
-# compare their falls. Does the one that fires most also carry most?
-# ```
+# ## Exercises
+#
+# **1.** Two neurons each cost their token one nat. Why can one of them cost it 30 points and the other
+# none? Work out the fall in points from `p_before` and the fall in nats, for selected and for random neurons.
+
+# %% tags=["hide-cell"]
+# A fall of x nats leaves a token exp(-x) of its probability, so it costs p (1 - exp(-x)) points:
+# next to nothing where p is small. The random neurons' tokens had little to lose.
+some = effects[(effects.kind == "zero") & (effects.control == "none") & (effects.context == "fires")]  # fmt: skip
+worked_out = some.p_before * (1 - np.exp(-some.log_fall))
+assert np.allclose(worked_out, some.fall)
+some.groupby(np.where(some.group == "random", "random", "selected")).agg(
+    p_before=("p_before", "mean"), fall=("fall", "mean")
+).round(2)
+
+# %% [markdown]
+# **2.** Does the neuron that fires more strongly also matter more? Compare the order of the selected
+# neurons by their activation with the order by their fall in nats.
+
+# %% tags=["hide-cell"]
+# An activation says little by itself: what a neuron writes is its activation times the length of
+# its output weights, and what that changes depends on how sure the model was without it.
+some = of_group(some, neurons, "selected").groupby("neuron")[["act_before", "log_fall"]].mean()
+by_rank = some.rank().corr().iloc[0, 1]
+assert not abs(by_rank) > 1  # it is not a number where there are fewer than two neurons
+round(float(by_rank), 1)
+
+# %% [markdown]
+# ## Appendix: tables
+#
+# How well the *other neurons* match, and how many texts of each kind there are:
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(matched)
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(contexts)
+
+# %% [markdown]
+# The numbers drawn in {numref}`fig-neuron-silenced`, {numref}`fig-each-neuron` and
+# {numref}`fig-switched-on`:
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(silenced_table).T.rename_axis(["neurons", "texts", "control"])
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(each_table).T
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(on_table).T.rename_axis(["neurons", "control"])

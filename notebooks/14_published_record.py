@@ -10,16 +10,16 @@
 # (published-record)=
 # # What do the paper's own results say?
 #
-# The paper reports a mean score for each model, but no interval, and not what the same prompts would give
-# a judge who explains nothing {cite}`neo2024`. How much do its figures say? A good part can be worked out from
-# the printed figures alone. The authors also released the record of their runs, for three sizes of GPT-2:
-# prompts, active heads, requests, and most of GPT-4's replies. With that record at hand, every score is computed
-# again, with all that {ref}`scores` puts beside its own, and a run on the same model is compared with it.
+# The paper gives a mean score for each model {cite}`neo2024`. It does not say over how many
+# {term}`pairs <pair>` the mean is taken, gives no interval, and has one control. Can a reader tell how much the
+# scores show? More than one would think: the number of pairs can be worked out from two other
+# figures in the same table, and with it the intervals. The authors also released the record of
+# their runs on three sizes of GPT-2. In a run whose file names that record, every score is
+# computed again below.
 #
 # | needs | leaves |
 # | --- | --- |
-# | nothing; if you have it, the folder of the record | nothing |
-# | to compare a run on one of the paper's models with the record: `neurons`, `pairs`, `scores` of that run ({ref}`next-token-neurons` to {ref}`scores`) | |
+# | nothing; to go further, the record and a run on one of its models ({ref}`against-the-record` says how) | nothing |
 
 # %% tags=["parameters"]
 # Without a folder of the record in the run's file (`published:`), the printed figures are all there is.
@@ -33,13 +33,13 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
-from scipy.stats import skew, skewtest
+from scipy.stats import norm, skew, skewtest
 
 from lookups.explain.controls import BagOfWords, Nearest, permuted_verdicts, shuffled_within
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Case, Example, Question, check_apart
 from lookups.explain.features import words_of
-from lookups.record.paper import EARLIER, REPORTED, pairs_behind, recorded_as
+from lookups.record.paper import EARLIER, REPORTED, pairs_behind, recorded_as, skew_statistic
 from lookups.record.read import read_published
 from lookups.run.store import load
 from lookups.settings import read_run
@@ -60,26 +60,47 @@ pd.set_option("display.max_colwidth", None)
 # %% [markdown]
 # ## What the paper reports
 #
-# GPT-4 explains a {term}`pair`, and then judges 10 or 20 held-out prompts by its explanation. The paper prints the mean
-# {term}`head explanation score` over pairs, its standard deviation, and a test of a skew to the right {cite}`neo2024`:
+# In the paper, GPT-4 explains each pair in a sentence and then judges 10 or 20 held-out prompts by its
+# own explanation. The table has the mean {term}`head explanation score` over pairs as it was printed,
+# with its standard deviation, its skew, and the p of a test that the skew is above zero. One half is
+# what a judge would score who does not look at the prompt.
 
 # %% tags=["hide-input"]
 reported = pd.DataFrame(REPORTED, columns=REPORTED[0]._fields).set_index("run")
-first_version = pd.DataFrame(EARLIER, index=["mean, three a prompt", "sd, three a prompt"]).T
+first_version = pd.DataFrame(EARLIER, index=["mean, first version", "sd, first version"]).T
 rows = list(dict.fromkeys([*reported.index, *first_version.index]))
 together = reported.drop(columns="p_digit").join(first_version, how="outer")
 together = together.loc[rows].rename(columns={"p_skew": "p (skew > 0)"}).rename_axis(None)
 together.map(lambda v: "–" if pd.isna(v) else f"{v:.1e}" if abs(v) < 0.001 else f"{v:.3f}")
 
 # %% [markdown]
-# The last two columns are those of the paper's first version, in which the three highest heads counted as
-# active on every prompt. The record was made under that rule.
+# The last two columns come from the paper's first version, in which the three highest heads counted
+# as active on every prompt. The record was made under that rule.
 #
-# ## What these figures tell by themselves
+# ## One row by hand: how many pairs?
 #
-# How certain is a mean? The paper does not say how many pairs it is taken over. But the test of skewness depends on
-# nothing but the skew and that number {cite}`dagostino1990`, so the printed skew and p give the number away
-# ({func}`~lookups.record.paper.pairs_behind`). *Fewest* and *most* are the numbers that would be printed in the same way.
+# The test of skewness {cite}`dagostino1990` depends on nothing but the skew and the number of scores. So a
+# printed skew and a printed p fit together for only a few numbers of pairs. Take the first row: if
+# its skew had been found in so many pairs, which p would have been printed?
+
+# %%
+first = REPORTED[0]
+numbers = np.array([50, 100, 200, 247, 300, 500])
+p_of = norm.sf(skew_statistic(first.skew, numbers))
+pd.DataFrame({"pairs": numbers, f"p for a skew of {first.skew}": p_of.round(3)})
+
+# %% tags=["hide-input"]
+behind = pairs_behind(first.skew, first.p_skew, skew_digit=1e-3, p_digit=first.p_digit)
+Markdown(
+    f"The paper prints {first.p_skew}, so there were about {behind.likely} pairs. Allowing for the rounding of both figures, there were "
+    f"between {behind.fewest} and {behind.most}."
+)
+
+# %% [markdown]
+# ## How certain are the means?
+#
+# The same is done for every row ({func}`~lookups.record.paper.pairs_behind`). With a number of pairs, a mean has an
+# interval:
 
 
 # %%
@@ -89,32 +110,58 @@ def implied(row) -> dict:
     return pairs._asdict() | {"low": row.mean - 1.96 * error, "high": row.mean + 1.96 * error}
 
 
+# %% [markdown]
+# How much of the printed standard deviation is luck? A judge who tosses a coin for each of ten
+# prompts, five of each kind, has scores with a standard deviation of
+# {glue:text}`coin-10-prompts`, and {glue:text}`coin-20-prompts` with twenty prompts. The last two columns
+# give the coin's variance as a share of the printed one. A judge who knows something has less luck,
+# and a pair with unequal numbers of the two kinds has more, so this is only about right.
+
+# %% tags=["hide-input"]
 implied_pairs = pd.DataFrame({row.run: implied(row) for row in REPORTED}).T
-implied_pairs[["likely", "fewest", "most"]].astype(int).rename(columns={"likely": "pairs"})
+coins = {n: coin_scores(n // 2, n // 2).sd for n in (10, 20)}
+for n, sd in coins.items():
+    glue(f"coin-{n}-prompts", f"{sd:.2f}", display=False)
+pd.DataFrame(
+    {
+        row.run: {
+            "mean": f"{row.mean:.3f}", "95 % interval": f"{at.low:.3f} to {at.high:.3f}",
+            "pairs": f"{at.likely:.0f}", "fewest": f"{at.fewest:.0f}", "most": f"{at.most:.0f}",
+        } | {f"luck, {n} prompts": percent((sd / row.sd) ** 2) for n, sd in coins.items()}
+        for row in REPORTED for at in [implied_pairs.loc[row.run]]
+    }
+).T  # fmt: skip
 
 # %% [markdown]
-# With a number of pairs, a mean has an interval. {numref}`fig-reported` treats pairs as independent. They are
-# not, since pairs of one neuron share its prompts, so the true intervals are wider. A mean whose interval
-# reaches that of *random neurons* says nothing about {term}`context look-ups <context look-up>` in particular.
+# These intervals treat pairs as independent of each other. They are not, because pairs of one neuron
+# share its prompts, so the true intervals are wider.
+#
+# ## Next-token neurons against random neurons
+#
+# All means lie above one half. But a mean says something about {term}`context look-ups <context look-up>` only if it also
+# lies above that of *random neurons*, since the heads of any neuron may be explainable to some degree. The
+# paper has this {term}`control` for GPT-2 large alone ({numref}`fig-reported`).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Where the paper has a control, next-token neurons lie hardly above it. Mean head explanation scores that the paper reports, with 95 % intervals from the printed standard deviation and the number of pairs that the printed skew and its p imply (pairs are treated as independent, so the intervals are too narrow). The dashed line is a judge who does not look at the prompt; the grey band is the interval of random neurons in GPT-2 large.", "name": "fig-reported"}, "image": {"alt": "Reported mean scores of six runs with intervals, a dashed line at one half, and a band for random neurons"}}
-figure, axis = plt.subplots(figsize=(6.4, 3.2))
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Where the paper has a control, next-token neurons score hardly above it. Mean head explanation scores as printed, with 95 % intervals from the printed standard deviation and the number of pairs that the printed skew and p imply. The dashed line is a judge who does not look at the prompt; the grey band is the interval of random neurons in GPT-2 large, to be compared with the row above it that has the same model.", "name": "fig-reported"}, "image": {"alt": "Reported mean scores of six runs with intervals, a dashed line at one half, and a band for random neurons"}}
+figure, axis = plt.subplots(figsize=(5.8, 3.2))
 random_neurons = implied_pairs.loc["GPT-2 large, random neurons"]
-axis.axvspan(random_neurons.low, random_neurons.high, color="#dddddd")
+axis.axvspan(random_neurons.low, random_neurons.high, color=COLOURS["grey"], alpha=0.25, linewidth=0)  # fmt: skip
 for place, row in enumerate(REPORTED):
     at = implied_pairs.loc[row.run]
     colour = COLOURS["grey" if "random" in row.run else "blue"]
     axis.hlines(place, at.low, at.high, color=colour)
     axis.plot(row.mean, place, "o", color=colour)
 axis.axvline(0.5, color="black", linestyle="--", linewidth=0.8)
-axis.set_yticks(range(len(REPORTED)), [row.run for row in REPORTED])
+above = axis.get_xaxis_transform()
+for x, words in ((0.5, "chance"), (random_neurons["mean"] if "mean" in random_neurons else (random_neurons.low + random_neurons.high) / 2, "random")):  # fmt: skip
+    axis.text(x, 1.02, words, transform=above, ha="center", fontsize=9)
+axis.set_yticks(
+    range(len(REPORTED)), [row.run.replace(", random", ",\nrandom") for row in REPORTED]
+)
+axis.set_xticks([0.5, 0.55, 0.6, 0.65])
 axis.invert_yaxis()
 axis.set(xlabel="mean head explanation score E")
 plt.show()
-implied_pairs[["low", "high"]].assign(mean=reported["mean"]).round(3)[["mean", "low", "high"]]
-
-# %% [markdown]
-# The paper has one {term}`control` in its final version, random neurons in GPT-2 large:
 
 # %% tags=["hide-input"]
 of_run = {row.run: row for row in REPORTED}
@@ -125,23 +172,9 @@ error = np.hypot(
     control.sd / np.sqrt(implied_pairs.likely[control.run]),
 )
 Markdown(
-    f"Pairs of next-token neurons score {apart:.3f} higher than those of random neurons, with a 95 % interval of "
+    f"In GPT-2 large, pairs of next-token neurons score {apart:.3f} higher than those of random neurons, with a 95 % interval of "
     f"at best {apart - 1.96 * error:.3f} to {apart + 1.96 * error:.3f}."
 )
-
-# %% [markdown]
-# And how much of the printed standard deviation is luck? The scores of a judge who tosses a coin for each of ten
-# prompts, five of each kind, have a standard deviation of {glue:text}`coin-10-prompts`; for twenty prompts it is
-# {glue:text}`coin-20-prompts`. The table takes the coin's variance as a share of the printed one. A judge who knows
-# something has less luck, and a pair with unequal numbers of the two kinds more, so this is about the most:
-
-# %% tags=["hide-input"]
-coins = {n: coin_scores(n // 2, n // 2).sd for n in (10, 20)}
-for n, sd in coins.items():
-    glue(f"coin-{n}-prompts", f"{sd:.2f}", display=False)
-pd.DataFrame(
-    {f"luck, {n} prompts": {row.run: percent((sd / row.sd) ** 2) for row in REPORTED} for n, sd in coins.items()}
-)  # fmt: skip
 
 # %% [markdown]
 # ## The record
@@ -160,12 +193,17 @@ else:
         state += " So no score can be computed, and the sections on scores show nothing."
 Markdown(state)
 
+# %% [markdown]
+# With the record at hand, this section goes on with one pair by hand, every score again with its
+# controls, a comparison with judges that only count words, and, for a run on the same model, what the
+# run and the record have in common. {ref}`against-the-record` says how to fetch it and which lines of a
+# run file it takes.
+
 # %% [markdown] tags=["with-record"]
 # {func}`~lookups.record.read.read_published` reads every file of one model (never the pickles, which could
-# run code), or says which file is broken and where. Left out are questions about neurons that are not on the record's
-# own list (one released file has another model's), requests and replies that were made again, of which the last
-# counts, and earlier runs of a step. The record does not say which pairs it kept; we take those whose head is active
-# on as large a share of the neuron's training prompts as {ref}`heads` asks for:
+# run code). It leaves out questions about neurons that are not on the record's own list and all but
+# the last of requests that were made again. The record does not say which pairs it kept; we take
+# those whose head is active on as large a share of the neuron's training prompts as {ref}`heads` asks for:
 
 
 # %% tags=["with-record"]
@@ -190,7 +228,7 @@ Markdown(
 # %% [markdown] tags=["with-record"]
 # ## One pair by hand
 #
-# We take the explained pair with the best score (the first of equals), read the reply that explains it, and see what
+# We take the explained pair with the best score, read the reply that explains it, and see what
 # GPT-4 then said of its held-out prompts:
 
 
@@ -238,10 +276,16 @@ prompt_table(
 ) if hand else None
 
 # %% [markdown] tags=["with-record"]
-# ## Every score again
+# ## Better than chance, better than another explanation?
 #
-# A pair whose held-out prompts are all active, or all inactive, has only one of the two rates, and so no score. The
-# paper says that such pairs are left out. Both ways of counting them, and what the paper's first version prints:
+# A pair whose held-out prompts are all active, or all inactive, has no score and is left out, as in the
+# paper. Two {term}`controls <control>` can be taken from the record itself:
+#
+# - *permuted*: each pair's verdicts in another order.
+# - *other head*: all pairs of a neuron were asked about the same prompts, so GPT-4 has judged each
+#   head's prompts also by the explanation of another head of the neuron. Heads that are active on the same
+#   prompts (φ above one half) are no controls for each other. Since heads of one neuron compete for
+#   three places, the explanation of another head may do worse than chance.
 
 # %% tags=["hide-input", "with-record"]
 if answered:
@@ -255,40 +299,15 @@ if answered:
     one_rate = (scores.tp + scores.tn) / (scores.tp + scores.fp + scores.tn + scores.fn)
     ways = {"left out": scores.score, "scored by their one rate": scores.score.fillna(one_rate)}
     summaries = {way: paper_summary(values)._asdict() for way, values in ways.items()}
-    table = pd.DataFrame(summaries).T.round(3).astype({"pairs": int}).astype(object)
+    ways_table = pd.DataFrame(summaries).T.round(3).astype({"pairs": int}).astype(object)
     printed_as = record.model.replace("gpt2-", "GPT-2 ").replace("_mid", ", middle layers")
     if printed_as in EARLIER:
-        table.loc["printed"] = pd.Series(EARLIER[printed_as], ["mean", "sd"])
-table.fillna("–").rename_axis("pairs of one kind") if answered else None
-
-# %% [markdown] tags=["with-record"]
-# From here on, pairs of one kind are left out. The table has the mean over pairs, with an interval from resampling
-# neurons, and splits the variance over pairs into luck, which is known for each pair from its own counts, and what
-# differs *between* pairs:
-
-# %% tags=["hide-input", "with-record"]
-if answered:
+        ways_table.loc["printed"] = pd.Series(EARLIER[printed_as], ["mean", "sd"])
     mean = bootstrap_mean(scores.score, scores.neuron, seed=settings.seed)
     spread = between_pairs(scores.score, scores.variance)
-pd.Series(
-    {"mean E": str(mean), "observed variance": round(spread.observed, 4), "of that, sampling": round(spread.sampling, 4),
-     "between pairs": round(spread.between, 4)}, name="value",
-).to_frame() if answered else None  # fmt: skip
-
-# %% [markdown] tags=["with-record"]
-# ## Better than chance, better than another explanation?
-#
-# Two {term}`controls <control>` can be taken from the record itself:
-#
-# - *permuted*: each pair's verdicts in another order.
-# - *other head*: all pairs of a neuron were asked about the same prompts, so GPT-4 has judged each head's prompts
-#   also by the explanation of another head of the neuron. These verdicts can be compared with the first head's
-#   activity. Heads that are active on the same prompts (φ above one half) are no controls for each other.
-#
-# Heads of one neuron compete for three places, so the explanation of another head may do worse than chance.
 
 
-# %% tags=["with-record"]
+# %% tags=["hide-input", "with-record"]
 def controls(pair: tuple[str, str]) -> dict[str, float]:
     own = said_of[pair]
     lent = said_of[lender[pair]].verdict.reindex(own.index) if pair in lender else []
@@ -329,13 +348,13 @@ pd.DataFrame(
 # %% [markdown] tags=["with-record"]
 # ## Which explanations hold?
 #
-# An explanation *holds* if its verdicts agree with activity more than chance would bring about, by Fisher's exact test
-# and after correction for the number of tests: Benjamini and Hochberg's q below the run's {term}`false discovery rate`
-# {cite}`benjamini1995`, or below it whatever the dependence between tests (*any dependence*)
+# An explanation *holds* if its verdicts agree with activity more than chance would bring about, by
+# Fisher's exact test after correction for the number of tests: Benjamini and Hochberg's q below the
+# run's {term}`false discovery rate` {cite}`benjamini1995`, or below it whatever the dependence between tests
 # {cite}`benjamini2001`. With so few prompts, many pairs could not pass whatever was said; the first two rows count those
-# that could have had p < .05, given their numbers of prompts, and given also how many were called active.
+# that could, given their numbers of prompts, and given also how many were called active.
 
-# %% tags=["with-record"]
+# %% tags=["hide-input", "with-record"]
 if answered:
     tested = scores.dropna(subset="p")
     sizes = [(r.tp + r.fn, r.tn + r.fp, r.tp + r.fp) for r in tested.itertuples()]
@@ -351,33 +370,12 @@ pd.DataFrame(
 ).T if answered else None
 
 # %% [markdown] tags=["with-record"]
-# Those that hold, in the order of p (at most ten are shown), each with its interval and the first sentence of the reply:
-
-
-# %% tags=["hide-input", "with-record"]
-def first_sentence(pair: tuple[str, str]) -> str:
-    text = " ".join(str(words_said.get(pair, "")).split())
-    return "… " + re.split(r"(?<=[a-z0-9”\")]\.) ", text)[0]
-
-
-if answered:
-    best = tested[tested.q < rate].sort_values(["p", *KEYS], kind="stable").head(10)
-pd.DataFrame({
-    "neuron": best.neuron, "token": best.neuron.map(token_of).map(readable), "head": best["head"],
-    "prompts": best[["tp", "fp", "tn", "fn"]].sum(axis=1),
-    "E": [f"{r.score:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in best.itertuples()],
-    "q": best.q.map("{:.3f}".format),
-    "explanation": [first_sentence(pair) for pair in zip(best.neuron, best["head"], strict=True)],
-}).reset_index(drop=True) if answered else None  # fmt: skip
-
-# %% [markdown] tags=["with-record"]
 # ## Would a count of words do as well?
 #
-# `contrast`, which counts words, and the two judges that explain nothing ({ref}`explanations`) now learn from
-# exactly the prompts that GPT-4 was shown for each pair, and judge exactly those that it judged. They work
-# on text: the record has no token ids, so words (a run of letters and digits, a mark, a line break) replace the
-# tokens of {ref}`explanations`. Prompts that read the same as one that was shown are left out for all judges, and so
-# are pairs with fewer than three prompts shown of one kind.
+# The explainer `contrast`, which counts words, and the two judges that explain nothing ({ref}`explanations`)
+# now learn from exactly the prompts that GPT-4 was shown for each pair, and judge exactly those that it judged. They work on
+# words, since the record has no token ids. Prompts that read the same as one that was shown are left
+# out for all judges, and so are pairs with fewer than three prompts shown of one kind.
 
 # %% tags=["hide-input", "with-record"]
 FEWEST = 3
@@ -394,7 +392,7 @@ if answered:
     shown_to = dict(list(record.shown.groupby(KEYS, sort=False)))
 
 
-# %% tags=["with-record"]
+# %% tags=["hide-input", "with-record"]
 def learned(pair: tuple[str, str]) -> Case:
     rows = shown_to[pair]
     kinds = [
@@ -404,7 +402,7 @@ def learned(pair: tuple[str, str]) -> Case:
     return Case(*kinds, token=token_of[pair[0]])
 
 
-# %% tags=["with-record"]
+# %% tags=["hide-input", "with-record"]
 def raced(pair: tuple[str, str], asked: pd.DataFrame) -> dict:
     case = learned(pair)
     known = {one.ids for one in case.active + case.inactive}
@@ -469,11 +467,9 @@ pd.DataFrame(table).T if running else None
 # %% [markdown] tags=["with-record"]
 # ## Does a run of our own find the same?
 #
-# A run on the record's model should list the same neurons and keep the same pairs. (For a run on another model, in
-# which most of the record's neurons write other tokens, this section is empty.) It need not agree in all: the two
-# read different texts, and may call heads active by different rules. We count what is in both and what only one has.
-# Pairs are those of the sample of strongest prompts, which is all that the record has, and of *examined* neurons:
-# those on both lists of which both runs judged the heads.
+# A run on the record's model should list the same neurons and keep the same pairs, though not all of
+# them, since the two read different texts. We count what is in both and what only one of them has. For
+# pairs, only neurons on both lists are examined. {ref}`against-the-record` tells how to read the counts.
 
 # %% tags=["hide-input", "with-record"]
 mine = record is not None and of_model is not None
@@ -496,19 +492,13 @@ Markdown(
 ) if mine else None
 
 
-# %% tags=["with-record"]
+# %% tags=["hide-input", "with-record"]
 def sides(table: pd.DataFrame, by_chance: float) -> dict[str, float]:
     ours, theirs = table.ours, table.theirs
     one_side = {"only ours": (ours & ~theirs).sum(), "only theirs": (theirs & ~ours).sum()}
     return {"in both": (ours & theirs).sum(), "by chance": round(by_chance, 1)} | one_side
 
 
-# %% [markdown] tags=["with-record"]
-# What would be in both by chance? For neurons, what two lists of these lengths have in common if they are drawn at
-# random in each layer. For pairs, the heads of the record's pairs that we keep for *another* examined neuron:
-
-
-# %% tags=["with-record"]
 def kept_elsewhere() -> pd.Series:
     elsewhere = held.groupby("head").ours.transform("sum") - held.ours
     return elsewhere / max(len(examined) - 1, 1)
@@ -532,44 +522,6 @@ if mine:
 pd.DataFrame(both).T if mine else None
 
 # %% [markdown] tags=["with-record"]
-# Last, rank correlations of what both measure: congruence over neurons on both lists, shares of active prompts over heads
-# that are active at least once, scores over pairs that both keep. The explainers are not the same, and neither are
-# the held-out prompts.
-
-
-# %% tags=["with-record"]
-def rank_correlation(table: pd.DataFrame, one: str, other: str) -> Estimate:
-    x, y = (table[name].rank().to_numpy() for name in (one, other))
-    columns = np.ones(len(x)), x, y, x * x, y * y, x * y
-    sums, drawn = draw(table.neuron.to_numpy(str), *columns, seed=settings.seed)
-
-    def pearson(of: np.ndarray) -> np.ndarray:
-        n, x, y, xx, yy, xy = of.T
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
-
-    return Estimate(float(pearson(sums.sum(axis=0))), *limits(pearson(drawn), len(sums)))
-
-
-# %% tags=["hide-input", "with-record"]
-if mine:
-    ranked = {
-        "congruence": (both_lists, "paper_congruence", "congruence_theirs"),
-        "share of active prompts": (held[held.share_top + held.share_theirs > 0], "share_top", "share_theirs"),
-    }  # fmt: skip
-    if answered:
-        scored = load(settings, "scores").merge(scores, on=KEYS, suffixes=("", "_theirs"))
-        scored = scored[scored.control == "none"].dropna(subset=["score", "score_theirs"])
-        for name, rows in scored.groupby("explainer", sort=False):
-            ranked[f"E, {name} and GPT-4"] = (rows, "score", "score_theirs")
-    correlations = {
-        what: {"rows": len(rows), "rank correlation": written(rank_correlation(rows, *of))}
-        for what, (rows, *of) in ranked.items()
-        if len(rows) > 2
-    }
-pd.DataFrame(correlations).T if mine else None
-
-# %% [markdown] tags=["with-record"]
 # ```{admonition} Differs from the paper
 # :class: note
 # Where the record has two replies to one request, the last one counts, as it did for the authors. An answer that
@@ -578,33 +530,13 @@ pd.DataFrame(correlations).T if mine else None
 # ```
 
 # %% [markdown]
-# ## Check
-#
-# Is the number of pairs found where it is known? We draw so many skewed numbers, print skew and p as the paper does,
-# and ask for the number behind them:
-
-
-# %%
-def counted_back(pairs: int) -> dict[str, float]:
-    scores = np.random.default_rng(pairs).beta(6, 4, size=pairs)
-    test = skewtest(scores, alternative="greater")
-    printed = round(float(skew(scores)), 3), round(float(test.pvalue), 3)
-    found = pairs_behind(*printed, skew_digit=1e-3, p_digit=1e-3)
-    assert found.fewest <= pairs <= found.most
-    return {"pairs": pairs, "skew": printed[0], "p": printed[1]} | found._asdict()
-
-
-pd.DataFrame([counted_back(pairs) for pairs in (200, 400, 800)])
-
-# %% [markdown]
 # ## What we know
 
 # %% tags=["hide-input"]
 spare = [(sd / row.sd) ** 2 for sd in coins.values() for row in REPORTED]
 lines = [
-    f"By the printed figures alone, random neurons score {apart:.3f} less than next-token neurons in GPT-2 large, "
-    f"and luck may amount to {percent(min(spare))} to {percent(max(spare))} of the variance over pairs, depending on the run and "
-    "the number of prompts."
+    f"By the printed figures alone, random neurons score {apart:.3f} less than next-token neurons in GPT-2 large. Luck may amount to "
+    f"{percent(min(spare))} to {percent(max(spare))} of the variance over pairs, depending on the model and the number of prompts."
 ]
 
 
@@ -631,21 +563,128 @@ if mine and len(theirs):
 Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown] tags=["default-run"]
-# We expected the printed means to leave no doubt that the sentences are true of heads of next-token neurons in
-# particular. Where the paper has a control, much doubt is left: random neurons score nearly as much, and the
-# interval of the difference comes close to zero although it is narrower than it should be. The control was made in a
-# model whose mean is among the lowest; for GPT-2 small, with the highest, there is none. We were surprised how much of
-# the spread over pairs may be luck: whoever picks the best explained pairs also picks the luckiest.
-# What the figures do not show is whether a count of words would have scored as much; that needs the record.
+# We expected the printed means to leave no doubt that the sentences are true of the heads of next-token
+# neurons in particular. Where the paper has a control, much doubt is left: random neurons score nearly as
+# much, and the interval of the difference comes close to zero although it is narrower than it should be. That
+# control was made in a model whose mean is among the lowest, and for GPT-2 small, with the highest,
+# there is none. We were surprised how much of the spread over pairs may be luck: whoever picks the best
+# explained pairs also picks the luckiest. The figures do not show whether a count of words would have scored
+# as much; that needs the record.
 
 # %% [markdown]
-# What is not known: what an explanation by a later language model would score, and whether the heads that are active by
-# being among the three highest are those that matter. The record keeps no attributions, so no other rule for active heads
-# can be tried on it, and it does not say how pairs of texts were drawn from documents: near-copies of a training prompt
-# may be among those held out. Where a run disagrees with it, nothing here says which of the two is right.
+# We do not know what an explanation by a later language model would score, nor whether the heads that are
+# active by being among the three highest are those that matter. The record keeps no attributions, so no
+# other rule for active heads can be tried on it. It does not say either how texts were divided
+# into shown and held-out prompts, and near-copies of a training prompt may be among those held out.
 #
-# ```{admonition} Try it
-# :class: tip
-# Fetch the record and name its folder in a copy of the run file. Do GPT-4's sentences beat a count of words? Then
-# write `published_model: gpt2-medium` below it, and ask the same of the heads of a larger model.
-# ```
+# The remaining chapters return to this run: {ref}`gallery` shows every look-up that it kept.
+#
+# ## Exercises
+#
+# **1.** Is the number of pairs found where it is known? Draw 200, 400 and 800 skewed scores, print skew
+# and p as the paper does, and ask for the number behind them.
+
+# %% tags=["hide-cell"]
+# Yes: the true number lies between the fewest and the most pairs that would be printed in the same
+# way. The more pairs there are and the closer p is to 0 or 1, the wider this range becomes.
+
+
+def counted_back(pairs: int) -> dict[str, float]:
+    scores = np.random.default_rng(pairs).beta(6, 4, size=pairs)
+    test = skewtest(scores, alternative="greater")
+    printed = round(float(skew(scores)), 3), round(float(test.pvalue), 3)
+    found = pairs_behind(*printed, skew_digit=1e-3, p_digit=1e-3)
+    assert found.fewest <= pairs <= found.most
+    return {"pairs": pairs, "skew": printed[0], "p": printed[1]} | found._asdict()
+
+
+pd.DataFrame([counted_back(pairs) for pairs in (200, 400, 800)])
+
+# %% [markdown]
+# **2.** With how many pairs of each sort would the difference between next-token and random neurons in GPT-2 large have
+# been three standard errors?
+
+# %% tags=["hide-cell"]
+# The error of a difference of two means over n pairs each is the root of (sd² + sd²) / n. Setting it
+# to a third of the difference gives n. It counts independent pairs, so the true number is larger.
+needed = 9 * (late.sd**2 + control.sd**2) / apart**2
+assert np.isclose(3 * np.sqrt((late.sd**2 + control.sd**2) / needed), apart)
+{"pairs needed of each sort": round(needed), "pairs there were": [int(implied_pairs.likely[one.run]) for one in (late, control)]}  # fmt: skip
+
+# %% [markdown] tags=["with-record"]
+# ## Appendix: more of the record
+#
+# Means over pairs in both ways of counting pairs with prompts of one kind, and what the paper's first
+# version prints:
+
+# %% tags=["hide-input", "hide-output", "with-record"]
+ways_table.fillna("–").rename_axis("pairs of one kind") if answered else None
+
+# %% [markdown] tags=["with-record"]
+# The variance over pairs, split into luck, which is known for each pair from its own counts, and what
+# differs *between* pairs:
+
+# %% tags=["hide-input", "hide-output", "with-record"]
+pd.Series(
+    {"mean E": str(mean), "observed variance": round(spread.observed, 4), "of that, sampling": round(spread.sampling, 4),
+     "between pairs": round(spread.between, 4)}, name="value",
+).to_frame() if answered else None  # fmt: skip
+
+# %% [markdown] tags=["with-record"]
+# The explanations that hold, in the order of p (at most ten), each with its interval and the first
+# sentence of the reply:
+
+
+# %% tags=["hide-input", "hide-output", "with-record"]
+def first_sentence(pair: tuple[str, str]) -> str:
+    text = " ".join(str(words_said.get(pair, "")).split())
+    return "… " + re.split(r"(?<=[a-z0-9”\")]\.) ", text)[0]
+
+
+if answered:
+    best = tested[tested.q < rate].sort_values(["p", *KEYS], kind="stable").head(10)
+pd.DataFrame({
+    "neuron": best.neuron, "token": best.neuron.map(token_of).map(readable), "head": best["head"],
+    "prompts": best[["tp", "fp", "tn", "fn"]].sum(axis=1),
+    "E": [f"{r.score:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in best.itertuples()],
+    "q": best.q.map("{:.3f}".format),
+    "explanation": [first_sentence(pair) for pair in zip(best.neuron, best["head"], strict=True)],
+}).reset_index(drop=True) if answered else None  # fmt: skip
+
+# %% [markdown] tags=["with-record"]
+# Rank correlations of what the run and the record both measure: congruence over neurons on both
+# lists, shares of active prompts over heads that are active at least once, scores over pairs that both
+# keep. The explainers and the held-out prompts are not the same.
+
+
+# %% tags=["hide-input", "with-record"]
+def rank_correlation(table: pd.DataFrame, one: str, other: str) -> Estimate:
+    x, y = (table[name].rank().to_numpy() for name in (one, other))
+    columns = np.ones(len(x)), x, y, x * x, y * y, x * y
+    sums, drawn = draw(table.neuron.to_numpy(str), *columns, seed=settings.seed)
+
+    def pearson(of: np.ndarray) -> np.ndarray:
+        n, x, y, xx, yy, xy = of.T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
+
+    return Estimate(float(pearson(sums.sum(axis=0))), *limits(pearson(drawn), len(sums)))
+
+
+# %% tags=["hide-input", "hide-output", "with-record"]
+if mine:
+    ranked = {
+        "congruence": (both_lists, "paper_congruence", "congruence_theirs"),
+        "share of active prompts": (held[held.share_top + held.share_theirs > 0], "share_top", "share_theirs"),
+    }  # fmt: skip
+    if answered:
+        scored = load(settings, "scores").merge(scores, on=KEYS, suffixes=("", "_theirs"))
+        scored = scored[scored.control == "none"].dropna(subset=["score", "score_theirs"])
+        for name, rows in scored.groupby("explainer", sort=False):
+            ranked[f"E, {name} and GPT-4"] = (rows, "score", "score_theirs")
+    correlations = {
+        what: {"rows": len(rows), "rank correlation": written(rank_correlation(rows, *of))}
+        for what, (rows, *of) in ranked.items()
+        if len(rows) > 2
+    }
+pd.DataFrame(correlations).T if mine else None
