@@ -91,7 +91,7 @@ for name in running_neurons(settings, rates):
     mine = suffixes[(suffixes.neuron == name) & (suffixes.split == reported)]
     of_pair = ablated[(ablated.neuron == name) & (ablated["head"] == (pair or (name, ""))[1])]
     if len(of_pair):
-        mine = mine.merge(of_pair[[*PROMPT, "active", "p_after"]], on=PROMPT)
+        mine = mine.merge(of_pair[[*PROMPT, "active"]], on=PROMPT)
     mine = mine.assign(
         token=neurons.token[name], next_token=mine.next_token_id.map(next_token).to_numpy(object)
     )
@@ -124,7 +124,7 @@ for name, (pair, prompt) in hand.items():
             own[what] = float(np.exp(logp_without(model, [ids], token, [head], [silenced])[0]))
     by_hand[name] = own
     text = model.decode(ids)
-    shown.append({"neuron": named(name), "head": pair[1] if pair else "–", "prompt": text if len(text) < 60 else f"…{text[-60:]}"}
+    shown.append({"neuron": named(name), "head": pair[1] if pair else "–", "prompt": text if len(text) < 44 else f"…{text[-44:]}"}
                  | {what: percent(p) for what, p in own.items()})  # fmt: skip
 pd.DataFrame(shown).fillna("–").set_index("neuron") if shown else NOTHING
 

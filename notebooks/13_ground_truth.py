@@ -757,7 +757,7 @@ lost = {name: float((missed.act / in_pair[missed.index])[some].sum() / of_pairs)
 true_kept = [kept_shares["true", where, what].mean for where in places for what in WHAT]
 glue("true-kept", f"{true_kept[0]:.2f}", display=False)
 Markdown(
-    f"Of the whole effect on the neuron's activation, {percent(1 - true_kept[0])} is missed: "
+    f"Of the whole effect on the neuron's activation, the true sentence misses {percent(1 - true_kept[0])}: "
     + " and ".join(f"{percent(share)} {name}" for name, share in lost.items())
     + ". A pair carries a kind here if its head moves the neuron by more than the threshold; what it does below that is missed, and so is "
     "what the absence of its cue tells the neuron."

@@ -85,14 +85,14 @@ together.map(lambda v: "–" if pd.isna(v) else f"{v:.1e}" if abs(v) < 0.001 els
 
 # %%
 first = REPORTED[0]
-numbers = np.array([50, 100, 200, 247, 300, 500])
+numbers = np.array([50, 100, 200, 250, 300, 500])
 p_of = norm.sf(skew_statistic(first.skew, numbers))
 pd.DataFrame({"pairs": numbers, f"p for a skew of {first.skew}": p_of.round(3)})
 
 # %% tags=["hide-input"]
 behind = pairs_behind(first.skew, first.p_skew, skew_digit=1e-3, p_digit=first.p_digit)
 Markdown(
-    f"The paper prints {first.p_skew}, so there were about {behind.likely} pairs. Allowing for the rounding of both figures, there were "
+    f"The paper prints {first.p_skew}, which belongs to {behind.likely} pairs. Allowing for the rounding of both figures, there were "
     f"between {behind.fewest} and {behind.most}."
 )
 
