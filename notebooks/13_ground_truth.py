@@ -678,7 +678,7 @@ matches = [
     for seed, grid in costs.items() for kind in KINDS
 ]  # fmt: skip
 Markdown(
-    f"In {sum(same for same, _ in matches)} of {len(matches)} cases the head that costs a kind most is the one that tells most of it, and it costs between "
+    f"In {sum(same for same, _ in matches)} of {len(matches)} cases the head that costs a kind most is the one that tells the neurons most about it, and it costs between "
     f"{min(most for _, most in matches):.1f} and {max(most for _, most in matches):.1f} nats."
 )
 
@@ -709,12 +709,13 @@ tested = []
 for seed, neuron, head, _, by, _, rows in explained:
     n, token = len(rows), int(found[seed].neurons.set_index("neuron").token_id[neuron])
     edited = ablate(models[seed], rows.token_ids.tolist(), [Neuron.parse(neuron)] * n,
-                    [token] * n, [Head.parse(head)] * n, ["zero"])  # fmt: skip
+                    [token] * n, [Head.parse(head)] * n, ["zero", "direct_recomputed"])  # fmt: skip
     place = told[seed].query("neuron == @neuron")[["split", "prompt", "kind", "called"]]
     one = rows[["split", "prompt", "active", "token_ids", "text", "token"]].merge(place, on=["split", "prompt"])  # fmt: skip
     assert len(one) == n
     for what in WHAT:
         one[what] = getattr(edited.before, what) - getattr(edited.after["zero"], what)
+    one["direct"] = edited.before.logp - edited.after["direct_recomputed"].logp
     one["true"] = truly_active(one, truth[seed].query("neuron == @neuron and head == @head and carries"))  # fmt: skip
     one["shuffled"] = one.true.to_numpy()[lots_of(seed, "true", neuron, head).permutation(n)]
     asked = tuple(Example(r.prompt, tuple(map(int, r.token_ids)), r.text, r.token) for r in rows.itertuples())  # fmt: skip
@@ -762,6 +763,20 @@ Markdown(
     + ". A pair carries a kind here if its head moves the neuron by more than the threshold; what it does below that is missed, and so is "
     "what the absence of its cue tells the neuron."
 )
+
+# %% [markdown]
+# Does the neuron of such a pair stand between the head and the token? On prompts where the head is
+# active and the neuron's token is called for, we compare what the token loses without the head with what it
+# loses when only the direct path from this head to this one neuron is cut:
+
+# %% tags=["hide-input"]
+losses = tested[tested.active & tested.called].groupby(KEYS)[["logp", "direct"]].mean()
+zeroed, cut = losses.mean()
+Markdown(
+    f"Over {len(losses)} pairs the token loses {zeroed:.2f} nats without the head, and {round(cut, 2) + 0.0:.2f} without the direct path from the head to the neuron. "
+    + ("In these models many neurons write the same token, and the head reaches them through earlier "
+       "MLPs: no single neuron stands between the head and the token." if cut < 0.1 * zeroed else "")
+)  # fmt: skip
 
 # %% [markdown]
 # ## Harder worlds
