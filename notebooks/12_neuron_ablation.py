@@ -234,7 +234,6 @@ rows["follows"] = rows.next_token_id == rows.token_id
 # - *other token*: the neuron itself is changed, and the token of another neuron is read.
 
 # %% tags=["hide-input"]
-glue("factor", "1.5", display=False)
 layers = sorted({Neuron.parse(name).layer for name in rows.neuron} or {0})
 fires = rows[rows.context == "fires"].reset_index(drop=True)
 written_by = torch.cat([model.w_out(layer) for layer in layers]).double().norm(dim=1)
@@ -256,6 +255,9 @@ def partner(neuron: str, mean: torch.Tensor) -> dict | None:
 
 
 # %% tags=["hide-input"]
+glue("factor", f"{FACTOR:g}", display=False)
+
+
 def partner_facts(own: Neuron, at: int, other: int, mean: torch.Tensor, sizes: np.ndarray) -> dict:
     """Who it is, how the two compare, and how far it must go to write as much as the neuron."""
     layer, index = divmod(other, model.d_mlp)

@@ -280,9 +280,9 @@ pd.DataFrame({choice: one.agg(", ".join) for choice, one in judgements.items()})
 
 # %% [markdown]
 # Each cell has the numbers of the three models. The first row is what choosing without looking would
-# give, and every other precision has to be compared with it. Neither the paper's list nor the nulls
-# choose much better than that; neurons that their token really follows are the right ones far more
-# often, and most of the right ones are found.
+# give, and every other precision has to be compared with it. The paper's list and the nulls are right
+# only somewhat more often than that. {term}`Sound neurons <sound neuron>`, which their token really follows, are right most
+# often, and most of the right neurons are among them.
 #
 # ## Are these the right prompts, and the right cuts?
 #
@@ -831,9 +831,9 @@ Markdown(
 # goes by {term}`effect` for that reason. Suffixes fail in a small way: a cut often keeps idle words before
 # the cue, and where the title decides it often loses the cue, since the neuron fires without it.
 # Congruence finds few of the neurons, and following finds most of them. Explanations by words fall
-# short where a head reads one of many words of a kind and few prompts show each. And a bar of nine tenths,
-# set for the share of a head's effect that a true sentence keeps, was missed: the heads act a little where nothing was
-# planted, so not even a perfect sentence would pass.
+# short where a head reads one of many words of a kind and few prompts show each. And even a true
+# sentence keeps less of a head's effect than the nine tenths that we had set as a bar, except for the
+# token at slots that call for it: heads also act a little where nothing was planted.
 #
 # We do not know how far any of this carries over to a model of natural language, where contexts have no
 # labels. There, too, an effect is an experiment, and an attribution is only one term of a sum. The next

@@ -11,7 +11,7 @@
 # # What do the paper's own results say?
 #
 # The paper gives a mean score for each model {cite}`neo2024`. It does not say over how many
-# {term}`pairs <pair>` the mean is taken, gives no interval, and has one control. Can a reader tell how much the
+# {term}`pairs <pair>` the mean is taken, gives no interval, and has a control for one model only. Can a reader tell how much the
 # scores show? More than one would think: the number of pairs can be worked out from two other
 # figures in the same table, and with it the intervals. The authors also released the record of
 # their runs on three sizes of GPT-2. In a run whose file names that record, every score is
