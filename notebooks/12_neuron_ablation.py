@@ -137,7 +137,7 @@ Markdown(" ".join(
 
 # %% [markdown] tags=["default-run"]
 # The two neurons both fire where they should, and only the first of them matters. Without the “ result”
-# neuron its token loses more than a quarter, and on most of its other prompts nearly everything (see
+# neuron its token loses more than a quarter of its probability, and on its other prompts most of it (see
 # below). The “ or” neuron hardly matters. Its token needs the *head*, which has read “either”, and yet it
 # does not notice when the neuron that this head drives is gone: the head must reach the token by other ways
 # ({ref}`direct-path`). On the first prompt, silencing both costs far more than the two losses add up
