@@ -10,15 +10,17 @@
 # (analysis)=
 # # What did we find?
 #
-# The chapters before this one each answered one question. Here the whole run stands on one page: how selected
-# neurons compare with random ones in everything that was measured, which look-ups convince most, what
-# was left out on the way, and what the paper's rules would have found.
+# Each chapter before this one answered one question. This page gathers the answers: how selected
+# neurons compare with random ones in everything that was measured, which look-ups convince most,
+# and what the paper's rules would have found.
 #
-# **In short:** {glue:text}`in_short`
+# 1. {glue:text}`answer_exist`
+# 2. {glue:text}`answer_context`
+# 3. {glue:text}`answer_need`
 #
 # | needs | leaves |
 # | --- | --- |
-# | all tables, from {ref}`next-token-neurons` to {ref}`neuron-ablation` | `summary`: the first table below, and the numbers that other pages quote |
+# | all tables, from {ref}`next-token-neurons` to {ref}`neuron-ablation` | `summary`: the first table below, and the sentences with which the book begins |
 
 # %% tags=["parameters"]
 # Everything else stands in the run's file.
@@ -36,6 +38,8 @@ from myst_nb import glue
 
 from lookups.run.store import load, save
 from lookups.measure.ablation import ablate
+from lookups.measure.attention import look
+from lookups.measure.running_example import running_neurons, running_pair, running_prompt
 from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
 from lookups.explain.blind_sort import majority, read_verdicts, scored
 from lookups.statistics.differences import Values, group_difference, ks, pair_means, share_of_mean
@@ -76,7 +80,7 @@ FEWEST = 10 if settings.prompts is None else 2  # prompts a neuron needs, as in 
 #
 # Every row of the table is a quantity that was measured for each *neuron* of a group, once or more
 # often. It is computed by one function, which takes the group, so both sides pass the same filter.
-# The functions are short:
+# Here are two of the functions; the others are folded.
 
 
 # %%
@@ -85,26 +89,28 @@ def follow_rate(group: str) -> Values:
     return Values(some.follow_rate, some.neuron)
 
 
+# %%
 def kept_pairs(group: str) -> Values:
     """Kept pairs a neuron, of all neurons that were examined for pairs."""
     each = of_group(pairs, on, group).groupby("neuron").kept.sum()
     return Values(each, each.index)
 
 
+# %% tags=["hide-input"]
 def active_share(group: str) -> Values:
     """Of the prompts of a kept pair, those on which its head is active."""
     each = of_group(on_prompts, on, group).groupby(["neuron", "head"]).active.mean()
     return Values(each, each.index.get_level_values("neuron"))
 
 
-# %%
+# %% tags=["hide-input"]
 def effect_gap(group: str) -> Values:
     """How much more of its activation a neuron owes to the head of a kept pair, active less not."""
     each = pair_means(of_group(on_prompts, on, group), "effect")
     return Values(each.difference, each.neuron)
 
 
-# %%
+# %% tags=["hide-input"]
 def explained(explainer: str) -> Callable[[str], Values]:
     def of(group: str) -> Values:
         some = of_group(scores, on, group)
@@ -114,7 +120,7 @@ def explained(explainer: str) -> Callable[[str], Values]:
     return of
 
 
-# %%
+# %% tags=["hide-input"]
 def head_falls(unit: str) -> Callable[[str], Values]:
     """What the token loses without the head of a kept pair, active less inactive prompts."""
 
@@ -125,7 +131,7 @@ def head_falls(unit: str) -> Callable[[str], Values]:
     return of
 
 
-# %%
+# %% tags=["hide-input"]
 def neuron_changes(kind: str, unit: str) -> Callable[[str], Values]:
     """What the token loses without the neuron (`zero`), or gains by it (`on`)."""
     texts, sign = (["fires"], 1) if kind == "zero" else (["other", "follows_silent"], -1)
@@ -140,11 +146,16 @@ def neuron_changes(kind: str, unit: str) -> Callable[[str], Values]:
 
 
 # %% tags=["hide-input"]
-prompts = PairPrompts(suffixes, heads, tokens=on.token, decode=model.decode)
+prompts = PairPrompts(
+    suffixes, heads, tokens=on.token, decode=model.decode, vocabulary=model.vocabulary
+)
 each = [prompts.rows(pair.neuron, pair.head, reported) for pair in pairs[pairs.kept].itertuples()]
 empty = suffixes[:0].assign(head="", active=False, effect=0.0, text="")
 on_prompts = pd.concat([empty, *each], ignore_index=True).astype({"active": bool})
 on_prompts = on_prompts.merge(pairs[["neuron", "head", "gap"]], on=["neuron", "head"])
+known = on_prompts.next_token_id >= 0
+follows = (on_prompts.next_token_id == on_prompts.neuron.map(on.token_id)).where(known)
+on_prompts["follows"] = follows.astype(float)
 
 
 class Row(NamedTuple):
@@ -214,10 +225,11 @@ against = [
     | {"neurons": f"{row['selected_neurons']}, {row['random_neurons']}", "selected neurons have": told_apart(means["difference"])}
     for ((name, unit), means), row in zip(found.items(), summary, strict=True)
 ]  # fmt: skip
+# %% tags=["hide-input", "hide-output"]
 pd.DataFrame(against)
 
 # %% [markdown]
-# The difference is the mean of the selected less that of the random neurons, with an interval that resamples the
+# The table behind the figure is folded. The difference in it is the mean of the selected less that of the random neurons, with an interval that resamples the
 # neurons of each group. *Not told apart* means that this interval contains zero.
 
 # %% [markdown]
@@ -278,7 +290,6 @@ def strongest(rows: pd.DataFrame) -> str:
     return quoted(rows.iloc[0]) if len(rows) else "–"
 
 
-on_prompts["follows"] = on_prompts.next_token_id == on_prompts.neuron.map(on.token_id)
 best = of_group(on_prompts, on, "selected")
 look_ups = pd.DataFrame(followed_first(best), columns=["neuron", "head"])
 look_ups = look_ups[~look_ups.neuron.map(on.token_id).duplicated()].head(10)
@@ -291,7 +302,7 @@ for neuron, head in look_ups.itertuples(index=False):
     lines.append(
         {
             "token": f"“{readable(on.token[neuron])}”", "pair": f"{neuron} {head}",
-            "active": strongest(active[active.follows]), "inactive": strongest(inactive),
+            "active": strongest(active[active.follows == 1]), "inactive": strongest(inactive),
             "followed, active": percent(active.follows.mean()),
             "nats without the head": f"{fell.active[neuron, head]:.2f}, {fell.inactive[neuron, head]:.2f}",
             "E": f"{E[neuron, head]:.2f}" if pd.notna(E.get((neuron, head))) else "–",
@@ -302,55 +313,59 @@ pd.DataFrame(lines) if lines else Markdown(
 )
 
 # %% [markdown]
-# One of these look-ups opens the book: the first pair whose token loses at least ten points of
-# probability without the head, at least a quarter of them through the neuron. It is shown on the
-# active prompt on which its token follows and loses most. A pair of the paper's own example, *not
-# only … but also*, goes before all others:
+# ## The running example, put together
+#
+# The {ref}`running example <running-example>` opens the book, on a held-out prompt of median activation. Its
+# pair is the first below; the second, for comparison, is the other pair that they followed. For each we ask where
+# the head looks, what the token loses without the head, and what is left of that loss when only the neuron
+# takes the activation that it has without the head.
 
 # %% tags=["hide-input"]
-PREFERRED = " also", "not only"
-may_open = [
-    best[(best.neuron == neuron) & (best["head"] == head) & best.active & best.follows]
-    for neuron, head in followed_first(best)
-]
-may_open = [rows for rows in may_open if len(rows)]
-preferred = [
-    rows[rows.text.str.contains(PREFERRED[1])]
-    for rows in may_open
-    if on.token[rows.neuron.iloc[0]] == PREFERRED[0]
-]
+after = silenced.pivot_table(index=["neuron", "head", "prompt"], columns="kind", values="p_after")
+before = silenced.groupby(["neuron", "head", "prompt"]).p_before.first()
 
 
-def to_open_with(rows: pd.DataFrame) -> pd.Series | None:
-    """The prompt of a pair that loses most without the head: before, without, through the neuron."""
-    key = ["neuron", "head", "prompt"]
-    wide = silenced.pivot_table(index=key, columns="kind", values="p_after")
-    before = silenced.groupby(key).p_before.first()
-    found = rows.join(wide[["zero", "through_neuron"]].assign(before=before), on=key)
-    return found.loc[(found.before - found.zero).idxmax()] if found.zero.notna().any() else None
-
-
-candidates = [one for rows in [*preferred, *may_open] if len(rows) and (one := to_open_with(rows)) is not None]  # fmt: skip
-through_it = [one for one in candidates if one.before - one.zero >= 0.1
-              and one.before - one.through_neuron >= (one.before - one.zero) / 4]  # fmt: skip
-opening = next(iter([*through_it, *candidates]), None)
-
-# %% tags=["hide-input"]
-quote, story = "This run kept no pair whose token follows.", "So it has no look-up to show here."
-if opening is not None:
-    named = f"“{readable(on.token[opening.neuron])}”"
-    lost, through_neuron = (opening.before - opening[kind] for kind in ("zero", "through_neuron"))
-    part = "Part" if through_neuron >= lost / 4 else "Hardly any"
-    quote = quoted(opening)
-    story = (
-        f"The model gives {named} a probability of {percent(opening.before)} here. Without one attention head, "
-        f"{opening['head']}, it is {percent(opening.zero)}. {part} of the difference goes through one neuron of layer "
-        f"{on.layer[opening.neuron]}, the {named} neuron ({opening.neuron}): when nothing changes but that this neuron takes "
-        f"the activation it has without the head, the probability is {percent(opening.through_neuron)}."
+def example(neuron: str) -> tuple[str, str]:
+    """The quotation and the story of a followed neuron's pair on its held-out prompt."""
+    pair, named = running_pair(pairs, neuron), f"“{readable(on.token[neuron])}”"
+    rows = (
+        on_prompts[(on_prompts.neuron == neuron) & (on_prompts["head"] == pair[1])]
+        if pair
+        else empty
     )
-glue("front_quote", quote, display=False)
+    rows = rows[[(*pair, prompt) in after.index for prompt in rows.prompt]] if pair else rows
+    if not len(rows) or not rows.active.any():
+        return (
+            "",
+            f"No head was kept for the {named} neuron ({neuron}) that is active on a held-out prompt.",
+        )
+    one = running_prompt(rows)
+    at = (*pair, one.prompt)
+    lost, through_it = before[at] - after.zero[at], before[at] - after.through_neuron[at]
+    part = (
+        "most" if through_it >= 2 * lost / 3 else "part" if through_it >= lost / 4 else "hardly any"
+    )
+    seen = look(model, Neuron.parse(neuron), [Head.parse(pair[1])], one.token_ids)
+    clue = int(seen.contribution[0].argmax())  # the BOS comes first
+    clue = (
+        "the beginning of the text"
+        if clue == 0
+        else f"“{readable(model.vocabulary[one.token_ids[clue - 1]])}”"
+    )
+    story = (
+        f"The model gives {named} a probability of {percent(before[at])} here. One attention head, {pair[1]}, reads {clue}; "
+        f"without this head the probability is {percent(after.zero[at])}. One neuron in layer {on.layer[neuron]}, the {named} neuron "
+        f"({neuron}), hands on {part} of that: when nothing changes but that this neuron takes the activation that it has without the "
+        f"head, the probability is {percent(after.through_neuron[at])}."
+    )
+    return quoted(one), story
+
+
+told = [example(neuron) for neuron in running_neurons(settings, rates)]
+quote, story = next(iter(told), ("", "This run examined no neuron, so it has no look-up to show."))
+glue("front_quote", quote or "This run has no look-up to quote.", display=False)
 glue("front_story", story, display=False)
-Markdown(f"> {quote}\n\n{story}")
+Markdown("\n\n".join(f"> {quote}\n\n{story}" if quote else story for quote, story in told))
 
 # %% [markdown]
 # Numbers do not tell whether a reader sees what the head sees. In the
@@ -371,71 +386,20 @@ Markdown(
 )
 
 # %% [markdown]
-# ## What was left out
-#
-# Every pair of an examined neuron and a candidate head is either kept or left out for one reason:
-# the first of these conditions that holds for it. They are the conditions of {ref}`heads`, so the
-# pairs that no condition leaves out must be those that were kept, and the steps must add up to all
-# pairs; both are asserted.
-
-# %%
-REASONS = {
-    "the neuron has too few prompts": pairs.n_prompts < FEWEST,
-    "the head is active on none of them": pairs["share"] == 0,
-    f"active on fewer than {percent(low)}": pairs["share"] < low,
-    f"active on more than {percent(high)}": pairs["share"] > high,
-}
-if settings.measure == "effect":
-    apart = f"effect differs by less than {percent(settings.effect_apart)}"
-    REASONS[apart] = ~(pairs.gap >= settings.effect_apart)
-holds = [condition.to_numpy(bool) for condition in REASONS.values()]
-fates = np.select(holds, list(REASONS), "kept")
-fates = pd.Series(fates, pairs.index, dtype=object)
-assert ((fates == "kept") == pairs.kept).all()
-
-# %% tags=["hide-input"]
-COUNTED = [*GROUPS, "middle"]
-columns = {}
-for group in COUNTED:
-    mine = of_group(pairs, on, group)
-    fate = fates.loc[mine.index]
-    steps = fate.value_counts().reindex(list(REASONS), fill_value=0)
-    counts = {"neurons": mine.neuron.nunique(), "pairs with a candidate head": len(mine)}
-    counts |= {f"left out: {reason}": n for reason, n in steps.items()}
-    counts["kept"] = int((fate == "kept").sum())
-    assert counts["pairs with a candidate head"] == steps.sum() + counts["kept"]
-    each = kept_pairs(group).values
-    assert counts["kept"] == sum(each)  # the first table's row is made of the same pairs
-    counts["kept a neuron"] = f"{np.mean(each):.2f}" if len(mine) else "–"
-    columns[f"{group} layers" if group == "middle" else group] = counts
-pd.DataFrame(columns)
-
-# %% tags=["hide-input"]
-middle = list(settings.middle_layers)
-in_the_middle = all(layer < min(settings.layers) and layer > 0 for layer in middle)
-own = pairs[pairs.kept & pairs.neuron.isin(late.index[late.selected])]
-where = own["head"].map(lambda name: Head.parse(name).layer)
-Markdown(
-    (f"The middle layers are {' and '.join(map(str, middle))} of {model.n_layers}"
-     + ("" if in_the_middle else ", which are not in the middle of this model") + ". " if middle else "")
-    + (f"The heads of the kept pairs of selected neurons stand in layers {where.min()} to {where.max()}, "
-       f"half of them in layer {int(where.median())} or later." if len(own) else "")
-)  # fmt: skip
-
-# %% [markdown]
 # (attribution-against-effect)=
 # ## Attribution against effect
 #
 # The paper calls a head active by its attribution, `protocol: sound` by its effect ({ref}`heads`). Both were measured
 # on the same training prompts, so we can say which pairs of selected neurons each rule would keep among the same
-# candidates, under the conditions of the last section. The first rule of the table is ours, the other two are the paper's:
+# candidates, under the conditions of {ref}`heads`. The first rule of the table is ours, the other two are the paper's:
 
-# %%
+# %% tags=["hide-input"]
 PAIR = ["neuron", "head"]
 deciding = "post" if model.gated else "in"
 decided = heads[(heads.input == deciding) & heads.candidate & (heads.split == "train")]
 
 
+# %%
 def kept_by(rule: str) -> pd.Series:
     """Which pairs a rule keeps: the head is active on some of the prompts and not on others."""
     active = decided.groupby(PAIR)[f"active_{rule}"].agg(["mean", "size"])
@@ -539,21 +503,20 @@ pd.DataFrame(
 # largest scores of either kind, and then averaged over neurons:
 
 
-# %%
+# %% tags=["hide-input"]
 largest = losses[losses["among largest"]]
 SCORES = {"mean effect": "blue", "mean attribution": "orange"}
 orders = dict(list(largest.groupby("neuron")[[*SCORES, *LOST]].rank().groupby(largest.neuron)))
 
 
+# %%
 def within_neurons(score: str, lost: str, random: np.random.Generator | None = None) -> pd.Series:
     """Rank correlation over a neuron's heads, of a score (shuffled, if asked) with what is lost."""
     found = {}
     for neuron, rows in orders.items():
-        first, second = rows[score].to_numpy(), rows[lost].to_numpy()
-        first = first if random is None else random.permutation(first)
-        found[neuron] = (
-            np.corrcoef(first, second)[0, 1] if np.ptp(first) * np.ptp(second) else np.nan
-        )
+        first = rows[score] if random is None else random.permutation(rows[score])
+        with np.errstate(invalid="ignore"):  # of heads that are all alike
+            found[neuron] = np.corrcoef(first, rows[lost])[0, 1]
     return pd.Series(found, dtype=float)
 
 
@@ -584,6 +547,8 @@ axis.set_yticks(range(len(LOST)), [f"fall of the {title}" for title in LOST.valu
 axis.set(xlabel="rank correlation within a neuron", ylim=(len(LOST) - 0.5, -0.5))
 axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 plt.show()
+
+# %% tags=["hide-input", "hide-output"]
 pd.DataFrame(table)
 
 # %% tags=["hide-input"]
@@ -721,16 +686,42 @@ def in_words(name: str, text: str) -> str:
 
 
 own = kept_of["selected"]
-in_short = (
-    f"{few}{len(sound)} neurons are sound, for {sound.token_id.nunique()} different tokens. Of the {len(chosen)} neurons that were "
-    f"selected, the token follows {follows['selected']} of the strongest positions on `{reported}`; of random neurons matched to them, "
-    f"{follows['random']}. {len(own)} pairs of {own.neuron.nunique()} selected neurons and {own['head'].nunique()} heads are kept."
+differ = {row.name: told_apart(found[row.name, row.unit]["difference"]) for row in reversed(ROWS)}
+LEADS = {
+    "follow rate": {"more": "Neurons that call for one token exist.", "": "Neurons that call for one token were not told apart from others."},
+    "head silenced: fall, active less inactive": {"more": "The token needs the head, and the neuron is only one of its ways.", "": "Whether the token needs the head more where it is active was not told."},
+}  # fmt: skip
+
+
+def lead(name: str) -> str:
+    return f"**{LEADS[name].get(differ[name], LEADS[name][''])}**"
+
+
+each = pair_means(of_group(on_prompts, on, "selected"), "follows").dropna()
+follow_gap = bootstrap_mean(each.difference, each.neuron, seed=settings.seed)
+announced = {"more": "more often than", "less": "less often than", "not told apart": "no more often, as far as can be told, than"}.get(told_apart(follow_gap))  # fmt: skip
+answer_exist = (
+    f"{lead('follow rate')} {few}On new texts, the token of a selected neuron follows {follows['selected']} of the positions where the neuron "
+    f"fires most strongly. For random neurons that are matched to them it is {follows['random']}."
 )
-lines = [in_short]
+answer_context = (
+    f"**{'Some' if len(own) else 'None'} of them are switched on by heads in some contexts only.** Of {len(chosen)} selected neurons, "
+    f"{own.neuron.nunique()} have such a head. "
+    + (f"But an active head does not announce the token: it follows {announced} on prompts where the neuron fires without the head's help." if announced and announced != "more often than" else f"Where the head is active, the token follows {announced} on the neuron's other prompts." if announced else "")
+)  # fmt: skip
+answer_need = "**What the token loses without the head cannot be said in this run.**"
+if len(own):
+    lost = found["head silenced: fall, active less inactive", "points"]["selected"]
+    answer_need = (
+        f"{lead('head silenced: fall, active less inactive')} Without the head, the token loses {lost.mean:.1f} points more of its probability where the "
+        f"head is active than where it is not. Of what it loses there, {share_of('selected', 'points').split(' [')[0]} goes through the neuron."
+    )
+lines = [answer_exist, answer_context, answer_need]
 if len(own):
     lines += [
         in_words("head silenced: fall, active less inactive", "Without the head, the token of a kept pair loses {} more on active than on inactive prompts"),
         f"Of what it loses on active prompts, {share_of('selected', 'nats')} of the nats and {share_of('selected', 'points')} of the points go through the neuron.",
+        f"The token follows an active prompt of a pair {written(follow_gap)} more often than one of the neuron's inactive prompts.",
     ]  # fmt: skip
 if late.selected.any():
     lines += [
@@ -739,7 +730,7 @@ if late.selected.any():
     ]  # fmt: skip
 lines.append(predicted)
 for name, value in {
-    "in_short": in_short, "sound_neurons": len(sound), "sound_tokens": sound.token_id.nunique(),
+    "answer_exist": answer_exist, "answer_context": answer_context, "answer_need": answer_need, "sound_neurons": len(sound), "sound_tokens": sound.token_id.nunique(),
     "selected_neurons": len(chosen), "pairs_kept": len(own),
     "follow_selected": follows["selected"], "follow_random": follows["random"],
 }.items():  # fmt: skip
@@ -747,14 +738,16 @@ for name, value in {
 Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown] tags=["default-run"]
-# Look-ups exist in this model, and we had not expected them to be so much like the paper's example. The heads of
-# kept pairs matter to the token where they are active, at least in points of probability, and about half of that
-# goes through the one neuron. The pair most like the example, “either … or”, is no full look-up, though: hardly any of its loss
-# goes through its neuron. Set against random neurons the picture
-# is mixed: in points of probability selected neurons exceed them by far, in nats they do not always, and the sentences
-# that explain their heads are no truer than those for random neurons, nor better than remembering the last token. So what is special about a next-token
-# neuron is what it writes, and not that its contexts are easier to name. And a look-up does not work alone: in the token's
-# logit, the part of the neuron is as large as the whole loss, since the head itself adds to it and all other neurons make up for a part of it.
+# Look-ups exist in this model, and we had not expected some of them to be so much like the paper's example. Where the head of a
+# kept pair is active, the token needs it, at least in points of probability, and about half of the loss
+# goes through the one neuron. But the pair that is most like the example, “either … or”, is no whole look-up: hardly any of its
+# loss goes through its neuron.
+#
+# Compared with random neurons the picture is mixed. In points of probability selected neurons exceed them by far; in nats they
+# do not always. The sentences that explain their heads are no truer than those for random neurons, nor do they sort better than a
+# judge who remembers the last token. So a next-token neuron is special in what it writes, and not because its contexts are easier
+# to name. Nor does a look-up work alone: in the token's logit, the part of the neuron is as large as the whole loss, since the
+# head adds to the logit directly and all other neurons make up for a part of it.
 #
 # The effects of heads predict which of them a neuron needs; their attributions have not been shown to do better than chance. So it
 # matters which rule is taken. Few of the pairs that the paper's rule keeps are kept by ours, and silencing those that it alone keeps
@@ -770,8 +763,89 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # done by others when it is silenced. The pairs of this book show neither; {ref}`routes` and
 # {ref}`together` are a beginning.
 #
-# ```{admonition} Try it
-# :class: tip
-# Copy the file of the run `smollm2-paper`, take out `active_rule` or set `protocol: sound`, and compare its last page with the
-# two columns above. Which differences come from the choice of neurons, and which from the rule for heads?
-# ```
+# ## Exercises
+#
+# 1. Of the kept pairs of selected neurons, how many cost their token ten points or more on active prompts when the head is
+#    silenced? And how many of these send at least half of that through the neuron?
+
+# %% tags=["hide-cell"]
+# Pairs that cost little cannot be split with any certainty, so we ask only those that cost much.
+means = of_group(silenced[silenced.active.astype(bool)], on, "selected")
+means = means.pivot_table(index=["neuron", "head"], columns="kind", values="fall")
+means = means.reindex(columns=["zero", "through_neuron"])
+much = means[means.zero >= 0.1]
+half = much[much.through_neuron >= much.zero / 2]
+assert len(half) <= len(much) <= len(means)
+f"{len(much)} of {len(means)} pairs cost ten points; {len(half)} send half of it through the neuron"
+
+# %% [markdown]
+# 2. Which quantity of the first figure sets selected neurons apart most, if the difference is measured in halves of the
+#    width of its interval?
+
+# %% tags=["hide-cell"]
+# In this unit, a difference beyond 1 is one whose interval (if it is symmetric) does not hold zero.
+gaps = {name: means["difference"] for name, means in found.items()}
+sizes = {
+    name: 2 * gap.mean / (gap.high - gap.low) for name, gap in gaps.items() if gap.high > gap.low
+}
+furthest = max(
+    sizes, key=lambda name: abs(sizes[name]), default=("nothing that can be compared", "–")
+)
+assert all(gap.low <= gap.mean <= gap.high for gap in gaps.values() if np.isfinite(gap.low))
+", in ".join(furthest)
+
+# %% [markdown]
+# 3. To try on your own: copy the file of the run `smollm2-paper`, take out `active_rule` or set `protocol: sound`, and compare
+#    its last page with the two columns above. Which differences come from the choice of neurons, and which from the rule for heads?
+
+# %% [markdown]
+# ## Appendix: what was left out
+#
+# Every pair of an examined neuron and a candidate head is either kept or left out for one reason:
+# the first of these conditions that holds for it. They are the conditions of {ref}`heads`, so the
+# pairs that no condition leaves out must be those that were kept, and the steps must add up to all
+# pairs; both are asserted.
+
+# %% tags=["hide-cell"]
+REASONS = {
+    "the neuron has too few prompts": pairs.n_prompts < FEWEST,
+    "the head is active on none of them": pairs["share"] == 0,
+    f"active on fewer than {percent(low)}": pairs["share"] < low,
+    f"active on more than {percent(high)}": pairs["share"] > high,
+}
+if settings.measure == "effect":
+    apart = f"effect differs by less than {percent(settings.effect_apart)}"
+    REASONS[apart] = ~(pairs.gap >= settings.effect_apart)
+holds = [condition.to_numpy(bool) for condition in REASONS.values()]
+fates = np.select(holds, list(REASONS), "kept")
+fates = pd.Series(fates, pairs.index, dtype=object)
+assert ((fates == "kept") == pairs.kept).all()
+
+# %% tags=["hide-input", "hide-output"]
+COUNTED = [*GROUPS, "middle"]
+columns = {}
+for group in COUNTED:
+    mine = of_group(pairs, on, group)
+    fate = fates.loc[mine.index]
+    steps = fate.value_counts().reindex(list(REASONS), fill_value=0)
+    counts = {"neurons": mine.neuron.nunique(), "pairs with a candidate head": len(mine)}
+    counts |= {f"left out: {reason}": n for reason, n in steps.items()}
+    counts["kept"] = int((fate == "kept").sum())
+    assert counts["pairs with a candidate head"] == steps.sum() + counts["kept"]
+    each = kept_pairs(group).values
+    assert counts["kept"] == sum(each)  # the first table's row is made of the same pairs
+    counts["kept a neuron"] = f"{np.mean(each):.2f}" if len(mine) else "–"
+    columns[f"{group} layers" if group == "middle" else group] = counts
+pd.DataFrame(columns)
+
+# %% tags=["hide-input"]
+middle = list(settings.middle_layers)
+in_the_middle = all(layer < min(settings.layers) and layer > 0 for layer in middle)
+own = pairs[pairs.kept & pairs.neuron.isin(late.index[late.selected])]
+where = own["head"].map(lambda name: Head.parse(name).layer)
+Markdown(
+    (f"The middle layers are {' and '.join(map(str, middle))} of {model.n_layers}"
+     + ("" if in_the_middle else ", which are not in the middle of this model") + ". " if middle else "")
+    + (f"The heads of the kept pairs of selected neurons stand in layers {where.min()} to {where.max()}, "
+       f"half of them in layer {int(where.median())} or later." if len(own) else "")
+)  # fmt: skip

@@ -40,13 +40,21 @@ def test_the_pair_is_the_kept_one_with_the_largest_gap():
     assert running_pair(pairs, "other") is None
 
 
-def test_the_prompt_is_active_and_followed_where_there_is_one():
+def test_the_prompt_is_a_typical_one_of_those_that_are_active_and_followed():
     rows = pd.DataFrame(
-        [(9.0, "p0", " x", False), (3.0, "p1", " t", True), (5.0, "p2", " x", True)],
+        [
+            (9.0, "p0", " t", False),
+            (3.0, "p1", " t", True),
+            (5.0, "p2", " x", True),
+            (8.0, "p3", " t", True),
+            (4.0, "p4", " t", True),
+            (6.0, "p5", " t", True),
+        ],
         columns=["activation", "prompt", "next_token", "active"],
     ).assign(token=" t")
-    assert running_prompt(rows).prompt == "p1"
-    assert running_prompt(rows.drop(1)).prompt == "p2"
+    assert running_prompt(rows).prompt == "p4"  # of 3, 4, 6 and 8
+    assert running_prompt(rows[:3]).prompt == "p1"
+    assert running_prompt(rows[2:3]).prompt == "p2"
     assert running_prompt(rows[:1]).prompt == "p0"
-    assert running_prompt(rows.drop(columns="active")).prompt == "p1"
+    assert running_prompt(rows.drop(columns="active")).prompt == "p5"  # of 3, 4, 6, 8 and 9
     assert running_prompt(rows[:0]) is None

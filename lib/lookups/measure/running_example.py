@@ -37,13 +37,14 @@ def running_pair(pairs: pd.DataFrame, neuron: str) -> tuple[str, str] | None:
 
 
 def running_prompt(rows: pd.DataFrame) -> pd.Series | None:
-    """Return the strongest of some prompts whose head is active and that their token follows.
+    """Return a typical one of some prompts whose head is active and that their token follows.
 
-    Where there is none, the strongest active one, else the strongest; None without a prompt. `rows`
-    has `activation`, `prompt`, `token` and `next_token`, and `active` where a head is in question.
+    Of those, the one of median activation, the lower of two. Where there is none, of the active
+    ones, else of all; None without a prompt. `rows` has `activation`, `prompt`, `token` and
+    `next_token`, and `active` where a head is in question.
     """
     active = rows.get("active", pd.Series(True, rows.index)).astype(bool)
-    kinds = rows.assign(active=active, follows=active & (rows.next_token == rows.token))
-    order = ["active", "follows", "activation", "prompt"]
-    found = kinds.sort_values(order, ascending=[False, False, False, True], kind="stable")
-    return rows.loc[found.index[0]] if len(found) else None
+    follows = active & (rows.next_token == rows.token)
+    mine = next((rows[kind] for kind in (follows, active) if kind.any()), rows)
+    mine = mine.sort_values(["activation", "prompt"], kind="stable")
+    return mine.iloc[(len(mine) - 1) // 2] if len(mine) else None
