@@ -37,7 +37,8 @@ from myst_nb import glue
 from lookups.measure.ablation import ablate, mean_over_tokens, other_rows
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
-from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
+from lookups.measure.intervention import GROUPS, before_after, of_group, with_falls
+from lookups.measure.running_example import running_pairs, running_prompt
 from lookups.corpus.documents import run_documents
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, points, written
 from lookups.statistics.differences import (
@@ -56,14 +57,15 @@ from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.explainer import PairPrompts
 from lookups.settings import check_run, read_run
-from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, readable
+from lookups.show.views import BOS, PromptText, attention_view, prompt_table, readable
 
 settings = read_run(run)
 model = load_model(settings.model)
 check_run(settings, model)
 house_style()
 stopwatch = Stopwatch()
-neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+rates = load(settings, "follow_rates")
+neurons = rates.drop_duplicates("neuron").set_index("neuron")
 suffixes = load(settings, "suffixes")
 pairs = load(settings, "pairs")
 prompts = PairPrompts(suffixes, load(settings, "heads"), tokens=neurons.token, decode=model.decode)
@@ -91,7 +93,6 @@ compared_groups = neurons.selected | neurons.group.isin(GROUPS)
 kept = pairs[pairs.kept & pairs.neuron.isin(neurons.index[compared_groups])]
 tables = [prompts.rows(pair.neuron, pair.head, reported) for pair in kept.itertuples()]
 rows = pd.concat([suffixes[:0].assign(head="", text="", active=False), *tables], ignore_index=True)
-rows = rows.merge(kept[["neuron", "head", "gap"]], on=["neuron", "head"])
 rows = rows.astype({"active": bool}).assign(token_id=rows.neuron.map(neurons.token_id))
 rows["follows"] = rows.next_token_id == rows.token_id
 
@@ -118,26 +119,23 @@ pd.DataFrame({name: counted(of_group(rows, neurons, name)) for name in GROUPS})
 # %% [markdown]
 # ## One look-up by hand
 #
-# As an example we want a pair whose token really follows where its head is active. So we order the
-# kept pairs of selected neurons by the share of active prompts that are followed, times how much
-# more the neuron owes to the head on active training prompts than on others
-# ({func}`~lookups.measure.intervention.followed_first`), and take the first. Of its active prompts
-# that are followed we read the strongest. This is where the head looks in it:
-
-# %%
-chosen = of_group(rows, neurons, "selected")
-chosen, whose = (chosen, "selected") if len(chosen) else (rows, "all examined")
-readable_rows = chosen[chosen.token_ids.map(len) < LONGEST]
-examples = followed_first(readable_rows)
-hand = None
-if examples:
-    where = ["neuron", "head", "active", "follows"]
-    is_it = (readable_rows[where] == [*examples[0], True, True]).all(axis=1)
-    hand = (
-        readable_rows[is_it].sort_values(["activation", "prompt"], ascending=[False, True]).iloc[0]
-    )
+# We silence the head of the {ref}`running example <running-example>` on one of its held-out prompts: of those on
+# which the head is active and the token really follows, the one of median activation. This is where the head
+# looks in it:
 
 # %% tags=["hide-input"]
+chosen = of_group(rows, neurons, "selected")
+chosen, whose = (chosen, "selected") if len(chosen) else (rows, "all examined")
+
+
+def typical(key: tuple[str, str] | None) -> pd.Series | None:
+    """A pair's held-out prompt that is shown."""
+    mine = rows[(rows.neuron == key[0]) & (rows["head"] == key[1])] if key else rows[:0]
+    return running_prompt(mine.assign(token=mine.token_id, next_token=mine.next_token_id))
+
+
+followed = [*running_pairs(settings, rates, pairs), None, None]
+hand, second = map(typical, followed[:2])
 glue("whose-neurons", whose, display=False)
 if hand is not None:
     neuron, head = Neuron.parse(hand.neuron), Head.parse(hand["head"])

@@ -38,7 +38,8 @@ from scipy.stats import false_discovery_control, spearmanr
 
 from lookups.run.store import load
 from lookups.measure.attention import look
-from lookups.measure.intervention import GROUPS, followed_first, of_group, with_falls
+from lookups.measure.intervention import GROUPS, of_group, with_falls
+from lookups.measure.running_example import running_pairs, running_prompt
 from lookups.measure.routes import ROUTES, routes
 from lookups.statistics.bootstrap import bootstrap_mean, percent, points, written
 from lookups.statistics.differences import (
@@ -52,13 +53,14 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.settings import check_run, read_run
-from lookups.show.views import BOS, LONGEST, readable, token_view
+from lookups.show.views import BOS, readable, token_view
 
 settings = read_run(run)
 model = load_model(settings.model)
 check_run(settings, model)
 house_style()
-neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+rates = load(settings, "follow_rates")
+neurons = rates.drop_duplicates("neuron").set_index("neuron")
 silenced = with_falls(load(settings, "head_ablations"))
 heads, parts = load(settings, "heads"), load(settings, "parts")
 NOTHING = Markdown("*This run has no silenced head, so there is nothing to show here.*")
@@ -83,8 +85,6 @@ def square(axis) -> None:
 ROW = ["neuron", "split", "prompt"]
 texts = load(settings, "suffixes")[[*ROW, "token_ids", "activation"]]
 total = silenced[silenced.kind == "zero"].merge(texts, on=ROW, validate="many_to_one")
-gaps = load(settings, "pairs")[["neuron", "head", "gap"]]
-total = total.merge(gaps, on=["neuron", "head"], validate="many_to_one")
 layers = total.neuron.map(lambda name: Neuron.parse(name).layer)
 total["own_layer"] = total["head"].map(lambda name: Head.parse(name).layer).eq(layers)
 
@@ -99,25 +99,25 @@ Markdown(
 # %% [markdown]
 # ## One path, by hand
 #
-# The example is that of {ref}`head-ablation`, by the same rule
-# ({func}`~lookups.measure.intervention.followed_first`): a pair of a selected neuron whose token really follows
-# where its head is active, and of those prompts the strongest.
-
-# %%
-chosen = of_group(total, neurons, "selected")
-chosen = chosen if len(chosen) else total
-chosen = chosen[chosen.token_ids.map(len) < LONGEST]
-examples = followed_first(chosen)
-hand = None
-if examples:
-    where = ["neuron", "head", "active", "follows"]
-    some = chosen[(chosen[where] == [*examples[0], True, True]).all(axis=1)]
-    hand = some.sort_values(["activation", "prompt"], ascending=[False, True]).iloc[0]
-
-# %% [markdown]
+# The pair and the prompt are those of {ref}`head-ablation`: the {ref}`running example <running-example>`.
 # This is what the head brings the neuron from each token, by the direct path:
 
 # %% tags=["hide-input"]
+chosen = of_group(total, neurons, "selected")
+chosen = chosen if len(chosen) else total
+
+
+def typical(key: tuple[str, str] | None) -> pd.Series | None:
+    """A pair's held-out prompt that is shown."""
+    mine = total[(total.neuron == key[0]) & (total["head"] == key[1])] if key else total[:0]
+    token = mine.neuron.map(neurons.token_id)
+    return running_prompt(
+        mine.assign(token=token, next_token=token.where(mine.follows.astype(bool)))
+    )
+
+
+followed = [*running_pairs(settings, rates, load(settings, "pairs")), None, None]
+hand, second = map(typical, followed[:2])
 if hand is not None:
     neuron, head = Neuron.parse(hand.neuron), Head.parse(hand["head"])
     ids = [int(i) for i in hand.token_ids]
@@ -503,40 +503,51 @@ tells.round(3) if several else NOTHING
 # %% [markdown]
 # ## The example, from prompt to probability
 #
-# Here is the prompt from above once more, as it is and with each of the three changes:
+# Here is the prompt from above once more, and with it one of the second pair that we follow: the activation of the neuron
+# and the probability of its token, as they are and with each of the three changes:
 
 # %% tags=["hide-input"]
-if hand is not None:
-    kinds = {"zero": f"without {head}", "through_neuron": f"only {neuron} as it is without {head}",
-             "direct_recomputed": "only the direct path cut"}  # fmt: skip
-    mine = silenced[(silenced[by_row] == hand[by_row].tolist()).all(axis=1)].set_index("kind")
-    chain = {"as it is": [hand.act_before, hand.p_before, hand.logp_before]}
-    chain |= {name: mine.loc[kind, ["act_after", "p_after", "logp_after"]].tolist() for kind, name in kinds.items()}  # fmt: skip
-    chain = pd.DataFrame(chain, index=["activation", "p(token)", "log p(token)"]).astype(float)
-chain.round(3) if hand is not None else NOTHING
+KINDS = {"zero": "without the head", "through_neuron": "only the neuron as it is without the head",
+         "direct_recomputed": "only the direct path cut"}  # fmt: skip
 
 
-# %% tags=["hide-input"]
 def change(number: float, digits: int) -> str:
     return f"{round(number, digits) + 0.0:.{digits}f}"
 
 
-if hand is not None:
-    p = chain.loc["p(token)"].tolist()
-    lost, lost_through, lost_direct = (100 * (p[0] - after) for after in p[1:])
-    verdict = (
-        "The probability hardly moves, so there is nothing to share."
-        if abs(lost) < 0.1
-        else f"Of these {change(lost, 1)} points {change(lost_through, 1)} are lost through {neuron} alone, "
-        f"and {change(lost_direct, 1)} by the direct path from {head} to it."
-    )
-    pair = both[both.active & (both.neuron == hand.neuron) & (both["head"] == hand["head"])]
+def chain_of(one: pd.Series) -> pd.DataFrame:
+    """The neuron and its token on one prompt, as they are and under each change."""
+    mine = silenced[(silenced[by_row] == one[by_row].tolist()).all(axis=1)].set_index("kind")
+    found = {"as it is": [one.act_before, one.p_before]}
+    found |= {
+        name: mine.loc[kind, ["act_after", "p_after"]].tolist() for kind, name in KINDS.items()
+    }
+    return pd.DataFrame(found, index=["activation", "probability"]).astype(float).round(2) + 0.0
+
+
+def in_words(one: pd.Series) -> str:
+    """What a prompt's token loses by which way, and what the pair loses on average."""
+    before, *after = chain_of(one).loc["probability"]
+    lost, through = (100 * (before - p) for p in after[:2])
+    pair = both[both.active & (both.neuron == one.neuron) & (both["head"] == one["head"])]
     nats = [change(pair[f"log_fall{end}"].mean(), 2) for end in ("", "_through", "_direct")]
-    verdict += f" Over all {len(pair)} active prompts of the pair the token loses {nats[0]} nats on average, {nats[1]} of them through the neuron and {nats[2]} by the direct path."  # fmt: skip
-Markdown(
-    f"“{readable(model.decode(ids))}” → “{readable(neurons.token[hand.neuron])}”: without {head} the "
-    f"probability goes from {p[0]:.3f} to {p[1]:.3f}. {verdict}"
-) if hand is not None else NOTHING
+    text = readable(model.decode(one.token_ids)).strip()
+    return (
+        f"- “{text if len(text) < 80 else '…' + text[-80:]}” ▸ “{readable(neurons.token[one.neuron])}”: without {one['head']} the token loses "
+        f"{change(lost, 0)} points, and {change(through, 0)} if only the neuron changes. Over all {len(pair)} active prompts of the pair it loses "
+        f"{nats[0]} nats on average, {nats[1]} of them through the neuron and {nats[2]} by the direct path."
+    )
+
+
+both_examples = [one for one in (hand, second) if one is not None]
+chains = {
+    f"“{readable(neurons.token[one.neuron])}”, {one['head']}": chain_of(one).T
+    for one in both_examples
+}
+pd.concat(chains, axis=1) if chains else NOTHING
+
+# %% tags=["hide-input"]
+Markdown("\n".join(map(in_words, both_examples))) if chains else NOTHING
 
 # %% [markdown]
 # One look-up is not the mean. Here are the pairs of selected neurons, with three active prompts or

@@ -44,6 +44,7 @@ from lookups.measure.ground_truth import carried, targets_of
 from lookups.measure.intervention import GROUPS, followed_first, of_group
 from lookups.measure.look_up_table import PARTS, Held, directions, hold
 from lookups.measure.look_up_table import mean_residuals, split_scores
+from lookups.measure.running_example import running_pairs, running_prompt
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.model.resume import ENTERS
@@ -56,7 +57,8 @@ settings = read_run(run)
 model = load_model(settings.model)
 check_run(settings, model)
 house_style()
-neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+rates = load(settings, "follow_rates")
+neurons = rates.drop_duplicates("neuron").set_index("neuron")
 silenced, suffixes = load(settings, "head_ablations"), load(settings, "suffixes")
 NOTHING = Markdown("*This run has no silenced head, so there is nothing to show here.*")
 DECIDES = "post" if model.gated else "in"
@@ -69,29 +71,23 @@ def named(token: int) -> str:
 # %% [markdown]
 # ## One list, by hand
 #
-# The rows are those of {ref}`head-ablation`, and so is the example: a pair of a selected neuron whose
-# token really follows where its head is active, and of those prompts the strongest
-# ({func}`~lookups.measure.intervention.followed_first`).
+# The rows are those of {ref}`head-ablation`, and so is the pair with its prompt: the
+# {ref}`running example <running-example>`.
 
-# %%
+# %% tags=["hide-input"]
 ROW, PAIR = ["neuron", "split", "prompt"], ["neuron", "head"]
 total = silenced[silenced.kind == "zero"].merge(
     suffixes[[*ROW, "token_ids", "activation"]], on=ROW, validate="many_to_one"
 )
-gaps = load(settings, "pairs")[[*PAIR, "gap"]]
-total = total.merge(gaps, on=PAIR, validate="many_to_one")
 total["active"] = total.active.astype(bool)
 chosen = of_group(total, neurons, "selected")
 chosen = chosen if len(chosen) else total
-examples = followed_first(chosen[chosen.token_ids.map(len) < LONGEST])
-
-# %% tags=["hide-input"]
-hand = None
-if examples:
-    where = [*PAIR, "active", "follows"]
-    some = chosen[chosen.token_ids.map(len) < LONGEST]
-    some = some[(some[where] == [*examples[0], True, True]).all(axis=1)]
-    hand = some.sort_values(["activation", "prompt"], ascending=[False, True]).iloc[0]
+pair = next(iter(running_pairs(settings, rates, load(settings, "pairs"))), ("", ""))
+mine = total[(total[PAIR] == [*pair]).all(axis=1)]
+token = mine.neuron.map(neurons.token_id)
+mine = mine.assign(token=token, next_token=token.where(mine.follows.astype(bool)))
+hand = running_prompt(mine)
+if hand is not None:
     neuron, head = Neuron.parse(hand.neuron), Head.parse(hand["head"])
     ids = [int(i) for i in hand.token_ids]
 Markdown(
@@ -351,13 +347,16 @@ def shares_of(scores: list[np.ndarray]) -> np.ndarray:
 
 
 # %% [markdown]
-# We take the first five pairs in the order of the example, and beside each the other head of its
+# We take five pairs whose token really follows where their head is active
+# ({func}`~lookups.measure.intervention.followed_first`), and with each another head of its
 # layer, on the same prompts ({numref}`fig-why`). Their scores put through a softmax must give the
 # attention that was measured:
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What decides where five heads look: the shares of position, token and context in the variance of attention scores among the sources of a prompt, over active held-out prompts. The lighter bar below each is another head of the same layer on the same prompts. A share left of zero works against the rest.", "name": "fig-why"}, "image": {"alt": "Stacked bars of three shares for five heads and another head of each one's layer"}}
 split, looked_at = {}, {}
-for name, text in examples[:5]:
+gaps = load(settings, "pairs")[[*PAIR, "gap"]]
+chosen = chosen.merge(gaps, on=PAIR, validate="many_to_one")
+for name, text in followed_first(chosen[chosen.token_ids.map(len) < LONGEST])[:5]:
     rows = total[(total.neuron == name) & (total["head"] == text) & total.active]
     rows = rows[rows.token_ids.map(len).gt(1)]
     for who, one in (("own", Head.parse(text)), ("other", another(name, text))):

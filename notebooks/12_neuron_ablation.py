@@ -80,7 +80,7 @@ def next_token(token_id: int) -> str:
 # ## Two neurons by hand
 #
 # We begin with the {ref}`running example <running-example>`, the two neurons that we look at by hand in
-# every chapter. For each we take the strongest held-out prompt on which its head is active, and set the
+# every chapter. For each we take a typical held-out prompt on which its head is active, and set the
 # neuron's activation to zero wherever it is read. The table has the probability of its token, also
 # without the head ({ref}`head-ablation`) and without both:
 

@@ -162,7 +162,7 @@ documents = {split: labelled_documents(split, 2000) for split in ("train", "test
 #
 # We take a neuron, a head and a prompt of the first model by the rule of the
 # {ref}`running example <running-example>`: the neuron that its token follows most often, the head of its
-# kept pair with the largest gap, and the strongest held-out prompt on which the head is active.
+# kept pair with the largest gap, and a typical held-out prompt on which the head is active.
 
 # %% tags=["hide-input"]
 name = running_neurons(runs[0], left[0]["follow_rates"])[0]

@@ -1,7 +1,12 @@
 """The running example: named neurons first, then those that their token follows most often."""
 
 import pandas as pd
-from lookups.measure.running_example import running_neurons, running_pair, running_prompt
+from lookups.measure.running_example import (
+    running_neurons,
+    running_pair,
+    running_pairs,
+    running_prompt,
+)
 from lookups.settings import read_run
 
 RATES = pd.DataFrame(
@@ -38,6 +43,15 @@ def test_the_pair_is_the_kept_one_with_the_largest_gap():
     assert running_pair(pairs, "n") == ("n", "L0.H2")
     assert running_pair(pairs.assign(kept=False), "n") == ("n", "L0.H0")
     assert running_pair(pairs, "other") is None
+
+
+def test_a_neuron_without_a_kept_pair_is_passed_over():
+    rows = [("L1.N2", "L0.H0", True, 0.3, 3), ("L1.N7", "L0.H1", True, 0.9, 3)]
+    pairs = pd.DataFrame(rows, columns=["neuron", "head", "kept", "gap", "n_active"])
+    pairs["selected"] = True
+    assert running_pairs(named("L1.N2"), RATES, pairs) == [("L1.N2", "L0.H0"), ("L1.N7", "L0.H1")]
+    assert running_pairs(named(), RATES, pairs) == [("L1.N7", "L0.H1"), ("L1.N2", "L0.H0")]
+    assert running_pairs(named(), RATES, pairs.assign(kept=False)) == []
 
 
 def test_the_prompt_is_a_typical_one_of_those_that_are_active_and_followed():

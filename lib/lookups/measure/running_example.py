@@ -36,6 +36,18 @@ def running_pair(pairs: pd.DataFrame, neuron: str) -> tuple[str, str] | None:
     return next(mine[["neuron", "head"]].itertuples(index=False, name=None), None)
 
 
+def running_pairs(settings: Run, rates: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the example's pair and the second one: kept pairs of selected neurons.
+
+    Where a neuron has none, the next is taken that has one, by the `gap` of its pair.
+    """
+    kept = pairs[pairs.kept.astype(bool) & pairs.selected.astype(bool)]
+    wide = kept.sort_values("gap", ascending=False, kind="stable").neuron
+    names = dict.fromkeys([*running_neurons(settings, rates), *wide])
+    found = [running_pair(kept, name) for name in names]
+    return [pair for pair in found if pair is not None][:2]
+
+
 def running_prompt(rows: pd.DataFrame) -> pd.Series | None:
     """Return a typical one of some prompts whose head is active and that their token follows.
 
