@@ -37,6 +37,7 @@ from tqdm import tqdm
 from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
+from lookups.measure.running_example import running_neurons, running_prompt
 from lookups.measure.activation import Fire, activations, shortest_suffixes
 from lookups.model.loaded import load_model
 from lookups.statistics.bootstrap import percent
@@ -50,7 +51,8 @@ check_run(settings, model)
 house_style()
 stopwatch = Stopwatch()
 prompts = load(settings, "prompts").reset_index(drop=True)
-neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+rates = load(settings, "follow_rates")
+neurons = rates.drop_duplicates("neuron").set_index("neuron")
 texts = {split: run_documents(settings, model, split) for split in prompts.split.unique()}
 
 
@@ -81,35 +83,32 @@ pd.DataFrame(
 # %% [markdown]
 # ## One prompt by hand
 #
-# Take the strongest prompt of every selected neuron, and of these the one whose last token alone
-# does least for its neuron. We read it through a window of one, two, four … tokens, each with the
+# We take a training prompt of the {ref}`running example <running-example>`: of those that the neuron's token really
+# follows, the one of median activation. We read it through a window of one, two, four … tokens, each with the
 # {term}`beginning-of-sequence token <BOS>` in front:
 
 # %% tags=["hide-input"]
-own = prompts[selected & (prompts.split == "train")]
-firsts = (own if len(own) else prompts).sort_values("activation", ascending=False, kind="stable")
-firsts = firsts.drop_duplicates("neuron")
-alone = activations(
-    model, firsts.neuron.map(Neuron.parse).tolist(), [ids[-1:] for ids in firsts.ids]
-)
-strongest = firsts.iloc[int((alone / firsts.activation).round(3).argmin())]
+name = next(iter(running_neurons(settings, rates)), prompts.neuron.iloc[0])
+own = prompts[(prompts.neuron == name) & (prompts.split == "train")]
+own = own if len(own) else prompts[prompts.neuron == name]
+example = running_prompt(own.assign(token=neurons.token_id[name], next_token=own.next_token_id))
 by_hand = (
-    f"{strongest.prompt} ({strongest.source}), {len(strongest.ids)} tokens, at the end of which the "
-    f"“{readable(neurons.token[strongest.neuron])}” neuron ({strongest.neuron}) fires"
+    f"{example.prompt} ({example.source}), {len(example.ids)} tokens, at the end of which the "
+    f"“{readable(neurons.token[name])}” neuron ({name}) fires"
 )
 glue("hand-prompt", by_hand, display=False)
 
 # %%
-whole = len(strongest.ids)
+whole = len(example.ids)
 windows = sorted({min(2**power, whole) for power in range(whole.bit_length() + 1)})
-seen = [strongest.ids[-window:] for window in windows]
-fires = activations(model, [Neuron.parse(strongest.neuron)] * len(seen), seen)
+seen = [example.ids[-window:] for window in windows]
+fires = activations(model, [Neuron.parse(example.neuron)] * len(seen), seen)
 pd.DataFrame(
     {
         "tokens": windows,
         "window ends in": [quoted(ids, 7) for ids in seen],
         "activation": fires.round(2),
-        "share of the whole": (fires / strongest.activation).round(2),
+        "share of the whole": (fires / example.activation).round(2),
     }
 )
 

@@ -39,6 +39,7 @@ from tqdm import tqdm
 from lookups.run.store import Stopwatch, load, save
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.attribution import Attribution, attribute
+from lookups.measure.running_example import running_neurons, running_prompt
 from lookups.statistics.bootstrap import lots_of, percent
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
@@ -52,7 +53,8 @@ check_run(settings, model)
 house_style()
 stopwatch = Stopwatch()
 suffixes = load(settings, "suffixes").reset_index(drop=True)
-neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+rates = load(settings, "follow_rates")
+neurons = rates.drop_duplicates("neuron").set_index("neuron")
 suffixes["layer"] = suffixes.neuron.map(neurons.layer)
 selected = suffixes.neuron.map(neurons.selected)
 
@@ -65,16 +67,16 @@ def quoted(ids: Sequence[int], longest: int) -> str:
 # %% [markdown]
 # ## One prompt by hand
 #
-# We take the strongest of the suffixes that are at least as long as the median, and read everything
-# that was written at its last token. A layer's heads are taken without their
+# We take the {ref}`running example <running-example>` again, on a training prompt of median activation that the token really
+# follows, and read everything that was written at its last token. A layer's heads are taken without their
 # {term}`value biases <value bias>`, which are the same for every text and are counted with the
 # layer's attention bias:
 
 # %% tags=["hide-input"]
-own = suffixes[selected & (suffixes.split == "train")]
-own = own if len(own) else suffixes
-length = own.token_ids.map(len)
-example = own.loc[own.activation.where(length >= length.median()).idxmax()]
+own = suffixes[suffixes.neuron == next(iter(running_neurons(settings, rates)), suffixes.neuron[0])]
+own = own[own.split == "train"] if (own.split == "train").any() else own
+token = own.neuron.map(neurons.token_id)
+example = running_prompt(own.assign(token=token, next_token=own.next_token_id))
 neuron = Neuron.parse(example.neuron)
 _, seen = model.bridge.run_with_cache(model.batch([example.token_ids]).ids)
 

@@ -39,7 +39,6 @@ from sklearn.pipeline import make_pipeline
 from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
 from lookups.measure.attention import HEAD_TYPES, head_kinds, looks, repeated
-from lookups.explain.contrast import Contrast, tells_apart
 from lookups.explain.blind_sort import (
     CLEAR,
     FEWEST,
@@ -57,7 +56,8 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.explain.explainer import PairPrompts, first_that, follow_share, widest
+from lookups.explain.explainer import PairPrompts, follow_share
+from lookups.measure.running_example import running_pairs
 from lookups.settings import check_run, read_run
 from lookups.statistics.bootstrap import percent
 from lookups.statistics.scores import auroc
@@ -77,7 +77,8 @@ model = load_model(settings.model)
 check_run(settings, model)
 house_style()
 stopwatch = Stopwatch()
-neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+rates = load(settings, "follow_rates")
+neurons = rates.drop_duplicates("neuron").set_index("neuron")
 suffixes = load(settings, "suffixes")
 attributions = load(settings, "heads")
 pairs = load(settings, "pairs")
@@ -119,30 +120,17 @@ Markdown(
 # %% [markdown]
 # ## One pair by hand
 #
-# We follow one pair through this chapter and the next two. Pairs are ordered as in {ref}`heads`, by
-# how much more the head brings on active prompts than on the others. Ours is the first pair whose
-# token really follows on at least half of its active training prompts, and whose two kinds of
-# prompt the explainer of {ref}`explanations` can tell apart by words:
-
-# %%
-contrast = Contrast()
-
-
-def shows_something(key: tuple[str, str]) -> bool:
-    rows = prompts.rows(*key, "train")
-    follows = follow_share(rows[rows.active]) >= 0.5
-    return follows and tells_apart(contrast.explain(prompts.case(*key)))
-
-
-hand = first_that(shows_something, keys_of(widest(kept)))
-
-# %% [markdown]
-# Its strongest prompts of the two kinds stand side by side. The neuron's token is appended and
+# The neurons of the {ref}`running example <running-example>` now get their heads: of each neuron's kept
+# pairs we take the one whose head brings most on its active prompts, compared with the others
+# ({func}`~lookups.measure.running_example.running_pairs`). Its strongest prompts of the two kinds stand side by side. The neuron's token is appended and
 # marked. Where something else followed in the text, the token is struck out, and what followed
 # stands in the column *next*. What sets the left side apart from the right?
 
 
 # %% tags=["hide-input"]
+hand, second, *_ = [*running_pairs(settings, rates, pairs), None, None]
+
+
 def side_by_side(key: tuple[str, str], most: int = 6):
     rows = prompts.rows(*key, "train")
     kinds = {f"{key[1]} active": rows[rows.active], f"{key[1]} inactive": rows[~rows.active]}
@@ -367,25 +355,14 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# The first of the clearest pairs that belongs to another neuron than the pair by hand, in its strongest
-# training prompts:
+# The second pair that we follow, in its strongest training prompts:
 
 # %% tags=["hide-input"]
-others = [key for key in keys_of(clearest.drop_duplicates("neuron")) if hand and key[0] != hand[0]]
-NO_FURTHER = Markdown("*There is no kept pair of a further neuron.*") if hand else NOTHING
-Markdown(f"{others[0][1]} and {called(others[0][0])}:") if others else NO_FURTHER
+NO_FURTHER = Markdown("*There is no kept pair of a further neuron.*")
+Markdown(f"{second[1]} and {called(second[0])}:") if second else NO_FURTHER
 
 # %% tags=["hide-input"]
-side_by_side(others[0]) if others else NO_FURTHER
-
-# %% [markdown]
-# And the next one:
-
-# %% tags=["hide-cell"]
-Markdown(f"{others[1][1]} and {called(others[1][0])}:") if len(others) > 1 else NO_FURTHER
-
-# %% tags=["hide-cell"]
-side_by_side(others[1]) if len(others) > 1 else NO_FURTHER
+side_by_side(second) if second else NO_FURTHER
 
 # %% [markdown]
 # ## Where it looks, and what it brings

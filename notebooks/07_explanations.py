@@ -34,12 +34,13 @@ from myst_nb import glue
 from tqdm import tqdm
 
 from lookups.run.store import Stopwatch, load, save
-from lookups.explain.contrast import SIZES, log_odds, tells_apart
+from lookups.explain.contrast import SIZES, log_odds
 from lookups.explain.features import candidates, said
 from lookups.show.figures import COLOURS, house_style
 from lookups.explain.language_model import explaining, judging, run_explainers
 from lookups.model.loaded import load_model
-from lookups.explain.explainer import PairPrompts, examples, first_that, follow_share, widest
+from lookups.explain.explainer import PairPrompts, examples, follow_share
+from lookups.measure.running_example import running_pairs
 from lookups.settings import check_run, read_run
 from lookups.show.views import escaped, prompt_table, quotes, readable
 
@@ -49,7 +50,8 @@ check_run(settings, model)
 house_style()
 pd.set_option("display.max_colwidth", None)
 stopwatch = Stopwatch()
-neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+rates = load(settings, "follow_rates")
+neurons = rates.drop_duplicates("neuron").set_index("neuron")
 pairs = load(settings, "pairs")
 prompts = PairPrompts(
     load(settings, "suffixes"), load(settings, "heads"),
@@ -98,30 +100,16 @@ pd.DataFrame(
 # %% [markdown]
 # ## One pair by hand
 #
-# We go on with the pair of {ref}`attention`, which is found by the same rule. Pairs are ordered by
-# how much more the head brings on active prompts than on the others, and the example is the first
-# whose token really follows on at least half of its active training prompts, and for which our
-# explainer finds something:
-
-# %%
-explainers = run_explainers(settings)
-
-
-def shows_something(key: tuple[str, str]) -> bool:
-    rows = prompts.rows(*key, "train")
-    follows = follow_share(rows[rows.active]) >= 0.5
-    return follows and tells_apart(explainers["contrast"].explain(cases[key]))
-
-
-own = kept[kept.selected] if kept.selected.any() else kept
-hand = first_that(shows_something, keys_of(widest(own)))
-
-# %% [markdown]
-# Cover the rest of the page and finish the sentence "the head is active when …" yourself. The neuron's token
+# We go on with the pair of the {ref}`running example <running-example>`. Cover the rest of the page and finish the
+# sentence "the head is active when …" yourself. The neuron's token
 # is appended to every prompt, and struck out where something else came *next*:
 
 
 # %% tags=["hide-input"]
+explainers = run_explainers(settings)
+hand, second, *_ = [*running_pairs(settings, rates, kept), None, None]
+
+
 def side_by_side(key: tuple[str, str], most: int = 6):
     rows = prompts.rows(*key, "train")
     kinds = {f"{key[1]} active": rows[rows.active], f"{key[1]} inactive": rows[~rows.active]}
@@ -176,7 +164,14 @@ by_hand = explainers["contrast"].explain(cases[hand]) if hand else None
 Markdown(f"> {escaped(by_hand.text)}") if hand else NOTHING
 
 # %% [markdown]
-# The same as a rule that a program can apply to any prompt:
+# The same as a rule that a program can apply to any prompt is folded here. The second pair that we follow
+# gets its sentence in the same way:
+
+# %% tags=["hide-input"]
+Markdown(
+    f"> {escaped(explainers['contrast'].explain(cases[second]).text)}\n\n(This is about {second[1]} and the "
+    f"“{escaped(neurons.token[second[0]])}” neuron, {second[0]}.)"
+) if second else Markdown("*There is no kept pair of a further neuron.*")
 
 # %% tags=["hide-cell"]
 print(json.dumps(json.loads(by_hand.rule), ensure_ascii=False, indent=1)[:1500]) if hand else None

@@ -37,8 +37,8 @@ from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
 from lookups.measure.activation import activations
 from lookups.measure.attention import look
+from lookups.measure.running_example import running_pairs
 from lookups.explain.controls import likeness, permuted_verdicts, shuffled_among, shuffled_within
-from lookups.explain.contrast import tells_apart
 from lookups.errors import MissingStage, StaleStage
 from lookups.explain.explainer import (
     Explanation,
@@ -47,9 +47,7 @@ from lookups.explain.explainer import (
     apart,
     check_apart,
     examples,
-    first_that,
     follow_share,
-    widest,
 )
 from lookups.show.figures import COLOURS, house_style
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, written
@@ -83,7 +81,8 @@ check_run(settings, model)
 house_style()
 pd.set_option("display.max_colwidth", None)
 stopwatch = Stopwatch()
-neurons = load(settings, "follow_rates").drop_duplicates("neuron").set_index("neuron")
+rates = load(settings, "follow_rates")
+neurons = rates.drop_duplicates("neuron").set_index("neuron")
 suffixes = load(settings, "suffixes")
 pairs = load(settings, "pairs")
 said = load(settings, "explanations")
@@ -145,20 +144,11 @@ Markdown(
 # %% [markdown]
 # ## One pair by hand
 #
-# This is the pair of {ref}`attention` and {ref}`explanations` again, found by the same rule:
-
-
-# %%
-def shows_something(key: tuple[str, str]) -> bool:
-    rows = prompts.rows(*key, "train")
-    return follow_share(rows[rows.active]) >= 0.5 and tells_apart(explanations[*key, "contrast"])
-
-
-own = pairs.set_index(["neuron", "head"]).loc[keys].reset_index() if keys else pairs[:0]
-own = own[own.selected] if own.selected.any() else own
-hand = first_that(shows_something, keys_of(widest(own)))
+# This is the pair of the {ref}`running example <running-example>`, with the sentence that {ref}`explanations` gave it:
 
 # %% tags=["hide-input"]
+followed = [key for key in running_pairs(settings, rates, pairs) if key in held_out]
+hand, second, *_ = [*followed, None, None]
 Markdown(
     f"The explanation of {hand[1]} for the “{escaped(neurons.token[hand[0]])}” neuron ({hand[0]}):\n\n"
     f"> {escaped(explanations[*hand, 'contrast'].text)}"
@@ -214,19 +204,30 @@ def head_explanation_score(counts: Counts) -> float:
 
 
 # %% tags=["hide-input"]
-by_hand_score = ""
-if hand:
-    rows = held_out[hand]
-    asked = Question(explanations[*hand, "contrast"], tuple(examples(rows)))
+def scored_by_hand(key: tuple[str, str]) -> str:
+    rows = held_out[key]
+    asked = Question(explanations[*key, "contrast"], tuple(examples(rows)))
     counts = count([one.active for one in explainers["contrast"].judge(asked)], rows.active)
     if (counts.tp + counts.fn) and (counts.tn + counts.fp):
         assert np.isclose(head_explanation_score(counts), score(counts))
     low, high = newcombe(counts)
-    by_hand_score = (
+    return (
         f"{counts.tp} of {counts.tp + counts.fn} active prompts were called active, and so were {counts.fp} of "
         f"{counts.tn + counts.fp} inactive ones: E = {score(counts):.2f}, 95 % interval {low:.2f} to {high:.2f}."
     )  # fmt: skip
+
+
+by_hand_score = scored_by_hand(hand) if hand else ""
 Markdown(by_hand_score) if hand else NOTHING
+
+# %% [markdown]
+# And the second pair that we follow:
+
+# %% tags=["hide-input"]
+Markdown(
+    f"> {escaped(explanations[*second, 'contrast'].text)}\n\n({second[1]} and the “{escaped(neurons.token[second[0]])}” neuron, "
+    f"{second[0]}.) {scored_by_hand(second)}"
+) if second else Markdown("*There is no further pair with held-out prompts.*")
 
 # %% [markdown]
 # The interval is Newcombe's, built from a {term}`Wilson interval` for each of the two rates

@@ -37,11 +37,12 @@ def running_pair(pairs: pd.DataFrame, neuron: str) -> tuple[str, str] | None:
 
 
 def running_pairs(settings: Run, rates: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the example's pair and the second one: kept pairs of selected neurons.
+    """Return the example's pair and the second one: kept pairs, of selected neurons if they have any.
 
     Where a neuron has none, the next is taken that has one, by the `gap` of its pair.
     """
-    kept = pairs[pairs.kept.astype(bool) & pairs.selected.astype(bool)]
+    kept = pairs[pairs.kept.astype(bool)]
+    kept = kept[kept.selected] if kept.selected.any() else kept
     wide = kept.sort_values("gap", ascending=False, kind="stable").neuron
     names = dict.fromkeys([*running_neurons(settings, rates), *wide])
     found = [running_pair(kept, name) for name in names]
