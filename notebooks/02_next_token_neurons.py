@@ -41,6 +41,7 @@ from lookups.model.loaded import load_model
 from lookups.names import Neuron
 from lookups.statistics.bootstrap import percent
 from lookups.settings import check_run, read_run
+from lookups.show.views import readable
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -49,22 +50,45 @@ house_style()
 stopwatch = Stopwatch()
 
 # %% [markdown]
-# ## One neuron by hand
+# ## Neurons by hand
 #
-# Take the first neuron of the last layer of the run. What it writes, times the unembedding, is what
-# one unit of its {term}`activation` adds to every token's {term}`logit`, up to the scale of the
-# model's final norm:
+# What a neuron writes, times the unembedding, is what one unit of its {term}`activation` adds to the
+# {term}`logit` of every token, up to the scale of the model's final norm:
+
+# %% tags=["hide-input"]
+given = [Neuron.parse(name) for name in settings.examples]
+given = [one for one in given if one.sign in model.signs]
+by_hand = given or [Neuron(settings.layers[-1], 0)]
+example = by_hand[0]
+Markdown(
+    "We begin with the neurons of the {ref}`running example <running-example>`, which every chapter "
+    f"looks at by hand: {' and '.join(map(str, by_hand))}. The table has the tokens that each of them raises most."
+    if given
+    else f"We begin with the first neuron of the last layer of the run, {example}. The table has the tokens that it raises most."
+)  # fmt: skip
+
 
 # %%
-example = Neuron(settings.layers[-1], 0)
-effect = model.w_out(example.layer)[example.index] @ model.w_u
-most = effect.topk(5)
-pd.DataFrame(
+def logits_per_unit(neuron: Neuron) -> torch.Tensor:
+    return neuron.sign * model.w_out(neuron.layer)[neuron.index] @ model.w_u
+
+
+effects = {neuron: logits_per_unit(neuron) for neuron in by_hand}
+
+# %% tags=["hide-input"]
+pd.concat(
     {
-        "token": [model.vocabulary[token] for token in most.indices],
-        "logits per unit": most.values.numpy(force=True).round(2),
-    }
-)
+        str(one): pd.DataFrame(
+            {
+                "token": [readable(model.vocabulary[token]) for token in effects[one].topk(5).indices],
+                "logits per unit": effects[one].topk(5).values.numpy(force=True).round(2),
+            },
+            index=range(1, 6),
+        )
+        for one in by_hand
+    },
+    axis=1,
+)  # fmt: skip
 
 # %% [markdown]
 # Congruence is the largest of these numbers, for neuron $i$
@@ -78,7 +102,8 @@ pd.DataFrame(
 # finds it without ever holding the neuron × vocabulary matrix. The two ways agree:
 
 # %%
-quick = congruence(model.w_out(example.layer)[example.index][None], model.w_u)
+effect = effects[example]
+quick = congruence(example.sign * model.w_out(example.layer)[example.index][None], model.w_u)
 assert int(quick.token_id) == int(effect.argmax())
 assert torch.isclose(quick.value[0], effect.max(), rtol=1e-5)
 f"{example}: congruence {float(quick.value):.2f}, token {model.vocabulary[int(quick.token_id)]!r}"
@@ -89,9 +114,8 @@ f"{example}: congruence {float(quick.value):.2f}, token {model.vocabulary[int(qu
 # The paper looks at all tokens and later drops neurons whose best token is not the beginning of a
 # word: a space and at least two more characters. We also ask that the token was really learned. A
 # token that was hardly ever seen in training keeps an unembedding that training never shaped, and
-# such {term}`glitch tokens <glitch token>` crowd the top of the list. Where it is not known how
-# often a token occurred in training, it must occur often enough in the texts that this run reads
-# (counted in the folded cell).
+# such {term}`glitch tokens <glitch token>` crowd the top of the list. So a token must occur at least
+# {glue:text}`minimum-count` times in {glue:text}`counted-in`.
 
 # %% tags=["hide-input"]
 in_texts = torch.zeros(model.d_vocab, dtype=torch.long)
@@ -117,23 +141,25 @@ if not eligible["sound"].any():
     raise RunError(
         f"no word occurs {enough} times in the run's train texts; lower minimum_in_texts"
     )
-pd.Series({rule: int(tokens.sum()) for rule, tokens in eligible.items()}, name="tokens").to_frame()
+glue("minimum-count", enough, display=False)
+glue("counted-in", "the model's training" if counted else "the run's train texts", display=False)
+Markdown(
+    f"Of the {len(words):,} tokens of the vocabulary, {int(eligible['sound'].sum()):,} remain."
+)
 
 # %% [markdown]
 # ```{admonition} Differs from the paper
 # :class: note
-# Under `protocol: sound` a neuron's token is its best among wordlike tokens that occur at least
-# {glue:text}`minimum-count` times in {glue:text}`counted-in`; the paper takes the best of all tokens
-# and rejects glitch tokens by hand. The paper's choice is kept in columns of its own.
+# Under `protocol: sound` a neuron's token is its best among these tokens; the paper takes the best of
+# all tokens and rejects glitch tokens by hand. The paper's choice is kept in columns of its own.
 # ```
-
-# %% [markdown]
-# Now we do this for every neuron of every layer, under both rules. In a {term}`gated MLP` neurons
+#
+# Now we give every neuron of every layer its token, under both rules. In a {term}`gated MLP` neurons
 # can also act by strongly negative activations; so each neuron stands in the table a second time,
-# with its sign turned.
+# with its sign turned and a minus behind its name.
 
 
-# %%
+# %% tags=["hide-input"]
 def tokens_of_neurons(rule: str) -> tuple[np.ndarray, np.ndarray]:
     """Congruence and token id of all neurons, layer after layer."""
     allowed = eligible[rule].to(model.device)
@@ -152,17 +178,18 @@ for prefix, rule in {"": settings.protocol, "paper_": "paper"}.items():
     neurons[f"{prefix}congruence"], neurons[f"{prefix}token_id"] = tokens_of_neurons(rule)
     neurons[f"{prefix}token"] = [model.vocabulary[token] for token in neurons[f"{prefix}token_id"]]
 
-# %% [markdown]
-# How much does the choice of rule change?
-
-# %%
+# %% tags=["hide-input"]
 changed = int((neurons.token_id != neurons.paper_token_id).sum())
-glue("minimum-count", enough, display=False)
-glue("counted-in", "the model's training" if counted else "the run's train texts", display=False)
+told = neurons.set_index("neuron").loc[[str(one) for one in given]]
+differ = [
+    f" For {name} it is “{readable(row.token)}” in place of “{readable(row.paper_token)}”."
+    for name, row in told.iterrows()
+    if row.token_id != row.paper_token_id
+]
 Markdown(
-    f"Protocol `{settings.protocol}` gives {changed} of {len(neurons)} neurons another token than "
-    "the paper's rule does."
-)
+    f"Protocol `{settings.protocol}` gives {changed:,} of {len(neurons):,} neurons another token than "
+    f"the paper's rule does.{''.join(differ)}"
+)  # fmt: skip
 
 # %% [markdown]
 # ## Against chance
@@ -171,8 +198,9 @@ Markdown(
 # every neuron is replaced by a random direction of the same length. In the *rotation* one
 # ({term}`rotation null`) the rows of $W_\text{out}$ are mixed by a random rotation of the neuron
 # basis. A rotated neuron writes into the same subspace, with the same covariance, as the real ones,
-# but is no neuron that training chose. That is the stricter null: what it reaches is due to where
-# the layer writes, not to single neurons. Both are drawn for the layers that this run looks at.
+# but is no neuron that training chose. That makes it the stricter null: what it reaches is due to
+# where the layer writes, not to single neurons. A neuron's percentile is the share of its layer's
+# null draws that lie below its congruence.
 
 # %%
 DRAWS = range(settings.seed, settings.seed + 2)
@@ -191,10 +219,7 @@ nulls = {
     for layer in sorted({*settings.layers, *settings.middle_layers})
 }
 
-# %% [markdown]
-# A neuron's percentile is the share of its layer's null draws that lie below its congruence:
-
-# %%
+# %% tags=["hide-input"]
 for name, column in {"rotation": "null_percentile", "isotropic": "isotropic_percentile"}.items():
     neurons[column] = np.nan
     for layer, null in nulls.items():
@@ -203,33 +228,32 @@ for name, column in {"rotation": "null_percentile", "isotropic": "isotropic_perc
         neurons.loc[here, column] = percentile_in(null[name], values).numpy()
 
 # %% [markdown]
-# In {numref}`fig-congruence`, a layer in which training made next-token neurons shows a tail of
-# neurons to the right of both nulls.
+# If training had made no next-token neurons, the neurons in {numref}`fig-congruence` would be spread
+# like the nulls, and one in a hundred would lie beyond the 99th percentile.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Congruence of the neurons of each of the run's layers (filled) against the two nulls (lines). Read the right-hand tails: a neuron is remarkable only beyond the rotation null.", "name": "fig-congruence"}, "image": {"alt": "Histograms of congruence by layer with two null distributions"}}
-figure, axes = plt.subplots(1, len(settings.layers), squeeze=False, sharey=True)
-shown = []
-for axis, layer in zip(axes[0], settings.layers, strict=True):
-    kinds = {"neurons": neurons.congruence[neurons.layer == layer].to_numpy()} | nulls[layer]
-    edges = np.linspace(0, max(float(np.max(np.asarray(v))) for v in kinds.values()), 60)
-    axis.hist(kinds["neurons"], edges, density=True, color=COLOURS["sky"], label="neurons")
-    for name, colour in {"isotropic": "grey", "rotation": "orange"}.items():
-        axis.hist(nulls[layer][name], edges, density=True, histtype="step", color=COLOURS[colour],
-                  label=f"{name} null")  # fmt: skip
-    axis.set(title=f"layer {layer}", xlabel="congruence (logits per unit of activation)")
-    for name, values in kinds.items():
-        low, high = np.quantile(np.asarray(values), [0.5, 0.99])
-        shown.append((layer, name, round(float(low), 2), round(float(high), 2)))
-axes[0, 0].set_ylabel("density")
-axes[0, 0].legend()
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Are there more neurons of high congruence than chance would make? Top: the congruence of all neurons of the run's layers (filled) and of the two nulls (lines), on a logarithmic scale; next-token neurons are the part of the filled tail that lies to the right of both lines. Bottom: the share of each layer's neurons beyond the 99th percentile of the rotation null; the dashed line is what chance gives.", "name": "fig-congruence"}, "image": {"alt": "Histogram of congruence with two null distributions, and the share of neurons beyond the rotation null by layer"}}
+late = neurons[neurons.layer.isin(settings.layers)]
+drawn = {name: torch.cat([nulls[layer][name] for layer in settings.layers]).numpy() for name in ("isotropic", "rotation")}  # fmt: skip
+edges = np.linspace(0, max(map(np.max, (late.congruence, *drawn.values()))), 60)
+figure, (axis, below) = plt.subplots(2, 1, figsize=(6.5, 5.6), layout="constrained")
+axis.hist(late.congruence, edges, density=True, color=COLOURS["sky"], label="neurons")
+for name, colour in {"isotropic": "grey", "rotation": "orange"}.items():
+    axis.hist(drawn[name], edges, density=True, histtype="step", linewidth=1.5, color=COLOURS[colour], label=f"{name} null")  # fmt: skip
+axis.set(xlabel="congruence (logits per unit of activation)", ylabel="density", yscale="log")
+axis.legend()
+beyond = late.groupby("layer").null_percentile.apply(lambda one: (one >= 99).mean())
+below.plot(beyond.index, 100 * beyond, "o", color=COLOURS["blue"])
+below.axhline(1, color="black", linestyle="--", linewidth=0.8)
+below.set_xticks(list(settings.layers))
+below.set(xlabel="layer", ylabel="beyond the null (%)", ylim=(0, None))
 plt.show()
-pd.DataFrame(shown, columns=["layer", "directions", "median", "99 %"])
 
 # %% [markdown]
 # ## The paper's list
 #
 # In each chosen layer the paper keeps the neurons of highest congruence, provided that the token is
-# wordlike and the neuron was not rejected by hand:
+# wordlike and the neuron was not rejected by hand. Where a run names middle layers, the same rule is
+# applied there, as a control.
 
 
 # %%
@@ -240,12 +264,7 @@ def papers_list(layer: int) -> pd.DataFrame:
     return order.head(settings.neurons_per_layer)
 
 
-# %% [markdown]
-# Neurons or tokens named in the run file replace that search. Where the run names middle layers, the
-# same rule is applied there, as a control.
-
-
-# %%
+# %% tags=["hide-input"]
 def named_in_run(layer: int) -> pd.DataFrame:
     rows = neurons[(neurons.layer == layer) & ~neurons.neuron.isin(list(settings.rejected))]
     if settings.neurons is not None:
@@ -262,43 +281,39 @@ for layer in settings.layers:
     top = papers_list(layer) if search else named_in_run(layer)
     neurons.loc[top.index, "group"] = "top"
 
-# %% [markdown]
-# Ranks count from 1 within a layer, by congruence under the run's protocol:
-
-# %%
+# %% tags=["hide-input"]
 by_congruence = neurons.sort_values(["layer", "congruence", "index"], ascending=[True, False, True])
 neurons["rank"] = (by_congruence.groupby("layer").cumcount() + 1).reindex(neurons.index)
-groups = neurons[neurons.group != "other"].groupby("group", sort=True)
-pd.DataFrame(
-    {
-        "neurons": groups.size(),
-        "median congruence": groups.congruence.median().round(2),
-        "median percentile in the rotation null": groups.null_percentile.median().round(1),
-        "different tokens": groups.token_id.nunique(),
-    }
-)
 
 # %% [markdown]
-# The first ten of the list in the last layer of the run, with how often their tokens occur in
+# The first of the list in the last layer of the run, with how often their tokens occur in
 # {glue:text}`counted-in`:
 
-# %%
-head = papers_list(settings.layers[-1]).head(10)
+# %% tags=["hide-input"]
+head = papers_list(settings.layers[-1]).head(6)
 count = occurrences[head.paper_token_id.to_list()].tolist()
-head.assign(occurrences=count)[
-    ["neuron", "paper_token", "paper_congruence", "occurrences", "token", "congruence", "rank"]
+head.assign(occurrences=count).set_index("neuron")[
+    ["paper_token", "paper_congruence", "occurrences", "token", "congruence", "rank"]
 ].round(2)
 
+# %% tags=["hide-input"]
+told = neurons.set_index("neuron").loc[[str(one) for one in given]]
+places = [
+    f"{one} has rank {told['rank'][str(one)]} in its layer, by its congruence with “{readable(told.token[str(one)])}”"
+    for one in given
+]
+Markdown(f"Of the running example, {' and '.join(places)}.") if given else None
+
 # %% [markdown]
-# ## What the neuron does to the logits
+# ## Does the model do what the weights say?
 #
 # Congruence is computed from weights alone. Does the most congruent neuron of the last layer of the
 # model move the logits as {eq}`eq-congruence` says? We add one unit to its activation in a real
 # forward pass. The prediction divides by the final norm's scale σ in the undisturbed pass, and both
-# changes are compared after their mean over tokens is taken out (logits are defined up to a
-# constant):
+# changes are compared after their mean over tokens is taken out, since logits are defined up to a
+# constant.
 
-# %%
+# %% tags=["hide-input"]
 strongest = neurons[neurons.layer == model.n_layers - 1].sort_values("congruence").iloc[-1]
 batch = model.batch([[int(strongest.token_id)] * 3])
 
@@ -313,31 +328,31 @@ layer = model.n_layers - 1
 _, seen = model.bridge.run_with_cache(batch.ids, names_filter=["ln_final.hook_scale"])
 before = model.logits(batch)[0, -1]
 pushed = model.bridge.run_with_hooks(batch.ids, fwd_hooks=[(f"blocks.{layer}.mlp.hook_post", push)])
+
+# %%
 measured = pushed[0, -1] - before
 predicted = strongest.sign * model.w_out(layer)[strongest["index"]] @ model.w_u
 predicted = predicted / seen["ln_final.hook_scale"][0, -1]
-
-# %%
-both = torch.stack([predicted, measured])
-both = both - both.mean(dim=1, keepdim=True)
+both = torch.stack([predicted - predicted.mean(), measured - measured.mean()])
 agreement = float(torch.corrcoef(both)[0, 1])
-glue("logit-agreement", round(agreement, 2), display=False)
+
+# %% tags=["hide-input"]
+glue("logit-agreement", f"{agreement:.2f}", display=False)
+glue("logit-neuron", f"“{readable(strongest.token)}” neuron, {strongest.neuron}", display=False)
 order = both[0].topk(4).indices.tolist()
 pd.DataFrame(
     {"predicted": both[0, order].tolist(), "measured": both[1, order].tolist()},
-    index=[model.vocabulary[token] for token in order],
+    index=pd.Index([readable(model.vocabulary[token]) for token in order], name="token"),
 ).round(2)
 
 # %% [markdown]
-# Over the whole vocabulary, prediction and measurement correlate at {glue:text}`logit-agreement`.
-# What separates them is σ, which the push itself changes; with σ frozen they are the same numbers.
-#
-# ## Check and save
-#
-# The table holds every neuron once, every congruence is the logit of its own token, and no rejected
-# neuron is on the list:
+# This is the {glue:text}`logit-neuron`. Over the whole vocabulary, prediction and measurement
+# correlate at {glue:text}`logit-agreement`. What separates them is σ, which the push itself changes;
+# with σ frozen they are the same numbers.
 
-# %%
+# %% tags=["hide-input"]
+# The table holds every neuron once, every congruence is the logit of its own token, and no rejected
+# neuron is on the list.
 assert neurons.neuron.is_unique
 assert len(neurons) == model.n_layers * model.d_mlp * len(model.signs)
 some = neurons.sample(20, random_state=settings.seed)
@@ -351,21 +366,10 @@ assert not neurons[neurons.group == "top"].neuron.isin(list(settings.rejected)).
 save(settings, "neurons", neurons, model=model, seconds=stopwatch.seconds)
 Markdown(f"Saved `neurons`: {len(neurons)} rows.")
 
-# %% [markdown] tags=["default-run"]
-# We expected only a few neurons to stand out, since any direction points at some token. There are
-# many: in the layers that we search, one neuron in ten or twenty lies beyond what chance reaches in
-# one case of a hundred, and common words such as *one*, *all* and *its* head the list. The two
-# nulls hardly differ, so little depends on which of them is used. In the middle layers the paper's
-# rule finds nothing of the kind: its neurons there are no more congruent than rotated ones. What
-# this chapter cannot show is whether a neuron fires where its word follows.
-
 # %% [markdown]
 # ## What we know
-#
-# What share of each layer's neurons lies beyond the 99th percentile of the rotation null? Chance
-# gives one in a hundred.
 
-# %%
+# %% tags=["hide-input"]
 above = neurons[neurons.layer.isin(settings.layers)].groupby("layer").null_percentile
 shares = above.apply(lambda percentile: (percentile >= 99).mean())
 best = shares.max()
@@ -381,12 +385,71 @@ Markdown(
     + f". {reading}"
 )
 
+# %% [markdown] tags=["default-run"]
+# We expected only a few neurons to stand out, since any direction points at some token. There are
+# many: in the layers that we search, one neuron in ten or twenty lies beyond what chance reaches in
+# one case of a hundred, and common words such as *one*, *all* and *its* head the list. The two nulls
+# hardly differ, so little depends on which of them is used. In the middle layers the paper's rule
+# finds nothing of the kind: its neurons there are no more congruent than rotated ones. The running
+# example warns us not to trust congruence alone. The “ result” neuron stands out beyond chance
+# without being on the list, and the “ or” neuron does not even reach the 99th percentile of its layer.
+
 # %% [markdown]
-# What is not known: whether a neuron *acts* as its token says. A congruent neuron may fire where
-# its token never follows. To find out we need texts, which the next chapter reads: {ref}`prompts`.
+# We do not know yet whether a neuron *acts* as its token says. A congruent neuron may fire where its
+# token never follows.
 #
-# ```{admonition} Try it
-# :class: tip
-# Set `minimum_count: 0` in a copy of the run file. Which tokens now head the list, and how often do
-# they occur in training?
-# ```
+# ## Exercises
+#
+# **1.** Why is a congruence of two or three no evidence for a next-token neuron? Compare the largest
+# logit of the first neuron above with that of a random direction of the same length, each in standard
+# deviations over the vocabulary.
+
+# %% tags=["hide-cell"]
+# The largest of many thousand numbers lies several standard deviations out, whatever the direction.
+# Only what a neuron has beyond that is its own.
+row = example.sign * model.w_out(example.layer)[example.index][None]
+chance = isotropic_null(row, settings.seed)[0] @ model.w_u
+beyond_mean = [float((one.max() - one.mean()) / one.std()) for one in (effect, chance)]
+assert min(beyond_mean) > 0
+dict(zip([str(example), "random direction"], np.round(beyond_mean, 1).tolist(), strict=True))
+
+# %% [markdown]
+# **2.** Which tokens does the second rule, that a token must have been learned, keep off the list? Find
+# the neurons that the paper's list would have in the run's layers for a token that is too rare.
+
+# %% tags=["hide-cell"]
+# Rare and odd tokens. Where the best of all tokens is allowed, both rules give the same token, so
+# the congruence is the same; elsewhere it falls, often by much.
+allowed = eligible[settings.protocol].numpy()[neurons.paper_token_id]
+same = neurons[allowed]
+assert np.allclose(same.congruence, same.paper_congruence, rtol=1e-4, atol=1e-4)
+some = pd.concat([papers_list(layer) for layer in settings.layers])
+some = some[~eligible["sound"].numpy()[some.paper_token_id]]
+{"neurons": len(some), "tokens": sorted(set(some.paper_token))[:12]}
+
+# %% [markdown]
+# To find out what sets the neurons off we need texts: {ref}`prompts`.
+#
+# ## Appendix: numbers
+#
+# The numbers behind {numref}`fig-congruence`, and the lists of this run and of its middle layers:
+
+# %% tags=["hide-input", "hide-output"]
+shown = []
+for layer in settings.layers:
+    kinds = {"neurons": neurons.congruence[neurons.layer == layer].to_numpy()} | nulls[layer]
+    for name, values in kinds.items():
+        low, high = np.quantile(np.asarray(values), [0.5, 0.99])
+        shown.append((layer, name, round(float(low), 2), round(float(high), 2)))
+pd.DataFrame(shown, columns=["layer", "directions", "median", "99 %"])
+
+# %% tags=["hide-input", "hide-output"]
+groups = neurons[neurons.group != "other"].groupby("group", sort=True)
+pd.DataFrame(
+    {
+        "neurons": groups.size(),
+        "median congruence": groups.congruence.median().round(2),
+        "median percentile in the rotation null": groups.null_percentile.median().round(1),
+        "different tokens": groups.token_id.nunique(),
+    }
+)

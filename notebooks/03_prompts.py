@@ -43,6 +43,7 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
 from lookups.statistics.bootstrap import bootstrap_mean, percent
 from lookups.measure.kept_maxima import BANDS, level_of
+from lookups.measure.running_example import running_neurons
 from lookups.model.loaded import Model, load_model
 from lookups.names import Neuron
 from lookups.settings import check_run, read_run
@@ -59,34 +60,24 @@ texts = {split: run_documents(settings, model, split) for split in ("train", "te
 texts = {split: documents for split, documents in texts.items() if documents is not None}
 
 # %% [markdown]
-# The two splits share no file. Everything is *chosen* on `train` and *reported* on `test`:
-
-# %%
-pd.DataFrame(
-    {
-        "documents": {split: len(documents) for split, documents in texts.items()},
-        "tokens": {split: int(documents.lengths.sum()) for split, documents in texts.items()},
-        "longer texts, divided or cut": {
-            split: documents.n_cut for split, documents in texts.items()
-        },
-        "left out, also in train": {
-            split: documents.n_shared for split, documents in texts.items()
-        },
-    }
-)
-
-# %% [markdown]
 # ## One neuron, one text
 #
-# As an example, the most congruent neuron on the list reads the first document token by token. The
-# {term}`beginning-of-sequence token <BOS>` in front never counts as a maximum, and neither does the
-# last token, which has no successor:
+# We begin with one neuron that reads one text token by token. The
+# {term}`beginning-of-sequence token <BOS>` in front never counts as a maximum, and neither does the last
+# token of a document, which has no successor:
 
-# %%
+# %% tags=["hide-input"]
 listed = neurons[(neurons.group == "top") & neurons.layer.isin(settings.layers)]
-most = listed.sort_values("congruence", ascending=False, kind="stable").iloc[0]
+listed = listed.sort_values("congruence", ascending=False, kind="stable")
+named = neurons.set_index("neuron", drop=False).reindex(settings.examples).dropna(how="all")
+most = (named if len(named) else listed).iloc[0]
 example, called = Neuron.parse(most.neuron), f"the “{readable(most.token)}” neuron ({most.neuron})"
-ids = texts["train"][0].ids[:31]
+holding = [
+    (one.ids, at) for one in texts["train"] for at in np.flatnonzero(one.ids[:28] == most.token_id)
+    if at >= 4
+][:20]  # fmt: skip
+before = activations(model, [example] * len(holding), [ids[:at] for ids, at in holding]) if holding else []  # fmt: skip
+ids = (holding[int(np.argmax(before))][0] if holding else texts["train"][0].ids)[:31]
 curve = activations(model, [example] * len(ids), [ids[: n + 1] for n in range(len(ids))])
 token_view(
     [BOS, *(model.vocabulary[token] for token in ids)],
@@ -95,13 +86,24 @@ token_view(
     look_for=f"The darkest token is where {called} fires most; the token after it is what follows.",
 )
 
+# %% tags=["hide-input"]
+at = int(np.argmax(curve[:-1])) if len(ids) > 1 else 0
+Markdown(
+    f"Of {len(holding)} train documents that hold the neuron's token near their beginning, we show the one in which "
+    f"{called} fires most right before it. Its maximum is at “{readable(model.vocabulary[ids[at]])}”, and what follows is "
+    f"“{readable(model.vocabulary[ids[at + 1]])}”."
+    if holding
+    else f"No train document holds the neuron's token near its beginning, so {called} reads the first one."
+)  # fmt: skip
+
 # %% [markdown]
 # ## All neurons, all texts
 #
-# {func}`~lookups.measure.scan.scan` keeps, for every neuron, its strongest documents and a few
-# drawn at random from each band of activation from half of its maximum up.
+# {func}`~lookups.measure.scan.scan` reads all documents once and keeps, for every neuron, those that make
+# it fire most strongly, and a few chosen at random from each band of activation from half of its maximum up.
+# The two splits share no text: everything is *chosen* on `train` and *reported* on `test`.
 
-# %%
+# %% tags=["hide-input"]
 per_band = {split: 2 + 2 * size // BANDS for split, size in settings.spread_per_neuron}
 layers = sorted({*settings.middle_layers, *settings.layers})
 scans = {}
@@ -112,16 +114,22 @@ for split, documents in texts.items():
             per_band=per_band[split], only_last=settings.prompts is not None, progress=bar.update,
         )  # fmt: skip
 
-# %%
+# %% tags=["hide-input"]
 strongest = {s: maxima_table(scans[s].strongest, scans[s], texts[s]) for s in texts}
-row = strongest["train"][strongest["train"].neuron == str(example)].head(6)
-follows = [model.vocabulary[token] if token >= 0 else "" for token in row.next_token_id]
-before = [
-    model.decode(texts["train"].by_key(prompt).ids[max(0, at - 11) : at + 1])
-    for prompt, at in zip(row.prompt, row.position, strict=True)
-]
-quotes = list(zip(before, follows, row.source, strict=True))
-prompt_table({f"strongest documents of {called}, with what follows": quotes})
+
+
+def quoted(name: str, token: str, most: int) -> list[tuple]:
+    """The ends of a neuron's strongest train documents, with what followed."""
+    rows = strongest["train"][strongest["train"].neuron == name].head(most)
+    quotes = []
+    for row in rows.itertuples():
+        before = texts["train"].by_key(row.prompt).ids[max(0, row.position - 11) : row.position + 1]
+        followed = model.vocabulary[row.next_token_id] if row.next_token_id >= 0 else None
+        quotes.append((model.decode(before), token, row.source, followed))
+    return quotes
+
+
+prompt_table({f"strongest documents of {called}": quoted(most.neuron, most.token, 6)})
 
 # %% [markdown]
 # ## How often does the token follow?
@@ -129,8 +137,7 @@ prompt_table({f"strongest documents of {called}, with what follows": quotes})
 # The {term}`follow rate` is the share of a neuron's strongest positions whose next token is the
 # neuron's own. Its {term}`base rate` is the token's share among all next tokens. Under chance the
 # number of successes is binomial; `p` is its upper tail, and `q` corrects it over all neurons of
-# the run's layers {cite}`benjamini1995`. The folded cell counts positions and hits, with one row
-# per neuron.
+# the run's layers {cite}`benjamini1995`.
 
 
 # %% tags=["hide-input"]
@@ -177,6 +184,7 @@ def is_sound(rows: pd.DataFrame) -> pd.Series:
     return often & more_than_chance & (rows.q < settings.false_discovery_rate)
 
 
+# %% tags=["hide-input"]
 def judged(split: str) -> pd.DataFrame:
     table = follow_rates(split)
     late = table.layer.isin(settings.layers)
@@ -189,7 +197,7 @@ glue("follow-share", percent(settings.follow_share), display=False)
 glue("follow-lift", f"{settings.follow_lift:g}", display=False)
 glue("follow-q", f"{settings.false_discovery_rate:g}", display=False)
 
-# %%
+# %% tags=["hide-input"]
 rates = pd.concat([judged(split) for split in texts], ignore_index=True)
 train = rates[rates.split == "train"]
 late = train.layer.isin(settings.layers) & ~train.neuron.isin(list(settings.rejected))
@@ -210,7 +218,7 @@ Markdown(
 # ```{admonition} Differs from the paper
 # :class: note
 # The paper examines the neurons at the top of its list, whatever their texts say. Under
-# `protocol: sound` the run examines sound neurons, and the first of the list beside them.
+# `protocol: sound` the run examines sound neurons, and the first of the list as well.
 # ```
 
 
@@ -225,6 +233,7 @@ def sound_selection() -> set[str]:
     return set(order.neuron.head(settings.selected_at_most or len(order)))
 
 
+# %% tags=["hide-input"]
 def selected_by(protocol: str) -> set[str]:
     named = settings.neurons is not None or settings.tokens is not None
     if protocol == "paper" or named or settings.prompts is not None:
@@ -235,7 +244,7 @@ def selected_by(protocol: str) -> set[str]:
 top = train[(train.group == "top") & train.layer.isin(settings.layers)]
 rates["selected"] = rates.neuron.isin(selected_by(settings.protocol))
 
-# %%
+# %% tags=["hide-input"]
 changed = len(selected_by("sound") ^ selected_by("paper"))
 middle = train[train.layer.isin(settings.middle_layers)]
 glue("paper-list", len(top), display=False)
@@ -248,6 +257,14 @@ Markdown(
        if len(middle) else "")
 )  # fmt: skip
 
+# %% tags=["hide-input"]
+among = train[train.neuron.isin(chosen)]
+Markdown(
+    f"Would congruence alone have found them? Of the {len(among)} sound neurons, "
+    f"{int((among['rank'] <= 20).sum())} are among the 20 most congruent of their layer, and "
+    f"{int((among['rank'] > 100).sum())} are not even among the first hundred."
+) if len(among) else None
+
 # %% [markdown]
 # ## Random neurons to compare with
 #
@@ -258,16 +275,15 @@ Markdown(
 # measured between the logarithms of these three numbers. Each selected neuron gets one of the
 # neurons that are neither sound nor on the list, no neuron is used twice, and the sum of the
 # distances is as small as it can be (an optimal assignment). Which selected neurons get a control
-# is drawn at random:
+# is chosen at random.
 
 
-# %%
+# %% tags=["hide-input"]
 def traits_of(rows: pd.DataFrame) -> np.ndarray:
     base = rows.base_rate + 1 / max(1, int(scans["train"].successors.sum()))
     return np.log(np.stack([rows.strongest.clip(1e-3), rows.frequency.clip(1e-4), base], axis=1))
 
 
-# %%
 def matched(layer: int, random: np.random.Generator) -> dict[str, str]:
     """Control neurons of a layer, each with the selected neuron that it is matched to."""
     here = rates[(rates.split == "train") & (rates.layer == layer)].reset_index(drop=True)
@@ -283,7 +299,7 @@ def matched(layer: int, random: np.random.Generator) -> dict[str, str]:
     return dict(zip(free.neuron.iloc[pair[1]], some.neuron.iloc[pair[0]], strict=True))
 
 
-# %%
+# %% tags=["hide-input"]
 random = np.random.default_rng(settings.seed)
 controls = {name: to for layer in settings.layers for name, to in matched(layer, random).items()}
 rates.loc[rates.neuron.isin(controls), "group"] = "random"
@@ -295,28 +311,12 @@ rates["examined"] = rates.selected | (rates.group == "random") | first
 glue("random-neurons", len(controls), display=False)
 
 # %% [markdown]
-# How well do they match? The table has medians over the selected neurons that have a control, and
-# over the controls:
-
-# %% tags=["hide-input"]
-of_train = rates[rates.split == "train"].set_index("neuron")
-pairs = {"selected": [to for to in controls.values() if to], "random": list(controls)}
-traits = {"largest activation": "strongest", "firing frequency": "frequency", "base rate of the token": "base_rate"}  # fmt: skip
-pd.DataFrame(
-    {
-        name: {"neurons": len(some)}
-        | {title: float(f"{of_train.loc[some, column].median():.3g}") for title, column in traits.items()}
-        for name, some in pairs.items() if some
-    }
-)  # fmt: skip
-
-# %% [markdown]
 # ## On texts that chose nothing
 #
 # Neurons that were chosen for a high rate were partly lucky, so their rates on `train` are too
 # high. {numref}`fig-follow` shows the rates on `test`:
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Follow rates on texts that were not used to choose neurons: each dot is a neuron, the bar its group's median. Sound neurons should stand far above the random ones.", "name": "fig-follow"}, "image": {"alt": "Follow rates on held-out texts by group of neurons"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How often a neuron's token follows, on texts that were not used to choose it. Each dot is a neuron, the bar is the median of its group. If the choice rests on more than luck, selected and sound neurons stand far above the random ones that are matched to them.", "name": "fig-follow"}, "image": {"alt": "Follow rates on held-out texts by group of neurons"}}
 reported = list(texts)[-1]
 seen = rates[(rates.split == reported) & (rates.positions > 0)]
 groups = {
@@ -338,6 +338,8 @@ for place, (name, rows) in enumerate(groups.items()):
 axis.set_xticks(range(len(groups)), list(groups))
 axis.set(ylabel=f"follow rate on {reported}", ylim=(-0.03, 1.03))
 plt.show()
+
+# %% tags=["hide-input"]
 summary = pd.DataFrame(
     {
         name: {
@@ -355,7 +357,7 @@ summary = pd.DataFrame(
 summary
 
 
-# %%
+# %% tags=["hide-input"]
 def ratio_of_means(one: np.ndarray, other: np.ndarray, draws: int = 5000) -> np.ndarray:
     """The ratio of two means and its 95 % interval, neurons resampled within each group."""
     random = np.random.default_rng(settings.seed)
@@ -367,7 +369,6 @@ def ratio_of_means(one: np.ndarray, other: np.ndarray, draws: int = 5000) -> np.
     return np.array([middle, *np.quantile(ratios, [0.025, 0.975], method="nearest")])
 
 
-# %% tags=["hide-input"]
 both = [groups[name].follow_rate.to_numpy() for name in ("selected", "random") if name in groups]
 ratio, low, high = ratio_of_means(*both) if len(both) == 2 else (np.nan,) * 3
 glue("follow-ratio", f"{ratio:.0f}" if np.isfinite(ratio) else "not defined", display=False)
@@ -385,30 +386,84 @@ else:
 Markdown(f"On `{reported}`: {reading}")
 
 # %% [markdown]
-# Would congruence have found them? The table counts sound neurons by their rank in their layer, in
-# the order of congruence:
+# (running-example)=
+# ## The running example
+#
+# From here on every chapter looks at two neurons by hand before it measures all of them. They are
+# chosen by a rule that works in every run: first the selected neurons that the run file names
+# (`examples`), then those with the highest follow rates on `train`, each for a token of its own
+# ({func}`~lookups.measure.running_example.running_neurons`). Later chapters take the head with which
+# a neuron makes the strongest look-up, and its strongest prompt that the token follows.
 
 # %%
-place = train[train.neuron.isin(chosen)]
-place = pd.cut(place["rank"], [0, 20, 50, 100, 200, 500, np.inf], labels=[
-    "1-20", "21-50", "51-100", "101-200", "201-500", "beyond"])  # fmt: skip
-place.value_counts(sort=False).rename("sound neurons").rename_axis("rank in its layer").to_frame()
+by_hand = running_neurons(settings, rates)
+by_hand
+
+# %% tags=["hide-input"]
+of_split = {split: rates[rates.split == split].set_index("neuron") for split in texts}
+HOW = {True: "named in the run file", False: "found by its follow rate"}
+token_of = of_split["train"].token
+told = [f"the “{readable(token_of[name])}” neuron ({name}), {HOW[name in settings.examples]}" for name in by_hand]  # fmt: skip
+unlike = bool(by_hand) and not of_split["train"].selected[by_hand].all()
+Markdown(
+    (f"In this run: {' and '.join(told)}." if by_hand else "No neuron of this run is examined, so there is no example.")
+    + (" No neuron is selected here, so the example comes from those that are examined." if unlike else "")
+)  # fmt: skip
+
+# %% tags=["hide-input"]
+pd.DataFrame(
+    {
+        f"{name} “{readable(token_of[name])}”": {
+            f"follow rate on {split}": percent(of_split[split].follow_rate[name]) for split in texts
+        }
+        | {
+            "base rate of the token": percent(of_split[reported].base_rate[name], digits=2),
+            "rank by congruence in its layer": int(of_split["train"]["rank"][name]),
+            "documents in which it reaches half its maximum": percent(
+                of_split[reported].frequency[name], digits=1
+            ),
+        }
+        for name in by_hand
+    }
+)
+
+# %% [markdown]
+# These are the texts of `train` in which the two fire most strongly, with what really followed:
+
+# %% tags=["hide-input"]
+prompt_table(
+    {
+        f"the “{readable(token_of[name])}” neuron": quoted(name, token_of[name], 5)
+        for name in by_hand
+    }
+)
+
+# %% [markdown] tags=["default-run"]
+# In the default run these two were chosen with the results at hand, so that a reader sees one whole
+# look-up and one that fails in an instructive way; they are not evidence for how often look-ups are
+# found, for which every chapter measures all of them. The “ result” neuron, the whole one, is what we
+# hoped to find: most of its strongest texts end in *as a* or in something close to it, and *result*
+# follows. The “ or” neuron is one of those that congruence hides. Its weights point at “ Or” more than
+# at “ or”, and it is far down in the order of its layer; but its strongest texts are about
+# alternatives, and seven in ten of its strongest held-out positions are followed by *or*. What fails
+# is not visible here: it will show when we ask whether its head acts through this neuron.
 
 # %% [markdown]
 # ## Two samples of prompts
 #
-# The strongest documents are often all of one kind, which hides the specialisation we look for. So
-# a *spread* sample stands beside them ({term}`spread sample`): in turn one document from every band
-# of activation between half of the maximum and the maximum, chosen at random, with only a few from
+# The strongest documents are often all of one kind, which hides the specialisation that we look for.
+# So later chapters also read a *spread* sample ({term}`spread sample`): in turn one document from every
+# band of activation between half of the maximum and the maximum, chosen at random, with only a few from
 # one section of a text, and none that is taken twice.
 
 
-# %%
+# %% tags=["hide-input"]
 def top_sample(split: str) -> pd.DataFrame:
     first = settings.top_per_neuron or settings.prompts_per_neuron
     return strongest[split][strongest[split].order < first].assign(sample="top")
 
 
+# %%
 def spread_sample(split: str) -> pd.DataFrame:
     rows = candidates[split]
     taken = pd.MultiIndex.from_frame(top_sample(split)[["neuron", "prompt"]])
@@ -453,7 +508,7 @@ def in_their_bands(rows: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
 # The paper takes the strongest documents only; so does `protocol: paper`.
 # ```
 
-# %%
+# %% tags=["hide-input"]
 examined = [Neuron.parse(name) for name in rates[rates.examined].neuron.unique()]
 samples = {"paper": [top_sample], "sound": [top_sample, spread_sample]}[settings.protocol]
 candidates = {}
@@ -466,7 +521,7 @@ if sum(weight.numel() for weight in model.bridge.parameters()) < 10**9:
         near = close_to_an_edge(rows)
         candidates[split] = in_their_bands(rows, near)
 
-# %%
+# %% tags=["hide-input"]
 made = [draw(split).assign(split=split) for split in texts for draw in samples]
 prompts = pd.concat(made, ignore_index=True)
 prompts = prompts[prompts.neuron.isin([str(neuron) for neuron in examined])]
@@ -475,22 +530,13 @@ prompts["place"] = prompts.neuron.map(order)
 by = ["place", "split", "sample", "activation", "prompt"]
 ascending = [True, False, False, False, True]
 prompts = prompts.sort_values(by, ascending=ascending).reset_index(drop=True)
-prompts.groupby(["split", "sample"], sort=False).size().rename("prompts").to_frame()
+sizes = prompts.groupby(["split", "sample"], sort=False).size()
 
-# %% [markdown]
-# ## Check and save
-#
-# Later chapters read a prompt by itself: the BOS and the document up to the position. The scan
-# reads whole documents; {glue:text}`measured-again` prompts, spread over all, are measured again by
-# themselves to show that this gives the same. Prompts on which the neuron does not fire at all are
-# counted and left out:
-
-# %%
+# %% tags=["hide-input"]
+# Later chapters read a prompt by itself: the BOS and the document up to the position. The scan reads
+# whole documents; some prompts are measured again by themselves to show that this gives the same.
 rows = prompts.iloc[:: max(1, len(prompts) // 1000)]
 assert np.allclose(on_the_prompt(rows, model), rows.activation, rtol=1e-3, atol=1e-4)
-glue("measured-again", len(rows), display=False)
-
-# %%
 silent = int((prompts.activation <= 0).sum())
 prompts = prompts[prompts.activation > 0].drop(columns=["place", "turn", "order"], errors="ignore")
 Markdown(
@@ -499,7 +545,7 @@ Markdown(
     else f"Every one of the {len(prompts)} prompts makes its neuron fire."
 )
 
-# %%
+# %% tags=["hide-input"]
 assert not prompts.duplicated(["neuron", "split", "prompt"]).any()
 spread = prompts[prompts["sample"] == "spread"]
 assert spread.groupby(["neuron", "split", "source"]).size().le(settings.prompts_per_file).all()
@@ -514,6 +560,12 @@ save(settings, "follow_rates", rates[columns], **facts)
 save(settings, "prompts", prompts, **facts)
 Markdown(f"Saved `follow_rates` ({len(rates)} rows) and `prompts` ({len(prompts)} rows).")
 
+# %% [markdown]
+# ## What we know
+#
+# We know which neurons act as next-token neurons on texts they were not chosen on, how often, and
+# where in their texts.
+
 # %% [markdown] tags=["default-run"]
 # Fewer than one neuron in a hundred is sound, and in the middle layers the share is less than half
 # of that. Congruence by itself would not have found them: most neurons on the paper's list are not
@@ -523,14 +575,59 @@ Markdown(f"Saved `follow_rates` ({len(rates)} rows) and `prompts` ({len(prompts)
 # strongest positions or less: sound means far more often than chance, not nearly always.
 
 # %% [markdown]
-# ## What we know
+# We do not know what in those texts matters. A document of a hundred tokens made the neuron fire, and
+# most of them may be idle.
 #
-# We know which neurons act as next-token neurons on texts they were not chosen on, how often, and
-# where in their texts. What in those texts matters is not known: a document of a hundred tokens
-# made the neuron fire, and most of them may be idle. That is the question of {ref}`truncation`.
+# ## Exercises
 #
-# ```{admonition} Try it
-# :class: tip
-# Write `prompts: mine.txt` into a copy of the run file, one prompt a line. Which of the neurons
-# fire at the last token of your prompts?
-# ```
+# **1.** How likely is it that chance alone gives the first neuron of the running example its follow rate
+# on `train`? Work it out from its base rate.
+
+# %% tags=["hide-cell"]
+# By chance each of its strongest positions is followed by the token with the base rate, so the number
+# of hits is binomial, and its upper tail is the `p` of the table.
+if by_hand:
+    row = of_split["train"].loc[by_hand[0]]
+    by_chance = float(binom(int(row.positions), row.base_rate).sf(int(row.hits) - 1))
+    assert np.isclose(by_chance, row.p)
+f"{int(row.hits)} of {int(row.positions)}, by chance {by_chance:.0e}" if by_hand else None
+
+# %% [markdown]
+# **2.** How much of the follow rates on `train` was luck? Compare the mean over the sound neurons on both
+# splits.
+
+# %% tags=["hide-cell"]
+# Their rates on `train` are all above the threshold because they were chosen so. What is missing from
+# the mean on the other split was luck.
+found = {split: of_split[split].loc[list(chosen)].follow_rate for split in texts}
+assert (found["train"] >= settings.follow_share).all()
+{split: f"{one.mean():.2f}" for split, one in found.items()}
+
+# %% [markdown]
+# How much of a text does a neuron need? That is the question of {ref}`truncation`.
+#
+# ## Appendix: tables
+#
+# How well the control neurons match (medians over the selected neurons that have a control, and over the
+# controls), the sound neurons by their rank in their layer in the order of congruence, and the number of
+# prompts in each sample:
+
+# %% tags=["hide-input", "hide-output"]
+of_train = rates[rates.split == "train"].set_index("neuron")
+pairs = {"selected": [to for to in controls.values() if to], "random": list(controls)}
+traits = {"largest activation": "strongest", "firing frequency": "frequency", "base rate of the token": "base_rate"}  # fmt: skip
+pd.DataFrame(
+    {
+        name: {"neurons": len(some)}
+        | {title: float(f"{of_train.loc[some, column].median():.3g}") for title, column in traits.items()}
+        for name, some in pairs.items() if some
+    }
+)  # fmt: skip
+
+# %% tags=["hide-input", "hide-output"]
+place = pd.cut(among["rank"], [0, 20, 50, 100, 200, 500, np.inf], labels=[
+    "1-20", "21-50", "51-100", "101-200", "201-500", "beyond"])  # fmt: skip
+place.value_counts(sort=False).rename("sound neurons").rename_axis("rank in its layer").to_frame()
+
+# %% tags=["hide-input", "hide-output"]
+sizes.rename("prompts").to_frame()
