@@ -325,7 +325,7 @@ glue("uniform-nats", f"{math.log(model.d_vocab):.2f}", display=False)
 # token occurs in the train texts, but reads no context, would have {glue:text}`unigram-nats`.
 # {numref}`fig-position` shows where the difference comes from.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The more of a text the model has read, the better it expects what comes next: its mean surprise at a token (dots), by the place of the token in the document. The dashed line is the loss of a model that knows the frequencies of tokens and reads no context; a model that makes use of what it reads falls below it, and the further the line falls, the more it makes of it.", "name": "fig-position"}, "image": {"alt": "Mean surprise at a token by its place in the document, falling, and a dashed line for frequencies alone"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Whether the model makes use of what it reads: its mean surprise at a token (dots), by the place of the token in the document. The dashed line is the loss of a model that knows the frequencies of tokens and reads no context. A model that uses its context falls below it, and further the more it has read.", "name": "fig-position"}, "image": {"alt": "Mean surprise at a token by its place in the document, falling, and a dashed line for frequencies alone"}}
 edges = [0, *(2**n for n in range(15))]
 names = [f"{low + 1}" if high - low == 1 else f"{low + 1}–{high}" for low, high in pairwise(edges)]
 spot = np.concatenate([np.arange(len(ids)) for ids in held])

@@ -235,7 +235,9 @@ for name, column in {"rotation": "null_percentile", "isotropic": "isotropic_perc
 late = neurons[neurons.layer.isin(settings.layers)]
 drawn = {name: torch.cat([nulls[layer][name] for layer in settings.layers]).numpy() for name in ("isotropic", "rotation")}  # fmt: skip
 edges = np.linspace(0, max(map(np.max, (late.congruence, *drawn.values()))), 60)
-figure, (axis, below) = plt.subplots(2, 1, figsize=(6.5, 5.6), layout="constrained")
+figure, (axis, below) = plt.subplots(
+    2, 1, figsize=(6.5, 5), height_ratios=[3, 2], layout="constrained"
+)
 axis.hist(late.congruence, edges, density=True, color=COLOURS["sky"], label="neurons")
 for name, colour in {"isotropic": "grey", "rotation": "orange"}.items():
     axis.hist(drawn[name], edges, density=True, histtype="step", linewidth=1.5, color=COLOURS[colour], label=f"{name} null")  # fmt: skip
@@ -245,7 +247,7 @@ beyond = late.groupby("layer").null_percentile.apply(lambda one: (one >= 99).mea
 below.plot(beyond.index, 100 * beyond, "o", color=COLOURS["blue"])
 below.axhline(1, color="black", linestyle="--", linewidth=0.8)
 below.set_xticks(list(settings.layers))
-below.set(xlabel="layer", ylabel="beyond the null (%)", ylim=(0, None))
+below.set(xlabel="layer", ylabel="beyond (%)", ylim=(0, 1.15 * max(1, 100 * beyond.max())))
 plt.show()
 
 # %% [markdown]
@@ -302,7 +304,7 @@ places = [
     f"{one} has rank {told['rank'][str(one)]} in its layer, by its congruence with “{readable(told.token[str(one)])}”"
     for one in given
 ]
-Markdown(f"Of the running example, {' and '.join(places)}.") if given else None
+Markdown(f"Of the running example, {', and '.join(places)}.") if given else None
 
 # %% [markdown]
 # ## Does the model do what the weights say?

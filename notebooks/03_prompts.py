@@ -406,7 +406,7 @@ token_of = of_split["train"].token
 told = [f"the “{readable(token_of[name])}” neuron ({name}), {HOW[name in settings.examples]}" for name in by_hand]  # fmt: skip
 unlike = bool(by_hand) and not of_split["train"].selected[by_hand].all()
 Markdown(
-    (f"In this run: {' and '.join(told)}." if by_hand else "No neuron of this run is examined, so there is no example.")
+    (f"In this run they are {', and '.join(told)}." if by_hand else "No neuron of this run is examined, so there is no example.")
     + (" No neuron is selected here, so the example comes from those that are examined." if unlike else "")
 )  # fmt: skip
 
