@@ -157,7 +157,7 @@ reading = (
     else "Here the last token alone tells the model nearly as much as the whole text."
 )
 Markdown(
-    f"Reading {lengths[0]} token, the model gives {word} {percent(by_length[0])}; reading all {at}, "
+    f"Reading only the last token, the model gives {word} {percent(by_length[0])}; reading all {at}, "
     f"{percent(by_length[-1])}. {reading}"
 )
 

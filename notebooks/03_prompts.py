@@ -89,7 +89,7 @@ token_view(
 # %% tags=["hide-input"]
 at = int(np.argmax(curve[:-1])) if len(ids) > 1 else 0
 Markdown(
-    f"Of {len(holding)} train documents that hold the neuron's token near their beginning, we show the one in which "
+    f"Of the first train documents that hold the neuron's token near their beginning ({len(holding)}), we show that in which "
     f"{called} fires most right before it. Its maximum is at “{readable(model.vocabulary[ids[at]])}”, and what follows is "
     f"“{readable(model.vocabulary[ids[at + 1]])}”."
     if holding
