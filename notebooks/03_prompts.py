@@ -392,8 +392,10 @@ Markdown(f"On `{reported}`: {reading}")
 # From here on every chapter looks at two neurons by hand before it measures all of them. They are
 # chosen by a rule that works in every run: first the selected neurons that the run file names
 # (`examples`), then those with the highest follow rates on `train`, each for a token of its own
-# ({func}`~lookups.measure.running_example.running_neurons`). Later chapters take the head with which
-# a neuron makes the strongest look-up, and its strongest prompt that the token follows.
+# ({func}`~lookups.measure.running_example.running_neurons`). Later chapters take the head that
+# makes the largest difference to a neuron, and a typical prompt on which that head is active and which
+# the token follows: the one of median activation. A neuron for which no head is kept is replaced by the
+# neuron whose head makes the largest difference.
 
 # %%
 by_hand = running_neurons(settings, rates)
