@@ -43,7 +43,7 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
 from lookups.statistics.bootstrap import bootstrap_mean, percent
 from lookups.measure.kept_maxima import BANDS, level_of
-from lookups.measure.running_example import running_neurons
+from lookups.explain.running_example import running_neurons
 from lookups.model.loaded import Model, load_model
 from lookups.names import Neuron
 from lookups.settings import check_run, read_run
@@ -392,7 +392,7 @@ Markdown(f"On `{reported}`: {reading}")
 # From here on every chapter looks at two neurons by hand before it measures all of them. They are
 # chosen by a rule that works in every run: first the selected neurons that the run file names
 # (`examples`), then those with the highest follow rates on `train`, each for a token of its own
-# ({func}`~lookups.measure.running_example.running_neurons`). Later chapters take the head that
+# ({func}`~lookups.explain.running_example.running_neurons`). Later chapters take the head that
 # makes the largest difference to a neuron, and a typical prompt on which that head is active and which
 # the token follows: the one of median activation. A neuron for which no head is kept is replaced by the
 # neuron whose head makes the largest difference.

@@ -37,7 +37,7 @@ from tqdm import tqdm
 from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
-from lookups.measure.running_example import running_neurons, running_prompt
+from lookups.explain.running_example import running_neurons, running_prompt
 from lookups.measure.activation import Fire, activations, shortest_suffixes
 from lookups.model.loaded import load_model
 from lookups.statistics.bootstrap import percent
@@ -64,7 +64,7 @@ def quoted(ids: Sequence[int], longest: int) -> str:
 # %% [markdown]
 # A {term}`prompt` here is a document up to and including the token at which its neuron fires:
 
-# %%
+# %% tags=["hide-input"]
 prompts["ids"] = [
     texts[split].by_key(prompt).ids[: at + 1]
     for split, prompt, at in zip(prompts.split, prompts.prompt, prompts.position, strict=True)
@@ -242,7 +242,7 @@ suffixes["also_in_train"] = pd.MultiIndex.from_frame(suffixes[["neuron", "gist"]
 # %% [markdown]
 # What was kept, and what was not:
 
-# %%
+# %% tags=["hide-input"]
 held_out = suffixes[suffixes.split == "test"]
 counts = {
     "prompts": len(prompts),
@@ -295,7 +295,7 @@ lengths
 # Here are suffixes of the selected neurons that have the most different ones, from both samples.
 # Each stands with the token that came next in the text, and with the place it is from:
 
-# %%
+# %% tags=["hide-input"]
 show = suffixes[suffixes.neuron.map(neurons.selected) & (suffixes.split == "train")]
 most = show.groupby("neuron", sort=False).size().sort_values(ascending=False, kind="stable")
 quotes = {
@@ -358,7 +358,7 @@ pd.DataFrame(
     }
 )
 
-# %%
+# %% tags=["hide-input"]
 glue("share-not-monotone", percent(relapse.mean()), display=False)
 worst = int(missed.argmax())
 case = (
@@ -438,7 +438,7 @@ Markdown(f"Saved `suffixes`: {len(suffixes)} rows, of which {below} keep less th
 # %% [markdown]
 # ## What we know
 
-# %%
+# %% tags=["hide-input"]
 mine = length[kind == "selected"] if (kind == "selected").any() else length
 short = (mine <= 2).mean()
 glue("median-suffix", f"{mine.median():.0f}", display=False)
@@ -458,8 +458,27 @@ Markdown(
 # word from it, or because it pushes other words further from the beginning. Which head it was is the
 # question of {ref}`heads`.
 #
-# ```{admonition} Try it
-# :class: tip
-# Set `keep: 0.95` in a copy of the run file. How much longer do the suffixes get, and do the words
-# that are added look like part of the context, or like padding?
-# ```
+# ## Exercises
+#
+# 1. On how many prompts is the last token alone enough for the neuron?
+
+# %% tags=["hide-cell"]
+# These neurons answer to a word; no head is needed to tell them what stood before it.
+alone = suffixes.stop - suffixes.start == 1
+assert 0 <= alone.sum() <= len(suffixes)
+f"{int(alone.sum())} of {len(suffixes)} suffixes, {percent(alone.mean())}"
+
+# %% [markdown]
+# 2. Do the prompts that make a neuron fire most need longer suffixes than its other prompts?
+
+# %% tags=["hide-cell"]
+# We compare ranks within each neuron: near zero, strength and length have little to do with each other.
+ranks = suffixes.assign(tokens=suffixes.stop - suffixes.start)
+ranks = ranks.groupby("neuron")[["whole_activation", "tokens"]].rank(pct=True)
+correlation = ranks.corr().iloc[0, 1]
+assert not abs(correlation) > 1 + 1e-9
+f"rank correlation {correlation:.2f}"
+
+# %% [markdown]
+# 3. To try on your own: Set `keep: 0.95` in a copy of the run file. How much longer do the suffixes get, and do the words
+#    that are added look like part of the context, or like padding?

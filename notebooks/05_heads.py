@@ -39,7 +39,7 @@ from tqdm import tqdm
 from lookups.run.store import Stopwatch, load, save
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.attribution import Attribution, attribute
-from lookups.measure.running_example import running_neurons, running_prompt
+from lookups.explain.running_example import running_neurons, running_prompt
 from lookups.statistics.bootstrap import lots_of, percent
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
@@ -76,7 +76,8 @@ def quoted(ids: Sequence[int], longest: int) -> str:
 own = suffixes[suffixes.neuron == next(iter(running_neurons(settings, rates)), suffixes.neuron[0])]
 own = own[own.split == "train"] if (own.split == "train").any() else own
 token = own.neuron.map(neurons.token_id)
-example = running_prompt(own.assign(token=token, next_token=own.next_token_id))
+whole = {"activation": own.whole_activation, "next_token": own.next_token_id}
+example = running_prompt(own.assign(token=token, **whole))
 neuron = Neuron.parse(example.neuron)
 _, seen = model.bridge.run_with_cache(model.batch([example.token_ids]).ids)
 
@@ -342,7 +343,7 @@ def parts_table(rows: pd.DataFrame, name: str, one: Attribution) -> pd.DataFrame
     return long(rows, one.parts, value=value, total=total).assign(input=name)
 
 
-# %%
+# %% tags=["hide-input"]
 decides = "post" if model.gated else "in"
 
 
@@ -360,7 +361,7 @@ def heads_table(
     return long(rows, one.heads, **values, **rules).assign(input=name)
 
 
-# %%
+# %% tags=["hide-input"]
 in_train = suffixes[suffixes.split == "train"]
 heads, parts, residuals, bounds, moved = [], [], [], {}, 0
 for layer, rows in tqdm(list(in_train.groupby("layer", sort=True)), desc="layers"):
@@ -380,7 +381,7 @@ parts = pd.concat(parts, ignore_index=True).rename(columns={"label": "part"})
 # %% [markdown]
 # Heads and other parts add up to the measured input on every prompt:
 
-# %%
+# %% tags=["hide-input"]
 assert max(residuals) < tolerance
 of_heads = heads.groupby([*KEYS, "input"], sort=False).attribution.sum()
 of_parts = parts.groupby([*KEYS, "input"], sort=False).agg(
@@ -417,7 +418,7 @@ feeds.rename_axis(None)
 # %% [markdown]
 # How the rules differ:
 
-# %%
+# %% tags=["hide-input"]
 judged = heads[(heads.input == decides) & heads.candidate]
 rules = ["active_2sd", "active_top3", "active_effect"]
 each = judged.groupby(KEYS, sort=False)[rules].sum()
@@ -681,7 +682,7 @@ drawn.groupby("active")[measure].agg(["count", "min", "median", "max"]).round(2)
 # What are these prompts, in words? Read both columns before you believe in a look-up. (Which words
 # the head looks at is the question of the next chapter.)
 
-# %%
+# %% tags=["hide-input"]
 if len(best):
     where = ["neuron", "split", "prompt"]
     read = drawn.merge(suffixes, on=where, suffixes=("", "_neuron")).iloc[::-1]
@@ -749,8 +750,29 @@ Markdown(
 # model needs the head: an effect is an experiment on one neuron at one token, with all other heads held
 # where they were. What the model's answer loses is asked in {ref}`head-ablation`.
 #
-# ```{admonition} Try it
-# :class: tip
-# Set `active_rule: 2sd` in a copy of the run file. How many pairs are kept now, and how many of them are
-# kept by effect as well?
-# ```
+# ## Exercises
+#
+# 1. How often do the rule by effect and the rule of two standard deviations call the same head active on the
+#    same prompt?
+
+# %% tags=["hide-cell"]
+# Of all cases in which one of the rules calls a candidate head active, both do in this share.
+agree = heads[(heads.input == decides) & heads.candidate]
+shared = agree.active_effect & agree.active_2sd
+either = agree.active_effect | agree.active_2sd
+assert shared.sum() <= either.sum()
+percent(shared.sum() / max(either.sum(), 1), digits=1)
+
+# %% [markdown]
+# 2. In which layers do the heads of kept pairs stand?
+
+# %% tags=["hide-cell"]
+# A head of any layer up to the neuron's own can be active; the counts add up to the kept pairs.
+where = pairs[pairs.kept]["head"].map(lambda name: Head.parse(name).layer)
+counts = where.value_counts().sort_index()
+assert counts.sum() == pairs.kept.sum()
+counts.rename_axis("layer").rename("kept pairs").to_frame().T
+
+# %% [markdown]
+# 3. To try on your own: Set `active_rule: 2sd` in a copy of the run file. How many pairs are kept now, and how many of them are
+#    kept by effect as well?

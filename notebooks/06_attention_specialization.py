@@ -57,7 +57,7 @@ from lookups.measure.activation import activations
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.explainer import PairPrompts, follow_share
-from lookups.measure.running_example import running_pairs
+from lookups.explain.running_example import running_pairs
 from lookups.settings import check_run, read_run
 from lookups.statistics.bootstrap import percent
 from lookups.statistics.scores import auroc
@@ -122,7 +122,7 @@ Markdown(
 #
 # The neurons of the {ref}`running example <running-example>` now get their heads: of each neuron's kept
 # pairs we take the one whose head brings most on its active prompts, compared with the others
-# ({func}`~lookups.measure.running_example.running_pairs`). Its strongest prompts of the two kinds stand side by side. The neuron's token is appended and
+# ({func}`~lookups.explain.running_example.running_pairs`). Its strongest prompts of the two kinds stand side by side. The neuron's token is appended and
 # marked. Where something else followed in the text, the token is struck out, and what followed
 # stands in the column *next*. What sets the left side apart from the right?
 
@@ -998,8 +998,26 @@ Markdown("\n".join(f"- {line}" for line in known))
 # which no single pair can show. What all of this adds up to for the run as a whole is the question of
 # {doc}`16_analysis`. Before that, {ref}`explanations` tries to put each pair's contexts into words.
 #
-# ```{admonition} Try it
-# :class: tip
-# Write the deck with `python tools/blind_sort.py export smollm2 deck`, before you look at the tables above more
-# closely, and sort five items. How many do you get right, and which clue did you use?
-# ```
+# ## Exercises
+#
+# 1. How many heads drive more than one neuron?
+
+# %% tags=["hide-cell"]
+# A head may be kept with several neurons; over all heads these numbers add up to the pairs.
+drives = kept.groupby("head").neuron.nunique()
+assert drives.sum() == len(kept)
+f"{int((drives > 1).sum())} of {len(drives)} heads"
+
+# %% [markdown]
+# 2. For how many kept pairs do words tell much less about held-out prompts than about the training prompts
+#    they were chosen on?
+
+# %% tags=["hide-cell"]
+# A loss of a quarter or more says that the words were those of these few training prompts.
+lost = (kept.words - kept.words_test) >= 0.25
+assert lost.sum() <= kept.words_test.notna().sum()
+f"{int(lost.sum())} of {int(kept.words_test.notna().sum())} pairs"
+
+# %% [markdown]
+# 3. To try on your own: Write the deck with `python tools/blind_sort.py export smollm2 deck`, before you look at the tables above more
+#    closely, and sort five items. How many do you get right, and which clue did you use?

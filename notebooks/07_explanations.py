@@ -40,7 +40,7 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.explain.language_model import explaining, judging, run_explainers
 from lookups.model.loaded import load_model
 from lookups.explain.explainer import PairPrompts, examples, follow_share
-from lookups.measure.running_example import running_pairs
+from lookups.explain.running_example import running_pairs
 from lookups.settings import check_run, read_run
 from lookups.show.views import escaped, prompt_table, quotes, readable
 
@@ -362,8 +362,27 @@ Markdown(reading)
 # What is not known: whether any of these sentences is true of prompts they were not made from. That is the
 # question of {ref}`scores`.
 #
-# ```{admonition} Try it
-# :class: tip
-# Compare the sentence that you wrote for the pair by hand with that of `contrast`. Which of the two would sort new
-# prompts better?
-# ```
+# ## Exercises
+#
+# 1. How many conditions does a sentence of `contrast` have?
+
+# %% tags=["hide-cell"]
+# A sentence of many conditions fits training prompts well and says little to a reader.
+sizes = [len(one["conditions"]) for one in parts]
+assert all(size <= max(SIZES) for size in sizes)
+pd.Series(sizes, dtype=int).value_counts().sort_index().rename_axis("conditions").to_frame(
+    "pairs"
+).T
+
+# %% [markdown]
+# 2. How many sentences speak of the very end of the prompt?
+
+# %% tags=["hide-cell"]
+# They describe what the neuron itself reads last, which takes no head to look back.
+at_the_end = contrast.explanation.str.contains("ends? in|last word")
+assert at_the_end.sum() <= len(contrast)
+f"{int(at_the_end.sum())} of {len(contrast)} sentences"
+
+# %% [markdown]
+# 3. To try on your own: Compare the sentence that you wrote for the pair by hand with that of `contrast`. Which of the two would sort new
+#    prompts better?

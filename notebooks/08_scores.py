@@ -37,7 +37,7 @@ from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
 from lookups.measure.activation import activations
 from lookups.measure.attention import look
-from lookups.measure.running_example import running_pairs
+from lookups.explain.running_example import running_pairs
 from lookups.explain.controls import likeness, permuted_verdicts, shuffled_among, shuffled_within
 from lookups.errors import MissingStage, StaleStage
 from lookups.explain.explainer import (
@@ -1109,8 +1109,28 @@ Markdown(
 # of when a head feeds a neuron is not yet a cause. And an explanation that sorts prompts may name what goes along with
 # the context rather than what the head reads.
 #
-# ```{admonition} Try it
-# :class: tip
-# Set `held_out: 5` in a copy of the run file. How many pairs have an interval that excludes one half now, and which of
-# the controls can still be told from the explanations?
-# ```
+# ## Exercises
+#
+# 1. How many of the scored pairs have an interval that lies above one half, and how many would have one by
+#    luck?
+
+# %% tags=["hide-cell"]
+# By luck about one in forty would, since the interval is two-sided.
+above = int((plain.low > 0.5).sum())
+assert above <= len(plain)
+f"{above} of {len(plain)} pairs; by luck about {len(plain) / 40:.1f}"
+
+# %% [markdown]
+# 2. Are pairs easier to explain when their head is active on half of the prompts than when it is rarely
+#    active?
+
+# %% tags=["hide-cell"]
+# E counts both kinds of prompt alike, so it need not depend on how common they are.
+balance = plain.assign(apart_from_half=(plain["share"] - 0.5).abs())
+correlation = balance[["score", "apart_from_half"]].corr("spearman").iloc[0, 1]
+assert not abs(correlation) > 1 + 1e-9
+f"rank correlation of score and distance from one half: {correlation:.2f}"
+
+# %% [markdown]
+# 3. To try on your own: Set `held_out: 5` in a copy of the run file. How many pairs have an interval that excludes one half now, and which of
+#    the controls can still be told from the explanations?

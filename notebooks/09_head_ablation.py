@@ -38,7 +38,7 @@ from lookups.measure.ablation import ablate, mean_over_tokens, other_rows
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, before_after, of_group, with_falls
-from lookups.measure.running_example import running_pairs, running_prompt
+from lookups.explain.running_example import running_pairs, running_prompt
 from lookups.corpus.documents import run_documents
 from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, points, written
 from lookups.statistics.differences import (
@@ -715,8 +715,29 @@ Markdown("\n".join(f"- {line}" for line in lines) if test.pairs else "No pair co
 # everything that reads from it, the neuron among others. Which way its effect takes is the question of
 # {ref}`direct-path`.
 #
-# ```{admonition} Try it
-# :class: tip
-# Set `active_rule: top3` in a copy of the run file. Three heads per prompt are then active whatever they
-# write. Does the difference within pairs become smaller?
-# ```
+# ## Exercises
+#
+# 1. On which share of prompts does the token lose at least half of its probability when the head is set to
+#    zero?
+
+# %% tags=["hide-cell"]
+# Points of probability depend on where one starts; a halving does not.
+zeroed = effects[effects.kind == "zero"]
+halved = zeroed.p_after <= zeroed.p_before / 2
+assert halved.sum() <= len(zeroed)
+halved.groupby(zeroed.active.map({True: "active", False: "inactive"})).mean().round(2).to_dict()
+
+# %% [markdown]
+# 2. Is the pair that loses most in nats also the one that loses most in points?
+
+# %% tags=["hide-cell"]
+# Nats weigh prompts on which the token is unlikely, points those on which it is likely.
+means = effects[(effects.kind == "zero") & effects.active.astype(bool)]
+means = means.groupby(["neuron", "head"])[["fall", "log_fall"]].mean()
+largest = means.idxmax() if len(means) else pd.Series(dtype=object)
+assert all(pair in means.index for pair in largest)
+{unit: " ".join(pair) for unit, pair in largest.items()}
+
+# %% [markdown]
+# 3. To try on your own: Set `active_rule: top3` in a copy of the run file. Three heads per prompt are then active whatever they
+#    write. Does the difference within pairs become smaller?

@@ -39,7 +39,7 @@ from scipy.stats import false_discovery_control, spearmanr
 from lookups.run.store import load
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, of_group, with_falls
-from lookups.measure.running_example import running_pairs, running_prompt
+from lookups.explain.running_example import running_pairs, running_prompt
 from lookups.measure.routes import ROUTES, routes
 from lookups.statistics.bootstrap import bootstrap_mean, percent, points, written
 from lookups.statistics.differences import (
@@ -652,8 +652,31 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
 # others. That is the question of {ref}`neuron-ablation`. Nor is it known by which ways the loss
 # reaches the components that come last.
 #
-# ```{admonition} Try it
-# :class: tip
-# Take a pair whose head stands in an earlier layer and whose direct share is far from 1. Which part of
-# the neuron's input ({ref}`heads`) changes most when the head is silenced: an MLP, or another head?
-# ```
+# ## Exercises
+#
+# 1. Of the pairs of selected neurons that lose five points or more without the head, how many lose at least
+#    half of that through the neuron?
+
+# %% tags=["hide-cell"]
+# Where the whole loss is small, its share cannot be told.
+of_pairs = of_group(both[both.active], neurons, "selected")
+of_pairs = of_pairs.groupby(["neuron", "head"])[["fall", "fall_through"]].mean()
+much = of_pairs[of_pairs.fall >= 0.05]
+through_it = much.fall_through >= much.fall / 2
+assert through_it.sum() <= len(much) <= len(of_pairs)
+f"{int(through_it.sum())} of {len(much)} pairs"
+
+# %% [markdown]
+# 2. Does it matter whether the scale of the norm is frozen when the direct path is cut?
+
+# %% tags=["hide-cell"]
+# We take the distance of the two falls in activation, as a share of the activation.
+distance = (both.act_fall_frozen - both.act_fall_direct).abs() / both.act_before.abs().clip(
+    lower=1e-3
+)
+assert (distance >= 0).all()
+f"median distance {percent(distance.median(), digits=1)}"
+
+# %% [markdown]
+# 3. To try on your own: Take a pair whose head stands in an earlier layer and whose direct share is far from 1. Which part of
+#    the neuron's input ({ref}`heads`) changes most when the head is silenced: an MLP, or another head?

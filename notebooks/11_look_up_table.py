@@ -44,7 +44,7 @@ from lookups.measure.ground_truth import carried, targets_of
 from lookups.measure.intervention import GROUPS, followed_first, of_group
 from lookups.measure.look_up_table import PARTS, Held, directions, hold
 from lookups.measure.look_up_table import mean_residuals, split_scores
-from lookups.measure.running_example import running_pairs, running_prompt
+from lookups.explain.running_example import running_pairs, running_prompt
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.model.resume import ENTERS
@@ -535,8 +535,33 @@ Markdown(headline)
 # What is not known: what the neuron itself is worth to the token. That is the question of
 # {ref}`neuron-ablation`.
 #
-# ```{admonition} Try it
-# :class: tip
-# Take a head of layer 0 or 1 among the pairs, and one of the last layers. For which of them does the
-# list of embeddings come closer to that of mean residuals?
-# ```
+# ## Exercises
+#
+# 1. For how many pairs does the list of mean residuals predict better than that of another head of the layer?
+
+# %% tags=["hide-cell"]
+# If lists said nothing, about half of them would.
+own_list, rival_list = (
+    result["mean residual", "brings", who].astype(float) for who in ("own", "other")
+)
+known = own_list.notna() & rival_list.notna()
+ahead = (own_list > rival_list)[known]
+assert ahead.sum() <= known.sum() <= len(result)
+f"{int(ahead.sum())} of {int(known.sum())} pairs"
+
+# %% [markdown]
+# 2. Is the list of embeddings better for heads of early layers, which read little else?
+
+# %% tags=["hide-cell"]
+# The mean over pairs, for heads of the first three layers and for all later ones.
+early = result["head"].map(lambda name: Head.parse(name).layer < 3).astype(bool)
+embedding = result["embedding alone", "would", "own"].astype(float)
+assert early.sum() + (~early).sum() == len(result)
+{
+    "early": round(embedding[early].mean(), 2) + 0.0,
+    "later": round(embedding[~early].mean(), 2) + 0.0,
+}
+
+# %% [markdown]
+# 3. To try on your own: Take a head of layer 0 or 1 among the pairs, and one of the last layers. For which of them does the
+#    list of embeddings come closer to that of mean residuals?

@@ -43,7 +43,7 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.measure.ablation import ablate, mean_over_tokens, nearest_in_size
 from lookups.measure.routes import logp_without
-from lookups.measure.running_example import running_neurons, running_pair, running_prompt
+from lookups.explain.running_example import running_neurons, running_pair, running_prompt
 from lookups.names import Head, Neuron
 from lookups.settings import check_run, read_run
 from lookups.show.views import PromptText, prompt_table, readable

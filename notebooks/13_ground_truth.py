@@ -48,7 +48,7 @@ from lookups.model.loaded import load_model
 from lookups.statistics.bootstrap import Estimate, lots_of, percent, written
 from lookups.names import Head, Neuron
 from lookups.measure.path_patching import mean_at_last, path_patch
-from lookups.measure.running_example import running_neurons, running_pair, running_prompt
+from lookups.explain.running_example import running_neurons, running_pair, running_prompt
 from lookups.paths import PROJECT
 from lookups.run.stages import PLANTED
 from lookups.run.store import load

@@ -39,7 +39,7 @@ from myst_nb import glue
 from lookups.run.store import load, save
 from lookups.measure.ablation import ablate
 from lookups.measure.attention import look
-from lookups.measure.running_example import running_neurons, running_pair, running_prompt
+from lookups.explain.running_example import running_neurons, running_pair, running_prompt
 from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
 from lookups.explain.blind_sort import majority, read_verdicts, scored
 from lookups.statistics.differences import Values, group_difference, ks, pair_means, share_of_mean

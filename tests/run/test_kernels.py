@@ -19,21 +19,24 @@ out = sys.path, kernel[1:], dict(os.environ), os.getcwd(), __name__, sys.flags.h
 OWN = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "_")  # of every kernel
 
 
-def seen(tmp_path) -> str:
+def seen(tmp_path) -> tuple[str, str]:
     kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     clean = f"[os.environ.pop(name, None) for name in {OWN!r}]"
+    drawn = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
     cells = [nbformat.v4.new_code_cell(SEEN.replace("out =", f"{clean}\nout ="))]
+    cells.append(nbformat.v4.new_code_cell(drawn))
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernelspec})
     options = {"kernel_manager_class": ForkedKernels, "progress_bar": False}
     done = papermill.execute_notebook(notebook, tmp_path / "done.ipynb", cwd=tmp_path, **options)
-    return done.cells[0].outputs[0].data["text/plain"]
+    seen, *_, picture = [one for cell in done.cells for one in cell.outputs]
+    return seen.data["text/plain"], picture.data["image/png"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
 def test_a_forked_kernel_sees_what_another_sees(tmp_path):
     with kernel_environment():
         usual = seen(tmp_path)
-        with forking(["pandas", "no_such_module"], patience=START_TIMEOUT):
+        with forking(["pandas", "matplotlib.pyplot", "no_such_module"], patience=START_TIMEOUT):
             forked = seen(tmp_path)
             assert ForkedKernels.source.poll() is None  # it was made by this one
     assert forked == usual

@@ -38,7 +38,6 @@ KERNELS = "LOOKUPS_KERNELS"
 """This variable says how many chapters are executed at a time: 2, or 1 where memory is short."""
 
 LATE = (
-    "matplotlib_inline.backend_inline",
     "transformer_lens.model_bridge",
     "transformers.models.llama.modeling_llama",
 )

@@ -37,7 +37,7 @@ def running_pair(pairs: pd.DataFrame, neuron: str) -> tuple[str, str] | None:
 
 
 def running_pairs(settings: Run, rates: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the example's pair and the second one: kept pairs, of selected neurons if they have any.
+    """Return the example's pair and the second one: kept pairs, of selected neurons if any.
 
     Where a neuron has none, the next is taken that has one, by the `gap` of its pair.
     """

@@ -1,7 +1,7 @@
 """The running example: named neurons first, then those that their token follows most often."""
 
 import pandas as pd
-from lookups.measure.running_example import (
+from lookups.explain.running_example import (
     running_neurons,
     running_pair,
     running_pairs,
