@@ -242,7 +242,7 @@ suffixes["also_in_train"] = pd.MultiIndex.from_frame(suffixes[["neuron", "gist"]
 # %% [markdown]
 # What was kept, and what was not:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 held_out = suffixes[suffixes.split == "test"]
 counts = {
     "prompts": len(prompts),

@@ -205,7 +205,7 @@ def active(rule: str, scores: np.ndarray, candidate: np.ndarray) -> np.ndarray:
 # $k (5n - 1) < n (n - 1)$:
 
 
-# %%
+# %% tags=["hide-input", "hide-output"]
 def most_that_pass(n: int) -> int:
     return max(0, (n * (n - 1) - 1) // (5 * n - 1)) if n else 0
 
@@ -418,7 +418,7 @@ feeds.rename_axis(None)
 # %% [markdown]
 # How the rules differ:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 judged = heads[(heads.input == decides) & heads.candidate]
 rules = ["active_2sd", "active_top3", "active_effect"]
 each = judged.groupby(KEYS, sort=False)[rules].sum()

@@ -629,7 +629,7 @@ kinds_of = {"random, twice": head_kinds(model, list(twice)), "passages": head_ki
 # These are the heads in most kept pairs. The row *chance* is what a head would get that looks at all places alike:
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 def tokens_of(names) -> str:
     """The tokens of some neurons, four at most."""
     tokens = sorted({readable(neurons.token[name]).strip() for name in names})

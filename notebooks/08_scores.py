@@ -427,7 +427,7 @@ def by_endings(key: tuple[str, str], most: int) -> float:
     return score(count(pd.Series(said, test.index, dtype="boolean"), test.active))
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 def in_lists(rows: pd.DataFrame) -> list[list[int]]:
     return [np.asarray(ids).tolist() for ids in rows.token_ids]
 
@@ -964,7 +964,7 @@ Markdown("\n".join(f"- {line}" for line in [*lines, *([absent] if absent else []
 # them. *Follows* is how often the neuron's token really followed, on active and on inactive
 # held-out prompts. A pair whose token never follows where its head is active is marked ✗:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 ordered = plain.sort_values(
     ["score", "neuron", "head"], ascending=[False, True, True], kind="stable"
 )
@@ -1043,7 +1043,7 @@ pd.DataFrame({"rank correlation with E": goes_with, "median": known.median()}).r
 # There the explainer is GPT-4, a pair has 10 or 20 held-out prompts, and heads are called active by another rule, so
 # the two tables describe different things. The same figures for this run:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 beside = {}
 for explainer in explainers:
     some = own[(own.explainer == explainer) & (own.control == "none")].score.dropna()

@@ -97,7 +97,7 @@ rows = rows.astype({"active": bool}).assign(token_id=rows.neuron.map(neurons.tok
 rows["follows"] = rows.next_token_id == rows.token_id
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 def counted(table: pd.DataFrame) -> dict:
     kinds = table.groupby(["neuron", "head"]).active.agg(["size", "nunique"])
     share = {kind: table[table.active == kind].follows.mean() for kind in (True, False)}

@@ -292,7 +292,7 @@ pd.DataFrame(table).T.rename_axis(["heads of", "attribution against"])
 # beside it; intervals resample neurons. A share above 1 means that other ways work against the
 # head. (For heads of the own layer it is 1, as was asserted.)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 table = {}
 for group in GROUPS:
     for kind, active in {"active prompts": True, "inactive prompts": False}.items():
@@ -471,7 +471,7 @@ pd.DataFrame(table).T.rename_axis(["neurons", "comes last"])
 # that falls by 0.3 or more; p values are corrected for the number of questions
 # ({term}`Benjamini–Hochberg`).
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 told = pairs_of("selected", 3)
 told = told[told.logit >= 0.3]
 share = told["logit: the neuron"] / told.logit
@@ -554,7 +554,7 @@ Markdown("\n".join(map(in_words, both_examples))) if chains else NOTHING
 # more, whose token loses most without the head on these prompts. Some act through their neuron,
 # some past it.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 mine = of_group(both[both.active], neurons, "selected")
 each = mine.groupby(["neuron", "head"])[[f"{u}{end}" for u in ("fall", "log_fall") for end in ("", "_through", "_direct")]].mean()  # fmt: skip
 each = each[mine.groupby(["neuron", "head"]).size() >= 3]
