@@ -1,7 +1,7 @@
 """What the book needs from Sphinx beyond Jupyter Book, so that it opens without a network.
 
-Drops the script that sphinx-thebe names on another host, copies MathJax and circuitsvis' bundle
-from their installed packages into `_static`, and gives the directive that documents `lookups`.
+Drops the script that sphinx-thebe names on another host, copies MathJax and the script that draws
+views from their installed packages into `_static`, and gives the directive that documents `lookups`.
 """
 
 import pkgutil
@@ -13,7 +13,7 @@ from pathlib import Path
 import lookups
 from docutils import nodes
 from docutils.statemachine import StringList
-from lookups.show.views import BUNDLE, bundle_path
+from lookups.show.views import BUNDLE, drawing_script
 from markdown_it.tree import SyntaxTreeNode
 from myst_nb.sphinx_ import SphinxNbRenderer
 from sphinx.application import Sphinx
@@ -119,12 +119,12 @@ def _piece(text: str) -> str:
 
 
 def copy_scripts(app: Sphinx, error: Exception | None) -> None:
-    """Put MathJax and circuitsvis beside the other scripts of a site that was built."""
+    """Put MathJax and the script of the views beside the other scripts of a site that was built."""
     if error is None and app.builder.format == "html":
         static = Path(app.outdir) / "_static"
         (static / "mathjax").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(mathjax_path(), static / "mathjax" / MATHJAX)
-        shutil.copyfile(bundle_path(), static / BUNDLE)
+        (static / BUNDLE).write_text(drawing_script(), "utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,10 +1,10 @@
 """Interactive views of attention and activation, and prompts side by side.
 
 The drawing is circuitsvis', with nothing fetched from outside; templates of the folder `page` take
-the place of its own renderer. The same view gives the same bytes, and no text from data can become
-markup or end a script: Jinja escapes whatever is filled in. Every view also has a summary in plain
-text, for nbval and for readers without JavaScript, which numbers the tokens as the drawing does,
-from 0 at the first one shown.
+the place of its own renderer. One-line views (`look_ups`) come in the same script. The same view
+gives the same bytes, and no text from data can become markup or end a script: Jinja escapes what is
+filled in. Every view also has a summary in plain text, for nbval and for readers without
+JavaScript, which numbers the tokens as the drawing does, from 0 at the first one shown.
 """
 
 import os
@@ -34,7 +34,8 @@ LONGEST = 24
 """The most tokens a view shows; what is longer is cut from the left and the summary says so."""
 QUOTED = 200  # the last characters of a prompt that a table shows
 
-_POSITIVE, _NEGATIVE = "#0068a8", "#c2490a"  # told apart by readers with any colour vision
+SIGNS = ("#0068a8", "#c2490a")
+"""For what is positive and negative: told apart by readers with any colour vision."""
 
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "page"), autoescape=True, trim_blocks=True
@@ -85,13 +86,13 @@ def attention_view(
     """
     axes = {"head": len(head_names), "query": len(tokens), "key": len(tokens)}
     values = _numbers(patterns, axes, name)
-    kept, shown, how_many = _cut(tokens)
+    kept, shown, how_many = cut(tokens)
     values = values[:, kept][:, :, kept]
-    props = {"attention": _rounded(values), "attentionHeadNames": list(head_names)}
+    props = {"attention": rounded(values), "attentionHeadNames": list(head_names)}
     props |= {"tokens": shown} | _coloured(values)
-    start = f"From the last token, {_label(shown, -1)}, strongest among"
+    start = f"From the last token, {labelled(shown, -1)}, strongest among"
     text = _summary(f"{start} {how_many}:", shown, values[:, -1], head_names, most=2)
-    return _view(name, "AttentionHeads", props, text, look_for)
+    return view_of(name, "AttentionHeads", props, text, look_for)
 
 
 def token_view(
@@ -104,20 +105,20 @@ def token_view(
     """
     axes = {"token": len(tokens)} | ({"series": len(series)} if series else {})
     numbers = _numbers(values, axes, name)
-    kept, shown, how_many = _cut(tokens)
+    kept, shown, how_many = cut(tokens)
     numbers = numbers[kept]
-    props = {"tokens": [_inert(token) for token in shown], "values": _rounded(numbers)}
+    props = {"tokens": [_inert(token) for token in shown], "values": rounded(numbers)}
     if series:
         top = [_scale(column) for column in numbers.T]
         bounds = {"positiveBounds": top, "negativeBounds": [-bound for bound in top]}
         props |= {"labels": list(series)} | bounds
     else:
         props |= _coloured(numbers)
-    start = f"Strongest among {how_many}, ending in {_label(shown, -1)}:"
+    start = f"Strongest among {how_many}, ending in {labelled(shown, -1)}:"
     rows = numbers.T if series else numbers[None]
     text = _summary(start, shown, rows, series or ("value",), most=3)
     component = "ColoredTokensMulti" if series else "ColoredTokens"
-    return _view(name, component, props, text, look_for)
+    return view_of(name, component, props, text, look_for)
 
 
 def bundle_path() -> Path:
@@ -132,11 +133,19 @@ def bundle_path() -> Path:
     return path
 
 
-def _view(name: str, component: str, props: Mapping[str, Any], text: str, look_for: str) -> Shown:
+def drawing_script() -> str:
+    """Return the one script that draws all views: circuitsvis, and behind it the look-ups."""
+    own = _PAGES.get_template("look_up.js").render(signs=SIGNS, longest=LONGEST)
+    return bundle_path().read_text("utf-8").split("//# sourceMappingURL")[0] + f"\n{own}"
+
+
+def view_of(
+    name: str, component: str, props: Mapping[str, Any], text: str, look_for: str, **parts: Any
+) -> Shown:
+    """Return a view of a component of the drawing script; its template is given the `parts`."""
     name = re.sub(r"[^a-z0-9]", "-", name.lower()).strip("-")  # fit for an HTML id
-    data = {"component": component, "props": props}
-    parts = {"look_for": look_for, "bundle": BUNDLE, "carried": _carried}
-    return Shown(text, "view.html", name=name, data=data, **parts)
+    parts |= {"look_for": look_for, "bundle": BUNDLE, "carried": _carried, "name": name}
+    return Shown(text, "view.html", data={"component": component, "props": props}, **parts)
 
 
 def _carried(name: str) -> str:
@@ -144,7 +153,7 @@ def _carried(name: str) -> str:
     if os.environ.get("LOOKUPS_VIEWS") == "linked" or name not in (_carriers or [name]):
         return ""
     _carriers[:] = [name]
-    return bundle_path().read_text("utf-8").split("//# sourceMappingURL")[0]
+    return drawing_script()
 
 
 def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Shown:
@@ -196,8 +205,8 @@ def _numbers(values: Any, axes: Mapping[str, int], view: str) -> np.ndarray:
     return numbers
 
 
-def _cut(tokens: Sequence[str]) -> tuple[list[int], list[str], str]:
-    """The places of the tokens that are shown, how these read, and how many they are, in words."""
+def cut(tokens: Sequence[str]) -> tuple[list[int], list[str], str]:
+    """Return the places of the tokens that are shown, how these read, and how many, in words."""
     kept = list(range(len(tokens)))[-LONGEST:]
     if tokens[0] == BOS:
         kept[0] = 0
@@ -205,7 +214,8 @@ def _cut(tokens: Sequence[str]) -> tuple[list[int], list[str], str]:
     return kept, [readable(tokens[place]) for place in kept], f"{len(kept)} tokens{whole}"
 
 
-def _rounded(values: np.ndarray) -> list[Any]:
+def rounded(values: np.ndarray) -> list[Any]:
+    """Return numbers with three digits, in lists."""
     return (np.round(values, 3) + 0.0).tolist()  # + 0.0 turns -0.0 into 0.0
 
 
@@ -214,11 +224,11 @@ def _scale(values: np.ndarray) -> float:
 
 
 def _coloured(values: np.ndarray) -> dict[str, Any]:
-    colours, top = {"positiveColor": _POSITIVE, "negativeColor": _NEGATIVE}, _scale(values)
+    colours, top = {"positiveColor": SIGNS[0], "negativeColor": SIGNS[1]}, _scale(values)
     return {"maxValue": top, "minValue": -top} | colours
 
 
-def _label(shown: Sequence[str], place: int) -> str:
+def labelled(shown: Sequence[str], place: int) -> str:
     return f'"{shown[place]}" ({place % len(shown)})'  # numbered as in the drawing
 
 
@@ -228,7 +238,7 @@ def _summary(
     lines, width = [start], max(map(len, names))
     for name, row in zip(names, rows, strict=True):
         order = sorted(range(len(row)), key=lambda i: (-abs(round(float(row[i]), 3)), i))[:most]
-        told = ", ".join(f"{row[i] + 0.0:.2g} {_label(shown, i)}" for i in order)
+        told = ", ".join(f"{row[i] + 0.0:.2g} {labelled(shown, i)}" for i in order)
         lines.append(f"{name:<{width}}  {told}")
     return "\n".join(lines)
 

@@ -8,7 +8,8 @@ given=JSON.parse(view.querySelector(".cv-data").textContent);
 if(document.querySelectorAll("#"+mount.id).length>1)
 mount.id+="-"+document.querySelectorAll(".cv-drawn").length;
 view.classList.add("cv-drawn");mount.textContent="";
-CircuitsVis.render(mount.id,CircuitsVis[given.component],given.props);}
+if(given.component==="LookUp")LookUps.draw(mount,given.props);
+else CircuitsVis.render(mount.id,CircuitsVis[given.component],given.props);}
 function ready(){
 if(window.CircuitsVis)return Promise.resolve();
 if(window.lookupsBundle)return window.lookupsBundle;
