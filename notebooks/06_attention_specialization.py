@@ -61,6 +61,7 @@ from lookups.explain.running_example import running_pairs
 from lookups.settings import check_run, read_run
 from lookups.statistics.bootstrap import percent
 from lookups.statistics.scores import auroc
+from lookups.show.look_ups import look_up_view, measured_prompts
 from lookups.show.views import (
     BOS,
     LONGEST,
@@ -141,6 +142,25 @@ Markdown(f"The pair is {hand[1]} and {called(hand[0])}.") if hand else NOTHING
 
 # %% tags=["hide-input"]
 side_by_side(hand) if hand else NOTHING
+
+# %% [markdown]
+# Now on one line. Arcs go from the last token to the tokens that the head attends to: the wider the arc, the more
+# attention; blue where the head drives the neuron from there, orange where it holds the neuron back. Under each token stands the
+# neuron's activation, and at the end of the line what the model expects next, with the head and without it:
+
+
+# %% tags=["hide-input"]
+def on_one_line(key: tuple[str, str], name: str):
+    rows = prompts.rows(*key, "train")
+    some = pd.concat([rows[rows.active].head(3), rows[~rows.active].head(3)])
+    return look_up_view(
+        measured_prompts(model, *key, some), f"{key[1]} and {called(key[0])}", name=name,
+        look_for="Choose a prompt on either side. Which tokens does the head read where it is active, "
+        "and what does the model expect without it?",
+    )  # fmt: skip
+
+
+on_one_line(hand, "look-up-example") if hand else NOTHING
 
 # %% [markdown]
 # ## Can words tell them apart?
@@ -363,6 +383,9 @@ Markdown(f"{second[1]} and {called(second[0])}:") if second else NO_FURTHER
 
 # %% tags=["hide-input"]
 side_by_side(second) if second else NO_FURTHER
+
+# %% tags=["hide-input"]
+on_one_line(second, "look-up-second") if second else NO_FURTHER
 
 # %% [markdown]
 # ## Where it looks, and what it brings
