@@ -27,6 +27,7 @@ SAMPLE = 11
 """The tokens at a prompt's end that stand in the list."""
 
 Card = dict[str, Any]
+Page = tuple[str, str, list[Card], str]
 
 _KEY = re.compile(r"L\d+\.N\d+-?-L\d+\.H\d+")  # of a neuron and a head: fit for a file's name
 _PAGES = Environment(
@@ -53,14 +54,14 @@ def read_cards(notebook: Path) -> dict[str, Any]:
         active = [one for one in card["words"] if one["active"]]
         followed = [one for one in active if one["next"] == card["token"]]
         card["sample"] = next((one["sample"] for one in [*followed, *active]), None)
-    carried["cards"].sort(key=lambda card: (card["group"] != "selected", -(card["gap"] or 0.0), card["key"]))
+    carried["cards"].sort(key=lambda card: (card["group"] != "selected", -card["gap"], card["key"]))
     return carried
 
 
 def slug(token: str) -> str:
     """Return the name of a token's page: no two tokens share one, even where case is ignored."""
     plain = re.sub(r"[^a-z0-9]+", "-", token.lower()).strip("-")[:40]
-    if token == f" {plain}":
+    if plain and token == f" {plain}":
         return plain
     return f"{plain}-{sha256(token.encode()).hexdigest()[:8]}".strip("-")
 
@@ -88,7 +89,10 @@ def share(number: float | None) -> str:
 
 def points(number: float | None) -> str:
     """A change in points of probability, with its sign; a fall is a negative change."""
-    return "–" if number is None else f"{-number:+.0f}".replace("-", "−").replace("+0", "0").replace("−0", "0")  # fmt: skip
+    if number is None:
+        return "–"
+    change = round(-number)
+    return f"{change:+d}".replace("-", "−") if change else "0"
 
 
 def percent(number: float | None) -> str:
@@ -99,14 +103,14 @@ def percent(number: float | None) -> str:
 _PAGES.filters.update(share=share, points=points, percent=percent, readable=readable)
 
 
-def page(name: str, title: str, cards: list[Card], **more: Any) -> tuple[str, str, str]:
-    """Return a page of some cards: its name, its title and its body, which is HTML."""
+def page(name: str, title: str, cards: list[Card], **more: Any) -> Page:
+    """Return a page of some cards: its name, its title, the cards and its body, which is HTML."""
     parts = {"cards": cards, "title": title, "root": "../" * name.count("/")}
     parts |= {"bundle": BUNDLE, "chapter": f"{CHAPTER}.html"}
-    return name, title, _PAGES.get_template("gallery.html").render(parts | more)
+    return name, title, cards, _PAGES.get_template("gallery.html").render(parts | more)
 
 
-def pages_of(carried: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def pages_of(carried: dict[str, Any]) -> Iterator[Page]:
     """Write the gallery's index, a page for each head and one for each token, in their order."""
     cards: list[Card] = carried["cards"]
     kinds: dict[str, list[str]] = carried.get("kinds", {})
@@ -132,7 +136,9 @@ def _in_order(name: object) -> tuple[list[int], str]:
 def write_cards(cards: list[Card], folder: Path) -> None:
     """Write a script for every card, which hands its data to `gallery.js` once it is loaded."""
     folder.mkdir(parents=True, exist_ok=True)
-    one = _PAGES.from_string("(window.lookUpCards=window.lookUpCards||{})[{{ key|tojson }}]={{ data|tojson }};\n")  # fmt: skip
+    one = _PAGES.from_string(
+        "(window.lookUpCards=window.lookUpCards||{})[{{ key|tojson }}]={{ data|tojson }};"
+    )
     for card in cards:
         pair = f"{card['head']} and the “{readable(card['token'])}” neuron ({card['neuron']})"
         data = {"head": card["head"], "pair": pair, "prompts": card["prompts"]}
@@ -144,7 +150,8 @@ def found_by_search(app: Sphinx, name: str, title: str, cards: list[Card]) -> No
     """Let the book's search find a page by its heads, neurons and tokens."""
     document = new_document(name)
     said = [f"{card['token']} {card['neuron']} {card['head']}" for card in cards]
-    document += nodes.section("", nodes.title(text=title), *(nodes.paragraph(text=one) for one in said))  # fmt: skip
+    words = (nodes.paragraph(text=one) for one in said)
+    document += nodes.section("", nodes.title(text=title), *words)
     app.env.all_docs[name] = 0  # the index forgets pages that are not among them
     app.env.titles[name] = nodes.title(text=title)
     app.builder.index_page(name, document, title)
@@ -154,9 +161,8 @@ def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Hand Sphinx the gallery's pages, to be set in the book's theme."""
     carried = read_cards(Path(app.srcdir) / f"{CHAPTER}.ipynb")
     write_cards(carried["cards"], Path(app.outdir) / "gallery" / "cards")
-    for name, title, body in pages_of(carried):
-        own = [card for card in carried["cards"] if name in ("gallery/index", f"gallery/heads/{card['head']}", f"gallery/tokens/{card['slug']}")]  # fmt: skip
-        found_by_search(app, name, title, own)
+    for name, title, cards, body in pages_of(carried):
+        found_by_search(app, name, title, cards)
         yield name, {"title": escape(title), "body": body, "meta": {}}, "page.html"
 
 

@@ -111,15 +111,20 @@ loaded by script tags when a card is first opened, since a page from disk cannot
   }
 
   function pattern(card, given, prompt) {
+    var figure = document.createElement("figure"), words = document.createElement("figcaption");
     var mount = document.createElement("div");
+    words.textContent = (prompt.active ? "Active" : "Not active") + ": the strongest prompt";
     mount.className = "mount";
     mount.id = "gallery-pattern-" + numbered++;
     mount.tabIndex = 0;
     mount.setAttribute("role", "group");
     mount.setAttribute("aria-label", "Attention of " + given.head + " on " + (prompt.active ? "an active" : "an inactive") + " prompt");
-    card.querySelector(".mounts").appendChild(mount);
-    CircuitsVis.render(mount.id, CircuitsVis.AttentionHeads, {
-      attention: [prompt.pattern], attentionHeadNames: [given.head], tokens: prompt.tokens.map(readable),
+    figure.append(words, mount);
+    card.querySelector(".mounts").appendChild(figure);
+    var tokens = prompt.tokens.map(readable);
+    tokens[tokens.length - 1] += "▸";
+    CircuitsVis.render(mount.id, CircuitsVis.AttentionPattern, {
+      attention: prompt.pattern, tokens: tokens, zoomed: true, maskUpperTri: true, upperTriColor: "#eeeeee",
       maxValue: 1, minValue: -1, positiveColor: "#0068a8", negativeColor: "#c2490a"
     });
   }

@@ -1,52 +1,105 @@
-"""The gallery: pages that Jinja escapes and search finds, cards that filters and addresses open."""
+"""The gallery in a real browser: 200 cards, filters and addresses, drawings, keys, any screen."""
 
-import json
-import re
 import time
 from pathlib import Path
 
-import numpy as np
-import nbformat
 import pytest
 from lookups.run.book import build_book
-from sample_chapters import HOSTILE, SAMPLE, write_sample_chapters
-from test_browser import LOCAL, SCREENS, Screen, browser  # noqa: F401  (a fixture)
+from sample_chapters import SAMPLE
+from sample_gallery import cards, with_gallery
+from test_browser import LOCAL, SCREENS, Screen, browser  # noqa: F401
 
-MIME = "application/vnd.lookups.gallery+json"
-MANY = 200
-
-
-def cards(number: int = MANY) -> list[dict]:
-    """Made-up cards: every seventh has hostile text, some have no score and no fall."""
-    rng, made = np.random.default_rng(0), []
-    for i in range(number):
-        token = HOSTILE if i % 7 == 3 else f" word{i // 3}"
-        tokens = ["⟨BOS⟩", *(f" w{j}" for j in range(8 + i % 14)), HOSTILE if i % 7 == 3 else " end"]
-        n = len(tokens)
-        pattern = np.tril(rng.random((n, n)))
-        pattern = (pattern / pattern.sum(1, keepdims=True)).round(2)
-        prompt = {"tokens": tokens, "pattern": pattern.tolist(), "attention": pattern[-1].tolist(),
-                  "brought": rng.normal(size=n).round(2).tolist(), "activation": rng.normal(size=n).round(2).tolist(),
-                  "with": [[token, 0.4], [" the", 0.2]], "without": [[" the", 0.3], [token, 0.1]],
-                  "token": token, "p": [0.4, 0.1], "next": " other", "source": "a text"}  # fmt: skip
-        some = [prompt | {"active": active} for active in (True, False) for _ in range(3)]
-        made.append({
-            "token": token, "neuron": f"L{20 + i % 9}.N{i}{'-' if i % 2 else ''}", "head": f"L{i % 20}.H{i % 5}",
-            "layer": 20 + i % 9, "head_layer": i % 20, "group": ("selected", "random", "middle")[i % 3],
-            "gap": round(0.1 + i / 400, 2), "sentence": f"It ends in {token}.", "explainer": "contrast",
-            "score": None if i % 10 == 9 else round(0.5 + i / 400, 2), "low": 0.5, "high": 0.9,
-            "fall": None if i % 5 == 4 else {"active": i / 4, "inactive": 0.2}, "through": 0.4,
-            "sort": {"right": 8, "of": 10, "clear": False} if i % 2 else None, "table": [" as", token],
-            "prompts": json.dumps(some),
-        })  # fmt: skip
-    return made
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+SHOWN = "details.look-up:not([hidden])"
 
 
-def with_gallery(folder: Path, carried: dict) -> Path:
-    """Sample chapters of which the gallery's carries these cards."""
-    path = write_sample_chapters(folder) / "15_gallery.ipynb"
-    notebook = nbformat.read(path, 4)
-    output = nbformat.v4.new_output("execute_result", {MIME: carried, "text/plain": "cards"}, execution_count=1)  # fmt: skip
-    notebook.cells.append(nbformat.v4.new_code_cell("cards", execution_count=1, outputs=[output]))
-    nbformat.write(notebook, path)
-    return folder
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("gallery")
+    with_gallery(folder / "notebooks", {"run": SAMPLE, "split": "test", "cards": cards()})
+    return build_book(SAMPLE, folder / "notebooks", folder / "html").parent / "gallery"
+
+
+def at(page, address: str):
+    """Go to an address of the page that is open, as a reader who follows a link."""
+    page.evaluate("address => { location.hash = address }", address)
+    return page.locator(SHOWN)
+
+
+def drawn(page, key: str):
+    page.wait_for_selector(f'[id="{key}"][data-drawn="yes"]')
+    return page.locator(f'[id="{key}"]')
+
+
+@pytest.mark.parametrize(("size", "scheme"), SCREENS)
+def test_an_address_opens_its_card_and_only_then_is_it_drawn(browser, gallery, size, scheme):  # noqa: F811
+    with Screen(browser, size, scheme) as screen:
+        start = time.monotonic()
+        page = screen.open(gallery / "index.html")
+        assert page.locator(SHOWN).count() == 200
+        assert time.monotonic() - start < 2
+        assert not [url for url in screen.asked if "/cards/" in url or "circuitsvis" in url]
+        at(page, "#L23.N3--L3.H3")  # hostile text
+        card = drawn(page, "L23.N3--L3.H3")
+        assert card.evaluate("card => card.open")
+        assert 0 <= card.bounding_box()["y"] < size["height"]
+        assert card.locator(".view svg").count() > 0
+        assert card.locator(".mount canvas").count() == 2
+        assert page.title() != "taken"
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        assert [url for url in screen.asked if not url.startswith(LOCAL)] == []
+        assert len([url for url in screen.asked if "/cards/" in url]) == 1
+        assert screen.complaints == []
+
+
+def test_filters_count_stand_in_the_address_and_work_from_it(browser, gallery):  # noqa: F811
+    made = cards()
+    with Screen(browser) as screen:
+        page = screen.open(gallery / "index.html")
+        page.get_by_label("Words").fill("word10 L10.")
+        right = [c for c in made if c["token"] == " word10" and c["head_layer"] == 10]
+        assert page.locator(SHOWN).count() == len(right) > 0
+        page.get_by_label("Words").fill("")
+        page.get_by_label("Effect, least").select_option(".5")
+        page.get_by_label("Neurons", exact=True).select_option("random")
+        right = [c for c in made if c["gap"] >= 0.5 and c["group"] == "random"]
+        assert page.locator(SHOWN).count() == len(right)
+        assert page.locator(".count").inner_text() == f"{len(right)} look-ups of 200"
+        whole = page.url
+        page.goto("about:blank")
+        page.goto(whole)
+        assert page.locator(SHOWN).count() == len(right)
+        page.get_by_label("Order").select_option("token")
+        tokens = [text.strip() for text in page.locator(f"{SHOWN} .token").all_inner_texts()]
+        assert tokens == sorted(tokens, key=str.lower)
+        page.get_by_role("button", name="Show all").click()
+        page.wait_for_function("!location.hash")
+        assert page.locator(SHOWN).count() == 200
+
+
+def test_keys_open_a_card_and_pages_of_heads_and_tokens_do_the_same(browser, gallery):  # noqa: F811
+    with Screen(browser) as screen:
+        page = screen.open(gallery / "heads" / "L10.H0.html")
+        page.locator("summary").first.focus()
+        page.keyboard.press("Enter")
+        key = page.locator("details.look-up").first.get_attribute("id")
+        drawn(page, key)
+        assert page.url.endswith(f"#{key}")
+        page.get_by_role("link", name="all neurons of").first.click()
+        page.wait_for_url("**/gallery/tokens/*")
+        assert screen.complaints == []
+
+
+def test_search_finds_a_head_and_a_neuron(browser, gallery):  # noqa: F811
+    with Screen(browser) as screen:
+        for name in ("L10.H0", "N198"):
+            page = screen.open(gallery.parent / "search.html")
+            page.goto(f"{(gallery.parent / 'search.html').as_uri()}?q={name}")
+            page.wait_for_selector("#search-results li a[href*='gallery/']")
+
+
+def test_cards_can_be_read_without_scripts(browser, gallery):  # noqa: F811
+    with Screen(browser, java_script_enabled=False) as screen:
+        page = screen.open(gallery / "index.html")
+        page.locator("summary").first.click()
+        assert "The head looks most at" in page.locator("details.look-up").first.inner_text()
