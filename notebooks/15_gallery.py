@@ -44,7 +44,7 @@ from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.run.store import load
 from lookups.settings import check_run, read_run
-from lookups.show.look_ups import LookUpPrompt, look_up_view, measured_prompts
+from lookups.show.look_ups import LookUpPrompt, look_up_view, measured_pairs
 from lookups.show.views import LONGEST, readable
 from lookups.statistics.differences import pair_means
 
@@ -103,7 +103,12 @@ def packed(prompt: LookUpPrompt) -> dict[str, Any]:
 
 
 chosen = {pair: strongest(*pair) for pair in kept[PAIR].itertuples(index=False, name=None)}
-measured = {pair: measured_prompts(model, *pair, rows) for pair, rows in chosen.items()}
+together = {name: [pair for pair in chosen if pair[0] == name] for name in kept.neuron.unique()}
+measured: dict[tuple[str, str], list[LookUpPrompt]] = {pair: [] for pair in chosen}
+for name, some in together.items():
+    rows = pd.concat([chosen[pair] for pair in some])
+    for head, one in zip(rows["head"], measured_pairs(model, name, rows), strict=True):
+        measured[name, head].append(one)
 
 # %% [markdown]
 # ## What each number on a card is

@@ -9,6 +9,7 @@ neuron's activation, at the end what the model expects with and without the head
 import unicodedata
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Context
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,36 +64,44 @@ def measured_prompts(
     model: Model, neuron: Neuron | str, head: Head | str, rows: pd.DataFrame
 ) -> list[LookUpPrompt]:
     """Measure a pair on some of its prompts (`PairPrompts.rows`), in three passes for all."""
-    neuron, head = Neuron.parse(str(neuron)), Head.parse(str(head))
-    sequences, seen = rows.token_ids.tolist(), {}
-    if not sequences:
+    return measured_pairs(model, neuron, rows.assign(head=str(head)))
+
+
+def measured_pairs(model: Model, neuron: Neuron | str, rows: pd.DataFrame) -> list[LookUpPrompt]:
+    """Do the same for several heads of a neuron, each row's in `head`; each text is read once."""
+    neuron, heads, seen = Neuron.parse(str(neuron)), list(map(Head.parse, rows["head"])), {}
+    ids = [tuple(map(int, one)) for one in rows.token_ids]
+    texts, units = list(dict.fromkeys(ids)), list(dict.fromkeys(heads))
+    if not texts:
         return []
 
-    def silence(z: Tensor) -> Tensor:
-        z[:, :, head.index] = 0
+    def silence(layer: int, z: Tensor) -> Tensor:
+        for row, head in enumerate(heads):
+            if head.layer == layer:
+                z[row, :, head.index] = 0
         return z
 
     own = keeper(seen, "own", lambda post: post[..., neuron.index].clone())
-    changes = {Site.POST.format(neuron.layer): own}, {Site.Z.format(head.layer): silence}
-    both = torch.stack([_next_tokens(model, sequences, Touch(change)) for change in changes])
+    usual = _next_tokens(model, texts, Touch({Site.POST.format(neuron.layer): own}))
+    change = {Site.Z.format(one.layer): partial(silence, one.layer) for one in units}
+    silenced, looked = _next_tokens(model, ids, Touch(change)), looks(model, neuron, units, texts)
     found = []
-    for at, (row, looked) in enumerate(
-        zip(rows.itertuples(), looks(model, neuron, [head], sequences), strict=True)
-    ):
+    for row, text, head, without in zip(rows.itertuples(), ids, heads, silenced, strict=True):
+        at, unit = texts.index(text), units.index(head)
         token, fired = model.vocabulary.index(row.token), neuron.sign * seen["own"][at]
         fired[0] = 0
+        pattern, both = looked[at].pattern[unit], torch.stack([usual[at], without])
         found.append(
             LookUpPrompt(
-                [BOS, *(model.vocabulary[int(i)] for i in row.token_ids)],
-                *map(_digits, (looked.pattern[0, -1], looked.contribution[0])),
-                _digits(fired[: len(row.token_ids) + 1]),
-                *(_most_likely(model, p[at]) for p in both),
+                [BOS, *(model.vocabulary[i] for i in text)],
+                *map(_digits, (pattern[-1], looked[at].contribution[unit], fired[: len(text) + 1])),
+                *(_most_likely(model, p) for p in both),
                 row.token,
-                tuple(_digits(both[:, at, token])),
+                tuple(_digits(both[:, token])),
                 row.next_token if isinstance(row.next_token, str) else None,
                 bool(row.active),
                 str(row.source),
-                _digits(looked.pattern[0]),
+                _digits(pattern),
             )
         )
     return found
@@ -140,10 +149,10 @@ def _digits(values: Tensor) -> list[Any]:
 
 
 def _most_likely(model: Model, p: Float[Tensor, " vocab"]) -> Likely:
-    digits = np.array(_digits(p))
-    return [
-        (model.vocabulary[at], float(digits[at])) for at in np.argsort(-digits, kind="stable")[:5]
-    ]
+    some = p.topk(min(40, len(p))).indices.sort().values  # more than share three digits at the top
+    digits = np.array(_digits(p[some]))
+    order = np.argsort(-digits, kind="stable")[:5]
+    return [(model.vocabulary[int(some[at])], float(digits[at])) for at in order]
 
 
 def _short(value: float) -> str:
