@@ -23,6 +23,7 @@ from lookups.settings import DEFAULT_RUN, read_run
 
 SOURCES = chapter_sources()
 KNOWN_TAGS = {
+    "nbval-ignore-output",
     "parameters", "default-run", "with-record", "full-width", "margin",
     "hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell",
 }  # fmt: skip
