@@ -119,7 +119,7 @@ def _piece(text: str) -> str:
 
 
 def bold_in_pasted_text(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Show `**words**` of a glued sentence as bold: text can be glued from another page, Markdown not."""
+    """Show `**words**` as bold in glued text: Markdown cannot be glued from another page."""
     for pasted in list(doctree.findall(nodes.inline)):
         if "pasted-text" in pasted["classes"] and "**" in pasted.astext():
             said = re.split(r"\*\*(.+?)\*\*", pasted.astext())
@@ -129,7 +129,8 @@ def bold_in_pasted_text(app: Sphinx, doctree: nodes.document, page: str) -> None
 
 def reachable_boxes(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
     """Let the keyboard reach code and outputs that scroll sideways on a narrow screen."""
-    boxes = r'<(pre|div class="output [^"]*text_html[^"]*"|table class="[^"]*docutils[^"]*")(?=[ >])'
+    html, table = r'div class="output [^"]*text_html[^"]*"', r'table class="[^"]*docutils[^"]*"'
+    boxes = rf"<(pre|{html}|{table})(?=[ >])"
     context["body"] = re.sub(boxes, r'<\1 tabindex="0"', context.get("body", ""))
 
 

@@ -25,13 +25,9 @@ WITH_RECORD = "with-record"
 anything where it stands, as in runs that name no record."""
 
 
-HOW_TO_RUN = """
-
-:::{{div}} run-chapter
-Run this chapter: `lookups run {run} --only {number}`, or `papermill notebooks/{name}.ipynb out.ipynb -p run {run}`. {{ref}}`How? <one-chapter>`
-:::
-"""
-"""What a book puts under the title of every chapter; the README and "How to run it" have the same."""
+RUN_LINE = "lookups run {run} --only {number}"
+PAPERMILL_LINE = "papermill notebooks/{name}.ipynb out.ipynb -p run {run}"
+"""What executes one chapter: the same words in the README, in "How to run it" and on its page."""
 
 
 def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
@@ -64,9 +60,12 @@ def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
 
 
 def how_to_run(name: str, run_id: str) -> str:
-    """The lines that execute a chapter of a run, which may be one's own."""
+    """A box with the lines that execute a chapter of a run, which may be one's own."""
     run = run_id if (RUNS / f"{run_id}.yml").is_file() else f"{run_id}.yml"
-    return HOW_TO_RUN.format(run=run, number=name[:2], name=name)
+    told = f"Run this chapter: `{RUN_LINE}`, or `{PAPERMILL_LINE}`.".format(
+        run=run, number=name[:2], name=name
+    )
+    return f"\n\n:::{{div}} run-chapter\n{told} {{ref}}`How? <one-chapter>`\n:::\n"
 
 
 def _chapter(path: Path, run_id: str) -> str:
