@@ -128,10 +128,11 @@ def bold_in_pasted_text(app: Sphinx, doctree: nodes.document, page: str) -> None
 
 
 def reachable_boxes(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    """Let the keyboard reach code and outputs that scroll sideways on a narrow screen."""
+    """Let the keyboard reach what scrolls sideways, and call no list what has no list items."""
     html, table = r'div class="output [^"]*text_html[^"]*"', r'table class="[^"]*docutils[^"]*"'
     boxes = rf"<(pre|{html}|{table})(?=[ >])"
-    context["body"] = re.sub(boxes, r'<\1 tabindex="0"', context.get("body", ""))
+    body = re.sub(boxes, r'<\1 tabindex="0"', context.get("body", ""))
+    context["body"] = body.replace('<div role="list" class="citation-list">', "<div>")
 
 
 def copy_scripts(app: Sphinx, error: Exception | None) -> None:
