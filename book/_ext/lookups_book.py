@@ -118,6 +118,23 @@ def _piece(text: str) -> str:
     return re.sub(r"([|*])|(?<=\w)_(?!\w)", lambda found: "\\" + found[0], text)
 
 
+def bold_in_pasted_text(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Show `**words**` as bold in glued text: Markdown cannot be glued from another page."""
+    for pasted in list(doctree.findall(nodes.inline)):
+        if "pasted-text" in pasted["classes"] and "**" in pasted.astext():
+            said = re.split(r"\*\*(.+?)\*\*", pasted.astext())
+            pasted.children = []
+            pasted += [nodes.strong("", s) if i % 2 else nodes.Text(s) for i, s in enumerate(said)]
+
+
+def reachable_boxes(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """Let the keyboard reach what scrolls sideways, and call no list what has no list items."""
+    html, table = r'div class="output [^"]*text_html[^"]*"', r'table class="[^"]*docutils[^"]*"'
+    boxes = rf"<(pre|{html}|{table})(?=[ >])"
+    body = re.sub(boxes, r'<\1 tabindex="0"', context.get("body", ""))
+    context["body"] = body.replace('<div role="list" class="citation-list">', "<div>")
+
+
 def copy_scripts(app: Sphinx, error: Exception | None) -> None:
     """Put MathJax and the script of the views beside the other scripts of a site that was built."""
     if error is None and app.builder.format == "html":
@@ -134,5 +151,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", drop_thebe)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
     app.connect("autodoc-skip-member", without_settings)
+    app.connect("doctree-resolved", bold_in_pasted_text)
+    app.connect("html-page-context", reachable_boxes)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,8 +4,10 @@ Sample chapters are always tested; the committed notebooks too, where they have 
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,11 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-SCREENS = [pytest.param(WIDE, "light", id="wide-light"), pytest.param(PHONE, "dark", id="phone")]
+SCREENS = [
+    pytest.param(size, scheme, id=f"{size['width']}-{scheme}")
+    for size in (WIDE, PHONE)
+    for scheme in ("light", "dark")
+]
 LOCAL = ("file:", "data:", "blob:")
 
 
@@ -123,6 +129,58 @@ def test_pages_fit_complain_of_nothing_and_ask_nothing_of_the_network(browser, s
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             width = page.evaluate("document.documentElement.scrollWidth")
             assert width <= size["width"], path.name
+
+
+def test_search_finds_words_that_readers_look_for(browser, site):
+    with Screen(browser) as screen:
+        assert "pair" in found_by_search(screen, site, "pair").lower()
+        if SAMPLE in site.parts:
+            return
+        text = (site / "notebooks" / "16_analysis.html").read_text("utf-8")
+        names = [re.search(rf"\bL\d+\.{kind}\d+\b", text)[0] for kind in "HN"]
+        words = ["not only", "also", "mediation", "attribution", "effect", "papermill", "Pythia"]
+        nothing = [w for w in [*words, "ablation", *names] if not found_by_search(screen, site, w)]
+        assert nothing == []
+
+
+def found_by_search(screen: Screen, site: Path, word: str) -> str:
+    """The titles of pages that the site's own search finds."""
+    page = screen.open(site / "search.html")
+    page.goto(f"{(site / 'search.html').as_uri()}?q={word}")
+    page.wait_for_function("/search finished|did not match/i.test(document.body.innerText)")
+    return " ".join(page.locator("#search-results ul.search li a").all_inner_texts())
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")])
+def test_pages_are_accessible(browser, site, size, scheme):
+    """No finding of axe-core is serious or critical."""
+    if (found := find_spec("axe_playwright_python")) is None:
+        pytest.skip("NOT RUN: axe-playwright-python is not installed")
+    axe = (Path(found.origin).parent / "axe.min.js").read_text("utf-8")
+    with Screen(browser, size, scheme) as screen:
+        for path in pages_of(site):
+            page = screen.draw(path)
+            page.evaluate(axe)
+            said = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+            serious = {one["id"]: one["nodes"][0]["html"][:200] for one in said
+                       if one["impact"] in ("serious", "critical")}  # fmt: skip
+            assert serious == {}, path.name
+
+
+def test_pages_and_site_are_small(site):
+    sizes = {path.name: path.stat().st_size for path in site.rglob("*.html")}
+    assert [name for name, size in sizes.items() if size > 3_000_000] == []
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 60_000_000
+
+
+def test_on_paper_there_is_the_article_alone(browser, site):
+    with Screen(browser) as screen:
+        page = screen.open(site / "notebooks" / "05_heads.html")
+        assert page.locator(".prev-next-area a").count() == 2
+        page.emulate_media(media="print")
+        for name in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-area"):
+            assert not page.locator(name).first.is_visible(), name
+        assert page.locator(".bd-article h1").is_visible()
 
 
 def test_formulas_are_set(browser, site):

@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 from lookups.paths import PROJECT
+from lookups.run.book import PAPERMILL_LINE, RUN_LINE
 
 README = (PROJECT / "README.md").read_text("utf-8")
+GUIDE = (PROJECT / "book" / "how-to-run.md").read_text("utf-8")
+ONE_CHAPTER = [
+    line.format(run="planted", number="04", name="04_suffixes")
+    for line in (RUN_LINE, PAPERMILL_LINE)
+]
 BLOCKS = [block.split("\n") for block in re.findall(r"```bash\n(.*?)\n```", README, re.DOTALL)]
 
 
@@ -53,6 +59,15 @@ def test_the_readme_shows_two_commands_first_and_links_and_pins_are_right():
     assert set(re.findall(r"torch==[0-9.]+[0-9]", README)) == {locked[0]}
 
 
+def test_the_readme_and_the_guide_run_a_chapter_by_the_line_that_stands_on_its_page():
+    rule = "A relative path that you"
+    for text in (README, GUIDE):
+        assert [line for line in ONE_CHAPTER if f"\n{line}" not in text] == []
+        assert "source .venv/bin/activate" in text
+        assert rule in text.replace("*", "")
+        assert not re.search(r"\.venv/bin/(lookups (run|book)|papermill)", text)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_make_book_from_a_clean_copy(copy):
@@ -66,6 +81,11 @@ def test_make_book_from_a_clean_copy(copy):
     made = in_copy(f"{book} RUN=planted", copy)
     assert made.returncode == 0, made.stderr
     assert "nothing, all was up to date" in made.stdout
+
+    for line in ONE_CHAPTER:
+        made = in_copy(f"source .venv/bin/activate && {line}", copy)
+        assert made.returncode == 0, made.stderr
+    assert (copy / "out.ipynb").is_file()
 
     assert in_copy(f"make -n {test.removeprefix('make ')}", copy).returncode == 0
 

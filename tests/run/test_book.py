@@ -55,6 +55,9 @@ def test_every_page_is_there_loads_nothing_from_elsewhere_and_shares_its_scripts
 def test_pages_hold_what_is_true_of_their_run_as_text(site):
     text = page(site, "notebooks/05_heads")
     assert "The end." in text
+    told = re.sub("<[^>]+>", "", text)
+    assert f"Run this chapter: lookups run {SAMPLE}.yml --only 05, or papermill" in told
+    assert f"notebooks/05_heads.ipynb out.ipynb -p run {SAMPLE}.yml" in told
     assert f"run {SAMPLE}" in text
     assert "About the record." not in page(site, f"notebooks/{chapter_names()[3]}")
     assert "About the record." in page(site, f"notebooks/{chapter_names()[4]}")

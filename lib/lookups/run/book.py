@@ -18,11 +18,16 @@ from nbformat import NotebookNode
 from lookups.errors import LookupsError
 from lookups.paths import PROJECT, write_whole
 from lookups.run.notebooks import read_notebook, tags_of
-from lookups.settings import DEFAULT_RUN
+from lookups.settings import DEFAULT_RUN, RUNS
 
 WITH_RECORD = "with-record"
 """The tag of cells about the authors' record: left out of a chapter in which none of them shows
 anything where it stands, as in runs that name no record."""
+
+
+RUN_LINE = "lookups run {run} --only {number}"
+PAPERMILL_LINE = "papermill notebooks/{name}.ipynb out.ipynb -p run {run}"
+"""What executes one chapter: the same words in the README, in "How to run it" and on its page."""
 
 
 def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
@@ -35,7 +40,7 @@ def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
     """
     out = out or PROJECT / "_build" / ("html" if run_id == DEFAULT_RUN else f"{run_id}/html")
     names = re.findall(r"file: notebooks/(\S+)", (PROJECT / "_toc.yml").read_text("utf-8"))
-    chapters = {f"{name}.ipynb": _chapter(notebooks / f"{name}.ipynb") for name in names}
+    chapters = {f"{name}.ipynb": _chapter(notebooks / f"{name}.ipynb", run_id) for name in names}
     settings = yaml.safe_load((PROJECT / "_config.yml").read_text("utf-8"))
     if run_id != DEFAULT_RUN:
         settings["title"] += f": run {run_id}"
@@ -54,7 +59,16 @@ def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
     return out / "index.html"
 
 
-def _chapter(path: Path) -> str:
+def how_to_run(name: str, run_id: str) -> str:
+    """A box with the lines that execute a chapter of a run, which may be one's own."""
+    run = run_id if (RUNS / f"{run_id}.yml").is_file() else f"{run_id}.yml"
+    told = f"Run this chapter: `{RUN_LINE}`, or `{PAPERMILL_LINE}`.".format(
+        run=run, number=name[:2], name=name
+    )
+    return f"\n\n:::{{div}} run-chapter\n{told} {{ref}}`How? <one-chapter>`\n:::\n"
+
+
+def _chapter(path: Path, run_id: str) -> str:
     """An executed notebook as this run's book shows it."""
     notebook = read_notebook(path) if path.is_file() else NotebookNode(cells=[])
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
@@ -67,6 +81,10 @@ def _chapter(path: Path) -> str:
     outputs = [output.get("data", {"": ""}) for cell in about_it for output in cell.outputs]
     if all(kind.startswith("application/papermill.record/") for data in outputs for kind in data):
         notebook.cells = [cell for cell in notebook.cells if WITH_RECORD not in tags_of(cell)]
+    words = how_to_run(path.stem, run_id)
+    titled = re.compile(r"^# .*$", re.MULTILINE)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
+    first.source = titled.sub(lambda title: title[0] + words, first.source, count=1)
     return json.dumps(notebook, ensure_ascii=False, indent=1)
 
 

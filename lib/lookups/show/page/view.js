@@ -21,11 +21,15 @@ script.src=root+"_static/{{ bundle }}";document.head.appendChild(script);});retu
 if(inlined){script.text=JSON.parse(inlined.textContent)+";window.CircuitsVis=CircuitsVis;";
 document.head.appendChild(script);return Promise.resolve();}
 return Promise.reject(new Error("not here"));}
+function named(view){new MutationObserver(function(){
+view.querySelectorAll("canvas[role=img]:not([aria-label])").forEach(function(canvas){
+canvas.setAttribute("aria-label","An attention pattern; the text with this view tells it in words");});
+}).observe(view,{childList:true,subtree:true});}
 function look(){
 var views=document.querySelectorAll('.cv-view[data-name="'+name+'"]:not(.cv-drawn):not(.cv-late)');
 if(!views.length){if(left-->0)setTimeout(look,100);return;}
 views.forEach(function(view){view.classList.add("cv-late");
-ready().then(function(){draw(view)},function(){stuck(view.querySelector(".cv-box"),
+ready().then(function(){named(view);draw(view)},function(){stuck(view.querySelector(".cv-box"),
 "The interactive drawing is not in this copy of the notebook; run this cell to see it.")});});}
 look();
 })("{{ name }}");
