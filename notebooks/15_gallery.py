@@ -39,7 +39,7 @@ from lookups.explain.blind_sort import SORT, majority, read_verdicts, scored
 from lookups.explain.explainer import PairPrompts
 from lookups.measure.intervention import with_falls
 from lookups.measure.look_up_table import directions, hold, mean_residuals
-from lookups.measure.running_example import running_neurons, running_pair
+from lookups.explain.running_example import running_neurons, running_pair
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.run.store import load

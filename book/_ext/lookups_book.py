@@ -1,7 +1,8 @@
 """What the book needs from Sphinx beyond Jupyter Book, so that it opens without a network.
 
 Drops the script that sphinx-thebe names on another host, copies MathJax and the script that draws
-views from their installed packages into `_static`, and gives the directive that documents `lookups`.
+views from their installed packages into `_static`, and gives the directive that documents
+`lookups`.
 """
 
 import pkgutil
