@@ -74,7 +74,7 @@ def test_cells_that_are_shown_are_short(source):
     cells = [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
     hidden = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
     shown = [cell.source for cell in cells if not hidden & set(cell.metadata.get("tags", []))]
-    assert [text for text in shown if len(list(filter(str.strip, text.splitlines()))) > 15] == []
+    assert [text for text in shown if len(list(filter(str.strip, text.splitlines()))) > 12] == []
 
 
 @pytest.mark.parametrize("room", ROOMS)
