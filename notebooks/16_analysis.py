@@ -39,7 +39,7 @@ from myst_nb import glue
 from lookups.run.store import load, save
 from lookups.measure.ablation import ablate
 from lookups.measure.attention import look
-from lookups.explain.running_example import running_neurons, running_pair, running_prompt
+from lookups.explain.running_example import running_pairs, running_prompt
 from lookups.measure.intervention import GROUPS, before_after, followed_first, of_group, with_falls
 from lookups.explain.blind_sort import majority, read_verdicts, scored
 from lookups.statistics.differences import Values, group_difference, ks, pair_means, share_of_mean
@@ -316,7 +316,7 @@ pd.DataFrame(lines) if lines else Markdown(
 # ## The running example, put together
 #
 # The {ref}`running example <running-example>` opens the book, on a held-out prompt of median activation. Its
-# pair is the first below; the second, for comparison, is the other pair that they followed. For each we ask where
+# pair comes first; the second pair that the chapters followed is there to compare. For each we ask where
 # the head looks, what the token loses without the head, and what is left of that loss when only the neuron
 # takes the activation that it has without the head.
 
@@ -325,35 +325,24 @@ after = silenced.pivot_table(index=["neuron", "head", "prompt"], columns="kind",
 before = silenced.groupby(["neuron", "head", "prompt"]).p_before.first()
 
 
-def example(neuron: str) -> tuple[str, str]:
-    """The quotation and the story of a followed neuron's pair on its held-out prompt."""
-    pair, named = running_pair(pairs, neuron), f"“{readable(on.token[neuron])}”"
-    rows = (
-        on_prompts[(on_prompts.neuron == neuron) & (on_prompts["head"] == pair[1])]
-        if pair
-        else empty
-    )
-    rows = rows[[(*pair, prompt) in after.index for prompt in rows.prompt]] if pair else rows
-    if not len(rows) or not rows.active.any():
-        return (
-            "",
-            f"No head was kept for the {named} neuron ({neuron}) that is active on a held-out prompt.",
-        )
+def example(neuron: str, head: str) -> tuple[str, str]:
+    """The quotation and the story of a followed pair on its held-out prompt."""
+    named = f"“{readable(on.token[neuron])}”"
+    rows = on_prompts[(on_prompts.neuron == neuron) & (on_prompts["head"] == head)]
+    rows = rows[[(neuron, head, prompt) in after.index for prompt in rows.prompt]]
+    if not rows.active.any():
+        return "", f"{head} is active on no held-out prompt of the {named} neuron ({neuron})."
     one = running_prompt(rows)
-    at = (*pair, one.prompt)
+    at = (neuron, head, one.prompt)
     lost, through_it = before[at] - after.zero[at], before[at] - after.through_neuron[at]
-    part = (
-        "most" if through_it >= 2 * lost / 3 else "part" if through_it >= lost / 4 else "hardly any"
-    )
-    seen = look(model, Neuron.parse(neuron), [Head.parse(pair[1])], one.token_ids)
-    clue = int(seen.contribution[0].argmax())  # the BOS comes first
-    clue = (
-        "the beginning of the text"
-        if clue == 0
-        else f"“{readable(model.vocabulary[one.token_ids[clue - 1]])}”"
-    )
+    part = "part" if through_it >= lost / 4 else "hardly any"
+    part = "most" if through_it >= 2 * lost / 3 else part
+    seen = look(model, Neuron.parse(neuron), [Head.parse(head)], one.token_ids)
+    source = int(seen.contribution[0].argmax())  # the BOS comes first
+    read = readable(model.vocabulary[one.token_ids[source - 1]])
+    read = f"“{read}”" if source else "the beginning of the text"
     story = (
-        f"The model gives {named} a probability of {percent(before[at])} here. One attention head, {pair[1]}, reads {clue}; "
+        f"The model gives {named} a probability of {percent(before[at])} here. One attention head, {head}, reads {read}; "
         f"without this head the probability is {percent(after.zero[at])}. One neuron in layer {on.layer[neuron]}, the {named} neuron "
         f"({neuron}), hands on {part} of that: when nothing changes but that this neuron takes the activation that it has without the "
         f"head, the probability is {percent(after.through_neuron[at])}."
@@ -361,8 +350,8 @@ def example(neuron: str) -> tuple[str, str]:
     return quoted(one), story
 
 
-told = [example(neuron) for neuron in running_neurons(settings, rates)]
-quote, story = next(iter(told), ("", "This run examined no neuron, so it has no look-up to show."))
+told = [example(*pair) for pair in running_pairs(settings, rates, pairs)]
+quote, story = next(iter(told), ("", "This run kept no pair, so it has no look-up to show."))
 glue("front_quote", quote or "This run has no look-up to quote.", display=False)
 glue("front_story", story, display=False)
 Markdown("\n\n".join(f"> {quote}\n\n{story}" if quote else story for quote, story in told))
