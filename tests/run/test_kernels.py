@@ -5,8 +5,10 @@ import os
 import nbformat
 import papermill
 import pytest
+from lookups.run.execute import _imported, chapters_of
 from lookups.run.kernels import ForkedKernels, forking
 from lookups.run.notebooks import START_TIMEOUT, kernel_environment
+from lookups.settings import read_run
 
 SEEN = """
 import os, signal, sys
@@ -36,7 +38,8 @@ def seen(tmp_path) -> tuple[str, str]:
 def test_a_forked_kernel_sees_what_another_sees(tmp_path):
     with kernel_environment():
         usual = seen(tmp_path)
-        with forking(["pandas", "matplotlib.pyplot", "no_such_module"], patience=START_TIMEOUT):
+        chapters = _imported(chapters_of(read_run("planted")))
+        with forking([*chapters, "no_such_module"], patience=START_TIMEOUT):
             forked = seen(tmp_path)
             assert ForkedKernels.source.poll() is None  # it was made by this one
     assert forked == usual

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cycler import cycler
 from matplotlib import rcParams, style
-from matplotlib_inline.config import InlineBackend
 
 COLOURS = {
     "blue": "#0072b2",
@@ -26,6 +25,9 @@ COLOURS = {
 
 def house_style() -> None:
     """Set matplotlib, and the notebook's way of storing figures, to the book's style."""
+    # registers itself with the kernel that imports it, so not where kernels are forked from
+    from matplotlib_inline.config import InlineBackend
+
     style.use(Path(__file__).parent / "page" / "book.mplstyle")
     rcParams["axes.prop_cycle"] = cycler(color=list(COLOURS.values()))
     if InlineBackend.initialized():
