@@ -676,9 +676,11 @@ def in_words(name: str, text: str) -> str:
 
 own = kept_of["selected"]
 differ = {row.name: told_apart(found[row.name, row.unit]["difference"]) for row in reversed(ROWS)}
+part = shares["selected", "points"].mean
+way = "one of its ways" if part >= 0.25 else "hardly one of its ways"
 LEADS = {
     "follow rate": {"more": "Neurons that call for one token exist.", "": "Neurons that call for one token were not told apart from others."},
-    "head silenced: fall, active less inactive": {"more": "The token needs the head, and the neuron is only one of its ways.", "": "Whether the token needs the head more where it is active was not told."},
+    "head silenced: fall, active less inactive": {"more": f"The token needs the head, and the neuron is {way}.", "": "Whether the token needs the head more where it is active was not told."},
 }  # fmt: skip
 
 
