@@ -39,7 +39,7 @@ from lookups.explain.blind_sort import SORT, majority, read_verdicts, scored
 from lookups.explain.explainer import PairPrompts
 from lookups.measure.intervention import with_falls
 from lookups.measure.look_up_table import directions, hold, mean_residuals
-from lookups.explain.running_example import running_neurons, running_pair
+from lookups.explain.running_example import running_pairs
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.run.store import load
@@ -249,8 +249,7 @@ pd.DataFrame(
 # looks at; under each token stands how active the neuron is there:
 
 # %% tags=["hide-input"]
-examples = [running_pair(pairs, name) for name in running_neurons(settings, rates)]
-example = next((pair for pair in examples if pair in measured), None)
+example = next(iter(running_pairs(settings, rates, pairs)), None)
 look_up_view(
     measured[example],
     f"{example[1]} and the “{readable(neurons.token[example[0]])}” neuron ({example[0]})",
