@@ -268,3 +268,27 @@ HTML(f'<p><a href="../gallery/index.html{address}">Its card in the gallery</a> h
 # What is known is on the cards. What is not: whether a reader who leafs through them would call the same pairs look-ups
 # that our thresholds do. The cards are ordered by effect, so the first of them are the best and not the usual ones. {ref}`analysis`
 # says how many there are of each kind, and what they amount to together.
+#
+# ## Exercises
+#
+# 1. How many cards have a sentence that sorts held-out prompts with a score of at least .75?
+
+# %% tags=["hide-cell"]
+# A score needs held-out prompts of both kinds, so some cards have none.
+scored = [card["score"] for card in gallery.data["cards"] if card["score"] is not None]
+good = sum(score >= 0.75 for score in scored)
+assert good <= len(scored) <= len(cards)
+f"{good} of {len(scored)} cards with a score"
+
+# %% [markdown]
+# 2. Which head has the most cards, and for how many different tokens?
+
+# %% tags=["hide-cell"]
+# A head that serves many tokens says something general of the context; the gallery has a page for it.
+of_head = (
+    cards.groupby("head")
+    .token.agg(["size", "nunique"])
+    .sort_values(["size", "nunique"], ascending=False, kind="stable")
+)
+assert of_head["size"].sum() == len(cards)
+of_head.head(1).rename(columns={"size": "cards", "nunique": "tokens"}) if len(cards) else "no card"
