@@ -153,7 +153,8 @@ def found_by_search(app: Sphinx, name: str, title: str, cards: list[Card]) -> No
     words = (nodes.paragraph(text=one) for one in said)
     document += nodes.section("", nodes.title(text=title), *words)
     app.env.all_docs[name] = 0  # the index forgets pages that are not among them
-    app.env.titles[name] = nodes.title(text=title)
+    inert = re.sub("([<&])", "\\1\u200b", title)  # the theme writes a title as it stands
+    app.env.titles[name] = nodes.title(text=inert)
     app.builder.index_page(name, document, title)
 
 
@@ -163,7 +164,10 @@ def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     write_cards(carried["cards"], Path(app.outdir) / "gallery" / "cards")
     for name, title, cards, body in pages_of(carried):
         found_by_search(app, name, title, cards)
-        yield name, {"title": escape(title), "body": body, "meta": {}}, "page.html"
+        inert = escape(
+            title.replace("<", "<\u200b").replace("&", "&\u200b")
+        )  # as a theme unescapes
+        yield name, {"title": inert, "body": body, "meta": {}}, "page.html"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

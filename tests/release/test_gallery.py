@@ -56,12 +56,12 @@ def test_filters_count_stand_in_the_address_and_work_from_it(browser, gallery): 
     made = cards()
     with Screen(browser) as screen:
         page = screen.open(gallery / "index.html")
-        page.get_by_label("Words").fill("word10 L10.")
+        page.locator(".filters [name=q]").fill("word10 L10.")
         right = [c for c in made if c["token"] == " word10" and c["head_layer"] == 10]
         assert page.locator(SHOWN).count() == len(right) > 0
-        page.get_by_label("Words").fill("")
-        page.get_by_label("Effect, least").select_option(".5")
-        page.get_by_label("Neurons", exact=True).select_option("random")
+        page.locator(".filters [name=q]").fill("")
+        page.locator(".filters [name=effect]").select_option(".5")
+        page.locator(".filters [name=group]").select_option("random")
         right = [c for c in made if c["gap"] >= 0.5 and c["group"] == "random"]
         assert page.locator(SHOWN).count() == len(right)
         assert page.locator(".count").inner_text() == f"{len(right)} look-ups of 200"
@@ -69,7 +69,7 @@ def test_filters_count_stand_in_the_address_and_work_from_it(browser, gallery): 
         page.goto("about:blank")
         page.goto(whole)
         assert page.locator(SHOWN).count() == len(right)
-        page.get_by_label("Order").select_option("token")
+        page.locator(".filters [name=order]").select_option("token")
         tokens = [text.strip() for text in page.locator(f"{SHOWN} .token").all_inner_texts()]
         assert tokens == sorted(tokens, key=str.lower)
         page.get_by_role("button", name="Show all").click()
