@@ -67,7 +67,7 @@ prompts = PairPrompts(
 # has any of that kind, and training prompts where it has none:
 
 # %%
-EACH = 3  # prompts of a kind on a card
+EACH = 2  # prompts of a kind on a card
 
 
 def strongest(neuron: str, head: str) -> pd.DataFrame:
