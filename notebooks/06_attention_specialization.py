@@ -123,9 +123,9 @@ Markdown(
 #
 # The neurons of the {ref}`running example <running-example>` now get their heads: of each neuron's kept
 # pairs we take the one whose head brings most on its active prompts, compared with the others
-# ({func}`~lookups.explain.running_example.running_pairs`). Its strongest prompts of the two kinds stand side by side. The neuron's token is appended and
-# marked. Where something else followed in the text, the token is struck out, and what followed
-# stands in the column *next*. What sets the left side apart from the right?
+# ({func}`~lookups.explain.running_example.running_pairs`). The table shows its strongest prompts of the two kinds. The neuron's token is appended and
+# marked. Where something else followed in the text, the token is struck out, and the column *next*
+# shows what followed. What sets the left side apart from the right?
 
 
 # %% tags=["hide-input"]
@@ -144,8 +144,8 @@ Markdown(f"The pair is {hand[1]} and {called(hand[0])}.") if hand else NOTHING
 side_by_side(hand) if hand else NOTHING
 
 # %% [markdown]
-# Now on one line. Arcs go from the last token to the tokens that the head attends to: the wider the arc, the more
-# attention; blue where the head drives the neuron from there, orange where it holds the neuron back. Under each token stands the
+# The same prompts can be read on one line. Arcs go from the last token to the tokens that the head attends to: the wider the arc, the more
+# attention; blue where the head drives the neuron from there, orange where it holds the neuron back. Under each token is the
 # neuron's activation, and at the end of the line what the model expects next, with the head and without it:
 
 
@@ -268,8 +268,8 @@ kept[names] = np.array(scores, dtype=float).reshape(len(kept), len(names))
 # %% [markdown]
 # ## The clearest pairs
 #
-# Which pairs should a reader be able to sort? Those whose words tell most. For a high share, two
-# things must be true at once: the contexts differ in something that can be read, and what the head
+# We call a pair the *clearer*, the more of what its head does can be told by the words of its prompts.
+# A reader should be able to sort the clearest ones. For a high share, two things must be true at once: the contexts differ in something that can be read, and what the head
 # does differs far more between the kinds than within them. All of it is measured on `train`. A pair
 # whose token rarely follows where the head is active is no look-up of that token, so it comes after
 # all others:
@@ -346,7 +346,7 @@ Markdown(
 # In {numref}`fig-words`, a point to the upper right is a pair whose contexts can be told by their words, on
 # texts that had no say in the choice.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "How much of what the head does is told by the words of training prompts left out (across), and how well words tell active from inactive held-out prompts (up). Crosses have shuffled prompts: they scatter around one half, and left of zero. Filled dots are the clearest pairs.", "name": "fig-words"}, "image": {"alt": "Scatter of what words tell on train and their score on test, for pairs and for shuffled prompts"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Shuffled prompts (crosses) show what chance reaches; pairs above and to the right of them can be told by their words. Across: how much of what the head does is told by the words of training prompts left out. Up: how well words tell active from inactive held-out prompts. Filled dots are the clearest pairs.", "name": "fig-words"}, "image": {"alt": "Scatter of what words tell on train and their score on test, for pairs and for shuffled prompts"}}
 is_clearest = pd.Series(keys_of(kept), dtype=object).isin(keys_of(clearest)).to_numpy(bool)
 groups = {
     "shuffled prompts": kept[["shuffled", "shuffled_test"]],
@@ -392,7 +392,7 @@ on_one_line(second, "look-up-second") if second else NO_FURTHER
 #
 # Back to the pair by hand. We take one active and one inactive training prompt of it: of those with
 # 5 to {glue:text}`longest-shown` tokens, the ones nearest to the median of their kind in what
-# decides. Beside the pair's own head stand the two others that are most often active for this
+# decides. The pair's own head is shown with the two others that are most often active for this
 # neuron. {func}`~lookups.measure.attention.looks` reads the
 # {term}`attention weights <attention weight>`, and how much the value at each position adds to the
 # neuron's input. The views are drawn by CircuitsVis {cite}`circuitsvis`.
@@ -490,7 +490,7 @@ token_by_token() if hand else NOTHING
 # %% [markdown]
 # ## Attention is not contribution
 #
-# Now the same for all the clearest pairs, on up to {glue:text}`positions-most` active and as many
+# We do the same for all the clearest pairs, on up to {glue:text}`positions-most` active and as many
 # inactive training prompts of each, the strongest first. For each prompt we ask which position gets
 # most of the attention, and which brings most:
 
@@ -524,19 +524,6 @@ most_seen = positions.loc[one_prompt.attention.idxmax()].reset_index(drop=True)
 most_brought = positions.loc[one_prompt.brought.idxmax()].reset_index(drop=True)
 agree = most_seen.place == most_brought.place
 at_bos = positions[positions.place == 0].reset_index(drop=True)
-
-# %% tags=["hide-cell"]
-by_kind = pd.DataFrame(
-    {
-        "prompts": most_seen.groupby("active").size(),
-        "most attended brings most": agree.groupby(most_seen.active).mean(),
-        "attention at BOS": at_bos.groupby("active").attention.mean(),
-        "brought by BOS": at_bos.groupby("active").brought.mean(),
-        "most attention": most_seen.groupby("active").attention.mean(),
-        "most brought": most_brought.groupby("active").brought.mean(),
-    }
-).rename(index={True: "active", False: "inactive"}).round(2)  # fmt: skip
-by_kind if best else NOTHING
 
 # %% tags=["hide-input"]
 share = float(agree[most_seen.active].mean()) if best else np.nan
@@ -572,24 +559,18 @@ whole = whole.groupby(["neuron", "head"]).mean().rename("unit").reset_index()
 scaled = positions.merge(whole, on=["neuron", "head"], how="left")
 scaled["share"] = scaled.brought / scaled.unit
 figure, axis = plt.subplots()
-shown = []
+brought_by_kind = []
 for kind, colour in {"inactive": "orange", "active": "blue"}.items():
     some = scaled[scaled.active == (kind == "active")]
     axis.plot(some.attention, some["share"], ".", color=COLOURS[colour], alpha=0.5, label=kind)
     attended = some[some.attention > 0.3]
     idle = (attended["share"].abs() < 0.1).mean()
-    shown.append((kind, len(some), some.attention.corr(some["share"]), len(attended), idle))
+    brought_by_kind.append(
+        (kind, len(some), some.attention.corr(some["share"]), len(attended), idle)
+    )
 axis.set(xlabel="attention from the last token", ylabel="brought, share of an active prompt's")
 axis.legend(title="prompts")
 plt.show()
-columns = [
-    "prompts",
-    "positions",
-    "correlation",
-    "with attention above 0.3",
-    "of these, bringing less than a tenth",
-]
-pd.DataFrame(shown, columns=columns).set_index("prompts").round(2)
 
 # %% [markdown]
 # ## Who specialises in what
@@ -648,110 +629,22 @@ texts = run_documents(settings, model, "train")
 passages = [texts[row].ids for row in range(min(24, len(texts)))]
 kinds_of = {"random, twice": head_kinds(model, list(twice)), "passages": head_kinds(model, passages)}  # fmt: skip
 
-# %% [markdown]
-# These are the heads in most kept pairs. The row *chance* is what a head would get that looks at all places alike:
-
-
-# %% tags=["hide-input", "hide-output"]
-def tokens_of(names) -> str:
-    """The tokens of some neurons, four at most."""
-    tokens = sorted({readable(neurons.token[name]).strip() for name in names})
-    return ", ".join(tokens[:4]) + (" …" if len(tokens) > 4 else "")
-
-
-table = {f"{kind}, {where}": some[kind] for where, some in kinds_of.items() for kind in HEAD_TYPES}
-table = pd.DataFrame(table)
-is_kind = {kind: table[[f"{kind}, {where}" for where in kinds_of]].max(axis=1) >= KNOWN for kind in HEAD_TYPES}  # fmt: skip
+# %% tags=["hide-input"]
+kind_table = {
+    f"{kind}, {where}": some[kind] for where, some in kinds_of.items() for kind in HEAD_TYPES
+}
+kind_table = pd.DataFrame(kind_table)
+is_kind = {kind: kind_table[[f"{kind}, {where}" for where in kinds_of]].max(axis=1) >= KNOWN for kind in HEAD_TYPES}  # fmt: skip
 known = pd.DataFrame(is_kind).drop(index="chance")
-in_pairs = {head: (len(names), tokens_of(names)) for head, names in kept.groupby("head").neuron}
-in_pairs = pd.DataFrame(
-    list(in_pairs.values()), list(in_pairs), columns=["kept pairs", "tokens"], dtype=object
-)
-listed = in_pairs.sort_values("kept pairs", ascending=False, kind="stable").head(12)
-listed.loc["chance"] = "–"
-listed.join(table.round(2))
-
-# %% tags=["hide-input"]
-of_pairs = known.loc[in_pairs.index]
+heads_kept = kept["head"].drop_duplicates().tolist()
+of_pairs = known.loc[heads_kept]
 some = int(of_pairs.any(axis=1).sum())
-glue("known-kinds", f"{some} of {len(in_pairs)}", display=False)
-listing = ", ".join(f"{kind} {int(of_pairs[kind].sum())} ({int(known[kind].sum())})" for kind in HEAD_TYPES)  # fmt: skip
+glue("known-kinds", f"{some} of {len(heads_kept)}", display=False)
+listing = ", ".join(f"{kind} {int(of_pairs[kind].sum())} of {int(known[kind].sum())}" for kind in HEAD_TYPES)  # fmt: skip
 Markdown(
-    f"{some} of the {len(in_pairs)} heads in kept pairs are of one of these kinds, that is, they pay at least {percent(KNOWN)} of their attention "
-    f"to its places, on average. By kind, and in brackets how many of all {len(known)} heads of the model are of it: {listing}."
-) if len(in_pairs) else NOTHING
-
-# %% [markdown]
-# ### One token, several neurons
-#
-# If the neurons of a token divide its contexts among them, different heads feed them; if they are
-# duplicates, the same heads do. A neuron's *profile* is the share of its training prompts on which
-# each candidate head is active. We correlate the profiles of every two selected neurons of one
-# layer, for neurons that share a token and for those that do not ({numref}`fig-alike`):
-
-# %%
-profiles = pairs.pivot(index="neuron", columns="head", values="share").fillna(0.0).astype(float)
-layer, token = (neurons[name].reindex(profiles.index).to_numpy() for name in ("layer", "token_id"))
-with np.errstate(invalid="ignore"):
-    table = np.corrcoef(profiles) if len(profiles) > 1 else np.zeros((len(profiles),) * 2)
-one, other = np.triu_indices(len(table), 1)
-near = (layer[one] == layer[other]) & np.isfinite(table[one, other])
-one, other = one[near], other[near]
-
-# %% [markdown]
-# Could that be chance? Within each layer we exchange the neurons' tokens at random, many times, and
-# count how often the mean correlation of neurons that then share a token exceeds that of the others
-# by as much:
-
-
-# %%
-def more_alike(token: np.ndarray) -> float:
-    same, values = token[one] == token[other], table[one, other]
-    return values[same].mean() - values[~same].mean() if 0 < same.sum() < len(same) else np.nan
-
-
-random, found, exchanged = np.random.default_rng(settings.seed), more_alike(token), []
-for _ in range(2000 if np.isfinite(found) else 0):
-    order = np.lexsort((random.random(len(layer)), layer))
-    mixed = np.empty_like(token)
-    mixed[np.lexsort((np.arange(len(layer)), layer))] = token[order]
-    exchanged.append(more_alike(mixed))
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation between the profiles of two selected neurons of one layer: dots are pairs of neurons, bars medians. Dots on the left that stand high are doubles; low ones divide the token's contexts among heads.", "name": "fig-alike"}, "image": {"alt": "Correlations of head profiles, for neurons of the same and of different tokens"}}
-same = token[one] == token[other]
-figure, axis = plt.subplots(figsize=(4.6, 3.6))
-shown = []
-for place, (name, of_kind) in enumerate({"same token": same, "different tokens": ~same}.items()):
-    some = np.sort(table[one, other][of_kind])
-    axis.plot(place + np.linspace(-0.3, 0.3, len(some)), some, ".", alpha=0.5,
-              color=COLOURS["grey" if place else "blue"])  # fmt: skip
-    if len(some):
-        axis.hlines(np.median(some), place - 0.35, place + 0.35, color="black")
-    middle, mean = (float(of(some)) if len(some) else np.nan for of in (np.median, np.mean))
-    shown.append((name, len(some), middle, mean))
-axis.set_xticks([0, 1], ["same token", "different tokens"])
-axis.set(ylabel="correlation of two profiles", ylim=(-1.05, 1.05), xlim=(-0.5, 1.5))
-plt.show()
-doubles = pd.DataFrame(shown, columns=["two neurons", "number", "median", "mean"]).set_index(
-    "two neurons"
-)
-doubles.round(2)
-
-# %% tags=["hide-input"]
-if not np.isfinite(found):
-    reading = "This run has no two selected neurons of one token in a layer, or no others to compare them with."
-else:
-    known = np.array(exchanged)[np.isfinite(exchanged)]
-    p = (1 + (known >= found - 1e-12).sum()) / (1 + len(known))
-    reading = (
-        f"Two neurons of one token have profiles that correlate at {doubles['mean'].iloc[0]:.2f} on average, "
-        f"two of different tokens at {doubles['mean'].iloc[1]:.2f} (one-sided permutation test, p = {p:.2g}). "
-    )
-    reading += (
-        "Neurons of one token share their heads." if p < 0.05
-        else "Sharing a token does not make neurons more alike in the heads that feed them, as far as these can tell."
-    )  # fmt: skip
-Markdown(reading)
+    f"{some} of the {len(heads_kept)} heads in kept pairs are of one of these kinds: they pay at least {percent(KNOWN)} of their attention "
+    f"to its places, on average. By kind, with the number among all {len(known)} heads of the model: {listing}."
+) if heads_kept else NOTHING  # fmt: skip
 
 # %% [markdown]
 # ### One neuron, several heads
@@ -793,12 +686,6 @@ else:
 Markdown(reading)
 
 # %% [markdown]
-# The most opposed and the most alike:
-
-# %% tags=["hide-cell"]
-pd.concat([overlap.head(5), overlap[5:].tail(5)]).round(2)
-
-# %% [markdown]
 # (blind-sort)=
 # ## Does a reader see it?
 #
@@ -807,7 +694,7 @@ pd.concat([overlap.head(5), overlap[5:].tail(5)]).round(2)
 # appended: those on which the head does most and those on which it does least, in this order. Then
 # the reader sorts {glue:text}`to-sort` held-out prompts, drawn at random, half of each kind where
 # there are so many. We call a look-up *clear* if at least {glue:text}`to-be-clear` of them are
-# sorted right. Among the clearest pairs, in random order, stand random ones: pairs of selected
+# sorted right. Random pairs are mixed with the clearest ones, in random order: pairs of selected
 # neurons whose head is active on as large a share of the prompts, but whose two kinds of prompt
 # were too close together for the pair to be kept. The reader is not told which is which. Where
 # several readers sort the deck, a prompt counts as what more than half of them say it is.
@@ -829,7 +716,7 @@ items = pd.concat([clear.assign(kind="clearest"), drawn.assign(kind="random")])
 # ```{admonition} Differs from the paper
 # :class: note
 # The paper lets a language model put the contexts of a pair into words, and then sort held-out prompts by these
-# words {cite}`neo2024`. Here readers sort, no sentence stands in between, and random pairs stand among the
+# words {cite}`neo2024`. Here readers sort the prompts themselves, without such a sentence, and random pairs are mixed with the
 # others. Pairs with fewer than {glue:text}`fewest-to-learn` training prompts or {glue:text}`fewest-to-sort` held-out
 # prompts of a kind are left out; in the paper, those that have prompts of one kind only.
 # ```
@@ -882,7 +769,7 @@ else:
 Markdown(told)
 
 # %% [markdown]
-# Beside the readers, the regression on words judges the same held-out prompts. It has learned from
+# The regression on words judges the same held-out prompts as the readers. It has learned from
 # all training prompts of the pair, and calls a prompt active if its prediction lies above the
 # midpoint between the means of the two kinds. The random pairs are pairs that were *not* kept: the
 # table compares the clearest of the kept pairs with pairs that the rule turned down, and says
@@ -947,29 +834,6 @@ else:
 Markdown(reading)
 
 # %% [markdown]
-# Item by item, and reader by reader:
-
-# %% tags=["hide-cell"]
-order = results.sort_values(["kind", "correct", "item"], ascending=[True, False, True])
-order["readers"] = [f"{n} of {SORT}" if pd.notna(n) else "not sorted" for n in order.correct]
-order["by words"] = [f"{n} of {SORT}" for n in order.words]
-order["token"] = order.token.map(readable)
-order[["item", "kind", "token", "neuron", "head", "active", "readers", "by words"]].set_index(
-    "item"
-)
-
-# %% tags=["hide-cell"]
-alone = {}
-for number, verdicts in enumerate(mine, 1):
-    one = scored(deck, verdicts)
-    alone[f"reader {number}"] = {
-        kind: f"{int(rows.clear.sum())} of {int(rows.correct.notna().sum())} clear, "
-        f"{rows.correct.astype(float).mean():.1f} of {SORT} right on average"
-        for kind, rows in one.groupby("kind")
-    }
-pd.DataFrame(alone).T if alone else Markdown("*Nobody has sorted the deck of this run.*")
-
-# %% [markdown]
 # ## Check and save
 #
 # Every item teaches with `train` and asks about `test`, no item teaches with a prompt that it asks
@@ -991,9 +855,8 @@ save(settings, "deck", deck, model=model, seconds=stopwatch.seconds)
 Markdown(f"Saved `deck`: {len(deck)} prompts in {deck.item.nunique()} items.")
 
 # %% [markdown] tags=["default-run"]
-# The clearest contexts are of the kind that grammar books list: *either* in front of *or*, *considered* in
-# front of *to be*. We expected heads that wait for a topic, and
-# saw heads that wait for a construction. Attention behaves somewhat as the textbook says: where a head is inactive, more
+# We expected heads that wait for a topic, and saw heads that wait for a construction. Two of the pairs that readers
+# found clear are of the kind that grammar books list: *either* in front of *or*, and *considered* in front of *to be*. Attention behaves somewhat as the textbook says: where a head is inactive, more
 # of its attention goes to the beginning of the sequence, though not most of it. Two things disappointed us. Many
 # pairs differ in ways for which we have no words, and about a third of the pairs of heads that are kept for one neuron
 # act together, so a token has fewer independent look-ups than it has pairs. Hardly any of these heads is of one of the
@@ -1044,3 +907,147 @@ f"{int(lost.sum())} of {int(kept.words_test.notna().sum())} pairs"
 # %% [markdown]
 # 3. To try on your own: Write the deck with `python tools/blind_sort.py export smollm2 deck`, before you look at the tables above more
 #    closely, and sort five items. How many do you get right, and which clue did you use?
+
+# %% [markdown]
+# ## Appendix: neurons of one token, known heads, every item
+#
+# ### One token, several neurons
+#
+# If the neurons of a token divide its contexts among them, different heads feed them; if they are
+# duplicates, the same heads do. A neuron's *profile* is the share of its training prompts on which
+# each candidate head is active. We correlate the profiles of every two selected neurons of one
+# layer, for neurons that share a token and for those that do not ({numref}`fig-alike`):
+
+# %% tags=["hide-input", "hide-output"]
+profiles = pairs.pivot(index="neuron", columns="head", values="share").fillna(0.0).astype(float)
+layer, token = (neurons[name].reindex(profiles.index).to_numpy() for name in ("layer", "token_id"))
+with np.errstate(invalid="ignore"):
+    table = np.corrcoef(profiles) if len(profiles) > 1 else np.zeros((len(profiles),) * 2)
+one, other = np.triu_indices(len(table), 1)
+near = (layer[one] == layer[other]) & np.isfinite(table[one, other])
+one, other = one[near], other[near]
+
+# %% [markdown]
+# Could that be chance? Within each layer we exchange the neurons' tokens at random, many times, and
+# count how often the mean correlation of neurons that then share a token exceeds that of the others
+# by as much:
+
+
+# %% tags=["hide-input", "hide-output"]
+def more_alike(token: np.ndarray) -> float:
+    same, values = token[one] == token[other], table[one, other]
+    return values[same].mean() - values[~same].mean() if 0 < same.sum() < len(same) else np.nan
+
+
+random, found, exchanged = np.random.default_rng(settings.seed), more_alike(token), []
+for _ in range(2000 if np.isfinite(found) else 0):
+    order = np.lexsort((random.random(len(layer)), layer))
+    mixed = np.empty_like(token)
+    mixed[np.lexsort((np.arange(len(layer)), layer))] = token[order]
+    exchanged.append(more_alike(mixed))
+
+# %% tags=["hide-input", "hide-output"] mystnb={"figure": {"caption": "If neurons of one token share their heads, the dots on the left lie higher than those on the right. A dot is two selected neurons of one layer, by the correlation of their profiles; bars are medians.", "name": "fig-alike"}, "image": {"alt": "Correlations of head profiles, for neurons of the same and of different tokens"}}
+same = token[one] == token[other]
+figure, axis = plt.subplots(figsize=(4.6, 3.6))
+shown = []
+for place, (name, of_kind) in enumerate({"same token": same, "different tokens": ~same}.items()):
+    some = np.sort(table[one, other][of_kind])
+    axis.plot(place + np.linspace(-0.3, 0.3, len(some)), some, ".", alpha=0.5,
+              color=COLOURS["grey" if place else "blue"])  # fmt: skip
+    if len(some):
+        axis.hlines(np.median(some), place - 0.35, place + 0.35, color="black")
+    middle, mean = (float(of(some)) if len(some) else np.nan for of in (np.median, np.mean))
+    shown.append((name, len(some), middle, mean))
+axis.set_xticks([0, 1], ["same token", "different tokens"])
+axis.set(ylabel="correlation of two profiles", ylim=(-1.05, 1.05), xlim=(-0.5, 1.5))
+plt.show()
+doubles = pd.DataFrame(shown, columns=["two neurons", "number", "median", "mean"]).set_index(
+    "two neurons"
+)
+doubles.round(2)
+
+# %% tags=["hide-input", "hide-output"]
+if not np.isfinite(found):
+    reading = "This run has no two selected neurons of one token in a layer, or no others to compare them with."
+else:
+    known = np.array(exchanged)[np.isfinite(exchanged)]
+    p = (1 + (known >= found - 1e-12).sum()) / (1 + len(known))
+    reading = (
+        f"Two neurons of one token have profiles that correlate at {doubles['mean'].iloc[0]:.2f} on average, "
+        f"two of different tokens at {doubles['mean'].iloc[1]:.2f} (one-sided permutation test, p = {p:.2g}). "
+    )
+    reading += (
+        "Neurons of one token share their heads." if p < 0.05
+        else "Sharing a token does not make neurons more alike in the heads that feed them, as far as these can tell."
+    )  # fmt: skip
+Markdown(reading)
+
+# %% [markdown]
+# ### Heads of known kinds in the kept pairs
+#
+# These are the heads in most kept pairs. A head that looks at all places alike gets the row *chance*:
+
+
+# %% tags=["hide-input", "hide-output"]
+def tokens_of(names) -> str:
+    """The tokens of some neurons, four at most."""
+    tokens = sorted({readable(neurons.token[name]).strip() for name in names})
+    return ", ".join(tokens[:4]) + (" …" if len(tokens) > 4 else "")
+
+
+in_pairs = {head: (len(names), tokens_of(names)) for head, names in kept.groupby("head").neuron}
+in_pairs = pd.DataFrame(
+    list(in_pairs.values()), list(in_pairs), columns=["kept pairs", "tokens"], dtype=object
+)
+listed = in_pairs.sort_values("kept pairs", ascending=False, kind="stable").head(12)
+listed.loc["chance"] = "–"
+listed.join(kind_table.round(2))
+
+# %% [markdown]
+# ### Attention and contribution by kind of prompt
+
+# %% tags=["hide-input", "hide-output"]
+by_kind = pd.DataFrame(
+    {
+        "prompts": most_seen.groupby("active").size(),
+        "most attended brings most": agree.groupby(most_seen.active).mean(),
+        "attention at BOS": at_bos.groupby("active").attention.mean(),
+        "brought by BOS": at_bos.groupby("active").brought.mean(),
+        "most attention": most_seen.groupby("active").attention.mean(),
+        "most brought": most_brought.groupby("active").brought.mean(),
+    }
+).rename(index={True: "active", False: "inactive"}).round(2)  # fmt: skip
+by_kind if best else NOTHING
+
+# %% tags=["hide-input", "hide-output"]
+columns = [
+    "prompts",
+    "positions",
+    "correlation",
+    "with attention above 0.3",
+    "of these, bringing less than a tenth",
+]
+pd.DataFrame(brought_by_kind, columns=columns).set_index("prompts").round(2)  # fmt: skip
+
+# %% [markdown]
+# ### The blind sort, item by item and reader by reader
+
+# %% tags=["hide-input", "hide-output"]
+order = results.sort_values(["kind", "correct", "item"], ascending=[True, False, True])
+order["readers"] = [f"{n} of {SORT}" if pd.notna(n) else "not sorted" for n in order.correct]
+order["by words"] = [f"{n} of {SORT}" for n in order.words]
+order["token"] = order.token.map(readable)
+order[["item", "kind", "token", "neuron", "head", "active", "readers", "by words"]].set_index(
+    "item"
+)
+
+# %% tags=["hide-input", "hide-output"]
+alone = {}
+for number, verdicts in enumerate(mine, 1):
+    one = scored(deck, verdicts)
+    alone[f"reader {number}"] = {
+        kind: f"{int(rows.clear.sum())} of {int(rows.correct.notna().sum())} clear, "
+        f"{rows.correct.astype(float).mean():.1f} of {SORT} right on average"
+        for kind, rows in one.groupby("kind")
+    }
+pd.DataFrame(alone).T if alone else Markdown("*Nobody has sorted the deck of this run.*")
