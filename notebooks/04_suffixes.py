@@ -10,7 +10,7 @@
 # (truncation)=
 # # How much of a text does a neuron need?
 #
-# A document made the neuron fire at one of its tokens. Most of what stands before that token may be
+# A document made the neuron fire at one of its tokens. Most of the text before that token may be
 # idle, and as long as it is there, every {term}`head <attention head>` may seem to read it. So we
 # look for the shortest {term}`suffix` on which the neuron fires nearly as strongly as it did on the
 # whole text. Whatever makes the neuron fire must then be in what is left.
@@ -114,18 +114,17 @@ pd.DataFrame(
 
 # %% [markdown]
 # The prompt is {glue:text}`hand-prompt`. Read down the last column: where does it first reach the
-# share to keep, and does it stay there?
+# share to keep, and does the share remain that high?
 #
 # ## The rule
 #
 # A suffix is long enough when it keeps {glue:text}`keep` of the {term}`activation` on the whole
-# prompt (a ten-thousandth is allowed for rounding), and a prompt is dropped when that takes more than
-# {glue:text}`longest` tokens.
+# prompt. A prompt is dropped when that takes more than {glue:text}`longest` tokens.
 
 
 # %%
 def long_enough(activation, whole):
-    return activation >= (settings.keep - 1e-4) * whole
+    return activation >= (settings.keep - 1e-4) * whole  # a ten-thousandth is for rounding
 
 
 def fire_of(rows: pd.DataFrame, *, bos: bool) -> Fire:
@@ -175,7 +174,7 @@ def bisected(fire: Fire, ids: list[Sequence[int]], whole: np.ndarray) -> np.ndar
 
 # %% [markdown]
 # The paper also reads other ids: line breaks become spaces, the text is tokenised again, and no
-# beginning-of-sequence token stands in front while a prompt is cut. A prompt on which the neuron is
+# beginning-of-sequence token precedes a prompt while it is cut. A prompt on which the neuron is
 # silent when it is read in this way has no share to keep and is dropped:
 
 
@@ -198,7 +197,7 @@ def cut_paper(rows: pd.DataFrame) -> list[Sequence[int] | None]:
 # :class: note
 # Under `protocol: sound` every sequence, whole or cut, is one beginning-of-sequence token and the
 # document's own ids, and every length is tried. The paper bisects, on ids that differ from those of
-# the other steps. Either way the activation stored with a suffix is measured on the stored ids,
+# the other steps. Under either protocol, the activation stored with a suffix is measured on the stored ids,
 # with the beginning-of-sequence token, as the next chapters read them.
 # ```
 
@@ -265,7 +264,7 @@ pd.Series(counts, name="rows").to_frame()
 # suffix of one token leaves attention nothing to fetch but the token itself and the beginning of
 # the sequence; where a curve is steep at the left, {ref}`heads` can therefore find little.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of suffixes (up) that are no longer than so many tokens (across), by group of neurons. Curves further to the right belong to neurons that need more context.", "name": "fig-lengths"}, "image": {"alt": "Cumulative distribution of suffix lengths by group of neurons"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The further to the right a curve lies, the more context its neurons need. Up: share of suffixes that are at most as long as the number of tokens given across, by group of neurons.", "name": "fig-lengths"}, "image": {"alt": "Cumulative distribution of suffix lengths by group of neurons"}}
 names = {"top": "list, not selected", "other": "sound, not selected", "middle": "middle layers"}
 kind = suffixes.neuron.map(neurons.group.replace(names).mask(neurons.selected, "selected"))
 colours = dict(zip(["selected", *names.values(), "random"],
@@ -293,7 +292,7 @@ lengths
 
 # %% [markdown]
 # Here are suffixes of the selected neurons that have the most different ones, from both samples.
-# Each stands with the token that came next in the text, and with the place it is from:
+# Each is shown with the token that came next in the text, and with the place it is from:
 
 # %% tags=["hide-input"]
 show = suffixes[suffixes.neuron.map(neurons.selected) & (suffixes.split == "train")]
@@ -378,7 +377,7 @@ Markdown(
 # Where a line of {numref}`fig-growth` falls below the dashed one again, the tokens that were added
 # inhibit the neuron; where it rises once more, tokens further to the left excite it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Activation on the last so many tokens (across), as a share of that on the whole prompt (up), for the three prompts of the sample on which the two ways to cut differ most. Circles mark the shortest sufficient suffix, crosses the one that bisection finds; the dashed line is the share to keep.", "name": "fig-growth"}, "image": {"alt": "Activation as a function of suffix length for several prompts"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "More context does not always mean more activation. Each line is a prompt, one of the three of the sample on which the two ways to cut differ most: activation on its last tokens, as a share of that on the whole prompt (up), by the number of tokens (across). Circles mark the shortest sufficient suffix, crosses the one that bisection finds; the dashed line is the share to keep.", "name": "fig-growth"}, "image": {"alt": "Activation as a function of suffix length for several prompts"}}
 by_miss = np.lexsort((np.arange(len(some)), -missed, ~relapse))
 drawn = [row for row in by_miss if found[row] and len(curves[row]) > 3][:3]
 figure, axis = plt.subplots()
@@ -404,8 +403,8 @@ pd.DataFrame(shown, columns=["prompt", "tokens", "shortest", "bisected", "lowest
 # %% [markdown]
 # ## Check and save
 #
-# Every suffix is the end of what was read, a neuron has each prompt once in a split, no suffix is
-# too long, and (under `protocol: sound`) each keeps its share:
+# Every suffix is the end of what was read, a neuron has each prompt once in a split, and no suffix is
+# too long. Under `protocol: sound` each suffix keeps its share:
 
 # %%
 assert not suffixes.duplicated(["neuron", "split", "prompt"]).any()
@@ -463,7 +462,7 @@ Markdown(
 # 1. On how many prompts is the last token alone enough for the neuron?
 
 # %% tags=["hide-cell"]
-# These neurons answer to a word; no head is needed to tell them what stood before it.
+# On these prompts the neuron answers to a word; no head is needed to tell it what came before.
 alone = suffixes.stop - suffixes.start == 1
 assert 0 <= alone.sum() <= len(suffixes)
 f"{int(alone.sum())} of {len(suffixes)} suffixes, {percent(alone.mean())}"

@@ -95,7 +95,7 @@ for layer in range(neuron.layer):
 # %% [markdown]
 # Each part, times the neuron's input weights, divided by the {term}`LayerNorm` scale σ of that
 # position; the bias is not divided. This is {eq}`eq-preactivation`, and one head's term in it is its
-# {term}`head attribution`. (In a {term}`gated MLP` this is the sum for the gate.)
+# {term}`head attribution`. In a {term}`gated MLP` this is the sum for the gate.
 
 # %%
 name, (weight, bias) = next(iter(model.mlp_in(neuron.layer).items()))
@@ -109,14 +109,12 @@ tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}[model.dtype]  # rounding
 assert residual < tolerance
 glue("hand-sum", f"{sum(shares.values()):.3f}", display=False)
 glue("hand-measured", f"{measured:.3f}", display=False)
-glue("hand-tolerance", f"{tolerance:g}", display=False)
 
 # %% [markdown]
 # The parts add up to {glue:text}`hand-sum`; the {term}`pre-activation` that the model computed is
-# {glue:text}`hand-measured`. What separates them is rounding: less than {glue:text}`hand-tolerance`
-# of the sum of the parts' sizes. {numref}`fig-parts` shows the largest.
+# {glue:text}`hand-measured`. The two agree, as they must. {numref}`fig-parts` shows the largest parts.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "One pre-activation, taken apart: what each part adds to the neuron's input at the last token of one prompt. Blue bars are attention heads; bars to the right of zero drive the neuron. The last bar is the sum of all parts.", "name": "fig-parts"}, "image": {"alt": "Bar chart of the parts of one neuron's pre-activation on one prompt"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A pre-activation is the sum of what many parts of the model add. A bar is what one part adds to the neuron's input at the last token of one prompt: blue bars are attention heads, grey ones all other parts, and the orange one is the sum of all. Bars to the right of zero drive the neuron.", "name": "fig-parts"}, "image": {"alt": "Bar chart of the parts of one neuron's pre-activation on one prompt"}}
 order = sorted(shares, key=lambda part: -abs(shares[part]))
 bars = pd.Series({part: shares[part] for part in order[:12]})
 bars["all other parts"] = sum(shares[part] for part in order[12:])
@@ -392,14 +390,14 @@ assert np.allclose(sums, of_parts.total, rtol=1e-3, atol=1e-3)
 power = int(np.ceil(np.log10(max(*residuals, 1e-16))))
 Markdown(
     f"{len(in_train)} prompts, {len(heads)} rows for heads, {len(parts)} for other parts. The largest "
-    f"residual is below 10^{power} of the sum of the parts' sizes. The choice of protocol (the rule, "
-    f"and the own layer's heads) changes which heads are active on {moved} of {len(in_train)} prompts."
+    f"residual is below 10^{power} of the sum of the parts' sizes. The choice of protocol, that is, of the rule "
+    f"and of whether the own layer's heads count, changes which heads are active on {moved} of {len(in_train)} prompts."
 )
 
 # %% [markdown]
 # What feeds the selected neurons, on average over their prompts? What tells one prompt of a neuron
-# from another is in the second column, the standard deviation over its prompts. (Even the biases
-# differ a little from prompt to prompt, because those of attention are divided by σ.)
+# from another is in the second column, the standard deviation over its prompts. Even the biases
+# differ a little from prompt to prompt, because those of attention are divided by σ.
 
 # %%
 chosen = neurons.index[neurons.selected] if selected.any() else suffixes.neuron.unique()
@@ -444,8 +442,8 @@ summary
 #
 # A head that is active on nearly all prompts of a neuron, or on nearly none, tells us nothing about
 # contexts. A {term}`pair` is kept when its head is active on {glue:text}`share-low` to
-# {glue:text}`share-high` (both included) of the neuron's prompts in `train`, top and spread sample
-# together. With fewer than {glue:text}`fewest-prompts` prompts a share means little, so no pair of
+# {glue:text}`share-high` of the neuron's prompts in `train`, both bounds included, with the top and the
+# spread sample taken together. With fewer than {glue:text}`fewest-prompts` prompts a share means little, so no pair of
 # such a neuron is kept.
 
 # %%
@@ -506,7 +504,7 @@ for fact in ("token", "token_id", "group", "selected"):
 #
 # On the prompts of `test` we follow the kept pairs. To compare with, we also follow one more head
 # of every selected neuron, drawn at random among those that are active on a middling share of the
-# prompts and are not kept all the same. The bounds are those of `train`.
+# prompts and are still not kept. The bounds are those of `train`.
 
 
 # %%
@@ -602,7 +600,7 @@ Markdown(
 # column with several dots a head that drives several neurons.
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of a neuron's training prompts (colour) on which a head is active. Dots mark the pairs that are kept; grey heads do not feed the neuron. Shown are the selected neurons with most kept pairs, by token, and the heads in most of those pairs.", "name": "fig-pairs"}, "image": {"alt": "Heat map of neurons by heads, coloured by the share of prompts on which the head is active"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A pair is kept when its head is active on a middling share of the neuron's training prompts; orange dots mark these pairs. Colour is that share; grey heads do not feed the neuron. Shown are the selected neurons with most kept pairs, by token, and the heads in most of those pairs.", "name": "fig-pairs"}, "image": {"alt": "Heat map of neurons by heads, coloured by the share of prompts on which the head is active"}}
 def with_most(column: str, limit: int) -> list[str]:
     return kept[column].value_counts(sort=False).sort_values(ascending=False, kind="stable").index[:limit].tolist()  # fmt: skip
 
@@ -639,7 +637,7 @@ kept.sort_values(["gap", "neuron", "head"], ascending=[False, True, True], kind=
 # active prompts and what it brings on the others. If the head answers to one kind of context,
 # {numref}`fig-one-pair` shows a step or a steep slope, not a line at one height:
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What the head of one pair brings its neuron (blue) on the neuron's training prompts, by the measure of the run's rule, in ascending order; filled where it is active. Grey: the other candidate heads on the same prompts. The dashed line is what the head brings on average.", "name": "fig-one-pair"}, "image": {"alt": "What one head brings on each prompt of one neuron, other heads in grey"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a head brings its neuron differs from prompt to prompt. Filled circles are prompts on which it is active, open ones the others. Each blue circle is one training prompt of the neuron, in ascending order of what the head brings by the measure of the run's rule. Grey: the other candidate heads on the same prompts. The dashed line is the head's mean.", "name": "fig-one-pair"}, "image": {"alt": "What one head brings on each prompt of one neuron, other heads in grey"}}
 best = (kept if len(kept) else pairs).sort_values(["gap", "neuron", "head"], ascending=[False, True, True], kind="stable")  # fmt: skip
 drawn = pd.DataFrame(columns=[measure, "active"], dtype=float)
 if len(best):
@@ -668,9 +666,12 @@ if len(best):
             markerfacecolor=fill,
             label=label,
         )
-    axis.axhline(drawn[measure].mean(), color="black", linestyle="--", linewidth=0.8)
+    axis.axhline(drawn[measure].mean(), color="black", linestyle="--", linewidth=0.8,
+                 label=f"{pair['head']}, mean")  # fmt: skip
+    axis.plot([], [], ".", color=COLOURS["grey"], label="other heads")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set(
-        xlabel="prompts, in order",
+        xlabel="training prompts, in ascending order",
         ylabel="share of activation lost without it" if measure == "effect" else "attribution",
         title=f"{pair.neuron}, “{pair.token}”",
     )
@@ -764,7 +765,7 @@ assert shared.sum() <= either.sum()
 percent(shared.sum() / max(either.sum(), 1), digits=1)
 
 # %% [markdown]
-# 2. In which layers do the heads of kept pairs stand?
+# 2. In which layers are the heads of kept pairs?
 
 # %% tags=["hide-cell"]
 # A head of any layer up to the neuron's own can be active; the counts add up to the kept pairs.
