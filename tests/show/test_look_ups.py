@@ -9,27 +9,14 @@ from lookups.measure.ablation import ablate
 from lookups.measure.activation import activations
 from lookups.measure.attribution import attribute
 from lookups.names import Head, Neuron
-from lookups.show.look_ups import LookUpPrompt, look_up_view, measured_prompts
+from lookups.show.look_ups import look_up_view, measured_prompts
 from lookups.show.views import BOS, LONGEST
-from test_views import HOSTILE, Tags, data_of, html_of
+from sample_look_ups import HOSTILE, made
+from test_views import Tags, data_of, html_of
 from tiny import VARIANTS, model, plain, random_ids, whole_pass
 
 PROMPTS = random_ids(3, seed=5, shortest=4, longest=9)
 HEAD = Head(1, 2)
-
-
-def made(**other) -> LookUpPrompt:
-    """A prompt whose tokens, numbers and sides are hard to show."""
-    tokens = [BOS, " is", HOSTILE[0], "\n", " שלום", "中文字", " as"]
-    numbers = [0.4, 0.0, 0.125, 0.2, 0.05, 0.1, 0.125]
-    usual = {
-        "tokens": tokens, "attention": numbers, "brought": [0.0, -2.125, 0.5, 12.5, 0.001, 0, -0.1],
-        "activation": [0.0, -1.5, 3.25, 0, 120.4, 0, 22.5],
-        "with_head": [(HOSTILE[2], 0.625), ("\n", 0.004)],
-        "without_head": [(" so", 0.5), (" result", 0.125)], "token": " result", "p": (0.0, 0.125),
-        "next": "\n", "active": True, "source": HOSTILE[1], "pattern": [],
-    }  # fmt: skip
-    return LookUpPrompt(**usual | other)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
