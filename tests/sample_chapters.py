@@ -17,9 +17,11 @@ import pytest
 from lookups.paths import PROJECT
 from lookups.run.book import build_book
 from lookups.run.notebooks import KERNEL
+from lookups.show.look_ups import look_up_view
 from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, token_view
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from sample_look_ups import made
 
 HOSTILE = (
     "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
@@ -91,6 +93,9 @@ def _shown(name: str) -> list[NotebookNode]:
         attention_view(short, signed, heads[:3], name=f"{name}-short"),
         token_view(short, rng.normal(size=6), name=f"{name}-tokens"),
         token_view(short, rng.normal(size=(6, 2)), series=heads[:2], name=f"{name}-series"),
+        look_up_view(
+            [made(), made(active=False)], HOSTILE, name=f"{name}-look-up", look_for="Look."
+        ),
         prompt_table(prompts),
     )
     with pytest.MonkeyPatch.context() as environment:

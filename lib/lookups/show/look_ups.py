@@ -21,6 +21,7 @@ from torch import Tensor
 from lookups.errors import LookupsError
 from lookups.measure.activation import Site, keeper
 from lookups.measure.attention import looks
+from lookups.model.batches import Ids
 from lookups.model.forward import Touch
 from lookups.model.loaded import Model
 from lookups.model.resume import log_probabilities
@@ -134,7 +135,7 @@ def look_up_view(
 
 
 def _next_tokens(
-    model: Model, sequences: Sequence[Sequence[int]], touch: Touch
+    model: Model, sequences: Sequence[Ids], touch: Touch
 ) -> Float[Tensor, "prompt vocab"]:
     """What the model expects behind each prompt, while a pass is shown to `touch`."""
     batch, size = model.batch(sequences), model.d_vocab

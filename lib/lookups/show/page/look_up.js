@@ -111,7 +111,7 @@ var item=add(items,"li",{"class":(one[0]===prompt.token?"lu-own":"")+(n>=prompt[
 item.style.setProperty("--p",100*one[1]+"%");
 add(item,"bdi",{},readable(one[0]));add(item,"span",{},percent(one[1]));});});}
 function panel(sides,kind,prompts,tops){
-var side=add(sides,"section",{"class":"lu-side lu-"+kind,"aria-label":kind+" prompts"}),
+var side=add(sides,"div",{role:"group","class":"lu-side lu-"+kind,"aria-label":kind+" prompts"}),
 head=add(side,"div",{"class":"lu-head"}),chosen=0;
 add(head,"b",{},kind);
 if(!prompts.length){add(side,"p",{"class":"lu-fact"},"There is no "+kind+" prompt.");return;}
