@@ -519,9 +519,10 @@ Markdown(headline)
 # more. The embedding alone says almost nothing ({glue:text}`table-embedding`), while the mean
 # residual reaches {glue:text}`table-own`, where the source's own residual, which lacks only the
 # attention, reaches {glue:text}`table-itself`: what these heads pass on belongs to a good part to the
-# word that stands there, but to the word as earlier layers have left it. What surprised us is the example, where
-# “either” stands at the top of both lists for the “ or” neuron: of one among the whole vocabulary, of the
-# other among the tokens that were seen often enough to have a mean.
+# word that stands there, but to the word as earlier layers have left it.
+# The running example is a warning: its head reads “ as” in the prompts on which it is active, and “ as” is not among
+# the first eight tokens of either of its lists. Of the five heads of {numref}`fig-why`, the one that looks for “either” goes
+# by the token and by its context alike.
 # Random neurons' lists are better than another head's, too (by
 # {glue:text}`table-random-difference`), so a list that predicts is a property of heads and not of
 # look-ups. In the planted worlds the lists miss most of what we know to be there
