@@ -103,14 +103,12 @@ def active_share(group: str) -> Values:
     return Values(each, each.index.get_level_values("neuron"))
 
 
-# %% tags=["hide-input"]
 def effect_gap(group: str) -> Values:
     """How much more of its activation a neuron owes to the head of a kept pair, active less not."""
     each = pair_means(of_group(on_prompts, on, group), "effect")
     return Values(each.difference, each.neuron)
 
 
-# %% tags=["hide-input"]
 def explained(explainer: str) -> Callable[[str], Values]:
     def of(group: str) -> Values:
         some = of_group(scores, on, group)
@@ -120,7 +118,6 @@ def explained(explainer: str) -> Callable[[str], Values]:
     return of
 
 
-# %% tags=["hide-input"]
 def head_falls(unit: str) -> Callable[[str], Values]:
     """What the token loses without the head of a kept pair, active less inactive prompts."""
 
@@ -131,7 +128,6 @@ def head_falls(unit: str) -> Callable[[str], Values]:
     return of
 
 
-# %% tags=["hide-input"]
 def neuron_changes(kind: str, unit: str) -> Callable[[str], Values]:
     """What the token loses without the neuron (`zero`), or gains by it (`on`)."""
     texts, sign = (["fires"], 1) if kind == "zero" else (["other", "follows_silent"], -1)
@@ -145,7 +141,6 @@ def neuron_changes(kind: str, unit: str) -> Callable[[str], Values]:
     return of
 
 
-# %% tags=["hide-input"]
 prompts = PairPrompts(
     suffixes, heads, tokens=on.token, decode=model.decode, vocabulary=model.vocabulary
 )
