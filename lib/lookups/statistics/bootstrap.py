@@ -100,7 +100,7 @@ def written(found: Estimate, *, times: int = 1, digits: int = 3) -> str:
     return f"{mean} [{low}, {high}]" if isfinite(found.mean) else "–"
 
 
-def percent(share: float | Estimate, *, digits: int = 0, unknown: str = "–") -> str:
+def percent(share: float | np.floating | Estimate, *, digits: int = 0, unknown: str = "–") -> str:
     """Return a share as text, "44 %", or an estimate of one, "44 % [40, 49]".
 
     A share that is not a number is unknown, and so is an estimate without an interval.
