@@ -324,7 +324,8 @@ def example(neuron: str, head: str) -> tuple[str, str]:
     """The quotation and the story of a followed pair on its held-out prompt."""
     named = f"“{readable(on.token[neuron])}”"
     rows = on_prompts[(on_prompts.neuron == neuron) & (on_prompts["head"] == head)]
-    rows = rows[[(neuron, head, prompt) in after.index for prompt in rows.prompt]]
+    there = [(neuron, head, prompt) in after.index for prompt in rows.prompt]
+    rows = rows[np.array(there, bool)]
     if not rows.active.any():
         return "", f"{head} is active on no held-out prompt of the {named} neuron ({neuron})."
     one = running_prompt(rows)
