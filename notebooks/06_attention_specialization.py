@@ -635,15 +635,15 @@ kind_table = {
 }
 kind_table = pd.DataFrame(kind_table)
 is_kind = {kind: kind_table[[f"{kind}, {where}" for where in kinds_of]].max(axis=1) >= KNOWN for kind in HEAD_TYPES}  # fmt: skip
-known = pd.DataFrame(is_kind).drop(index="chance")
+known_heads = pd.DataFrame(is_kind).drop(index="chance")
 heads_kept = kept["head"].drop_duplicates().tolist()
-of_pairs = known.loc[heads_kept]
+of_pairs = known_heads.loc[heads_kept]
 some = int(of_pairs.any(axis=1).sum())
 glue("known-kinds", f"{some} of {len(heads_kept)}", display=False)
-listing = ", ".join(f"{kind} {int(of_pairs[kind].sum())} of {int(known[kind].sum())}" for kind in HEAD_TYPES)  # fmt: skip
+listing = ", ".join(f"{kind} {int(of_pairs[kind].sum())} of {int(known_heads[kind].sum())}" for kind in HEAD_TYPES)  # fmt: skip
 Markdown(
     f"{some} of the {len(heads_kept)} heads in kept pairs are of one of these kinds: they pay at least {percent(KNOWN)} of their attention "
-    f"to its places, on average. By kind, with the number among all {len(known)} heads of the model: {listing}."
+    f"to its places, on average. By kind, with the number among all {len(known_heads)} heads of the model: {listing}."
 ) if heads_kept else NOTHING  # fmt: skip
 
 # %% [markdown]
@@ -852,7 +852,8 @@ is_kept = pd.Series(keys_of(deck), deck.index, dtype=object).isin(keys_of(kept))
 assert (is_kept == (deck.kind == "clearest")).all()
 
 save(settings, "deck", deck, model=model, seconds=stopwatch.seconds)
-Markdown(f"Saved `deck`: {len(deck)} prompts in {deck.item.nunique()} items.")
+save(settings, "head_kinds", known_heads.rename_axis("head").reset_index(), model=model)
+Markdown(f"Saved `deck`, {len(deck)} prompts in {deck.item.nunique()} items, and `head_kinds` of {len(known_heads)} heads.")  # fmt: skip
 
 # %% [markdown] tags=["default-run"]
 # We expected heads that wait for a topic, and saw heads that wait for a construction. Two of the pairs that readers
@@ -909,80 +910,8 @@ f"{int(lost.sum())} of {int(kept.words_test.notna().sum())} pairs"
 #    closely, and sort five items. How many do you get right, and which clue did you use?
 
 # %% [markdown]
-# ## Appendix: neurons of one token, known heads, every item
+# ## Appendix: known heads, every item
 #
-# ### One token, several neurons
-#
-# If the neurons of a token divide its contexts among them, different heads feed them; if they are
-# duplicates, the same heads do. A neuron's *profile* is the share of its training prompts on which
-# each candidate head is active. We correlate the profiles of every two selected neurons of one
-# layer, for neurons that share a token and for those that do not ({numref}`fig-alike`):
-
-# %% tags=["hide-input", "hide-output"]
-profiles = pairs.pivot(index="neuron", columns="head", values="share").fillna(0.0).astype(float)
-layer, token = (neurons[name].reindex(profiles.index).to_numpy() for name in ("layer", "token_id"))
-with np.errstate(invalid="ignore"):
-    table = np.corrcoef(profiles) if len(profiles) > 1 else np.zeros((len(profiles),) * 2)
-one, other = np.triu_indices(len(table), 1)
-near = (layer[one] == layer[other]) & np.isfinite(table[one, other])
-one, other = one[near], other[near]
-
-# %% [markdown]
-# Could that be chance? Within each layer we exchange the neurons' tokens at random, many times, and
-# count how often the mean correlation of neurons that then share a token exceeds that of the others
-# by as much:
-
-
-# %% tags=["hide-input", "hide-output"]
-def more_alike(token: np.ndarray) -> float:
-    same, values = token[one] == token[other], table[one, other]
-    return values[same].mean() - values[~same].mean() if 0 < same.sum() < len(same) else np.nan
-
-
-random, found, exchanged = np.random.default_rng(settings.seed), more_alike(token), []
-for _ in range(2000 if np.isfinite(found) else 0):
-    order = np.lexsort((random.random(len(layer)), layer))
-    mixed = np.empty_like(token)
-    mixed[np.lexsort((np.arange(len(layer)), layer))] = token[order]
-    exchanged.append(more_alike(mixed))
-
-# %% tags=["hide-input", "hide-output"] mystnb={"figure": {"caption": "If neurons of one token share their heads, the dots on the left lie higher than those on the right. A dot is two selected neurons of one layer, by the correlation of their profiles; bars are medians.", "name": "fig-alike"}, "image": {"alt": "Correlations of head profiles, for neurons of the same and of different tokens"}}
-same = token[one] == token[other]
-figure, axis = plt.subplots(figsize=(4.6, 3.6))
-shown = []
-for place, (name, of_kind) in enumerate({"same token": same, "different tokens": ~same}.items()):
-    some = np.sort(table[one, other][of_kind])
-    axis.plot(place + np.linspace(-0.3, 0.3, len(some)), some, ".", alpha=0.5,
-              color=COLOURS["grey" if place else "blue"])  # fmt: skip
-    if len(some):
-        axis.hlines(np.median(some), place - 0.35, place + 0.35, color="black")
-    middle, mean = (float(of(some)) if len(some) else np.nan for of in (np.median, np.mean))
-    shown.append((name, len(some), middle, mean))
-axis.set_xticks([0, 1], ["same token", "different tokens"])
-axis.set(ylabel="correlation of two profiles", ylim=(-1.05, 1.05), xlim=(-0.5, 1.5))
-plt.show()
-doubles = pd.DataFrame(shown, columns=["two neurons", "number", "median", "mean"]).set_index(
-    "two neurons"
-)
-doubles.round(2)
-
-# %% tags=["hide-input", "hide-output"]
-if not np.isfinite(found):
-    reading = "This run has no two selected neurons of one token in a layer, or no others to compare them with."
-else:
-    known = np.array(exchanged)[np.isfinite(exchanged)]
-    p = (1 + (known >= found - 1e-12).sum()) / (1 + len(known))
-    reading = (
-        f"Two neurons of one token have profiles that correlate at {doubles['mean'].iloc[0]:.2f} on average, "
-        f"two of different tokens at {doubles['mean'].iloc[1]:.2f} (one-sided permutation test, p = {p:.2g}). "
-    )
-    reading += (
-        "Neurons of one token share their heads." if p < 0.05
-        else "Sharing a token does not make neurons more alike in the heads that feed them, as far as these can tell."
-    )  # fmt: skip
-Markdown(reading)
-
-# %% [markdown]
 # ### Heads of known kinds in the kept pairs
 #
 # These are the heads in most kept pairs. A head that looks at all places alike gets the row *chance*:

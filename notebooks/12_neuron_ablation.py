@@ -81,7 +81,7 @@ def next_token(token_id: int) -> str:
 #
 # We begin with the {ref}`running example <running-example>`, the two neurons that we look at by hand in
 # every chapter. For each we take a typical held-out prompt on which its head is active, and set the
-# neuron's activation to zero wherever it is read. The table has the probability of its token, also
+# neuron's activation to zero at every position but the {term}`BOS`. The table has the probability of its token, also
 # without the head ({ref}`head-ablation`) and without both:
 
 # %% tags=["hide-input"]
@@ -128,20 +128,11 @@ for name, (pair, prompt) in hand.items():
                  | {what: percent(p) for what, p in own.items()})  # fmt: skip
 pd.DataFrame(shown).fillna("–").set_index("neuron") if shown else NOTHING
 
-# %% tags=["hide-input"]
-Markdown(" ".join(
-    f"Without its neuron, “{readable(neurons.token[name])}” goes from {percent(own['as it is'])} to {percent(own['without the neuron'])}"
-    + (f"; without its head, to {percent(own['without the head'])}." if hand[name][0] else ". It has no pair.")
-    for name, own in by_hand.items()
-)) if hand else NOTHING  # fmt: skip
-
 # %% [markdown] tags=["default-run"]
-# The two neurons both fire where they should, and only the first of them matters. Without the “ result”
-# neuron its token loses more than a quarter of its probability, and on its other prompts most of it (see
-# below). The “ or” neuron hardly matters. Its token needs the *head*, which has read “either”, and yet it
-# does not notice when the neuron that this head drives is gone: the head must reach the token by other ways
-# ({ref}`direct-path`). On the first prompt, silencing both costs far more than the two losses add up
-# to, because a token that is as good as certain has support to spare.
+# Both neurons fire where they should, but only the first of them matters much. Without the “ result” neuron its token loses
+# nearly all of its probability. Silencing its head as well hardly adds to that, since a token that has so little
+# left has little to lose. Without the “ or” neuron its token remains nearly certain. It does need the *head*, which reads “either”
+# ({ref}`attention-specialization`), so the head must reach the token by other ways than this neuron ({ref}`direct-path`).
 # Whether most neurons are like the first or like the second is the question of this chapter.
 
 # %% [markdown]
@@ -228,9 +219,9 @@ rows["follows"] = rows.next_token_id == rows.token_id
 # tokens. On the same texts there are two {term}`controls <control>` for that:
 #
 # - *other neuron*: another neuron of the run's layers is changed in its place, and the same token is
-#   read. It must write about as much to the residual stream where the neuron fires: its mean
-#   activation times the length of its output weights may differ by a factor of {glue:text}`factor` at
-#   most, and it must have another token.
+#   read. It is one that writes about as much to the residual stream where the first one fires: its mean
+#   activation there, times the length of its output weights, differs by a factor of {glue:text}`factor` at
+#   most. Its own token is another one. Elsewhere the two need not be matched.
 # - *other token*: the neuron itself is changed, and the token of another neuron is read.
 
 # %% tags=["hide-input"]
@@ -416,7 +407,7 @@ def in_both(made) -> str:
     return f"{written(in_points, times=100, digits=1)} points and {written(in_nats, digits=2)} nats"
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What silencing costs the token, by kind of text: the neuron and its own token (blue, filled), another neuron that writes about as much (square), and the neuron and another token (triangle). Means over selected neurons with 95 % intervals. If neurons promote their tokens, only the topmost blue circle lies clearly to the right of zero. Above in percentage points of probability, below in nats.", "name": "fig-neuron-silenced"}, "image": {"alt": "Mean falls of the token by kind of text and control, in points and in nats"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What silencing costs the token, by kind of text: the neuron and its own token (blue, filled), another neuron that writes about as much (square), and the neuron and another token (triangle). Means over selected neurons with 95 % intervals. If neurons promote their tokens where they fire, only the topmost blue circle lies far to the right of zero. Above in percentage points of probability, below in nats.", "name": "fig-neuron-silenced"}, "image": {"alt": "Mean falls of the token by kind of text and control, in points and in nats"}}
 CONTROLS = {"none": "o", "other neuron": "s", "other token": "^"}
 WORDS = {"fires": "the neuron fires", "follows_silent": "token follows,\nneuron silent", "other": "another\ntoken follows"}  # fmt: skip
 figure, axes = plt.subplots(2, 1, figsize=(5.8, 5.2), sharey=True)
@@ -459,18 +450,15 @@ def own_less(control: str, unit: str) -> Estimate:
     return over_neurons((some[0] - some[1]).dropna())
 
 
-def told(made, more: str, less: str, same: str, of: str = "") -> str:
-    """A sentence that both units agree on, or what each of them says; `made` takes a unit."""
-    said = []
-    for unit in UNITS:
-        found = made(unit)
-        if not np.isfinite(found.low):
-            return "There are too few selected or random neurons to say more."
-        said.append(more if found.low > 0 else less if found.high < 0 else same)
-    if said[0] == said[1]:
-        return f"{said[0]} ({of}{in_both(made)})."
-    first, second = (f"{one[0].lower()}{one[1:]}" for one in said)
-    return f"In points, {first}; in nats, {second} ({of}{in_both(made)})."
+def told(made, sentence: str, more: str, less: str, same: str, of: str = "") -> str:
+    """A sentence with the word that fits, or one for each unit; `made` takes a unit."""
+    found = {name: made(unit) for unit, name in UNITS.items()}
+    if not all(np.isfinite(one.low) for one in found.values()):
+        return "There are too few selected or random neurons to say more."
+    words = {name: more if one.low > 0 else less if one.high < 0 else same for name, one in found.items()}  # fmt: skip
+    agree = words["points"] == words["nats"]
+    word = words["nats"] if agree else f"{words['points']} in points and {words['nats']} in nats"
+    return f"{sentence.format(word)} ({of}{in_both(made)})."
 
 
 def lost(unit: str) -> Estimate:
@@ -483,31 +471,24 @@ def following_is(follows: bool) -> Estimate:
     return over_neurons(some[some.follows == follows].groupby("neuron").log_fall.mean())
 
 
+AMOUNTS = ("less", "more", "about as much")
 lines = [
-    told(lost, "Without a selected neuron, its token is less likely where the neuron fires",
-         "Without a selected neuron, its token is *more* likely where the neuron fires",
-         "Without a selected neuron, its token is about as likely as with it"),
+    told(lost, "Without a selected neuron, its token is {} where the neuron fires", "less likely", "*more* likely", "about as likely"),
     told(lambda unit: group_gap(["fires"], "zero", unit),
-         "A matched random neuron takes less from its own token",
-         "A matched random neuron takes more from its own token",
-         "A matched random neuron takes about as much from its own token", "a difference of "),
+         "A matched random neuron takes {} from its own token", *AMOUNTS, "a difference of "),
     told(lambda unit: own_less("other neuron", unit),
-         "Another neuron that writes about as much takes less from the same token",
-         "Another neuron that writes about as much takes more from the same token",
-         "Another neuron that writes about as much takes about as much from the same token", "a difference of "),
-    told(lambda unit: own_less("other token", unit), "The neuron takes less from another token than from its own",
-         "The neuron takes more from another token than from its own",
-         "The neuron takes about as much from another token as from its own", "a difference of "),
+         "Another neuron that writes about as much takes {} from the same token", *AMOUNTS, "a difference of "),
+    told(lambda unit: own_less("other token", unit),
+         "The neuron takes {} from another token than from its own", *AMOUNTS[:2], "no less", "a difference of "),
     told(lambda unit: over_neurons(of_neurons("selected", ["follows_silent"], "zero", "none", unit)),
-         "Something is lost without the neuron even where the token follows and the neuron was silent",
-         "The token gains without the neuron where it follows and the neuron was silent",
-         "Nothing measurable is lost without the neuron where the token follows and the neuron was silent"),
+         "Where the token follows although the neuron was silent, silencing it costs {}", "something", "less than nothing", "nothing measurable"),
 ]  # fmt: skip
 Markdown(
     "\n".join(f"- {line}" for line in dict.fromkeys(lines))
     + f"\n\nHolding the neuron at its mean instead of zero costs {in_both(lambda unit: over_neurons(of_neurons('selected', ['fires'], 'mean', 'none', unit)))}. "
     f"Where the neuron fires and its token follows, {written(following_is(True), digits=2)} nats are lost, and "
-    f"{written(following_is(False), digits=2)} where another token follows."
+    f"{written(following_is(False), digits=2)} where another token follows. The token of another neuron loses "
+    f"{in_both(lambda unit: over_neurons(of_neurons('selected', ['fires'], 'zero', 'other token', unit)))}; what is below zero, it gains."
 ) if len(effects) else NOTHING  # fmt: skip
 
 # %% [markdown]
@@ -614,10 +595,9 @@ plt.show()
 # %% tags=["hide-input"]
 lines += [
     told(lambda unit: over_neurons(-of_neurons("selected", SILENT_TEXTS, "on", "none", unit)),
-         "Switched on, a selected neuron makes its token more likely", "Switched on, a selected neuron makes its token less likely",
-         "Switched on, a selected neuron makes its token neither more nor less likely"),
-    told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1), "Random neurons raise their token less when switched on",
-         "Random neurons raise their token more when switched on", "Random neurons raise their token about as much when switched on", "a difference of "),
+         "Switched on, a selected neuron makes its token {}", "more likely", "less likely", "about as likely"),
+    told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1),
+         "Switched on, a random neuron raises its token {}", *AMOUNTS, "a difference of "),
 ]  # fmt: skip
 Markdown(" ".join(dict.fromkeys(lines[-2:]))) if len(effects) else NOTHING
 
@@ -627,7 +607,8 @@ Markdown(" ".join(dict.fromkeys(lines[-2:]))) if len(effects) else NOTHING
 #
 # What is lost when head and neuron are silenced together? If the two did their work independently,
 # their losses would add up. If the head works *through* the neuron, both together cost less than the
-# sum, because a part of the loss is counted twice in it. We read the held-out prompts of
+# sum, because a part of the loss is counted twice in it. In nats this comparison is nearly blind, though: a token that the
+# first silencing has made unlikely loses more nats to the second. We read the held-out prompts of
 # {ref}`head-ablation` on which the head is active. Since other heads or neurons may do the same
 # work, we also silence all heads that are kept for the neuron, and all
 # {term}`sound <sound neuron>` neurons of its token
@@ -696,23 +677,22 @@ pd.DataFrame(table).T.rename_axis("the token's fall without") if len(cases) else
 
 # %% [markdown]
 # Losses in nats and in points are means over pairs, with intervals over neurons; the last columns
-# are those of the running example. {glue:text}`several-neurons` neurons have another sound neuron
-# of the same token in this run; for the others, the rows on all sound neurons say nothing new.
+# are those of the running example. Only pairs that have a held-out prompt with an active head can be
+# counted. {glue:text}`several-neurons` of their neurons have another sound neuron of the same token in this run; for the others, the
+# rows on all sound neurons say nothing new.
 
 # %% tags=["hide-input"]
 if np.isfinite(added["nats"].low):
     lines.append(
-        told(lambda unit: added[UNITS[unit]], "Silencing head and neuron together costs the token more than the sum of what each costs alone",
-             "Silencing head and neuron together costs the token less than the sum of what each costs alone",
-             "Silencing head and neuron together costs the token about as much as the two cost alone, added up", "a difference of ")
+        told(lambda unit: added[UNITS[unit]], "Compared with the sum of the two losses, silencing head and neuron together costs the token {}",
+             "more", "less", "about as much", "a difference of ")
     )  # fmt: skip
 Markdown(lines[-1] if np.isfinite(added["nats"].low) else "There are too few pairs to compare the two sums.")  # fmt: skip
 
 # %% [markdown]
 # ```{admonition} Differs from the paper
 # :class: note
-# The paper's repository has a notebook that is named after neuron ablation but contains none
-# {cite}`neo2024`. Here neurons are silenced and switched on, on held-out texts of three kinds,
+# What the authors released holds no ablation of neurons {cite}`neo2024`. Here neurons are silenced and switched on, on held-out texts of three kinds,
 # against other neurons and other tokens.
 # ```
 
@@ -743,21 +723,20 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuro
 
 # %% [markdown] tags=["default-run"]
 # One neuron among tens of thousands can be expected to matter little. Yet silencing a selected neuron
-# nearly always costs its token a good deal where the neuron fires, and next to nothing where it is
+# costs its token more than five points in five cases out of six where the neuron fires, and next to nothing where it is
 # silent: the “ result” neuron is the rule, and the “ or” neuron the exception. What surprised us is the
-# comparison with random neurons. In nats they take as much from the token that their weights point
-# at; what sets selected neurons apart is that their token is the one that really follows, and that
-# they raise it more when they are switched on.
+# comparison with random neurons. In nats we cannot tell them from selected ones by what they take from the token that their weights point
+# at. What sets selected neurons apart is that their token is the one that really follows, and that
+# they raise it more when they are switched on. The control neuron loses its match where the first neuron is silent: it is often active there
+# on its own account, and costs the token more than the silent neuron does.
 #
-# Silencing head and neuron together costs as many nats as the two cost one by one. If all of a
-# head's effect went through the neuron, nothing would be left of it once the neuron is gone, so some
-# of it takes other ways. How much, this sum cannot say, because a token that has become less likely
-# loses more nats to the same push; {ref}`direct-path` measures it. All heads that are kept for a
-# neuron cost its token about as much, silenced at once, as the neuron does. No other heads were
+# Silencing head and neuron together costs fewer points than the two cost one by one, as it should if a part of the head's
+# effect goes through the neuron. How large that part is, {ref}`direct-path` measures. All heads that are kept for a
+# neuron cost its token about as many nats, silenced at once, as the neuron does. No other heads were
 # silenced together for comparison, so a part of this may come from silencing several heads at all.
 
 # %% [markdown]
-# We do not know how much those neurons of a token carry together that are not sound, nor what takes
+# We do not know how much the other neurons of a token, those that are not sound, carry together, nor what takes
 # over when one neuron is silenced. And everything so far was measured in a model in which nobody knows
 # the right answer. {ref}`ground-truth` turns to models in which we do.
 #

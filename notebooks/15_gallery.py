@@ -201,12 +201,17 @@ def card(neuron: str, head: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+known = load(settings, "head_kinds").set_index("head")
+known = known.loc[kept["head"].unique()]
+kinds = {str(head): known.columns[row.to_numpy(bool)].tolist() for head, row in known.iterrows()}
+
+
 class Gallery:
     """The cards of a run, for the book to lay out; a notebook shows how many there are."""
 
     def __init__(self, cards: list[dict[str, Any]]):
         split = "test" if (suffixes.split == "test").any() else "train"
-        self.data = {"run": settings.id, "split": split, "kinds": {}, "cards": cards}
+        self.data = {"run": settings.id, "split": split, "kinds": kinds, "cards": cards}
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         words = f"{len(self.data['cards'])} cards, which the book shows in its gallery."

@@ -337,11 +337,12 @@ def example(neuron: str, head: str) -> tuple[str, str]:
     source = int(seen.contribution[0].argmax())  # the BOS comes first
     read = readable(model.vocabulary[one.token_ids[source - 1]])
     read = f"“{read}”" if source else "the beginning of the text"
+    rounded = [round(100 * p) for p in (before[at], after.zero[at], after.through_neuron[at])]
     story = (
-        f"The model gives {named} a probability of {percent(before[at])} here. One attention head, {head}, reads {read}; "
-        f"without this head the probability is {percent(after.zero[at])}. One neuron in layer {on.layer[neuron]}, the {named} neuron "
-        f"({neuron}), hands on {part} of that: when nothing changes but that this neuron takes the activation that it has without the "
-        f"head, the probability is {percent(after.through_neuron[at])}."
+        f"The model gives {named} a probability of {rounded[0]} % here. One attention head, {head}, reads {read}; "
+        f"without this head the probability is {rounded[1]} %. One neuron in layer {on.layer[neuron]}, the {named} neuron "
+        f"({neuron}), hands on {part} of that. If we change only this neuron, and give it the activation that it has without the head, "
+        f"the probability is {rounded[2]} %: {rounded[0] - rounded[2]} of the {rounded[0] - rounded[1]} points go through the neuron."
     )
     return quoted(one), story
 
@@ -686,7 +687,8 @@ def lead(name: str) -> str:
 
 each = pair_means(of_group(on_prompts, on, "selected"), "follows").dropna()
 follow_gap = bootstrap_mean(each.difference, each.neuron, seed=settings.seed)
-announced = {"more": "more often than", "less": "less often than", "not told apart": "no more often, as far as can be told, than"}.get(told_apart(follow_gap))  # fmt: skip
+announced = {"more": "more often where", "less": "less often where", "not told apart": "no more often, as far as can be told, where"}.get(told_apart(follow_gap))  # fmt: skip
+rates_of = " against ".join(percent(each[kind].mean()) for kind in ("active", "inactive"))
 answer_exist = (
     f"{lead('follow rate')} {few}On new texts, the token of a selected neuron follows {follows['selected']} of the positions where the neuron "
     f"fires most strongly. For random neurons that are matched to them it is {follows['random']}."
@@ -694,14 +696,17 @@ answer_exist = (
 answer_context = (
     f"**{'Some' if len(own) else 'None'} of them are switched on by heads in some contexts only.** Of {len(chosen)} selected neurons, "
     f"{own.neuron.nunique()} have such a head. "
-    + (f"But an active head does not announce the token: it follows {announced} on prompts where the neuron fires without the head's help." if announced and announced != "more often than" else f"Where the head is active, the token follows {announced} on the neuron's other prompts." if announced else "")
+    + (f"{'And' if announced == 'more often where' else 'But'} the token follows {announced} such a head is active than where the neuron fires without its help "
+       f"({rates_of} of the prompts)." if announced else "")
 )  # fmt: skip
 answer_need = "**What the token loses without the head cannot be said in this run.**"
 if len(own):
     lost = found["head silenced: fall, active less inactive", "points"]["selected"]
+    both = means_of["selected"].dropna(subset=["difference"])
+    sides = [f"{100 * both[kind].mean():.1f}" for kind in ("active", "inactive")]
     answer_need = (
-        f"{lead('head silenced: fall, active less inactive')} Without the head, the token loses {lost.mean:.1f} points more of its probability where the "
-        f"head is active than where it is not. Of what it loses there, {share_of('selected', 'points').split(' [')[0]} goes through the neuron."
+        f"{lead('head silenced: fall, active less inactive')} Silencing the head costs the token {sides[0]} percentage points of its probability where the head is "
+        f"active and {sides[1]} where it is not, a difference of {shown(lost, 'points')}. Of what the token loses there, {share_of('selected', 'points')} goes through the neuron."
     )
 lines = [answer_exist, answer_context, answer_need]
 if len(own):

@@ -57,6 +57,8 @@ STAGES = (
         "One neuron and one head: on how many of the neuron's train prompts the head is active."),
     _stage("deck", "06", "pairs", "",
         "One prompt of one item of the blind sort: to learn from, or held out and to be sorted."),
+    _stage("head_kinds", "06", "", "model corpus prompts seed",
+        "One head of the model, and which of the known kinds it is of."),
     _stage("explanations", "07", "pairs", "llm",
         "What one explainer says of one pair: when the head is active on the neuron's prompts."),
     _stage("verdicts", "08", "explanations", "held_out",
