@@ -693,9 +693,14 @@ answer_exist = (
     f"{lead('follow rate')} {few}On new texts, the token of a selected neuron follows {follows['selected']} of the positions where the neuron "
     f"fires most strongly. For random neurons that are matched to them it is {follows['random']}."
 )
+by_group = " and so do ".join(
+    f"{kept_of[group].neuron.nunique()} of {n} {'selected neurons' if group == 'selected' else 'random ones'}"
+    + (" have such a head" if group == "selected" else "")
+    for group, n in COUNTS["neurons"].items() if n
+)  # fmt: skip
 answer_context = (
-    f"**{'Some' if len(own) else 'None'} of them are switched on by heads in some contexts only.** Of {len(chosen)} selected neurons, "
-    f"{own.neuron.nunique()} have such a head. "
+    f"**{'Some' if len(own) else 'None'} of them lean on a head in some contexts and not in others.** {by_group}: without it, they lose at least "
+    f"{percent(settings.effect_apart)} more of their activation where it is active than elsewhere. "
     + (f"{'And' if announced == 'more often where' else 'But'} the token follows {announced} such a head is active than where the neuron fires without its help "
        f"({rates_of} of the prompts)." if announced else "")
 )  # fmt: skip
