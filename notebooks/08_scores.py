@@ -135,7 +135,6 @@ coin = coin_scores(*middle).sd if middle.min() > 0 else np.nan
 one_kind = int((kinds[["n_active", "n_inactive"]].min(axis=1) == 0).sum())
 glue("coin-median", f"{coin:.2f}", display=False)
 Markdown(
-Markdown(
     f"The {len(kinds)} pairs have {middle.n_active} active and {middle.n_inactive} inactive held-out prompts in the median. "
     f"{one_kind} have prompts of one kind only and cannot be scored, as in the paper.\n\nWith so few prompts the scores of a "
     f"judge who tosses a coin have a standard deviation of {coin:.2f} around one half. A single pair's score therefore says "
@@ -156,7 +155,7 @@ Markdown(
 ) if hand else NOTHING
 
 # %% [markdown]
-# Every held-out prompt gets one verdict by it; wrong ones are marked:
+# It gives one verdict about every held-out prompt. Wrong ones are marked:
 
 
 # %% tags=["hide-input"]
@@ -222,7 +221,7 @@ by_hand_score = scored_by_hand(hand) if hand else ""
 Markdown(by_hand_score) if hand else NOTHING
 
 # %% [markdown]
-# And the second pair that we follow:
+# The second pair that we follow is judged in the same way:
 
 # %% tags=["hide-input"]
 Markdown(
@@ -232,7 +231,7 @@ Markdown(
 
 # %% [markdown]
 # The interval is Newcombe's, built from a {term}`Wilson interval` for each of the two rates {cite}`newcombe1998`. A
-# one-sided Fisher's exact test says whether the verdicts go with activity at all.
+# one-sided exact test by Fisher says whether the verdicts go with activity at all.
 #
 # ## All pairs, all judges, all controls
 #
@@ -779,7 +778,7 @@ tests = pd.DataFrame(tests).set_index("explainer")
 mine, significant = tests.loc[first], f"q < {settings.false_discovery_rate}"
 Markdown(
     f"With {mine['p < .05']} of {mine.pairs} explanations by `{first}`, the verdicts go with activity at p < .05, before any "
-    f"correction. With {mine[significant]} they still do at a {percent(settings.false_discovery_rate)} false discovery rate. Only "
+    f"correction. With {mine[significant]} they still do at a {percent(settings.false_discovery_rate)} false discovery rate. At most "
     f"{mine['with its own number of calls']} could have reached p < .05 at all, given the number of prompts and how many of them were called active."
 ) if mine.pairs else NOTHING  # fmt: skip
 
