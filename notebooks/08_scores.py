@@ -591,7 +591,7 @@ for row, question in enumerate(QUESTIONS):
         place = row + 0.13 * (at - 2.5)
         axis.hlines(place, found.low, found.high, color=COLOURS[colour], alpha=alpha)
         axis.plot(found.mean, place, mark, color=COLOURS[colour], alpha=alpha,
-                  label=judge if question == QUESTIONS[-1] else None)  # fmt: skip
+                  label=judge.replace("last ", "last tokens: ") if question == QUESTIONS[-1] else None)  # fmt: skip
 axis.axvline(0.5, color="black", linestyle="--", linewidth=0.8)
 axis.set_yticks(range(3), QUESTIONS)
 axis.set_ylim(2.5, -0.5)
@@ -611,7 +611,6 @@ def more_than_endings(judge: str) -> Estimate:
     return bootstrap_mean(*gain, seed=settings.seed)
 
 
-
 def said_of(judge: str) -> str:
     gain = more_than_endings(judge)
     if not np.isfinite(gain.low):
@@ -624,7 +623,7 @@ three = {question: how_well[question, "last 3"] for question in QUESTIONS if (qu
 sentence = ", ".join(f"{found} (the {question[4:]})" for question, found in three.items())
 of_neuron, of_head = said_of("the neuron's activation"), said_of("what decides for the head")
 endings_line = (
-    f"The last three tokens alone put this share of pairs of prompts in the right order: {sentence}. Whether the token follows, the neuron's activation "
+    f"The last three tokens alone put this share of pairs of prompts in the right order: {sentence}. As to whether the token follows, the neuron's activation "
     f"{of_neuron}, and what decides whether the head is active {of_head}."
 )  # fmt: skip
 Markdown(endings_line) if len(three) == len(QUESTIONS) else NOTHING
@@ -743,7 +742,7 @@ Markdown("; ".join(beyond) + ".") if len(plain) else NOTHING
 spread = between_pairs(plain.score, plain.variance)
 between = np.sqrt(max(spread.between, 0)) if np.isfinite(spread.between) else np.nan
 Markdown(
-    f"Over {spread.pairs} pairs the scores have a standard deviation of {np.sqrt(spread.observed):.2f}. Luck alone gives "
+    f"Over the {spread.pairs} pairs with at least two prompts of each kind, the scores have a standard deviation of {np.sqrt(spread.observed):.2f}. Luck alone gives "
     f"{np.sqrt(spread.sampling):.2f}; what is left between pairs is {between:.2f}."
 ) if spread.pairs > 1 else NOTHING  # fmt: skip
 
@@ -951,8 +950,8 @@ varied = known.loc[:, known.nunique() > 1] if len(known) else known
 goes_with = varied.corrwith(plain.score, method="spearman").dropna() if len(known) > 2 else pd.Series(dtype=float)  # fmt: skip
 goes_with = goes_with.sort_values(key=abs, ascending=False, kind="stable")
 Markdown(
-    f"Over {len(known)} pairs, the rank correlation of E with "
-    + ", with ".join(f"{name} is {value + 0.0:.2f}" for name, value in goes_with.round(2).items())
+    f"Over {len(known)} pairs, the rank correlation of E is "
+    + ", ".join(f"{value + 0.0:.2f} with {name}" for name, value in goes_with.round(2).items())
     + f". On the training prompts that they were made from, explanations score {known['E on the training prompts'].median():.2f} in the median."
     if len(goes_with) else "There are too few scored pairs to say."
 )  # fmt: skip
@@ -1034,6 +1033,7 @@ Markdown(
 #
 # 1. How many of the scored pairs have an interval that lies above one half, and how many would have one by
 #    luck?
+
 
 # %% tags=["hide-cell"]
 # One in forty would if a 95 % interval were exact. With few prompts there are only a few possible scores, so we
@@ -1158,4 +1158,4 @@ few[["token", "neuron", "head", "prompts", "follows", "E", "explanation"]].reset
 
 # %% tags=["hide-input", "hide-output"]
 both = pd.concat([paper, ours.reindex(columns=paper.columns)]) if len(ours) else paper
-both.rename_axis("run").round(5)
+both.rename_axis("run").round({"mean": 3, "sd": 3, "skew": 3, "p_skew": 5})
