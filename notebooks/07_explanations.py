@@ -10,17 +10,17 @@
 # (explanations)=
 # # Can we say when a head is active?
 #
-# A {term}`pair` is interesting if there is a *context* in which its head is active. A context that nobody can
-# name is not much of a finding. So for every kept pair we compare the prompts on which the head is active
-# with those on which it is not, and say in a sentence what sets them apart. Here we only say it; whether it
-# is true of other prompts is the question of {ref}`scores`.
+# A {term}`pair` of a head and a neuron is a look-up only if the head is active in some *context* and not in others.
+# A context that nobody can put into words would be hard to believe in. So for every kept pair we compare the prompts
+# on which the head is active with those on which it is not, and say in a sentence what sets them apart. Whether the
+# sentence is also true of other prompts is the question of {ref}`scores`.
 #
 # | needs | leaves |
 # | --- | --- |
 # | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before | `explanations`: a sentence for every pair, and the rule behind it |
 
 # %% tags=["parameters"]
-# Everything else stands in the run's file.
+# Texts, thresholds and, if there is one, a language model are named in the run's file.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
@@ -67,9 +67,9 @@ def keys_of(table: pd.DataFrame) -> list[tuple[str, str]]:
 # %% [markdown]
 # ## Which pairs
 #
-# All kept pairs are explained: those of the selected neurons, which the claim is about, and those
-# of the neurons they are compared with. Only training prompts may be looked at. A pair with fewer
-# than {glue:text}`fewest` prompts of one kind teaches nothing and is left out.
+# Every kept pair is explained: the pairs of selected neurons, which the claim is about, and those of the neurons that
+# they are compared with. Explanations are made from training prompts only. A pair with fewer than
+# {glue:text}`fewest` prompts of either kind is left out, because so few teach nothing.
 
 # %%
 FEWEST = 3
@@ -85,7 +85,7 @@ groups = {"selected": kept.selected, "random, matched": kept.group == "random"}
 groups |= {"the paper's list": kept.group == "top", "middle layers": kept.group == "middle"}
 of_each = {"selected": neurons.selected, "random, matched": neurons.group == "random"}
 of_each |= {"the paper's list": neurons.group == "top", "middle layers": neurons.group == "middle"}
-pd.DataFrame(
+by_group = pd.DataFrame(
     {
         name: {
             "neurons examined": int((of_each[name] & neurons.examined).sum()),
@@ -95,14 +95,19 @@ pd.DataFrame(
         }
         for name, some in groups.items()
     }
-).T.round().astype("Int64")
+).T
+mine = by_group.loc["selected"]
+Markdown(
+    f"Of {mine['neurons examined']:.0f} selected neurons, {mine['neurons with a kept pair']:.0f} have a pair that can be explained. "
+    f"They have {mine['kept pairs']:.0f} such pairs in all, with {mine['training prompts a pair, median']:.0f} training prompts in the median."
+) if mine["kept pairs"] else Markdown("*No selected neuron has a kept pair with enough prompts of both kinds.*")  # fmt: skip
 
 # %% [markdown]
 # ## One pair by hand
 #
-# We go on with the pair of the {ref}`running example <running-example>`. Cover the rest of the page and finish the
-# sentence "the head is active when …" yourself. The neuron's token
-# is appended to every prompt, and struck out where something else came *next*:
+# We go on with the pair of the {ref}`running example <running-example>`. Below are some of its training prompts, each
+# with the neuron's token appended; the token is struck out where something else really came next. Before you read
+# on, finish the sentence "the head is active when …" yourself.
 
 
 # %% tags=["hide-input"]
@@ -124,12 +129,14 @@ Markdown(
 side_by_side(hand) if hand else NOTHING
 
 # %% [markdown]
-# `contrast`, the explainer that needs nothing but the prompts, collects what can be *seen* in them:
-# words, two or three words in a row, a word at a place counted from the end, and pairs of words in
-# order with anything between ("not only … but"). For each it asks how much more common it is among
-# active prompts. The measure is the log-odds ratio with an informative prior {cite}`monroe2008`:
-# the shares of both kinds are drawn towards the share among all prompts. Divided by its standard
-# deviation, the ratio becomes $z$, which is large only for what is both common and lopsided.
+# The explainer `contrast` needs nothing but these prompts. It collects what can be *seen* in them: words, two or three
+# words in a row, a word at a certain place counted from the end, two words in order with anything between them
+# ("not only … but"), and how long the prompt is.
+#
+# For each of these features it asks how much more common it is among active prompts than among inactive ones. The
+# measure is the log-odds ratio with an informative prior {cite}`monroe2008`, which draws the shares of both kinds
+# towards the share among all prompts. Divided by its standard deviation, this ratio becomes $z$, which is large only
+# for a feature that many prompts have and that one kind has much more often than the other.
 
 # %%
 learned = [*cases[hand].active, *cases[hand].inactive] if hand else []
@@ -150,13 +157,15 @@ if hand:
 table.round(2) if hand else NOTHING
 
 # %% [markdown]
-# The strongest of these becomes the first condition of a checklist, and each further one is the
-# strongest among prompts that the list so far does not tell apart. A prompt is called active where
-# enough conditions are true: more than half-way from their mean number on inactive training prompts
-# to that on active ones. How long the list may be ({glue:text}`sizes` conditions) is settled by
-# cross-validation on the training prompts: we take the shortest list whose balanced accuracy is
-# within a standard error of the best. If the best does not clearly beat chance, the sentence says
-# so. What comes out for this pair:
+# The feature of largest $|z|$ becomes the first condition of a checklist. Each further condition is the strongest one
+# among prompts that the list so far does not tell apart. A prompt is called active if enough conditions are
+# true of it: more than half-way from their mean number on inactive training prompts to that on active ones.
+#
+# How long the list may be ({glue:text}`sizes` conditions) is settled by cross-validation: some of the training prompts
+# are left out in turn, and a list made from the others sorts them. It is judged by its *balanced accuracy*, the mean
+# of two shares: of active prompts that it calls active, and of inactive ones that it does not. We take the shortest
+# list that comes within one standard error of the best. If even the best is hardly better than chance, the sentence
+# says so. This is the sentence for our pair:
 
 # %% tags=["hide-input"]
 glue("sizes", ", ".join(map(str, SIZES)), display=False)
@@ -164,8 +173,13 @@ by_hand = explainers["contrast"].explain(cases[hand]) if hand else None
 Markdown(f"> {escaped(by_hand.text)}") if hand else NOTHING
 
 # %% [markdown]
-# The same as a rule that a program can apply to any prompt is folded here. The second pair that we follow
-# gets its sentence in the same way:
+# The same checklist is kept as a rule that a program can apply to any prompt:
+
+# %% tags=["hide-cell"]
+print(json.dumps(json.loads(by_hand.rule), ensure_ascii=False, indent=1)[:1500]) if hand else None
+
+# %% [markdown]
+# The second pair that we follow gets its sentence in the same way:
 
 # %% tags=["hide-input"]
 Markdown(
@@ -173,15 +187,12 @@ Markdown(
     f"“{escaped(neurons.token[second[0]])}” neuron, {second[0]}.)"
 ) if second else Markdown("*There is no kept pair of a further neuron.*")
 
-# %% tags=["hide-cell"]
-print(json.dumps(json.loads(by_hand.rule), ensure_ascii=False, indent=1)[:1500]) if hand else None
-
 # %% [markdown]
 # ## What a language model is asked
 #
-# A run file may name a language model (`llm:`), on a server of one's own or elsewhere. It gets the same prompts,
-# each with the token appended, and answers in two to three sentences. This is the whole request for this pair,
-# and, below it, what the model would be asked about each held-out prompt, given the sentence above:
+# A run file may also name a language model (`llm:`) as an explainer. It gets the same prompts, each with the token
+# appended, and answers in two to three sentences. This is the whole request for our pair, followed by the question
+# that the model would be asked about each held-out prompt, given the sentence above:
 
 # %% tags=["hide-cell"]
 print(explaining(cases[hand]) if hand else "")
@@ -192,14 +203,14 @@ print(judging(by_hand.text, cases[hand].active[0]) if hand else "")
 # %% [markdown]
 # ```{admonition} Differs from the paper
 # :class: note
-# The paper asks GPT-4 {cite}`neo2024`. Here that is one explainer of several. The default run needs no network:
-# `contrast` finds its words by counting, so it cannot name a meaning that no word carries, and it cannot make
-# one up. A run with `llm:` says beforehand how many requests it will send and what they may cost, sends nothing
-# without `--yes`, and keeps every reply.
+# The paper asks GPT-4 {cite}`neo2024`; here a language model is one explainer of several. The default run needs no
+# network. Its explainer `contrast` finds words by counting them: it cannot name a meaning that no word carries, and
+# it cannot make one up.
 # ```
 #
-# Before anything is sent, the whole run is counted: a request for each explanation, and one for each verdict in
-# {ref}`scores`, where every explanation judges its own pair and, as a control, the prompts of two others.
+# A run with a language model counts all its requests before it sends any, and sends none without `--yes`. There is one
+# request for each explanation and one for each verdict in {ref}`scores`, where every explanation judges the prompts
+# of its own pair and, as a control, those of two others.
 
 
 # %% tags=["hide-input"]
@@ -222,11 +233,11 @@ Markdown(
 # %% [markdown]
 # ## All pairs, all explainers
 #
-# Beside `contrast` stand two judges that explain nothing and still sort prompts, which any
-# explanation has to beat: `bag-of-words`, a logistic regression on how often each token occurs, and
-# `nearest`, which says what the most similar training prompt was.
+# Two further judges explain nothing and can sort prompts all the same. A sentence is worth something only if it sorts
+# better than they do. `bag-of-words` is a logistic regression on how often each token occurs. `nearest` looks up the
+# most similar training prompt and answers what that one was.
 
-# %%
+# %% tags=["hide-input"]
 tables = []
 for name, explainer in explainers.items():
     made = explainer.explain_all([cases[key] for key in keys])
@@ -234,8 +245,6 @@ for name, explainer in explainers.items():
     tables += [(*key, name, one.text, one.rule, one.digest) for key, one in tqdm(list(rows))]
 columns = ["neuron", "head", "explainer", "explanation", "rule", "digest"]
 explained = pd.DataFrame(tables, columns=columns)
-
-# %% tags=["hide-input"]
 of_pair = keys_of(explained)
 explained["n_active"] = [len(cases[key].active) for key in of_pair]
 explained["n_inactive"] = [len(cases[key].inactive) for key in of_pair]
@@ -246,10 +255,10 @@ Markdown(
 )
 
 # %% [markdown]
-# These are the pairs of selected neurons of which `contrast` is surest. *Left out* is the balanced
-# accuracy of its list on training prompts that were left out in turn; the list was chosen by it, so
-# it is too high. *Follows* is how often the neuron's token really followed, on active and on
-# inactive training prompts:
+# The table has the pairs of selected neurons whose checklists sort best. *Left out* is the balanced accuracy on training
+# prompts that were left out in turn. The length of the list was chosen by it, so it is too high, and with few prompts
+# even a high one may be luck: then the sentence says that no words tell. *Follows* is how often the neuron's token
+# really followed, on active and on inactive training prompts.
 
 
 # %% tags=["hide-input"]
@@ -277,11 +286,12 @@ surest.assign(token=surest.token.map(readable), explanation=shorter)[
 ].reset_index(drop=True).round(2)
 
 # %% [markdown]
-# In {numref}`fig-explained`, a group whose points lie further up is one whose contexts can be told by words. The
-# random neurons are matched to the selected ones and show what heads do for any neuron. With about
-# {glue:text}`prompts-median` training prompts a pair, single points are rough; compare the groups.
+# Are contexts easier to put into words for next-token neurons than for others? The random neurons in
+# {numref}`fig-explained` are matched to the selected ones and show what to expect of the heads of any neuron. A pair
+# has about {glue:text}`prompts-median` training prompts, so single points are rough, and only the groups should be
+# compared.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "How well the best checklist of contrast sorts training prompts that were left out, for the kept pairs of each group of neurons (bar: median; dashed line: guessing). Filled: pairs for which it claims to have found words; open: those for which it says that no words tell.", "name": "fig-explained"}, "image": {"alt": "Cross-validated balanced accuracy of the contrast explainer by group of neurons"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The higher a group's points lie, the better words tell when its heads are active. Each point is a kept pair: the balanced accuracy of its checklist on training prompts that were left out. Filled points are pairs for which contrast claims to have found words, open ones those for which it says that no words tell. Bars are medians; the dashed line is guessing.", "name": "fig-explained"}, "image": {"alt": "Cross-validated balanced accuracy of the contrast explainer by group of neurons"}}
 glue("prompts-median", int(kept.n_prompts.median()) if len(kept) else 0, display=False)
 drawn = {
     "selected": (contrast.selected, "blue"),
@@ -304,15 +314,15 @@ for place, (name, (mine, colour)) in enumerate(drawn.items()):
                    "median": round(float(middle), 2)}  # fmt: skip
 axis.axhline(0.5, color="black", linestyle="--", linewidth=0.8)
 axis.set_xticks(range(len(shown)), list(shown))
-axis.set(ylabel="balanced accuracy, left out", ylim=(0.3, 1.03))
+lowest = min(0.3, contrast["left out"].min() - 0.03)
+axis.set(ylabel="balanced accuracy, left out", ylim=(lowest, 1.03))
 plt.show()
 pd.DataFrame(shown).T
 
 # %% [markdown]
 # ## Check and save
 #
-# Explaining again, with the prompts in another order, gives the same; an explanation is made from training
-# prompts only:
+# An explanation must not depend on the order of the prompts, and it must be made from training prompts only:
 
 # %% tags=["hide-input"]
 if hand:
@@ -329,10 +339,14 @@ save(settings, "explanations", explained, model=model, seconds=stopwatch.seconds
 Markdown(f"Saved `explanations`: {len(explained)} explanations of {len(keys)} pairs.")
 
 # %% [markdown] tags=["default-run"]
-# We expected words to be found for most pairs, since the contexts looked so plain when we read them. For most
-# pairs `contrast` finds none. Where it does, some sentences are what a reader would have said: that the prompt contains
-# *either*, or *considered*. More of them go by a word such as *the* or *of*, which tells a reader little. Some sixteen training prompts a pair are few for a judge that knows no English;
-# what it misses need not be absent.
+# We expected `contrast` to find words for most pairs, since the contexts had looked so plain when we read the prompts.
+# For most pairs it finds none. Some of its sentences are what a reader would have said, such as that L23.H6 is active
+# for the " or" neuron when the prompt contains *either*. Others go by a word such as *the* or *of*, which tells a
+# reader little.
+#
+# The pair of the running example surprised us. The words "as a" sort all its training prompts rightly, and still the
+# sentence says that no words tell, because so few prompts could be sorted by some words or other through luck. Nor
+# does a pair without words lack a context: about sixteen prompts are few for a judge that knows no English.
 
 # %% [markdown]
 # ## What we know
@@ -359,15 +373,15 @@ else:
 Markdown(reading)
 
 # %% [markdown]
-# What is not known: whether any of these sentences is true of prompts they were not made from. That is the
-# question of {ref}`scores`.
+# What is not known is whether any of these sentences is true of prompts that it was not made from. Where no words were
+# found, it is not known either whether there is no context or whether it takes a better reader to name it.
 #
 # ## Exercises
 #
 # 1. How many conditions does a sentence of `contrast` have?
 
 # %% tags=["hide-cell"]
-# A sentence of many conditions fits training prompts well and says little to a reader.
+# Some have many: such a sentence fits its training prompts well and says little to a reader.
 sizes = [len(one["conditions"]) for one in parts]
 assert all(size <= max(SIZES) for size in sizes)
 pd.Series(sizes, dtype=int).value_counts().sort_index().rename_axis("conditions").to_frame(
@@ -378,11 +392,21 @@ pd.Series(sizes, dtype=int).value_counts().sort_index().rename_axis("conditions"
 # 2. How many sentences speak of the very end of the prompt?
 
 # %% tags=["hide-cell"]
-# They describe what the neuron itself reads last, which takes no head to look back.
-at_the_end = contrast.explanation.str.contains("ends? in|last word")
-assert at_the_end.sum() <= len(contrast)
-f"{int(at_the_end.sum())} of {len(contrast)} sentences"
+# They describe the last words, of which the neuron itself reads the last: little context is needed.
+at_the_end = [any("end" in each["kind"] for each in one["conditions"]) for one in parts]
+assert contrast.explanation[at_the_end].str.contains("ends? in").all()
+f"{sum(at_the_end)} of {len(contrast)} sentences"
 
 # %% [markdown]
-# 3. To try on your own: Compare the sentence that you wrote for the pair by hand with that of `contrast`. Which of the two would sort new
-#    prompts better?
+# 3. To try on your own: Compare the sentence that you wrote for the pair by hand with that of `contrast`. Which of the
+#    two would sort new prompts better?
+#
+# How well do these sentences sort prompts that nobody has seen? {ref}`scores` puts them to the test.
+#
+# ## Appendix: the pairs of each group
+#
+# How many neurons of each group were examined, how many have a kept pair with enough prompts of both kinds, and how
+# many such pairs there are:
+
+# %% tags=["hide-input", "hide-output"]
+by_group.round().astype("Int64")
