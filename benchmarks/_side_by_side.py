@@ -91,7 +91,9 @@ def record(
     """Print one line, and write it into the table in place of the last one of its kind."""
     given = measured, _machine(found.model), Path(found.model.name).name, rows
     of_gpu = found.model.device.type == "cuda"
-    write_row(*given, f"{naive:.1f}", f"{fast:.2f}", f"{naive / fast:.1f}", agreement, of_gpu=of_gpu)
+    write_row(
+        *given, f"{naive:.1f}", f"{fast:.2f}", f"{naive / fast:.1f}", agreement, of_gpu=of_gpu
+    )
 
 
 def write_row(measured: str, machine: str, *cells: str, of_gpu: bool = False) -> None:

@@ -23,7 +23,15 @@ sys.path.insert(0, str(PROJECT / "tests"))
 LENGTH, SMALL = 24, "gpt2-small"
 DOCUMENTS = (1_000, 10_000, 100_000)
 LAYERS = (1, 4, 12)
-SHAPES = ("gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "pythia-160m", "pythia-410m", "pythia-1.4b")
+SHAPES = (
+    "gpt2-small",
+    "gpt2-medium",
+    "gpt2-large",
+    "gpt2-xl",
+    "pythia-160m",
+    "pythia-410m",
+    "pythia-1.4b",
+)
 
 
 class Peak(threading.Thread):
@@ -70,7 +78,12 @@ def measure(shape: str, documents: int, layers: int | None) -> dict[str, float]:
         seconds = time.perf_counter() - start
         peak.done.set()
         neurons = len(model.neurons(chosen))
-        return {"documents": len(found), "neurons": neurons, "seconds": seconds, "MB": peak.most / 1024}
+        return {
+            "documents": len(found),
+            "neurons": neurons,
+            "seconds": seconds,
+            "MB": peak.most / 1024,
+        }
 
 
 class _First:
@@ -97,14 +110,14 @@ def main() -> None:
         return
     rows = [("documents", SMALL, many, 1) for many in DOCUMENTS]
     rows += [("neurons", SMALL, 1_000, layers) for layers in LAYERS]
-    rows += [("model", shape, 1_000, 0) for shape in SHAPES]
+    rows += [("layers and neurons", shape, 1_000, 0) for shape in SHAPES]
     for of, shape, documents, layers in rows:
         asked = [sys.executable, __file__, "--one", shape, str(documents), str(layers)]
         done = subprocess.run(asked, check=True, capture_output=True, text=True)
         found = json.loads(done.stdout.splitlines()[-1])
         each = 1e3 * found["seconds"] / found["documents"]
         write_row(
-            f"scan, growth with {of}: {shape}, {found['documents']} documents, {found['neurons']} neurons",
+            f"scan, more {of}: {shape}, {found['documents']} × {found['neurons']}",
             cpu(), "narrow, random", f"{found['documents']} texts × {found['neurons']} neurons",
             "", f"{found['seconds']:.2f}", "", f"{each:.2f} ms a document, {found['MB']:.0f} MB",
         )  # fmt: skip

@@ -74,8 +74,8 @@ def note(run: str, found: dict[str, Any]) -> None:
         f"chapters, {run}", cpu(), "narrow, random",
         f"{shape.layers} layers × {shape.heads} heads, {found['suffixes']} suffixes",
         "", f"{total:.0f}", "",
-        f"to the end, {found['sound']} sound neurons, {found['kept']} pairs kept; processor seconds "
-        f"a chapter: {each}",
+        f"to the end, {found['sound']} sound neurons, {found['kept']} pairs kept; "
+        f"processor seconds a chapter: {each}",
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lookups.errors import LookupsError, SourceError
 from lookups.measure.kept_maxima import BANDS, Maxima
@@ -145,6 +145,7 @@ def same_scan(one: Scan, other: Scan) -> None:
     assert torch.equal(one.frequency, other.frequency)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.sets(st.integers(1, 39), max_size=5), st.data())
 def test_parts_that_are_merged_in_any_order_give_the_same_to_the_last_bit(cuts, data):
     docs, edges = documents(), [0, *sorted(cuts), 40]
@@ -217,7 +218,7 @@ def test_a_batch_for_which_there_is_no_memory_is_halved(monkeypatch):
     firing = usual.strongest.activation > 0.02
     assert torch.equal(found.strongest.document[firing], usual.strongest.document[firing])
     monkeypatch.setattr(Model, "read", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
-    with pytest.raises(LookupsError, match="no memory for one document of 2 tokens; choose"):
+    with pytest.raises(LookupsError, match="no memory for one document of 3 tokens; choose"):
         scanned("llama", docs)
 
 

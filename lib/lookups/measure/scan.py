@@ -73,7 +73,9 @@ def scan(
     with the same model, documents and numbers goes on. SourceError if no document has a position
     that could be a maximum.
     """
-    found = Findings(model, documents, layers, strongest=strongest, per_band=per_band, only_last=only_last)
+    found = Findings(
+        model, documents, layers, strongest=strongest, per_band=per_band, only_last=only_last
+    )
     if kept_in is not None:
         found.take_up(kept_in)
     for start in range(0, len(documents), WINDOW):
@@ -152,7 +154,9 @@ class Findings:
         counts = self.spread.counts
         if not counts.any():
             where = f"{self.documents.corpus}/{self.documents.split}"
-            raise SourceError(f"no document of {where} is long enough; give some of two tokens or more")
+            raise SourceError(
+                f"no document of {where} is long enough; give some of two tokens or more"
+            )
         frequency = counts[:-1].sum(0) / counts.sum(0)
         found = self.best.kept, self.spread.kept, self.successors.cpu(), frequency.cpu()
         return Scan(self.neurons, *found)
@@ -169,7 +173,8 @@ class Findings:
             with safe_open(path, "pt", device=str(self.model.device)) as file:
                 if file.metadata() != {"of": self._of}:
                     return
-                found = {name: file.get_tensor(name) for name in file.keys()}
+                names = [*self._tensors(), "ranges"]
+                found = {name: file.get_tensor(name) for name in names}
         except (OSError, SafetensorError):
             return
         for name, tensor in self._tensors().items():
@@ -180,7 +185,9 @@ class Findings:
 
     def _tensors(self) -> dict[str, Tensor]:
         kept = {"best": self.best.kept, "spread": self.spread.kept}
-        some = {f"{of}.{name}": axis for of, all in kept.items() for name, axis in all._asdict().items()}
+        some = {
+            f"{of}.{name}": axis for of, all in kept.items() for name, axis in all._asdict().items()
+        }
         spread = {"top": self.spread.top, "counts": self.spread.counts}
         return {**some, **spread, "successors": self.successors}
 
@@ -189,7 +196,9 @@ class Findings:
         """What the numbers follow from: the documents' ids, the model's weights, and settings."""
         weights = [float(self.model.w_out(layer).double().sum()) for layer in self.layers]
         sizes = len(self.best.kept.activation), self.spread.per_band, self.only_last
-        return json.dumps([self.documents.digest, list(self.layers), weights, sizes, str(self.model.dtype)])
+        return json.dumps(
+            [self.documents.digest, list(self.layers), weights, sizes, str(self.model.dtype)]
+        )
 
     def _are_new(self, ranges: Sequence[range]) -> bool:
         """Say whether some ranges are new, and not all old; LookupsError if they overlap others."""
