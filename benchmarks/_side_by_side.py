@@ -89,19 +89,23 @@ def record(
     measured: str, found: Setting, rows: str, *, naive: float, fast: float, agreement: str
 ) -> None:
     """Print one line, and write it into the table in place of the last one of its kind."""
-    machine = _machine(found.model)
-    model = Path(found.model.name).name
-    line = (
-        f"| {measured} | {machine} | {model} | {rows} | {naive:.1f} | {fast:.2f} | "
-        f"{naive / fast:.1f} | {agreement} |"
+    given = measured, _machine(found.model), Path(found.model.name).name, rows
+    of_gpu = found.model.device.type == "cuda"
+    write_row(
+        *given, f"{naive:.1f}", f"{fast:.2f}", f"{naive / fast:.1f}", agreement, of_gpu=of_gpu
     )
-    print(line)
+
+
+def write_row(measured: str, machine: str, *cells: str, of_gpu: bool = False) -> None:
+    """Print a row, and write it in place of the last one with its first two cells."""
+    line = f"| {' | '.join([measured, machine, *cells])} |"
+    print(line, flush=True)
     old = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
     intro = [text for text in old if not text.startswith("|")]
     table = {tuple(text.split(" | ")[:2]): text for text in old if text.startswith("| ")}
     for head in (HEADING, RULE):
         table.pop(tuple(head.split(" | ")[:2]), None)
-    if found.model.device.type == "cuda":
+    if of_gpu:
         table.pop((f"| {measured}", GPU_UNKNOWN), None)
     table[(f"| {measured}", machine)] = line
     body = [HEADING, RULE, *(table[key] for key in sorted(table))]
@@ -111,4 +115,9 @@ def record(
 def _machine(model: Model) -> str:
     if model.device.type == "cuda":
         return f"one {torch.cuda.get_device_name(model.device)}"
+    return cpu()
+
+
+def cpu() -> str:
+    """The name of this machine's processor in the table."""
     return f"{len(os.sched_getaffinity(0))}-core CPU"

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _side_by_side import HEADING, RESULTS, RULE
+from _side_by_side import cpu, write_row
 from lookups.paths import PROJECT
 from lookups.run.stages import CHAPTERS
 
@@ -70,21 +70,13 @@ def note(run: str, found: dict[str, Any]) -> None:
     shape = narrow_models.SHAPES[run.removesuffix("-paper")]
     each = ", ".join(f"{name.split('_')[0]} {took:.0f}" for name, took in found["seconds"].items())
     total = sum(found["seconds"].values())
-    machine = f"{len(os.sched_getaffinity(0))}-core CPU"
-    line = (
-        f"| chapters, {run} | {machine} | narrow, random | {shape.layers} layers × {shape.heads} "
-        f"heads, {found['suffixes']} suffixes | | {total:.0f} | | to the end, {found['sound']} "
-        f"sound neurons, {found['kept']} pairs kept; processor seconds a chapter: {each} |"
-    )
-    print(line, flush=True)
-    old = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
-    table = {tuple(text.split(" | ")[:2]): text for text in old if text.startswith("| ")}
-    for head in (HEADING, RULE):
-        table.pop(tuple(head.split(" | ")[:2]), None)
-    table[tuple(line.split(" | ")[:2])] = line
-    intro = [text for text in old if not text.startswith("|")]
-    body = [HEADING, RULE, *(table[key] for key in sorted(table))]
-    RESULTS.write_text("\n".join([*intro, *body]).strip() + "\n", "utf-8")
+    write_row(
+        f"chapters, {run}", cpu(), "narrow, random",
+        f"{shape.layers} layers × {shape.heads} heads, {found['suffixes']} suffixes",
+        "", f"{total:.0f}", "",
+        f"to the end, {found['sound']} sound neurons, {found['kept']} pairs kept; "
+        f"processor seconds a chapter: {each}",
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -26,6 +26,8 @@
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
+import shutil
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -111,7 +113,8 @@ for split, documents in texts.items():
     with tqdm(total=len(documents), desc=f"scan {split}") as bar:
         scans[split] = scan(
             model, documents, layers, strongest=settings.prompts_per_neuron,
-            per_band=per_band[split], only_last=settings.prompts is not None, progress=bar.update,
+            per_band=per_band[split], only_last=settings.prompts is not None,
+            kept_in=settings.place("scan") / split, progress=bar.update,
         )  # fmt: skip
 
 # %% tags=["hide-input"]
@@ -560,6 +563,7 @@ columns = [
 facts = {"model": model, "documents": documents, "seconds": stopwatch.seconds}
 save(settings, "follow_rates", rates[columns], **facts)
 save(settings, "prompts", prompts, **facts)
+shutil.rmtree(settings.place("scan"), ignore_errors=True)  # what a scan that was stopped goes on from
 Markdown(f"Saved `follow_rates` ({len(rates)} rows) and `prompts` ({len(prompts)} rows).")
 
 # %% [markdown]

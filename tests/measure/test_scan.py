@@ -2,14 +2,17 @@
 
 import functools
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lookups.errors import SourceError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lookups.errors import LookupsError, SourceError
 from lookups.measure.kept_maxima import BANDS, Maxima
-from lookups.measure.scan import Scan, lot_of, maxima_table, scan
+from lookups.measure.scan import Findings, Scan, lot_of, maxima_table, scan
 from lookups.model.loaded import Model
 from lookups.names import Neuron
 from tiny import ARCHITECTURES, VOCAB, TinyDocuments, anatomy, documents, model
@@ -129,6 +132,94 @@ def test_batches_windows_portions_and_the_order_of_documents_change_nothing(part
             other = table(docs, part, progress=told.append)
             pd.testing.assert_frame_equal(firm(usual), firm(other), rtol=1e-4)
             assert sum(told) == sum(len(one.ids) >= 2 for one in docs)
+
+
+def findings(docs: TinyDocuments) -> Findings:
+    return Findings(model("llama"), docs, LAYERS, strongest=STRONGEST, per_band=PER_BAND)
+
+
+def same_scan(one: Scan, other: Scan) -> None:
+    for found, expected in zip(one[1:3], other[1:3], strict=True):
+        assert all(map(torch.equal, found, expected))
+    assert torch.equal(one.successors, other.successors)
+    assert torch.equal(one.frequency, other.frequency)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sets(st.integers(1, 39), max_size=5), st.data())
+def test_parts_that_are_merged_in_any_order_give_the_same_to_the_last_bit(cuts, data):
+    docs, edges = documents(), [0, *sorted(cuts), 40]
+    parts = [part_of(start, stop) for start, stop in pairwise(edges)]
+    in_order, mixed, nested = findings(docs), findings(docs), findings(docs)
+    for part in parts:
+        in_order.merge(part)
+    for part in data.draw(st.permutations([*parts, *data.draw(st.sets(st.sampled_from(parts)))])):
+        mixed.merge(part)  # some twice
+    at = data.draw(st.integers(0, len(parts)))
+    inner = findings(docs)
+    for part in parts[at:]:
+        inner.merge(part)
+    for part in parts[:at]:
+        nested.merge(part)
+    nested.merge(inner)
+    same_scan(mixed.scan(), in_order.scan())
+    same_scan(nested.scan(), in_order.scan())
+    whole = scanned("llama", docs)
+    firing = whole.strongest.activation > 0.02
+    assert torch.equal(in_order.scan().strongest.document[firing], whole.strongest.document[firing])
+
+
+@functools.cache
+def part_of(start: int, stop: int) -> Findings:
+    found = findings(documents())
+    found.read(range(start, stop))
+    return found
+
+
+def test_documents_that_were_read_in_part_are_refused():
+    found = findings(documents())
+    found.merge(part_of(0, 10))
+    for other in (part_of(5, 15), part_of(0, 9)):
+        with pytest.raises(LookupsError, match="were read in part"):
+            found.merge(other)
+
+
+def test_a_scan_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("lookups.measure.scan.WINDOW", 9)
+    docs, place, read = documents(), tmp_path / "scan", []
+    usual = scanned("llama", docs)
+
+    def stopped(n: int) -> None:
+        read.append(n)
+        if sum(read) > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scanned("llama", docs, kept_in=place, progress=stopped)
+    begun = findings(docs)
+    begun.take_up(place)
+    assert begun.ranges == [range(0, 9), range(9, 18)]
+    same_scan(scanned("llama", docs, kept_in=place), usual)
+    assert findings(documents(20)).take_up(place) is None
+    place.write_bytes(place.read_bytes()[:-9])  # a broken one is not read
+    same_scan(scanned("llama", docs, kept_in=place), usual)
+
+
+def test_a_batch_for_which_there_is_no_memory_is_halved(monkeypatch):
+    docs, usual, read = documents(), scanned("llama", documents()), Model.read
+
+    def small(self, batch, hooks):
+        if batch.ids.numel() > 60:
+            raise torch.OutOfMemoryError
+        read(self, batch, hooks)
+
+    monkeypatch.setattr(Model, "read", small)
+    found = scanned("llama", docs)
+    firing = usual.strongest.activation > 0.02
+    assert torch.equal(found.strongest.document[firing], usual.strongest.document[firing])
+    monkeypatch.setattr(Model, "read", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    with pytest.raises(LookupsError, match="no memory for one document of 3 tokens; choose"):
+        scanned("llama", docs)
 
 
 def test_equal_maxima_stand_in_the_order_of_their_numbers_whatever_their_batch(monkeypatch):

@@ -4,6 +4,7 @@ What is kept is bounded, whatever the number of documents (chapter 3 shows both 
 stand in the order of their documents' numbers or lots, so how documents come in does not matter.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -63,24 +64,34 @@ class Spread:
 
     def add(self, new: Maxima) -> None:
         """Take a portion in."""
-        width = max(1, _AT_ONCE // (len(self.kept.activation) + len(new.document)))
-        for start in range(0, len(self.top), width):
-            some = slice(start, start + width)
-            kept, part = (Maxima(*(axis[:, some] for axis in whole)) for whole in (self.kept, new))
-            self._add(part, kept, some)
+        for some in self._parts(len(new.document)):
+            part = Maxima(*(axis[:, some] for axis in new))
+            level = level_of(part.activation)
+            top = level.amax(0)
+            depth = _depth(top - level)
+            counts = torch.zeros_like(self.counts[:, some])
+            self._add(part, top, counts.scatter_add(0, depth, torch.ones_like(depth)), some)
 
-    def _add(self, new: Maxima, kept: Maxima, some: slice) -> None:
-        """Take in what a portion says of some neurons, in the place of what is kept of them."""
+    def merge(self, other: "Spread") -> None:
+        """Take in what another has of other documents."""
+        for some in self._parts(len(other.kept.document)):
+            part = Maxima(*(axis[:, some] for axis in other.kept))
+            self._add(part, other.top[some], other.counts[:, some], some)
+
+    def _parts(self, documents: int) -> Iterator[slice]:
+        """The neurons in portions that are sorted at once with so many documents."""
+        width = max(1, _AT_ONCE // (len(self.kept.activation) + documents))
+        return (slice(start, start + width) for start in range(0, len(self.top), width))
+
+    def _add(self, new: Maxima, new_top: Tensor, new_counts: Tensor, some: slice) -> None:
+        """Take in documents of some neurons, counted in bands below a maximum of their own."""
+        kept = Maxima(*(axis[:, some] for axis in self.kept))
         found, n_slots = joined(kept, new), len(kept.document)
-        level, top = level_of(found.activation), self.top[some].clone()
-        self.top[some] = torch.maximum(top, level.amax(0))
-        depth = self.top[some] - level  # not a number where nothing has fired
-        depth = torch.where(depth <= BANDS, depth, _OPEN).long()
-        risen = torch.where(top.isfinite(), self.top[some] - top, 0).clamp(max=_OPEN).long()
-        bands = (torch.arange(_OPEN + 1, device=risen.device)[:, None] + risen).clamp(max=_OPEN)
-        stood = torch.zeros_like(bands).scatter_add(0, bands, self.counts[:, some])
-        fresh = depth[n_slots:]
-        self.counts[:, some] = stood.scatter_add(0, fresh, torch.ones_like(fresh))
+        top = torch.maximum(self.top[some], new_top)
+        counts = _sunk(self.counts[:, some], top - self.top[some])
+        self.counts[:, some] = counts + _sunk(new_counts, top - new_top)
+        self.top[some] = top
+        depth = _depth(top - level_of(found.activation))
         lot = self.lots[found.document.clamp(min=0)]
         order = ((depth << 58) | (lot >> 5)).argsort(dim=0)
         depth = depth.gather(0, order)
@@ -104,6 +115,18 @@ def level_of(activation: Tensor) -> Tensor:
     positive = activation > 0
     level = torch.where(positive, activation, 1.0).double().log2().mul(BANDS).floor()
     return torch.where(positive, level, -torch.inf)
+
+
+def _depth(below: Float[Tensor, "slot neuron"]) -> Int[Tensor, "slot neuron"]:
+    """The band of a slot, counted downwards from the maximum's; not a number: nothing fires."""
+    return torch.where(below <= BANDS, below, _OPEN).long()
+
+
+def _sunk(counts: Int[Tensor, "band neuron"], by: Float[Tensor, " neuron"]) -> Tensor:
+    """Counts a band, so many bands further down: the last row takes what falls below the others."""
+    by = torch.where(by.isfinite(), by, 0).clamp(max=_OPEN).long()
+    bands = (torch.arange(_OPEN + 1, device=by.device)[:, None] + by).clamp(max=_OPEN)
+    return torch.zeros_like(counts).scatter_add(0, bands, counts)
 
 
 def _nothing(slots: int, neurons: int, device: torch.device) -> Maxima:

@@ -6,31 +6,37 @@ documents changes the result: numbers and lots follow from a document's key, and
 before they are compared, since equal contexts differ in the last bits from batch to batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import pairwise, product
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from lookups.corpus.documents import Documents
-from lookups.errors import SourceError
+from lookups.errors import LookupsError, SourceError
 from lookups.measure.activation import Site
 from lookups.measure.kept_maxima import Maxima, Spread, Strongest, joined, level_of
 from lookups.model.batches import Batch, batches_by_length
 from lookups.model.loaded import Model
 from lookups.names import Neuron
+from lookups.paths import replacing
 
 SETTLE = 256
 """Documents after which it is settled which maxima are kept: rarely, for it costs."""
 
-WINDOW = 2**15
-"""Consecutive documents that are put in the order of their lengths, so that padding is rare."""
+WINDOW = 4096
+"""Consecutive documents that are put in the order of their lengths, so that padding is rare, and
+after which a scan writes down what it has."""
 
 
 class Scan(NamedTuple):
@@ -56,45 +62,179 @@ def scan(
     strongest: int,
     per_band: int = 8,
     only_last: bool = False,
+    kept_in: Path | None = None,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Scan:
     """Find every neuron's maxima over all documents; `only_last` reads only their last tokens.
 
     A maximum is never at the beginning-of-sequence token, at padding, or (unless `only_last`) at a
     document's last token, which has no successor. `progress` is told the documents of each batch.
-    SourceError if no document has a position that could be a maximum.
+    What was read is written to the file `kept_in` every `WINDOW` documents, from where a later call
+    with the same model, documents and numbers goes on. SourceError if no document has a position
+    that could be a maximum.
     """
-    neurons = model.neurons(layers)
-    numbers, lots = torch.zeros(2, len(documents), dtype=torch.long, device=model.device)
-    best = Strongest(strongest, len(neurons), numbers)
-    spread = Spread(per_band, len(neurons), lots)
-    successors = torch.zeros(model.d_vocab, dtype=torch.long, device=model.device)
-    waiting: list[Maxima] = []
+    found = Findings(
+        model, documents, layers, strongest=strongest, per_band=per_band, only_last=only_last
+    )
+    if kept_in is not None:
+        found.take_up(kept_in)
+    for start in range(0, len(documents), WINDOW):
+        found.read(range(start, min(start + WINDOW, len(documents))), progress)
+        if kept_in is not None:
+            found.write_down(kept_in)
+    return found.scan()
 
-    def settle() -> None:
+
+class Findings:
+    """What a scan has found in the documents it has read, to which those of others can be added.
+
+    Which documents were read together, by whom and in what order does not change what is found.
+    """
+
+    def __init__(
+        self, model: Model, documents: Documents, layers: Sequence[int], *,
+        strongest: int, per_band: int, only_last: bool = False,
+    ):  # fmt: skip
+        self.model, self.documents, self.layers = model, documents, layers
+        self.only_last, self.tokens = only_last, model.tokens()
+        self.neurons = model.neurons(layers)
+        numbers, lots = torch.zeros(2, len(documents), dtype=torch.long, device=model.device)
+        self.best = Strongest(strongest, len(self.neurons), numbers)
+        self.spread = Spread(per_band, len(self.neurons), lots)
+        self.successors = torch.zeros(model.d_vocab, dtype=torch.long, device=model.device)
+        self.ranges: list[range] = []
+        """The documents that were read."""
+
+    def read(self, rows: range, progress: Callable[[int], None] = lambda n: None) -> None:
+        """Read some documents, unless they were read; LookupsError if a part of them was."""
+        length = self._note(rows)
+        left = length.argsort(kind="stable")
+        left = left[length[left] >= (1 if self.only_last else 2)]
+        if not self._are_new([rows]):
+            progress(len(left))
+            return
+        waiting: list[Maxima] = []
+        while len(left):
+            some = next(batches_by_length(length[left].tolist(), tokens=self.tokens))
+            here = (rows.start + left[some]).tolist()
+            try:
+                waiting.append(self._read_together(here))
+            except torch.OutOfMemoryError:
+                if len(here) == 1:
+                    raise LookupsError(
+                        f"the device has no memory for one document of {length[left[0]]} tokens; "
+                        "choose a smaller `length`, or device: cpu"
+                    ) from None
+                self.tokens //= 2
+                torch.cuda.empty_cache()
+                continue
+            left = left[len(here) :]
+            if sum(len(one.document) for one in waiting) >= SETTLE:
+                self._settle(waiting)
+            progress(len(here))
+        self._settle(waiting)
+        self.ranges.append(rows)
+
+    def merge(self, other: "Findings") -> None:
+        """Add what was found in other documents of the same; the same again changes nothing.
+
+        Raises:
+            LookupsError: some of the other's documents were read here, and some were not.
+        """
+        if self._are_new(other.ranges):
+            for rows in other.ranges:
+                self._note(rows)
+            self.best.add(other.best.kept)
+            self.spread.merge(other.spread)
+            self.successors += other.successors
+            self.ranges += other.ranges
+
+    def scan(self) -> Scan:
+        """Return what was found."""
+        counts = self.spread.counts
+        if not counts.any():
+            where = f"{self.documents.corpus}/{self.documents.split}"
+            raise SourceError(
+                f"no document of {where} is long enough; give some of two tokens or more"
+            )
+        frequency = counts[:-1].sum(0) / counts.sum(0)
+        found = self.best.kept, self.spread.kept, self.successors.cpu(), frequency.cpu()
+        return Scan(self.neurons, *found)
+
+    def write_down(self, path: Path) -> None:
+        """Write what was found to a file, for `take_up`."""
+        ranges = torch.tensor([(one.start, one.stop) for one in self.ranges]).reshape(-1, 2)
+        with replacing(path) as aside:
+            save_file(self._tensors() | {"ranges": ranges}, aside, {"of": self._of})
+
+    def take_up(self, path: Path) -> None:
+        """Go on from a file, if a whole one is there that was made from the same."""
+        try:
+            with safe_open(path, "pt", device=str(self.model.device)) as file:
+                if file.metadata() != {"of": self._of}:
+                    return
+                names = [*self._tensors(), "ranges"]
+                found = {name: file.get_tensor(name) for name in names}
+        except (OSError, SafetensorError):
+            return
+        for name, tensor in self._tensors().items():
+            tensor.copy_(found[name])
+        self.ranges = [range(*one) for one in found["ranges"].tolist()]
+        for rows in self.ranges:
+            self._note(rows)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        kept = {"best": self.best.kept, "spread": self.spread.kept}
+        some = {
+            f"{of}.{name}": axis for of, all in kept.items() for name, axis in all._asdict().items()
+        }
+        spread = {"top": self.spread.top, "counts": self.spread.counts}
+        return {**some, **spread, "successors": self.successors}
+
+    @cached_property
+    def _of(self) -> str:
+        """What the numbers follow from: the documents' ids, the model's weights, and settings."""
+        weights = [float(self.model.w_out(layer).double().sum()) for layer in self.layers]
+        sizes = len(self.best.kept.activation), self.spread.per_band, self.only_last
+        return json.dumps(
+            [self.documents.digest, list(self.layers), weights, sizes, str(self.model.dtype)]
+        )
+
+    def _are_new(self, ranges: Sequence[range]) -> bool:
+        """Say whether some ranges are new, and not all old; LookupsError if they overlap others."""
+        if all(rows in self.ranges for rows in ranges):
+            return False
+        for rows, one in product(ranges, self.ranges):
+            if rows.start < one.stop and one.start < rows.stop:
+                raise LookupsError(
+                    f"documents {rows.start} to {rows.stop - 1} were read in part already; read "
+                    "and merge each range of documents as a whole"
+                )
+        return True
+
+    def _note(self, rows: range) -> Int[np.ndarray, " row"]:
+        """Note the numbers and lots of some documents; return how many tokens they have."""
+        here = [self.documents[row] for row in rows]
+        some = slice(rows.start, rows.stop)
+        self.best.numbers[some] = torch.tensor([int(one.key.rpartition("/")[2]) for one in here])
+        self.spread.lots[some] = torch.tensor([lot_of(one.key) for one in here])
+        return np.array([len(one.ids) for one in here])
+
+    def _read_together(self, rows: list[int]) -> Maxima:
+        """Each document's maximum of every neuron, and count what follows its tokens."""
+        batch = self.model.batch([self.documents[row].ids for row in rows])
+        found = _batch_maxima(self.model, batch, self.layers, rows, only_last=self.only_last)
+        if not self.only_last:  # what follows the first token, which follows the BOS, and so on
+            following = batch.ids[:, 2:][batch.mask[:, 2:]]
+            self.successors += torch.bincount(following, minlength=self.model.d_vocab)
+        return found
+
+    def _settle(self, waiting: list[Maxima]) -> None:
         if waiting:
             found = joined(*waiting)
-            best.add(found)
-            spread.add(found)
+            self.best.add(found)
+            self.spread.add(found)
             waiting.clear()
-
-    shortest = 1 if only_last else 2
-    for rows in _batches(documents, numbers, lots, shortest, model.tokens()):
-        batch = model.batch([documents[row].ids for row in rows])
-        if not only_last:  # what follows the first token, which follows the BOS, and so on
-            following = batch.ids[:, 2:][batch.mask[:, 2:]]
-            successors += torch.bincount(following, minlength=model.d_vocab)
-        waiting.append(_batch_maxima(model, batch, layers, rows, only_last=only_last))
-        if sum(len(one.document) for one in waiting) >= SETTLE:
-            settle()
-        progress(len(rows))
-    settle()
-    n_documents = spread.counts.sum(0)
-    if not n_documents.any():
-        where = f"{documents.corpus}/{documents.split}"
-        raise SourceError(f"no document of {where} is long enough; give some of two tokens or more")
-    frequency = spread.counts[:-1].sum(0) / n_documents
-    return Scan(neurons, best.kept, spread.kept, successors.cpu(), frequency.cpu())
 
 
 def maxima_table(
@@ -129,21 +269,6 @@ def maxima_table(
     )
     table["order"] = table.groupby("neuron", sort=False).cumcount()
     return table
-
-
-def _batches(
-    documents: Documents, numbers: Tensor, lots: Tensor, shortest: int, tokens: int
-) -> Iterator[list[int]]:
-    """Yield rows of similar lengths, window after window; note the numbers and lots of each."""
-    for start in range(0, len(documents), WINDOW):
-        here = [documents[row] for row in range(start, min(start + WINDOW, len(documents)))]
-        keys, stop = [one.key for one in here], start + len(here)
-        numbers[start:stop] = torch.tensor([int(key.rpartition("/")[2]) for key in keys])
-        lots[start:stop] = torch.tensor([lot_of(key) for key in keys])
-        length = np.array([len(one.ids) for one in here])
-        usable = np.flatnonzero(length >= shortest)
-        for some in batches_by_length(length[usable].tolist(), tokens=tokens):
-            yield (start + usable[some]).tolist()
 
 
 def lot_of(key: str) -> int:
