@@ -17,6 +17,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook(["lookups", "tools"], "beartype.beartype")  # before anything imports lookups
 
+import faults  # noqa: E402
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
@@ -47,13 +48,41 @@ def call(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
             code = 0
         except SystemExit as stop:
             code = stop.code or 0
-        return code, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        for line in err.splitlines():
+            if code and line.startswith("lookups: "):
+                faults.note(line)
+        return code, out, err
 
     return called
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption("--faults", action="store_true", help="write book/faults.md")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Hold every refusal against the book's page of them."""
+    with faults.noting() as met:
+        result = yield
+    if not getattr(item.obj, "is_hypothesis_test", False):
+        heading, what = faults.tried(item)
+        rows = [faults.row_of(what, sentence) for sentence in dict.fromkeys(met)]
+        item.user_properties += [("refusal", (heading, row)) for row in rows]
+        if not item.config.getoption("--faults") and (new := set(rows) - faults.on_page()):
+            pytest.fail(f"book/faults.md lacks {new}; write it anew: pytest -n 2 --faults")
+    return result
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
-    """List what was NOT RUN, each reason once."""
+    """Write the page of faults, if asked to; list what was NOT RUN, each reason once."""
+    if terminalreporter.config.getoption("--faults"):
+        passed = terminalreporter.stats.get("passed", [])
+        rows = [
+            tuple(row) for one in passed for kind, row in one.user_properties if kind == "refusal"
+        ]
+        faults.PAGE.write_text(faults.page_of(rows), "utf-8")
     skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
     reasons = {one[2].removeprefix("Skipped: ") for one in skipped if isinstance(one, tuple)}
     if not_run := sorted(reason for reason in reasons if reason.startswith("NOT RUN")):

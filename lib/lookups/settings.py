@@ -268,7 +268,8 @@ def content_of(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Any, Any]
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        where = str(error).splitlines()[-1].strip()
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: {error.problem}" if mark else str(error).splitlines()[-1]
         raise RunError(f"{path.name} cannot be read as YAML ({where}); mend it") from None
     if not isinstance(content, dict):
         raise RunError(f"{path.name} holds no settings; start from a copy of smollm2.yml")
