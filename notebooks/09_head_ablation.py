@@ -10,11 +10,11 @@
 # (head-ablation)=
 # # Does silencing the head matter?
 #
-# So far a head was called active for what one neuron owes to it, and nobody asked what the model
-# says. Now we take the head away and read the probability of the neuron's token. If the
-# {term}`pair` is a {term}`context look-up`, the token should become less likely, and more so on
-# prompts where the head is active than where it is not. At the end we ask the same of the
-# explanations: do they name the prompts on which the head matters?
+# So far we called a head active because of what one neuron owes to it. Whether the model's prediction
+# changes without it was left open. Now we silence the head and read the probability of the neuron's token.
+# If the {term}`pair` is a {term}`context look-up`, the token should become less likely, and more so on
+# prompts where the head is active than where it is not. At the end we put the explanations to the same
+# test: do they name the prompts on which the head matters?
 #
 # **In short:** {glue:text}`headline`
 #
@@ -23,7 +23,7 @@
 # | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before, `verdicts` from {ref}`scores` | `head_ablations`: neuron and token, before and after |
 
 # %% tags=["parameters"]
-# Everything else stands in the run's file.
+# The run's file names the model and holds every threshold; for a run of your own, change this line.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
@@ -53,11 +53,12 @@ from lookups.statistics.differences import (
 )
 from lookups.statistics.scores import q_values
 from lookups.show.figures import COLOURS, house_style
+from lookups.show.look_ups import look_up_view, measured_prompts
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.explain.explainer import PairPrompts
 from lookups.settings import check_run, read_run
-from lookups.show.views import BOS, PromptText, attention_view, prompt_table, readable
+from lookups.show.views import BOS, attention_view, escaped, readable
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -68,24 +69,21 @@ rates = load(settings, "follow_rates")
 neurons = rates.drop_duplicates("neuron").set_index("neuron")
 suffixes = load(settings, "suffixes")
 pairs = load(settings, "pairs")
-prompts = PairPrompts(suffixes, load(settings, "heads"), tokens=neurons.token, decode=model.decode)
+prompts = PairPrompts(
+    suffixes, load(settings, "heads"),
+    tokens=neurons.token, decode=model.decode, vocabulary=model.vocabulary,
+)  # fmt: skip
 NOTHING = Markdown(
-    "*This run has no kept pair with held-out prompts, so there is nothing to show.*"
+    "*This run has no kept pair with prompts to read, so there is nothing to show here.*"
 )
-
-
-def really_next(token_id: int) -> str | None:
-    """What really followed a prompt, where that is known."""
-    return model.vocabulary[token_id] if token_id >= 0 else None
-
 
 # %% [markdown]
 # ## On which prompts
 #
 # We take every kept pair of a selected neuron and, for comparison, every kept pair of the random
-# neurons that are matched to them. Both are read on the neuron's held-out prompts (`test`, where the
-# run has it), except those that read the same as a training prompt. A prompt is *followed* when the
-# neuron's own token is what really comes next.
+# neurons that are matched to them. We read them on the neurons' {glue:text}`split-read` prompts, and leave out
+# held-out prompts that read the same as a training prompt. A prompt is *followed* when the neuron's own
+# token is what really comes next.
 
 # %%
 reported = "test" if (suffixes.split == "test").any() else "train"
@@ -97,7 +95,7 @@ rows = rows.astype({"active": bool}).assign(token_id=rows.neuron.map(neurons.tok
 rows["follows"] = rows.next_token_id == rows.token_id
 
 
-# %% tags=["hide-input", "hide-output"]
+# %% tags=["hide-input"]
 def counted(table: pd.DataFrame) -> dict:
     kinds = table.groupby(["neuron", "head"]).active.agg(["size", "nunique"])
     share = {kind: table[table.active == kind].follows.mean() for kind in (True, False)}
@@ -113,13 +111,17 @@ def counted(table: pd.DataFrame) -> dict:
     }
 
 
-glue("split-read", reported, display=False)
-pd.DataFrame({name: counted(of_group(rows, neurons, name)) for name in GROUPS})
+glue("split-read", "held-out" if reported == "test" else "training", display=False)
+counts = {name: counted(of_group(rows, neurons, name)) for name in GROUPS}
+Markdown(" ".join(
+    f"Of the {name} neurons, {one['neurons']} have {one['pairs']} such pairs; {one['pairs with prompts of both kinds']} of "
+    f"these have both active and inactive prompts." for name, one in counts.items()
+))  # fmt: skip
 
 # %% [markdown]
 # ## One look-up by hand
 #
-# We silence the head of the {ref}`running example <running-example>` on one of its held-out prompts: of those on
+# We silence the head of the {ref}`running example <running-example>` on one of its prompts: of those on
 # which the head is active and the token really follows, the one of median activation. This is where the head
 # looks in it:
 
@@ -129,7 +131,7 @@ chosen, whose = (chosen, "selected") if len(chosen) else (rows, "all examined")
 
 
 def typical(key: tuple[str, str] | None) -> pd.Series | None:
-    """A pair's held-out prompt that is shown."""
+    """The prompt of a pair that is shown."""
     mine = rows[(rows.neuron == key[0]) & (rows["head"] == key[1])] if key else rows[:0]
     return running_prompt(mine.assign(token=mine.token_id, next_token=mine.next_token_id))
 
@@ -149,9 +151,9 @@ attention_view(
 ) if hand is not None else NOTHING  # fmt: skip
 
 # %% [markdown]
-# The paper sets the head's value vectors to zero at every position. Then what attention makes of them,
-# the head's output before $W_O$, is zero as well (a {term}`value bias` is folded away beforehand), so
-# we set that:
+# The paper sets the head's value vectors to zero at every position. What attention makes of them, the
+# head's output before $W_O$, is then zero as well, because a {term}`value bias` has been folded away
+# beforehand. So we set this output to zero:
 
 
 # %%
@@ -186,17 +188,47 @@ def moved(what: str) -> str:
 
 
 Markdown(
-    f"The text is “{readable(model.decode(ids))}”, and “{readable(neurons.token[hand.neuron])}” is what "
-    f"follows. When {head} is silenced, the activation of {neuron} {moved('activation')} and the "
+    f"The text is “{escaped(model.decode(ids))}”, and the neuron's token is “{escaped(neurons.token[hand.neuron])}”. "
+    f"When {head} is silenced, the activation of {neuron} {moved('activation')} and the "
     f"probability of the token {moved('p(token)')}."
-) if hand is not None else NOTHING
+) if hand is not None else NOTHING  # fmt: skip
+
+# %% [markdown]
+# Is this prompt typical of the pair? The same can be read on one line for its strongest prompts of either
+# kind. Arcs go from the last token to the tokens that the head attends to: the wider the arc, the more attention;
+# blue where the head drives the neuron from there, orange where it holds the neuron back. Under each token
+# is the neuron's activation, and the end of the line shows what the model expects next, with the head
+# and with the head silenced:
+
+
+# %% tags=["hide-input"]
+def on_one_line(key: tuple[str, str], name: str):
+    """A pair's strongest prompts, three of either kind."""
+    mine = prompts.rows(*key, reported)
+    some = pd.concat([mine[mine.active].head(3), mine[~mine.active].head(3)])
+    whose = f"{key[1]} and the “{readable(neurons.token[key[0]])}” neuron ({key[0]})"
+    return look_up_view(
+        measured_prompts(model, *key, some), whose, name=name,
+        look_for="Compare an active with an inactive prompt. On which of the two does the token lose more without the head?",
+    )  # fmt: skip
+
+
+on_one_line((hand.neuron, hand["head"]), "look-up-silenced") if hand is not None else NOTHING
+
+# %% [markdown]
+# This is the second pair that we follow:
+
+# %% tags=["hide-input"]
+on_one_line((second.neuron, second["head"]), "look-up-silenced-second") if second is not None else Markdown(
+    "*This run has no second pair to follow.*"
+)  # fmt: skip
 
 # %% [markdown]
 # ## Three ways to silence a head
 #
 # A head that is set to zero also loses what it adds to *every* text. Later layers were never
-# trained without that, so a fall may come from there rather than from what the head read. Two other
-# ways therefore stand beside the paper's, which take away only what differs from text to text:
+# trained without that, so a fall may come from there rather than from what the head read. We therefore add
+# two other ways to the paper's, which take away only what differs from text to text:
 #
 # | kind | the head's output is replaced by | at |
 # | --- | --- | --- |
@@ -204,10 +236,10 @@ Markdown(
 # | `mean`, {term}`mean ablation` | its mean over the tokens of training documents | every position but {term}`BOS` |
 # | `resample`, {term}`resample ablation` | its output at the end of another prompt of the neuron | the last position |
 #
-# And there is a {term}`control`. `other head` sets to zero, on the same prompts, a head of the same layer
-# that is in no kept pair of the neuron, chosen at random. If active prompts are merely easier to upset,
-# the control shows it as well. `mean` and `resample` are measured for the pairs of
-# {glue:text}`whose-neurons` neurons only, all else for the others as well.
+# A {term}`control` is needed as well, because active prompts may merely be easier to upset. `other head` sets to zero,
+# on the same prompts, a head of the same layer that is in no kept pair of the neuron, chosen at random. If any
+# head will do, the control shows the same difference. We measure `mean` and `resample` for the pairs of
+# {glue:text}`whose-neurons` neurons only, and the other kinds for all pairs.
 
 # %% tags=["hide-input"]
 AVERAGED = 25  # training documents for the means; each has some hundred tokens
@@ -279,7 +311,7 @@ effects = pd.concat(measured, ignore_index=True) if measured else nothing
 effects = with_falls(effects.astype({"active": bool, "follows": bool} | dict.fromkeys(COLUMNS, float)))  # fmt: skip
 
 # %% [markdown]
-# The prompt from above comes out the same:
+# On the prompt from above this function must find what we found by hand:
 
 # %% tags=["hide-input"]
 if hand is not None:
@@ -288,17 +320,18 @@ if hand is not None:
     found = [same[f"{what}_{when}"] for when in ("before", "after") for what in ("act", "logp", "p")]  # fmt: skip
     assert np.allclose(found, by_hand.T.to_numpy().ravel(), atol=1e-3)
 Markdown(
-    f"{effects.kind.eq('zero').sum()} prompts of pairs were read without their head, "
+    f"It does. {effects.kind.eq('zero').sum()} prompts of pairs were read without their head, and "
     f"{effects.kind.eq('other head').sum()} without another head of its layer."
-) if len(effects) else NOTHING
+) if hand is not None else NOTHING
 
 # %% [markdown]
 # ## The paper's comparison
 #
 # For each pair we take the mean fall over its active prompts and the mean fall over its inactive
-# ones, and get two lists, each with one value per pair. The paper compares them by the
-# {term}`Kolmogorov–Smirnov test`. Pairs with held-out prompts of one kind only are left out. A fall
-# is measured twice throughout: in percentage *points* of the token's probability, and in
+# ones. This gives two lists with one value per pair each, which the paper compares by the
+# {term}`Kolmogorov–Smirnov test`. Pairs with prompts of one kind only are left out.
+#
+# A fall is measured twice throughout: in percentage *points* of the token's probability, and in
 # {term}`nats <nat>` of its logarithm. Points favour tokens that were likely to begin with; in nats,
 # a fall by half counts the same wherever it starts.
 
@@ -315,7 +348,7 @@ own = of_group(effects, neurons, "selected")
 own = own if len(own) else effects
 by_kind = {(kind, unit): compared(own[own.kind == kind], unit) for kind in KINDS for unit in UNITS}
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Silencing a head lowers the token's probability where the head is active (blue) and where it is not (grey). Each dot is a pair: its mean over prompts of one kind. Boxes hold the middle half of the pairs, the line is the median. For a look-up the blue box stands above the grey one, and does not for another head of the same layer.", "name": "fig-silenced"}, "image": {"alt": "Box plots of mean falls in token probability, in points and in nats, over active and inactive prompts by kind of ablation"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "In a look-up, silencing the head lowers the token's probability where the head is active (blue) more than where it is not (grey), and silencing another head of the same layer does no such thing. Each dot is a pair: its mean over prompts of one kind. Boxes hold the middle half of the pairs, the line in a box is their median, and whiskers end at the last pair within one and a half lengths of the box.", "name": "fig-silenced"}, "image": {"alt": "Box plots of mean falls in token probability, in points and in nats, over active and inactive prompts by kind of ablation"}}
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.6))
 shown_boxes = {}
 for axis, (unit, name) in zip(axes, UNITS.items(), strict=True):
@@ -341,14 +374,27 @@ for axis, (unit, name) in zip(axes, UNITS.items(), strict=True):
 handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[c], alpha=0.45) for c in ("blue", "grey")]
 axes[0].legend(handles, ["active prompts", "inactive prompts"])
 plt.show()
-pd.DataFrame(shown_boxes).T
+
+
+# %% tags=["hide-input"]
+def medians(kind: str) -> str:
+    both = (round(100 * by_kind[kind, "fall"][0][side].median(), 1) + 0.0 for side in ("active", "inactive"))  # fmt: skip
+    return "{:.1f} points on active and {:.1f} on inactive prompts".format(*both)
+
+
+test = by_kind["zero", "fall"][1]
+Markdown(
+    f"When its head is set to zero, the token loses {medians('zero')} (medians over pairs)"
+    + (f"; when another head of the layer is, {medians('other head')}" if by_kind["other head", "fall"][1].pairs else "")
+    + f". The paper's test of the two lists under `zero`, in points, says {test}."
+) if test.pairs else NOTHING  # fmt: skip
 
 # %% [markdown]
 # ## What that test leaves out
 #
 # The test treats the two lists as independent samples. But every pair has a value in both, so much
 # of their spread is due to differences between pairs and not to activity, and pairs that share a
-# neuron share its prompts. So for the same means we add:
+# neuron share its prompts. For the same means we therefore add:
 #
 # - the mean *difference within pairs*, active less inactive, with a {term}`bootstrap` over neurons;
 # - *Cliff's delta* between the two lists, the effect size that goes with the paper's test: how much more often
@@ -408,8 +454,8 @@ Markdown(
 # ## Is it this head, and is it this kind of neuron?
 #
 # From each pair's difference we subtract what silencing another head of the layer gives on the very
-# same prompts (where the layer has such a head). The random neurons, matched to selected ones, went
-# through the same steps ({numref}`fig-silenced-groups`).
+# same prompts, where the layer has such a head. The random neurons, which are matched to selected ones, have
+# gone through the same steps ({numref}`fig-silenced-groups`).
 
 
 # %%
@@ -421,15 +467,15 @@ def differences(group: str, unit: str) -> pd.DataFrame:
     return both.assign(less=both.difference - both.difference_other)
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "How much more the token falls on active than on inactive prompts when a head is silenced: mean over pairs with 95 % intervals over neurons. Filled: the pair's own head; open: another head of its layer, on the same prompts. A look-up lies to the right of zero and of its open mark.", "name": "fig-silenced-groups"}, "image": {"alt": "Differences within pairs in points and in nats, for selected and for random neurons, own head and another head"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "In a look-up, the filled mark lies to the right of zero and of the open one. Marks show how much more the token falls on active than on inactive prompts when a head is silenced: the mean over pairs, with a 95 % interval over neurons. Filled marks are the pair's own head, open marks another head of its layer on the same prompts.", "name": "fig-silenced-groups"}, "image": {"alt": "Differences within pairs in points and in nats, for selected and for random neurons, own head and another head"}}
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 2.2), sharey=True)
-table, gains = {}, {}
+groups_table, gains = {}, {}
 for axis, (unit, name) in zip(axes, UNITS.items(), strict=True):
     times, tell = (100, points) if name == "points" else (1, written)
     for place, group in enumerate(GROUPS):
         both = differences(group, unit)
         gains[group, unit] = bootstrap_mean(both.less, both.neuron, seed=settings.seed)
-        row = table.setdefault(group, {"pairs": len(both), "neurons": both.neuron.nunique()})
+        row = groups_table.setdefault(group, {"pairs": len(both), "neurons": both.neuron.nunique()})
         for shift, column in enumerate(("difference", "difference_other")):
             mean = bootstrap_mean(both[column], both.neuron, seed=settings.seed)
             at, colour = place + 0.2 * (shift - 0.5), COLOURS["grey" if shift else "blue"]
@@ -444,7 +490,6 @@ for axis, (unit, name) in zip(axes, UNITS.items(), strict=True):
 axes[0].set_yticks(range(len(GROUPS)), [f"{group} neurons" for group in GROUPS])
 axes[0].set_ylim(len(GROUPS) - 0.5, -0.5)
 plt.show()
-pd.DataFrame(table).T
 
 # %% tags=["hide-input"]
 apart = {}
@@ -457,21 +502,21 @@ for unit in UNITS:
 
 def told_apart(found: Estimate) -> str:
     if not np.isfinite(found.low):
-        return "not known, since one group has too few neurons"
-    return "more" if found.low > 0 else "less" if found.high < 0 else "not told apart"
+        return "cannot be compared between the two groups, because one has too few neurons"
+    word = "larger" if found.low > 0 else "smaller" if found.high < 0 else ""
+    return f"is {word} for selected neurons than for random ones" if word else "is not measurably different for selected and for random neurons"  # fmt: skip
 
 
 Markdown(
-    "Over all pairs, the difference within pairs of selected neurons exceeds that of random ones by "
-    f"{points(apart['fall'])} points (selected neurons: {told_apart(apart['fall'])}) and by "
-    f"{written(apart['log_fall'])} nats (selected neurons: {told_apart(apart['log_fall'])})."
+    f"In points, the difference within pairs {told_apart(apart['fall'])} (selected less random: {points(apart['fall'])}). "
+    f"In nats, it {told_apart(apart['log_fall'])} ({written(apart['log_fall'])})."
 )
 
 # %% [markdown]
 # ## Which pairs?
 #
-# A mean over pairs may be due to a few of them. Each pair has a p of its own from the same
-# relabelings (two-sided), and `q` corrects them over the pairs of a group {cite}`benjamini1995`.
+# A mean over pairs may be due to a few of them. Each pair therefore gets a p of its own from the same
+# relabelings (two-sided), and `q` corrects these over the pairs of a group {cite}`benjamini1995`.
 # With so few prompts of each kind only a large difference can be significant.
 
 
@@ -481,9 +526,10 @@ def discoveries(table: pd.DataFrame) -> str:
     real = q_values(found.p_two_sided) < fdr
     more = found.difference > 0
     return (
-        f"in {int(more.sum())} of {len(found)} pairs the token falls more (in nats) where the head is active; at "
-        f"q < {fdr:g}, {int((real & more).sum())} fall more and {int((real & ~more).sum())} fall less"
-    )
+        f"the token falls more (in nats) where the head is active in {int(more.sum())} of {len(found)} pairs; at "
+        f"q < {fdr:g}, it falls more in {int((real & more).sum())} and less in {int((real & ~more).sum())}"
+        if len(found) else "no pair has prompts of both kinds"
+    )  # fmt: skip
 
 
 lines = [
@@ -495,10 +541,10 @@ lines = [
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# These are, of the pairs of {glue:text}`whose-neurons` neurons with three prompts or more of each
-# kind, those with the largest and the smallest difference in nats, with q from the same test over
-# all pairs. *Follows* is how often the token really followed, on active and on inactive prompts. A
-# pair whose token never follows where its head is active is marked ✗:
+# The table lists pairs of {glue:text}`whose-neurons` neurons with three prompts or more of each
+# kind: those with the largest and the smallest difference in nats, with q over all pairs.
+# *Prompts* are active + inactive ones, and *follows* is how often the token really followed on
+# either. A pair whose token never follows where its head is active is marked ✗:
 
 # %% tags=["hide-input"]
 best = tested["zero", "log_fall"]["relabeled"].pairs.assign(q=lambda t: q_values(t.p_two_sided))
@@ -507,46 +553,35 @@ best = best.merge(compared(zero)[0][["neuron", "head", "active", "inactive"]], o
 best = best.sort_values(["difference", "neuron", "head"], ascending=[False, True, True])
 best = best[(best.n_active >= 3) & (best.n_inactive >= 3)]
 few = pd.concat([best.head(6), best[6:].tail(3)])
-rates = rows.groupby(["neuron", "head", "active"]).follows.mean().unstack("active")
-rates = rates.reindex(columns=[True, False]).reindex(pd.MultiIndex.from_frame(few[["neuron", "head"]]))  # fmt: skip
+follows = rows.groupby(["neuron", "head", "active"]).follows.mean().unstack("active")
+follows = follows.reindex(columns=[True, False]).reindex(pd.MultiIndex.from_frame(few[["neuron", "head"]]))  # fmt: skip
 pd.DataFrame(
     {
-        "token": [f"“{readable(neurons.token[n])}”{' ✗' if rate == 0 else ''}" for n, rate in zip(few.neuron, rates[True], strict=True)],
+        "token": [f"“{readable(neurons.token[n])}”{' ✗' if rate == 0 else ''}" for n, rate in zip(few.neuron, follows[True], strict=True)],
         "neuron": few.neuron, "head": few["head"],
         "prompts": few.n_active.astype(str) + " + " + few.n_inactive.astype(str),
-        "follows": [f"{yes:.2f} / {no:.2f}" for yes, no in rates.to_numpy(float)],
+        "follows": [f"{yes:.2f} / {no:.2f}" for yes, no in follows.to_numpy(float)],
         "active, points": (100 * few.active_p).round(1) + 0.0, "inactive, points": (100 * few.inactive_p).round(1) + 0.0,
         "active, nats": few.active.round(2) + 0.0, "inactive, nats": few.inactive.round(2) + 0.0,
         "q": few.q.map("{:.2g}".format),
     }
 ).reset_index(drop=True) if len(few) else NOTHING  # fmt: skip
 
-# %% [markdown]
-# The worked example once more, with all its prompts: those on which the token falls most, of either kind.
-# The neuron's token is appended, and struck out where something else came *next*; the note is the
-# token's probability before and without the head.
-
 
 # %% tags=["hide-input"]
-def side_by_side(pair: tuple[str, str], most: int = 5):
-    """Where the token falls most, of the two kinds of prompt."""
-    some = zero[(zero.neuron == pair[0]) & (zero["head"] == pair[1])]
-    some = some.merge(rows[["neuron", "head", "prompt", "text", "next_token_id"]], on=["neuron", "head", "prompt"])  # fmt: skip
-    some = some.sort_values(["log_fall", "prompt"], ascending=[False, True])
-    token = readable(neurons.token[pair[0]])
-    return prompt_table(
-        {
-            f"{pair[1]} {'active' if kind else 'inactive'}": [
-                PromptText(r.text, neurons.token[pair[0]], f"“{token}” {r.p_before:.2g} → {r.p_after:.2g}",
-                           really_next(r.next_token_id))
-                for r in some[some.active == kind].head(most).itertuples()
-            ]
-            for kind in (True, False)
-        }
-    )  # fmt: skip
+def cost(one: pd.Series) -> str:
+    """What silencing a followed pair's head costs its token, by kind of prompt."""
+    mine = zero[(zero.neuron == one.neuron) & (zero["head"] == one["head"])]
+    lost = []
+    for kind, name in {True: "active", False: "inactive"}.items():
+        if len(some := mine[mine.active == kind]):
+            fell, n = round(100 * some.fall.mean()), len(some)
+            lost.append(f"{fell} point{'' if fell == 1 else 's'} on {n} {name} prompt{'' if n == 1 else 's'}")  # fmt: skip
+    return f"- “{escaped(neurons.token[one.neuron])}”, {one['head']}: {' and '.join(lost)}"
 
 
-side_by_side((hand.neuron, hand["head"])) if hand is not None else NOTHING
+mine = [cost(one) for one in (hand, second) if one is not None and one.neuron in set(zero.neuron)]
+Markdown("The pairs that we follow lose, on average:\n\n" + "\n".join(mine)) if mine else NOTHING
 
 # %% [markdown]
 # (hardest-test)=
@@ -554,11 +589,13 @@ side_by_side((hand.neuron, hand["head"])) if hand is not None else NOTHING
 #
 # An explanation ({ref}`scores`) says on which prompts a head is active. If it is right, the head
 # does most of its work on these prompts. So we add up what silencing the head costs over all
-# held-out prompts of a pair: what share of it is lost on the prompts that the explanation *calls*
-# active? A judge who calls prompts active at random gets, on average, the same share of the effect
-# as of the prompts, within a pair. (Over pairs it is more than the share of prompts, since pairs with a larger
-# effect have more prompts called active.) The *shuffled* explanation is such a judge: it calls as many
-# prompts active, but chosen at random.
+# prompts of a pair, and ask what share of it is lost on the prompts that the explanation *calls*
+# active.
+#
+# This share needs something to be compared with. Within a pair, a judge who calls prompts active at random gets on
+# average as large a share of the effect as of the prompts. Over pairs the two shares can differ, because pairs with a larger
+# effect may have more prompts called active. The *shuffled* explanation shows what chance reaches: it calls as
+# many prompts of a pair active, but chosen at random.
 
 
 # %%
@@ -583,46 +620,47 @@ called_by = {
 }
 if len(whole):
     called_by["the labels themselves", "active prompts"] = whole[row_of].assign(verdict=whole.active)  # fmt: skip
-table = {}
+table, held = {}, {}
 for name, said in called_by.items():
     called = whole.merge(said, on=row_of, validate="1:1").astype({"verdict": float})
     each = called.groupby(["neuron", "head"]).verdict.mean().reset_index()
     share = bootstrap_mean(each.verdict, each.neuron, seed=settings.seed)
+    held[name] = {title: kept_by(called, what).share for title, what in WHAT.items()}
     table[name] = {"prompts called active": written(share, digits=2)} | {
-        f"kept of the effect: {name}": written(kept_by(called, what).share, digits=2)
-        for name, what in WHAT.items()
+        f"share of the effect: {title}": written(part, digits=2)
+        for title, part in held[name].items()
     }
 pd.DataFrame(table).T.rename_axis(["explainer", "explanation"]) if table else NOTHING
 
 # %% [markdown]
-# The last row is what an explanation would keep that calls active exactly the prompts on which the
-# head is active. A share of the effect is the ratio of two means over pairs. Intervals resample
-# neurons; a dash stands where the whole effect cannot be told from none.
+# The last row has what an explanation would reach that calls active exactly the prompts on which the
+# head is active. A share of the effect is the ratio of two means over pairs, and intervals resample
+# neurons. No share is given (–) where the whole effect cannot be told from none.
 
 # %% [markdown]
-# ## Beside the paper
+# ## Compared with the paper
 #
-# Zero ablation, mean falls of p(token), one value per pair in each list {cite}`neo2024`: GPT-2 small KS .242
-# (p 1.0e-5), GPT-2 medium .331 (3.7e-13), GPT-2 large .293 (2.1e-23, 612 pairs). This run:
-# {glue:text}`ks-beside`. The p of such a test falls with the number of pairs, whatever the size of the
+# The paper compares mean falls of p(token) under zero ablation, with one value per pair in each list {cite}`neo2024`. It
+# reports KS .242 (p 1.0e-5) for GPT-2 small, .331 (3.7e-13) for GPT-2 medium and .293 (2.1e-23, 612 pairs) for GPT-2 large.
+# In this run: {glue:text}`ks-here`. The p of such a test falls with the number of pairs, whatever the size of the
 # difference, so two models are better compared by the difference itself.
 #
 # ```{admonition} Differs from the paper
 # :class: note
 # The paper sets value vectors to zero and compares the two lists of means by the Kolmogorov–Smirnov
-# test {cite}`neo2024`. Both are here. Beside them stand mean and resample ablation, another head as a
-# control, the difference within pairs with an interval over neurons, and a permutation test within
-# pairs, corrected over pairs. All of it is on held-out prompts.
+# test {cite}`neo2024`. We do both. We add mean and resample ablation, another head as a control, the difference within
+# pairs with an interval over neurons, and a permutation test within pairs, corrected over pairs; and we read held-out
+# prompts.
 # ```
 #
 # ## Check and save
 #
-# What the model says of a prompt before anything is silenced does not depend on what is silenced
-# afterwards, and the labels are those of {ref}`heads`:
+# What the model says of a prompt before anything is silenced must not depend on what is silenced
+# afterwards, and the labels must be those of {ref}`heads`:
 
 # %% tags=["hide-input"]
-beside = {group: compared(of_group(effects[effects.kind == "zero"], neurons, group))[1] for group in GROUPS}  # fmt: skip
-glue("ks-beside", "; ".join(f"{group} neurons {test}" for group, test in beside.items()), display=False)  # fmt: skip
+tests = {group: compared(of_group(effects[effects.kind == "zero"], neurons, group))[1] for group in GROUPS}  # fmt: skip
+glue("ks-here", "; ".join(f"{group} neurons {test}" for group, test in tests.items()), display=False)  # fmt: skip
 baseline = effects.groupby(["neuron", "prompt"])[["p_before", "act_before"]]
 apart_before = (baseline.max() - baseline.min()).to_numpy()
 assert (apart_before < 1e-3).all()
@@ -644,10 +682,6 @@ Markdown(f"Saved `head_ablations`: {len(saved)} rows of {n_pairs} pairs, on `{re
 # %% tags=["hide-input"]
 main = {unit: tested["zero", unit] for unit in UNITS}
 test = by_kind["zero", "fall"][1]
-glue("ks-statistic", f"{test.statistic:.3f}", display=False)
-glue("ks-p", f"{test.p:.1e}", display=False)
-glue("ablation-difference", points(main["fall"]["difference"]), display=False)
-glue("ablation-difference-nats", written(main["log_fall"]["difference"]), display=False)
 
 
 def verdict(found: Estimate) -> str:
@@ -657,13 +691,13 @@ def verdict(found: Estimate) -> str:
 
 
 def told(in_points: Estimate, in_nats: Estimate, more: str, less: str, same: str, unknown: str, what: str = "") -> str:  # fmt: skip
-    """One sentence that both units agree on, or one that says that they do not."""
+    """One sentence that both units agree on, or one for each."""
     said = {"more": more, "less": less, "same": same, "unknown": unknown}
     first, second = verdict(in_points), verdict(in_nats)
     numbers = f"{what}{points(in_points)} points, {written(in_nats)} nats"
     if first == second:
         return f"{said[first]} ({numbers})." if first != "unknown" else f"{unknown}."
-    return f"The two units do not agree. In points: {said[first][0].lower()}{said[first][1:]}. In nats: {said[second][0].lower()}{said[second][1:]} ({numbers})."  # fmt: skip
+    return f"The two units do not agree. In points, {said[first][0].lower()}{said[first][1:]}; in nats, {said[second][0].lower()}{said[second][1:]} ({numbers})."  # fmt: skip
 
 
 headline = told(
@@ -678,7 +712,7 @@ own_less = "own head less another: "
 too = ", too" if all(verdict(gain) == "more" for gain in gains_of["selected"]) else ""
 lines = [
     headline,
-    f"A difference this large in points has p = {main['fall']['p_greater']:.2g}, in nats p = {main['log_fall']['p_greater']:.2g} (one-sided; {DRAWS:,} random relabelings of active and inactive prompts). The paper's test says {test}.",
+    f"A difference this large in points has p = {main['fall']['p_greater']:.2g}, in nats p = {main['log_fall']['p_greater']:.2g} (one-sided; {DRAWS:,} random relabelings of active and inactive prompts). The paper's test gives {test}.",
     told(*gains_of["selected"],
          "With another head of the same layer, active and inactive prompts differ less",
          "With another head of the same layer, active and inactive prompts differ more",
@@ -696,24 +730,38 @@ for kind in ("mean", "resample"):
                       f"Under `{kind}` ablation active prompts lose less",
                       f"Under `{kind}` ablation active and inactive prompts cannot be told apart",
                       f"For `{kind}` ablation there are too few pairs to say"))  # fmt: skip
+
+
+def holds(*name: str) -> list[str]:
+    """What share of the effect falls on some prompts, of that on the neuron and on its token."""
+    return [percent(held[name][what], unknown="an unknown share") for what in ("neuron's activation", "token, points")]  # fmt: skip
+
+
+explainer = next((name for name, said in held if said == "own" and (name, "shuffled") in held), None)  # fmt: skip
+if explainer and len(whole):
+    said, chance, labels = holds(explainer, "own"), holds(explainer, "shuffled"), holds("the labels themselves", "active prompts")  # fmt: skip
+    lines.append(
+        f"The prompts that the explanations of `{explainer}` call active hold {said[0]} of what the neuron loses without the head, and {said[1]} "
+        f"of the points that its token loses. As many prompts chosen at random hold {chance[0]} and {chance[1]}, and the prompts on which the head "
+        f"is active {labels[0]} and {labels[1]}."
+    )  # fmt: skip
 glue("headline", headline if test.pairs else "No pair could be compared.", display=False)
 Markdown("\n".join(f"- {line}" for line in lines) if test.pairs else "No pair could be compared.")
 
 # %% [markdown] tags=["default-run"]
-# In points of probability this is one of the clearest results of the book. When a head is silenced, its neuron's token loses
-# probability on the prompts where we called the head active, and little where we did not; another head of the
-# same layer does nothing of the kind. In nats the same difference is there, but its interval is wide, and it cannot be
-# told from what another head does: a few prompts on which the token is unlikely from the start weigh most. Random
-# neurons' tokens are so unlikely that points cannot show a loss, and in nats
-# their tokens lose nothing where the head is active; if anything they gain. The explanations
-# do poorly when they are put to the test. The prompts that a sentence calls active hold somewhat more of the head's effect on the neuron than as many
-# prompts chosen at random, and less than those on which the head is active; of its effect on the token not even the first can be shown. What silencing
-# cannot say is by which way the loss comes about.
+# In points of probability the silenced heads did what we expected of look-ups: the token becomes less likely on the
+# prompts where we called the head active, and hardly so where we did not, and another head of the same layer makes no such
+# difference. Both running examples are among the plainest cases. Without its head the “ result” neuron's token loses 24 points on
+# average behind “as a”, that of the “ or” neuron 42 points behind an “either”, and neither loses anything on its inactive prompts,
+# of which “ result” has only one.
+# In nats the same difference was harder to show, because a few prompts on which the token is unlikely from the start weigh
+# most: its interval is wide, and it cannot be told from what another head does. The explanations disappointed us.
+# The prompts that they call active hold somewhat more of the head's effect on the neuron than as many chosen at random, but for
+# the token not even that has been shown.
 
 # %% [markdown]
-# What is not known: whether the token falls *because* the neuron falls. A silenced head changes
-# everything that reads from it, the neuron among others. Which way its effect takes is the question of
-# {ref}`direct-path`.
+# What is not known is whether the token falls *because* the neuron falls. A silenced head changes
+# everything that reads from it, the neuron among others.
 #
 # ## Exercises
 #
@@ -736,8 +784,27 @@ means = effects[(effects.kind == "zero") & effects.active.astype(bool)]
 means = means.groupby(["neuron", "head"])[["fall", "log_fall"]].mean()
 largest = means.idxmax() if len(means) else pd.Series(dtype=object)
 assert all(pair in means.index for pair in largest)
-{unit: " ".join(pair) for unit, pair in largest.items()}
+{UNITS[unit]: " ".join(pair) for unit, pair in largest.items()}
 
 # %% [markdown]
-# 3. To try on your own: Set `active_rule: top3` in a copy of the run file. Three heads per prompt are then active whatever they
+# 3. To try on your own: Set `active_rule: top3` in a copy of the run file. Three heads per prompt are then active, whatever they
 #    write. Does the difference within pairs become smaller?
+#
+# Which way does a head's effect take to the token? That is the question of {ref}`direct-path`.
+#
+# ## Appendix: tables
+#
+# The pairs and their prompts, and how often the neuron's token really followed:
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(counts)
+
+# %% [markdown]
+# The medians drawn in {numref}`fig-silenced`, with the paper's test of the two lists, and the numbers drawn in
+# {numref}`fig-silenced-groups`:
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(shown_boxes).T
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(groups_table).T

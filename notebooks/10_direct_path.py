@@ -11,10 +11,10 @@
 # # Does the head act through the neuron?
 #
 # A look-up is a claim about a chain: the head drives the neuron, and the neuron promotes its token.
-# But a silenced head leaves a gap for everything that reads from it. The neuron may fall because
-# something in between has changed, and the token may fall without the neuron's help. So we test the
-# links of the chain by themselves: only the {term}`direct path` from the head into the neuron, and
-# only what passes through the neuron. Then we ask which components hand the loss on to the token.
+# That the token falls without the head does not prove this chain. A silenced head leaves a gap for everything that
+# reads from it: the neuron may fall because something in between has changed, and the token may fall without
+# the neuron's help. So we test the links by themselves: only the {term}`direct path` from the head
+# into the neuron, and only what passes through the neuron. Then we ask which components hand the loss on to the token.
 #
 # **In short:** {glue:text}`headline`
 #
@@ -24,7 +24,7 @@
 # | `follow_rates`, `suffixes`, `heads`, `parts`, `pairs` from {ref}`heads` and before | |
 
 # %% tags=["parameters"]
-# Everything else stands in the run's file.
+# The run's file names the model and holds every threshold; for a run of your own, change this line.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
@@ -53,7 +53,7 @@ from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
 from lookups.settings import check_run, read_run
-from lookups.show.views import BOS, readable, token_view
+from lookups.show.views import BOS, escaped, readable, token_view
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -72,14 +72,15 @@ def square(axis) -> None:
     axis.axline((0, 0), slope=1, color="black", linewidth=0.8)
     axis.axhline(0, color=COLOURS["grey"], linewidth=0.8)
     axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    ticks = [tick for tick in axis.get_xticks() if low <= tick <= high]
+    axis.set(xticks=ticks, yticks=ticks)
 
 
 # %% [markdown]
-# The rows are those of {ref}`head-ablation`: pairs and their held-out prompts. Two kinds of pair
+# The rows are those of {ref}`head-ablation`: pairs and their prompts. Two kinds of pair
 # must be kept apart. A head of an *earlier layer* can reach the neuron by many ways: through MLPs,
 # through other heads, through earlier positions. A head of the neuron's *own layer* has, at the
-# last position, no other way than the direct path. (In a {term}`parallel block` it has none at all,
-# and is in no pair.)
+# last position, no other way than the direct path.
 
 # %%
 ROW = ["neuron", "split", "prompt"]
@@ -94,7 +95,8 @@ counts = counts.reindex([False, True], fill_value=0)
 Markdown(
     f"{counts['size'][False]} pairs ({counts['sum'][False]} prompts) have a head of an earlier layer, "
     f"{counts['size'][True]} pairs ({counts['sum'][True]} prompts) a head of the neuron's own layer."
-)
+    + (" In this model the two work in parallel, so a head of the own layer cannot reach the neuron." if model.parallel else "")
+)  # fmt: skip
 
 # %% [markdown]
 # ## One path, by hand
@@ -130,11 +132,10 @@ token_view(
 ) if hand is not None else NOTHING  # fmt: skip
 
 # %% [markdown]
-# We take the head's output at the last position away from what the neuron's MLP reads there. The scale σ of
-# the {term}`norm <LayerNorm>` in front of the MLP is a property of the whole residual stream, so there
-# are two ways to do it. *Frozen*: σ stays what it was, and the head's output over σ is subtracted behind
-# the norm. *Recomputed*: the output is subtracted in front of the norm, which then takes the scale that the
-# rest has.
+# To cut the direct path, we take the head's output at the last position away from what the neuron's MLP reads
+# there. The scale σ of the {term}`norm <LayerNorm>` in front of the MLP is a property of the whole residual stream,
+# so there are two ways to do it. *Frozen*: σ stays what it was, and the head's output over σ is subtracted behind
+# the norm. *Recomputed*: the output is subtracted in front of the norm, which then takes the scale of what is left.
 
 
 # %%
@@ -181,11 +182,11 @@ if hand is not None:
 pd.DataFrame(table).reindex(list(before)).round(3) if hand is not None else NOTHING
 
 # %% [markdown]
-# With the scale frozen, what the neuron's input loses is the {term}`head attribution`: the share
-# that was computed in {ref}`heads` is what happens when the direct path is cut. (A
+# With the scale frozen, what an input of the neuron loses is the {term}`head attribution`: what
+# {ref}`heads` computed without changing anything is what happens when the direct path is cut. A
 # {term}`gated MLP` has two inputs, the {term}`gate` and the factor {term}`up`. Both are linear, so
-# the equality holds for each; the activation is their product, and there an attribution is an even
-# split.) The other columns do not follow from attributions; they have to be measured.
+# the equality holds for each; the activation is their product, for which an attribution is an even
+# split. The other columns do not follow from attributions, so they have to be measured.
 #
 # ## All pairs
 #
@@ -219,9 +220,9 @@ if hand is not None:
 
 # %% [markdown]
 # Falls under a frozen scale and attributions are two ways to the same number, one through a changed
-# forward pass and one without. How far apart are they? We give the distance as a share of the sum
-# of the parts' sizes. On held-out prompts only the heads of followed pairs are stored, so that sum
-# holds these heads and all the other parts; the whole sum is larger, and the true share smaller.
+# forward pass and one without. How far apart are they? We give the distance as a share of the summed
+# sizes of the parts of the input. On held-out prompts only the heads of kept pairs are stored, so the sum
+# holds these heads and all other kinds of part. The true sum is larger, and the true distance smaller.
 
 # %% tags=["hide-input"]
 inputs = {"gate": "pre", "up": "up"} if model.gated else {"in": "pre"}
@@ -240,32 +241,32 @@ for name, what in inputs.items() if len(frozen_rows) else ():
 deviations = np.concatenate([[0.0], *deviations])
 assert deviations.max() < 1e-4
 power = int(np.ceil(np.log10(max(deviations.max(), 1e-16))))
-Markdown(f"In {len(deviations) - 1} comparisons the largest deviation is below 10^{power}.")
+Markdown(f"In {len(deviations) - 1} comparisons the distance is never larger than 10^{power}.")
 
 # %% [markdown]
-# For heads of the own layer, silencing the head at every position changes the same thing as cutting
-# the direct path with the scale recomputed: what the same norm reads at the same last position. The
-# two must agree:
+# A second check: where a head of the neuron's own layer is silenced at every position, the neuron must lose what it
+# loses when the direct path is cut with the scale recomputed. In both cases the same norm reads the same
+# residual stream, at the last position without the head's output.
 
 # %% tags=["hide-input"]
 inside, earlier = both[both.own_layer], both[~both.own_layer]
 differs = (inside.act_fall - inside.act_fall_direct).abs() / inside.act_before.abs().clip(lower=1)
 assert differs.max() < 1e-3 or not len(inside)
-Markdown(f"They do in {len(inside)} rows with a head of the own layer.")
+Markdown(
+    f"The two agree on all {len(inside)} prompts of pairs with a head of the neuron's own layer."
+    if len(inside) else "This run has no pair with a head of the neuron's own layer."
+)  # fmt: skip
 
 # %% [markdown]
 # ## Does attribution predict the effect?
 #
-# In {numref}`fig-predicted` each dot is a prompt of a pair. On the left only the direct path is
-# cut; on the right everything moves: heads and MLPs in between, earlier positions, the scale. On a
-# dot that lies on the line, the neuron loses exactly what attribution says. Above the line other
+# Each dot of {numref}`fig-predicted` is a prompt of a pair. On the left only the direct path is
+# cut. On the right everything moves: heads and MLPs in between, earlier positions, the scale. Where a
+# dot lies on the line, the neuron loses exactly what attribution says. Above the line other
 # ways add to the direct one; below it they make up for the head. A vertical stripe of dots at zero
-# is a head that acts on the neuron without a direct path to speak of. (In a gated MLP the
-# activation is a product. Its attributions are an even split between the two factors, but cutting
-# the path takes a share of both at once, up to twice as much: there the left dots rise above the
-# line.)
+# is a head that acts on the neuron with hardly any direct path.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attribution predicts what the direct path carries, and little more. Each dot is a prompt of a pair with a head of an earlier layer: its attribution (across) against what the neuron loses (up). Left: only the direct path is cut. Right: the head is silenced at every position. Blue: the head is active; orange: it is not. Both axes have one scale; on the line the two are equal.", "name": "fig-predicted"}, "image": {"alt": "Two scatter plots of attribution against measured effect with the line of equality"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "If attribution told all that a head does to a neuron, the dots of both panels would lie on the line. Each dot is a prompt of a pair with a head of an earlier layer: the head's attribution (across) against what the neuron loses (up). Left: only the direct path is cut, σ recomputed. Right: the head is silenced at every position. Blue: the head is active; orange: it is not. Both axes have one scale.", "name": "fig-predicted"}, "image": {"alt": "Two scatter plots of attribution against measured effect with the line of equality"}}
 figure, axes = plt.subplots(1, 2, figsize=(8.2, 4.1))
 panels = {f"{MEASURE}_direct": "direct path cut", MEASURE: "head silenced"}
 for axis, (column, name) in zip(axes, panels.items(), strict=True):
@@ -276,49 +277,123 @@ for axis, (column, name) in zip(axes, panels.items(), strict=True):
     axis.set(xlabel="attribution of the head", title=name)
 axes[0].set(ylabel=f"fall of the {NAME}")
 plt.show()
-table = {}
+
+# %% tags=["hide-input"]
+predicted_table, agree = {}, {}
 for where, some in {"earlier layers": earlier, "own layer": inside}.items():
     for column, name in {f"{MEASURE}_frozen": "direct path cut, σ frozen", f"{MEASURE}_direct": "direct path cut, σ recomputed", MEASURE: "head silenced"}.items():  # fmt: skip
         agreed = some[["attributed", column]].dropna()
-        table[where, name] = {"prompts": len(agreed), "Pearson correlation": f"{agreed.corr().iloc[0, 1]:.3f}", "rank correlation": f"{agreed.corr('spearman').iloc[0, 1]:.3f}"}  # fmt: skip
-pd.DataFrame(table).T.rename_axis(["heads of", "attribution against"])
+        agree[where, column] = agreed.corr().iloc[0, 1]
+        predicted_table[where, name] = {"prompts": len(agreed), "Pearson correlation": f"{agree[where, column]:.3f}", "rank correlation": f"{agreed.corr('spearman').iloc[0, 1]:.3f}"}  # fmt: skip
+by_path, in_all = agree["earlier layers", f"{MEASURE}_direct"], agree["earlier layers", MEASURE]
+predicts = (
+    "Attribution predicts what the direct path carries, and much less well what the head does to the neuron in all"
+    if by_path - in_all > 0.1 else "Attribution predicts both about equally well"
+)  # fmt: skip
+rise = (
+    " The activation of a gated neuron is a product. Its attributions are an even split between the two factors, but cutting "
+    "the path takes a share of both at once, up to twice as much; so the dots on the left may lie above the line."
+    if model.gated else ""
+)  # fmt: skip
+Markdown(
+    f"{predicts}: for heads of earlier layers it correlates with the fall by {by_path:.2f} when only the direct path is cut, "
+    f"and by {in_all:.2f} when the head is silenced.{rise}"
+) if np.isfinite(in_all) else NOTHING  # fmt: skip
 
 # %% [markdown]
 # ## How much of what the neuron loses is direct?
 #
 # The *direct share* is the slope of what the cut direct path takes from the neuron on what
-# silencing the head takes in all, over prompts and through the origin: where silencing the head has
-# no effect, there is nothing to be shared. The least-squares slope, with an intercept, stands
-# beside it; intervals resample neurons. A share above 1 means that other ways work against the
-# head. (For heads of the own layer it is 1, as was asserted.)
+# silencing the head takes in all, over prompts and through the origin, because where silencing the head has
+# no effect there is nothing to be shared. A share above 1 means that other ways work against the
+# head. For heads of the neuron's own layer the share is 1, as we have just seen.
 
-# %% tags=["hide-input", "hide-output"]
-table = {}
+# %% tags=["hide-input"]
+share_table, shares_direct = {}, {}
 for group in GROUPS:
     for kind, active in {"active prompts": True, "inactive prompts": False}.items():
         some = of_group(earlier[earlier.active == active], neurons, group)
         found = direct_share(some[f"{MEASURE}_direct"], some[MEASURE], some.neuron, seed=settings.seed)  # fmt: skip
-        table[group, kind] = {
+        shares_direct[group, kind] = percent(found.direct_share, unknown="an unknown share")
+        share_table[group, kind] = {
             "prompts": found.prompts,
             "neurons": found.neurons,
             "direct share": written(found.direct_share, digits=2),
             "least squares": written(found.least_squares, digits=2),
         }
-pd.DataFrame(table).T.rename_axis(["neurons", f"of the {NAME}'s fall"])
+Markdown(
+    f"Of what selected neurons lose of their {NAME} without a head of an earlier layer, {shares_direct['selected', 'active prompts']} is "
+    f"direct on active prompts; for random neurons, {shares_direct['random', 'active prompts']}."
+) if len(earlier) else NOTHING  # fmt: skip
 
 # %% [markdown]
 # ```{admonition} Differs from the paper
 # :class: note
-# The paper attributes, and ablates, but does not ask whether the ablation takes the way that was
+# The paper attributes and ablates, but does not ask whether the ablation takes the way that was
 # attributed {cite}`neo2024`. Attribution is arithmetic on the direct path; ablation measures all paths.
 # ```
 #
 # ## From head to token, through this neuron
 #
-# Now the last link. On active prompts, how much of what the token loses without the head does it lose
-# through this neuron? For each pair we take the mean fall over its active prompts, three times: with the head
+# Now the last link: how much of what the token loses without the head does it lose through this neuron?
+# We look first at the prompt from above, and at one of the second pair that we follow. The table has the activation of the neuron
+# and the probability of its token, as they are and with each of three changes:
+
+# %% tags=["hide-input"]
+KINDS = {"zero": "without the head", "through_neuron": "only the neuron as it is without the head",
+         "direct_recomputed": "only the direct path cut"}  # fmt: skip
+
+
+def change(number: float, digits: int) -> str:
+    return f"{round(number, digits) + 0.0:.{digits}f}"
+
+
+def chain_of(one: pd.Series) -> pd.DataFrame:
+    """The neuron and its token on one prompt, as they are and under each change."""
+    mine = silenced[(silenced[by_row] == one[by_row].tolist()).all(axis=1)].set_index("kind")
+    found = {"as it is": [one.act_before, one.p_before]}
+    found |= {
+        name: mine.loc[kind, ["act_after", "p_after"]].tolist() for kind, name in KINDS.items()
+    }
+    return pd.DataFrame(found, index=["activation", "probability"]).astype(float).round(2) + 0.0
+
+
+def in_points(share: float) -> str:
+    number = change(100 * share, 0)
+    return f"{number} point{'' if number == '1' else 's'}"
+
+
+def in_words(one: pd.Series) -> str:
+    """What a prompt's token loses by which way, and what the pair loses on average."""
+    before, *after = chain_of(one).loc["probability"]
+    lost, through = (before - p for p in after[:2])
+    pair = both[both.active & (both.neuron == one.neuron) & (both["head"] == one["head"])]
+    ways = [f"{in_points(pair[f'fall{end}'].mean())} and {change(pair[f'log_fall{end}'].mean(), 2)} nats"
+            for end in ("", "_through", "_direct")]  # fmt: skip
+    text = model.decode(one.token_ids).strip()
+    text = text if len(text) < 80 else f"…{text[-80:]}"
+    return (
+        f"- “{escaped(text)}” ▸ “{escaped(neurons.token[one.neuron])}”: without {one['head']} the token loses {in_points(lost)}, "
+        f"and {in_points(through)} if only the neuron changes. Over all {len(pair)} active prompts of the pair it loses "
+        f"{ways[0]} on average; through the neuron alone {ways[1]}, and by the direct path {ways[2]}."
+    )
+
+
+both_examples = [one for one in (hand, second) if one is not None]
+chains = {
+    f"“{readable(neurons.token[one.neuron])}”, {one['head']}": chain_of(one).T
+    for one in both_examples
+}
+pd.concat(chains, axis=1) if chains else NOTHING
+
+# %% tags=["hide-input"]
+Markdown("\n".join(map(in_words, both_examples))) if chains else NOTHING
+
+
+# %% [markdown]
+# And in all pairs? For each we take the mean fall of the token over its active prompts, three times: with the head
 # silenced; with nothing changed but the neuron, to the activation that it has without the head; and with
-# the neuron changed only as far as the direct path goes. The *share* is the ratio of two such means over pairs. Both are
+# the neuron changed only as far as the direct path goes. The *share* ({term}`mediation`) is the ratio of two such means over pairs. All are
 # measured in nats and in points ({numref}`fig-through`).
 
 
@@ -330,7 +405,7 @@ def through(group: str, unit: str, way: str) -> MeanShare:
     return share_of_mean(means[f"{unit}_{way}"], means[unit], means.neuron, seed=settings.seed)
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What the token loses without the head (across) and how much of it goes through one neuron (up), in nats, on active prompts of selected neurons; each dot is a prompt of a pair. Left: through the neuron, however the head reached it. Right: by the direct path from head to neuron alone. On the line all of the loss goes that way; on the horizontal none of it.", "name": "fig-through"}, "image": {"alt": "Scatter plots of the token's loss through one neuron against its whole loss, with the line of equality"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Where head, neuron and token form one chain, the dots lie on the line: all that the token loses without the head (across) goes through the neuron (up), in nats. On the horizontal none of it does. Each dot is an active prompt of a pair. Left: through the neuron, however the head reached it. Right: by the direct path from head to neuron alone.", "name": "fig-through"}, "image": {"alt": "Scatter plots of the token's loss through one neuron against its whole loss, with the line of equality"}}
 mine = of_group(both[both.active], neurons, "selected")
 mine = mine if len(mine) else both[both.active]
 figure, axes = plt.subplots(1, 2, figsize=(8.2, 4.1))
@@ -356,7 +431,7 @@ pd.DataFrame(table).T.rename_axis(["neurons", "fall of the token in"])
 # A share is given only where the whole fall can be told from none. A prompt on which the token *gains* without the
 # head counts against the whole, so a share above 1 is possible: other ways then work against the neuron.
 #
-# And the paper's comparison, for what goes through the neuron alone:
+# The paper's comparison can be made with what goes through the neuron alone:
 
 # %% tags=["hide-input"]
 gap_through = {}
@@ -407,7 +482,7 @@ ends_in = routes(
 # is not linear, so it is measured twice: what comes back when one part alone is *put back* into the
 # pass without the head, and what is lost when one part alone is *taken* out of the normal pass.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a silenced head takes from the logit of its neuron's token, split up by the component that comes last. Each bar is a pair of a selected neuron, mean over its active held-out prompts; bars to the left of zero work against the fall. The black mark is the sum of the parts, the whole fall of the logit.", "name": "fig-routes"}, "image": {"alt": "Stacked horizontal bars, one a pair, of five routes from a silenced head to the token's logit"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Where the chain is all there is, a bar is blue from zero to its black mark. A bar is what a silenced head takes from the logit of its neuron's token, split up by the component that comes last; the mark is the sum of the parts, the whole fall of the logit. Parts to the left of zero work against the fall. Each bar is a pair of a selected neuron, mean over its active prompts: the pairs with the largest falls, twenty at most.", "name": "fig-routes"}, "image": {"alt": "Stacked horizontal bars, one a pair, of five routes from a silenced head to the token's logit"}}
 HOW = {"logit": ends_in.logit, "put back": ends_in.restored, "taken": ends_in.sent}
 moved = ends[["neuron", "head"]].assign(whole=ends_in.whole, logit=ends_in.logit.sum(1))
 for how, columns in HOW.items():
@@ -465,8 +540,134 @@ pd.DataFrame(table).T.rename_axis(["neurons", "comes last"])
 # depends on the others. All numbers are means over pairs with intervals over neurons; those for log
 # p are in nats.
 #
-# In which pairs does much of the loss pass through the neuron last? The table has rank correlations
-# of the neuron's share of the logit's fall with what is known of the pair. It takes the
+# Pairs differ much. The appendix asks in which of them the loss passes through the neuron last, and lists the pairs whose
+# tokens lose most.
+
+# %% [markdown]
+# ## Check
+#
+# Each row that changes one neuron belongs to a row of a silenced head, on the same prompt, and starts from
+# the same probability; with all ways cut, the neuron ends at the same activation:
+
+# %% tags=["hide-input"]
+one_neuron = silenced[silenced.kind.isin(["direct_frozen", "direct_recomputed", "through_neuron"])]
+assert not one_neuron.duplicated([*by_row, "kind"]).any()
+assert len(one_neuron) == 3 * len(total)
+again = one_neuron.merge(total[[*by_row, "p_before", "act_after"]], on=by_row, suffixes=("", "_zero"))  # fmt: skip
+apart = (again.p_before - again.p_before_zero).abs()
+assert (apart < 1e-3).all()
+same = again[again.kind == "through_neuron"]
+assert np.allclose(same.act_after, same.act_after_zero, rtol=1e-4, atol=1e-4)  # fmt: skip
+Markdown(f"{len(one_neuron)} rows agree with those of {len(total)} silenced heads.")
+
+# %% [markdown]
+# ## What we know
+
+# %% tags=["hide-input"]
+own = of_group(earlier, neurons, "selected")
+own_share = direct_share(own[f"{MEASURE}_direct"], own[MEASURE], own.neuron, seed=settings.seed)
+found = {unit: through("selected", unit, "through") for unit in ("log_fall", "fall")}
+direct = through("selected", "log_fall", "direct")
+last = {route: shares["selected", route].share for route in ROUTES}
+own_head, neuron_itself, tokens_neurons, other_neurons, other_heads = map(percent, last.values())
+against = any(share.mean <= -0.005 for share in last.values())
+by_route = (
+    f"Split up by the component that comes last, {neuron_itself} of the fall of the token's logit comes from the neuron, "
+    f"{own_head} straight from the head, {tokens_neurons} from other sound neurons of the token, {other_neurons} from all "
+    f"other neurons and {other_heads} from all other heads{'; what has a minus sign works against the fall' if against else ''}."
+    if np.isfinite(last["the neuron"].low) else ""
+)  # fmt: skip
+whole = found["log_fall"].whole
+if not len(both):
+    headline = "No head was silenced, so nothing can be said."
+elif not np.isfinite(whole.low):
+    headline = "Too few selected neurons have a kept pair to say what goes through them."
+elif not np.isfinite(found["log_fall"].share.low):
+    headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats without the head. "
+                "That cannot be told from no loss, so there is nothing to be shared out.")  # fmt: skip
+else:
+    headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats "
+                f"({points(found['fall'].whole)} points) without the head. {percent(found['log_fall'].share)} of the nats "
+                f"and {percent(found['fall'].share, unknown='an unknown share')} of the points go through the neuron; the direct path alone carries "
+                f"{percent(direct.share)} of the nats.")  # fmt: skip
+glue("headline", headline, display=False)
+lines = [
+    headline,
+    "Attribution is exactly what the neuron's input loses when the direct path is cut with the scale frozen.",
+    f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share, unknown='an unknown share')} is direct.",
+]  # fmt: skip
+if by_route:
+    lines.append(by_route)
+difference, nats = gap_through["fall"][0], gap_through["log_fall"][0]
+if np.isfinite(difference.low):
+    loses = "more on active than on inactive prompts" if nats.low > 0 else "less on active than on inactive prompts" if nats.high < 0 else "about as much on active as on inactive prompts, as far as can be measured"  # fmt: skip
+    lines.append(f"Through the neuron alone the token loses {loses} (active less inactive: {written(nats)} nats, {points(difference)} points).")  # fmt: skip
+Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
+
+# %% [markdown] tags=["default-run"]
+# The two running examples teach opposite lessons. With “ result”, most of what the token loses without the head, in
+# points, goes through the neuron; yet next to nothing takes the direct path from the head, so the layers in between must
+# pass on what the head has found. With “ or” it is the other way round: the head drives the neuron directly, but hardly any of
+# the token's large loss goes through this neuron, because the head writes “ or” itself ({numref}`fig-routes`).
+#
+# We were prepared to find the second to be the rule, since other components could take over what one neuron does. Instead
+# about half of what the tokens lose, in points, is lost when nothing but this one neuron changes; in nats the interval is
+# too wide to say. What surprised us most is that all other neurons together push the other way, against head and neuron
+# alike. That networks make up for a silenced component has been seen before, and is called self-repair {cite}`mcgrath2023`;
+# here it is the work of neurons, hardly of later heads.
+
+# %% [markdown]
+# What is not known is what the neuron itself is worth: it may fall, and its token be carried by
+# others ({ref}`neuron-ablation`). Nor is it known by which ways the loss reaches the components that come last.
+#
+# ## Exercises
+#
+# 1. Of the pairs of selected neurons that lose five points or more without the head, how many lose at least
+#    half of that through the neuron?
+
+# %% tags=["hide-cell"]
+# Where the whole loss is small, its share cannot be told.
+of_pairs = of_group(both[both.active], neurons, "selected")
+of_pairs = of_pairs.groupby(["neuron", "head"])[["fall", "fall_through"]].mean()
+much = of_pairs[of_pairs.fall >= 0.05]
+through_it = much.fall_through >= much.fall / 2
+assert through_it.sum() <= len(much) <= len(of_pairs)
+f"{int(through_it.sum())} of {len(much)} pairs"
+
+# %% [markdown]
+# 2. Does it matter whether the scale of the norm is frozen when the direct path is cut?
+
+# %% tags=["hide-cell"]
+# We take the distance of the two falls in activation, as a share of the activation.
+distance = (both.act_fall_frozen - both.act_fall_direct).abs() / both.act_before.abs().clip(
+    lower=1e-3
+)
+assert (distance >= 0).all()
+f"median distance {percent(distance.median(), digits=1)}"
+
+# %% [markdown]
+# 3. To try on your own: Take a pair with a head of an earlier layer whose direct share is far from 1. Which part of
+#    the neuron's input ({ref}`heads`) changes most when the head is silenced: an MLP, or another head?
+#
+# What does a head write that the neuron reads? {ref}`look-up-table` reads it off the weights.
+#
+# ## Appendix: tables
+#
+# How well attribution predicts what the neuron loses ({numref}`fig-predicted`), for prompts of pairs with heads of earlier layers
+# and of the neuron's own:
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(predicted_table).T.rename_axis(["heads of", "attribution against"])
+
+# %% [markdown]
+# The direct share, and next to it the least-squares slope with an intercept; intervals resample neurons:
+
+# %% tags=["hide-input", "hide-output"]
+pd.DataFrame(share_table).T.rename_axis(["neurons", f"of the {NAME}'s fall"])
+
+# %% [markdown]
+# In which pairs does much of the loss pass through the neuron last? These are rank correlations
+# of the neuron's share of the logit's fall with what is known of the pair. They take the
 # {glue:text}`pairs-told` pairs of selected neurons with three active prompts or more and a logit
 # that falls by 0.3 or more; p values are corrected for the number of questions
 # ({term}`Benjamini–Hochberg`).
@@ -501,58 +702,8 @@ glue("pairs-told", len(told), display=False)
 tells.round(3) if several else NOTHING
 
 # %% [markdown]
-# ## The example, from prompt to probability
-#
-# Here is the prompt from above once more, and with it one of the second pair that we follow: the activation of the neuron
-# and the probability of its token, as they are and with each of the three changes:
-
-# %% tags=["hide-input"]
-KINDS = {"zero": "without the head", "through_neuron": "only the neuron as it is without the head",
-         "direct_recomputed": "only the direct path cut"}  # fmt: skip
-
-
-def change(number: float, digits: int) -> str:
-    return f"{round(number, digits) + 0.0:.{digits}f}"
-
-
-def chain_of(one: pd.Series) -> pd.DataFrame:
-    """The neuron and its token on one prompt, as they are and under each change."""
-    mine = silenced[(silenced[by_row] == one[by_row].tolist()).all(axis=1)].set_index("kind")
-    found = {"as it is": [one.act_before, one.p_before]}
-    found |= {
-        name: mine.loc[kind, ["act_after", "p_after"]].tolist() for kind, name in KINDS.items()
-    }
-    return pd.DataFrame(found, index=["activation", "probability"]).astype(float).round(2) + 0.0
-
-
-def in_words(one: pd.Series) -> str:
-    """What a prompt's token loses by which way, and what the pair loses on average."""
-    before, *after = chain_of(one).loc["probability"]
-    lost, through = (100 * (before - p) for p in after[:2])
-    pair = both[both.active & (both.neuron == one.neuron) & (both["head"] == one["head"])]
-    nats = [change(pair[f"log_fall{end}"].mean(), 2) for end in ("", "_through", "_direct")]
-    text = readable(model.decode(one.token_ids)).strip()
-    return (
-        f"- “{text if len(text) < 80 else '…' + text[-80:]}” ▸ “{readable(neurons.token[one.neuron])}”: without {one['head']} the token loses "
-        f"{change(lost, 0)} points, and {change(through, 0)} if only the neuron changes. Over all {len(pair)} active prompts of the pair it loses "
-        f"{nats[0]} nats on average, {nats[1]} of them through the neuron and {nats[2]} by the direct path."
-    )
-
-
-both_examples = [one for one in (hand, second) if one is not None]
-chains = {
-    f"“{readable(neurons.token[one.neuron])}”, {one['head']}": chain_of(one).T
-    for one in both_examples
-}
-pd.concat(chains, axis=1) if chains else NOTHING
-
-# %% tags=["hide-input"]
-Markdown("\n".join(map(in_words, both_examples))) if chains else NOTHING
-
-# %% [markdown]
-# One look-up is not the mean. Here are the pairs of selected neurons, with three active prompts or
-# more, whose token loses most without the head on these prompts. Some act through their neuron,
-# some past it.
+# The pairs of selected neurons, with three active prompts or more, whose token loses most without the head on these
+# prompts. Some act through their neuron, some past it:
 
 # %% tags=["hide-input", "hide-output"]
 mine = of_group(both[both.active], neurons, "selected")
@@ -565,118 +716,3 @@ columns = {"token": each.neuron.map(neurons.token).map(lambda token: f"“{reada
 columns |= {f"{name}, points": (100 * each[f"fall{end}"]).round(1) + 0.0 for end, name in names.items()}  # fmt: skip
 columns |= {f"{name}, nats": each[f"log_fall{end}"].round(2) + 0.0 for end, name in names.items()}
 pd.DataFrame(columns) if len(each) else NOTHING
-
-# %% [markdown]
-# ## Check
-#
-# Each row that changes one neuron belongs to a row of a silenced head, on the same prompt, and starts from
-# the same probability; with all ways cut, the neuron ends at the same activation:
-
-# %% tags=["hide-input"]
-one_neuron = silenced[silenced.kind.isin(["direct_frozen", "direct_recomputed", "through_neuron"])]
-assert not one_neuron.duplicated([*by_row, "kind"]).any()
-assert len(one_neuron) == 3 * len(total)
-again = one_neuron.merge(total[[*by_row, "p_before", "act_after"]], on=by_row, suffixes=("", "_zero"))  # fmt: skip
-apart = (again.p_before - again.p_before_zero).abs()
-assert (apart < 1e-3).all()
-same = again[again.kind == "through_neuron"]
-assert np.allclose(same.act_after, same.act_after_zero, rtol=1e-4, atol=1e-4)  # fmt: skip
-Markdown(f"{len(one_neuron)} rows agree with those of {len(total)} silenced heads.")
-
-# %% [markdown]
-# ## What we know
-
-# %% tags=["hide-input"]
-own = of_group(earlier, neurons, "selected")
-own_share = direct_share(own[f"{MEASURE}_direct"], own[MEASURE], own.neuron, seed=settings.seed)
-found = {unit: through("selected", unit, "through") for unit in ("log_fall", "fall")}
-direct = through("selected", "log_fall", "direct")
-glue("direct-share", written(own_share.direct_share, digits=2), display=False)
-glue("through-share", written(found["log_fall"].share, digits=2), display=False)
-glue("through-share-points", written(found["fall"].share, digits=2), display=False)
-
-
-last = {route: shares["selected", route].share for route in ROUTES}
-own_head, neuron_itself, tokens_neurons, other_neurons, other_heads = map(percent, last.values())
-against = any(share.mean <= -0.005 for share in last.values())
-by_route = (
-    f"Split up by the component that comes last, {neuron_itself} of the fall of the token's logit comes from the neuron, "
-    f"{own_head} straight from the head, {tokens_neurons} from other sound neurons of the token, {other_neurons} from all "
-    f"other neurons and {other_heads} from all other heads{'; what has a minus sign works against the fall' if against else ''}."
-    if np.isfinite(last["the neuron"].low) else ""
-)  # fmt: skip
-whole = found["log_fall"].whole
-if not len(both):
-    headline = "No head was silenced, so nothing can be said."
-elif not np.isfinite(whole.low):
-    headline = "Too few selected neurons have a kept pair to say what goes through them."
-elif not np.isfinite(found["log_fall"].share.low):
-    headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats without the head. "
-                "That cannot be told from no loss, so there is nothing to be shared out.")  # fmt: skip
-else:
-    headline = (f"On active prompts the token of a selected neuron loses {written(whole)} nats "
-                f"({points(found['fall'].whole)} points) without the head. {percent(found['log_fall'].share)} of the nats "
-                f"and {percent(found['fall'].share, unknown='an unknown share')} of the points go through the neuron; the direct path alone carries "
-                f"{percent(direct.share)} of the nats. {by_route}")  # fmt: skip
-glue("headline", headline, display=False)
-lines = [
-    headline.removesuffix(by_route).strip(),
-    "Attribution is exactly what the neuron's input loses when the direct path is cut with the scale frozen.",
-    f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share, unknown='an unknown share')} is direct.",
-]  # fmt: skip
-if by_route:
-    lines.append(by_route)
-difference, nats = gap_through["fall"][0], gap_through["log_fall"][0]
-if np.isfinite(difference.low):
-    loses = "more on active than on inactive prompts" if nats.low > 0 else "less on active than on inactive prompts" if nats.high < 0 else "about as much on active as on inactive prompts, as far as can be measured"  # fmt: skip
-    lines.append(f"Through the neuron alone the token loses {loses} (active less inactive: {written(nats)} nats, {points(difference)} points).")  # fmt: skip
-Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
-
-# %% [markdown] tags=["default-run"]
-# We were prepared for a small share, because other components could have taken over what one neuron
-# does. Instead about half of what the token loses without the head, in points of probability, is
-# lost when nothing but this one neuron changes; in nats the share may be larger, and its interval
-# is too wide to say. The direct path from the head into the neuron carries only a part of that:
-# layers between the two pass on what the head has found.
-#
-# What surprised us most is {numref}`fig-routes`. The one neuron accounts for about as much of the
-# logit's fall as there is, and the head's own writing comes on top; but all other neurons together
-# push the other way. So the model makes up for a silenced head, and the loss that ablation shows is
-# what is left of a larger one. This has been seen before, and called self-repair {cite}`mcgrath2023`;
-# here it is the work of neurons, hardly of later heads. Pairs differ much: for “or” the head writes
-# its token itself, for “year” and “water” the loss runs through several neurons. Since the parts depend on each
-# other, the log-probability has no shares.
-
-# %% [markdown]
-# What is not known: what the neuron itself is worth. It may fall, and its token be carried by
-# others. That is the question of {ref}`neuron-ablation`. Nor is it known by which ways the loss
-# reaches the components that come last.
-#
-# ## Exercises
-#
-# 1. Of the pairs of selected neurons that lose five points or more without the head, how many lose at least
-#    half of that through the neuron?
-
-# %% tags=["hide-cell"]
-# Where the whole loss is small, its share cannot be told.
-of_pairs = of_group(both[both.active], neurons, "selected")
-of_pairs = of_pairs.groupby(["neuron", "head"])[["fall", "fall_through"]].mean()
-much = of_pairs[of_pairs.fall >= 0.05]
-through_it = much.fall_through >= much.fall / 2
-assert through_it.sum() <= len(much) <= len(of_pairs)
-f"{int(through_it.sum())} of {len(much)} pairs"
-
-# %% [markdown]
-# 2. Does it matter whether the scale of the norm is frozen when the direct path is cut?
-
-# %% tags=["hide-cell"]
-# We take the distance of the two falls in activation, as a share of the activation.
-distance = (both.act_fall_frozen - both.act_fall_direct).abs() / both.act_before.abs().clip(
-    lower=1e-3
-)
-assert (distance >= 0).all()
-f"median distance {percent(distance.median(), digits=1)}"
-
-# %% [markdown]
-# 3. To try on your own: Take a pair whose head stands in an earlier layer and whose direct share is far from 1. Which part of
-#    the neuron's input ({ref}`heads`) changes most when the head is silenced: an MLP, or another head?

@@ -12,9 +12,9 @@
 #
 # A head that looks at a token writes something about it, and the neuron reads what was written. Both
 # steps are linear, so the weights alone say what every token of the vocabulary would add to the
-# neuron's input if the head looked at it. That list would be the table in which a look-up looks up.
-# We read it, ask how well it predicts what tokens really bring on held-out prompts, and for five
-# pairs ask the other half of the question: why does the head look where it looks?
+# neuron's input if the head looked at it. If look-ups are what their name says, that list is the table in which
+# they look up. We read it and ask how well it predicts what tokens really bring. For a few pairs we
+# also ask the other half of the question: why does the head look where it looks?
 #
 # **In short:** {glue:text}`headline`
 #
@@ -24,7 +24,7 @@
 # | `follow_rates`, `suffixes`, `pairs` from {ref}`heads` and before | |
 
 # %% tags=["parameters"]
-# Everything else stands in the run's file.
+# The run's file names the model and holds every threshold; for a run of your own, change this line.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
@@ -50,7 +50,7 @@ from lookups.model.loaded import load_model
 from lookups.model.resume import ENTERS
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec, check_run, read_run
-from lookups.show.views import LONGEST, readable
+from lookups.show.views import LONGEST, escaped, readable
 from lookups.statistics.bootstrap import bootstrap_mean, lots_of, percent, written
 
 settings = read_run(run)
@@ -71,8 +71,8 @@ def named(token: int) -> str:
 # %% [markdown]
 # ## One list, by hand
 #
-# The rows are those of {ref}`head-ablation`, and so is the pair with its prompt: the
-# {ref}`running example <running-example>`.
+# The rows are those of {ref}`head-ablation`, and so are the two pairs with their prompts: the
+# {ref}`running example <running-example>`, and the second pair that we follow.
 
 # %% tags=["hide-input"]
 ROW, PAIR = ["neuron", "split", "prompt"], ["neuron", "head"]
@@ -82,17 +82,26 @@ total = silenced[silenced.kind == "zero"].merge(
 total["active"] = total.active.astype(bool)
 chosen = of_group(total, neurons, "selected")
 chosen = chosen if len(chosen) else total
-pair = next(iter(running_pairs(settings, rates, load(settings, "pairs"))), ("", ""))
-mine = total[(total[PAIR] == [*pair]).all(axis=1)]
-token = mine.neuron.map(neurons.token_id)
-mine = mine.assign(token=token, next_token=token.where(mine.follows.astype(bool)))
-hand = running_prompt(mine)
+
+
+def typical(pair: tuple[str, str]) -> pd.Series | None:
+    """The prompt of a pair that is shown."""
+    mine = total[(total[PAIR] == [*pair]).all(axis=1)]
+    token = mine.neuron.map(neurons.token_id)
+    next_token = token.where(mine.follows.astype(bool))
+    return running_prompt(mine.assign(token=token, next_token=next_token))
+
+
+followed = map(typical, running_pairs(settings, rates, load(settings, "pairs")))
+followed = [one for one in followed if one is not None]
+hand = followed[0] if followed else None
 if hand is not None:
     neuron, head = Neuron.parse(hand.neuron), Head.parse(hand["head"])
     ids = [int(i) for i in hand.token_ids]
-Markdown(
-    f"The pair is {head} and the “{readable(neurons.token[hand.neuron])}” neuron ({neuron}), and the prompt is “{readable(model.decode(ids))}”."
-) if hand is not None else NOTHING  # fmt: skip
+Markdown("\n".join(
+    f"- {one['head']} and the “{escaped(neurons.token[one.neuron])}” neuron ({one.neuron}), on “{escaped(model.decode(one.token_ids))}”"
+    for one in followed
+)) if followed else NOTHING  # fmt: skip
 
 # %% [markdown]
 # A source token whose {term}`residual <residual stream>` behind the norm of the head's layer is
@@ -105,10 +114,11 @@ Markdown(
 #
 # where $A$ is the attention that it gets and $\sigma$ the scale of the norm in front of the neuron,
 # at the last token. All but $A$ and $\hat x$ is one direction for each head and input of a neuron
-# ({func}`~lookups.measure.look_up_table.directions`). No approximation is made: with the prompt's
-# own residuals and scale, the direction times the attention gives what {ref}`attention` measured,
-# source by source. (A {term}`gated MLP` has two inputs. Its activation is their product, split
-# evenly between them as in {ref}`heads`.)
+# ({func}`~lookups.measure.look_up_table.directions`). A {term}`gated MLP` has two inputs, whose product is split
+# evenly between them as in {ref}`heads`.
+#
+# No approximation is made: with the prompt's own residuals and scale, the direction times the attention gives what
+# {ref}`attention` measured, source by source. For the first pair:
 
 # %%
 if hand is not None:
@@ -125,11 +135,13 @@ if hand is not None:
 # %% [markdown]
 # ## Two lists
 #
-# For a list of the whole vocabulary, something has to take the place of the prompt's residuals. The
-# first list uses the embedding of each token alone. The second uses the mean of what entered the
-# head's layer where that token stood, over texts of the run's training half
-# ({func}`~lookups.measure.look_up_table.mean_residuals`); tokens that were rarely seen there have
-# no entry in it. Each residual is divided by its own scale before the mean is taken, so this list
+# For a list of the whole vocabulary, something has to take the place of the prompt's residuals. We try two things:
+#
+# - the *embedding alone* of each token;
+# - the *mean residual*: what entered the head's layer where the token stood, on average over texts of the run's training half
+#   ({func}`~lookups.measure.look_up_table.mean_residuals`). Tokens that were rarely seen there have no entry in this list.
+#
+# Each residual is divided by its own scale before the mean is taken, so the second list
 # is exactly what the token brought on average per unit of attention. The reading position is held
 # at its mean over the neuron's strongest training prompts: $1/\sigma$, and in a gated MLP what each
 # of the two inputs is worth to the product.
@@ -186,11 +198,12 @@ def ordered(list_: torch.Tensor, tokens, most: int = 8) -> list[int]:
     return [int(tokens[at]) for at in [*order[:most], *order[-most:]]]
 
 
-if hand is not None:
-    at_mean = held[hand.neuron]
-    mine = directions(model, neuron, head, at_mean)
-    rival = another(hand.neuron, hand["head"])
-    other = directions(model, neuron, rival, at_mean)[DECIDES]
+def lists_of(one: pd.Series) -> pd.DataFrame:
+    """The two ends of a pair's lists, and of another head's."""
+    neuron, head = Neuron.parse(one.neuron), Head.parse(one["head"])
+    mine = directions(model, neuron, head, held[one.neuron])
+    rival = another(one.neuron, one["head"])
+    other = directions(model, neuron, rival, held[one.neuron])[DECIDES]
     seen_tokens, by_token = residuals.tokens.tolist(), residuals.by_token[head.layer]
     alone = ordered(embedded @ mine[DECIDES], range(model.d_vocab))
     usual = ordered(by_token @ mine[DECIDES], seen_tokens)
@@ -202,22 +215,55 @@ if hand is not None:
         columns["mean residual", name] = [round(sign * float(by_token[row_of[t]] @ direction), 2) + 0.0 for t in usual]  # fmt: skip
     columns[f"{rival}, mean residual", "token"] = list(map(named, theirs))
     n = len(usual) // 2
-    shown = pd.DataFrame(columns, index=[*(f"{i + 1}" for i in range(n)), *(f"−{n - i}" for i in range(n))])  # fmt: skip
-shown if hand is not None else NOTHING
+    return pd.DataFrame(columns, index=[*(f"{i + 1}" for i in range(n)), *(f"−{n - i}" for i in range(n))])  # fmt: skip
+
+
+def looked_up(one: pd.Series) -> str:
+    """Which place the token that the head reads most in the prompt has in the two lists."""
+    neuron, head = Neuron.parse(one.neuron), Head.parse(one["head"])
+    direction = directions(model, neuron, head, held[one.neuron])[DECIDES]
+    paid = look(model, neuron, [head], one.token_ids).pattern[0, -1, 1:].double().numpy(force=True)
+    token = int(one.token_ids[paid.round(5).argmax()])
+    alone, usual = ((list_ @ direction).double().numpy(force=True).round(6) for list_ in (embedded, residuals.by_token[head.layer]))  # fmt: skip
+    place = f"it is number {(usual > usual[row_of[token]]).sum() + 1} of {len(usual)} tokens" if token in row_of.index else "it has no entry, because it was seen too rarely"  # fmt: skip
+    more = (alone > alone[token]).mean()
+    better = f"{percent(more)} of the vocabulary" if more else "no other token"
+    return (
+        f"In the prompt, {one['head']} attends most to “{escaped(model.vocabulary[token])}”, with {percent(paid.max())} of its attention. "
+        f"In the list of mean residuals {place}; by the embedding alone, {better} would bring more."
+    )  # fmt: skip
+
+
+listed = [one for one in followed if (pairs[PAIR] == [one.neuron, one["head"]]).all(axis=1).any()]
+lists_of(listed[0]) if listed else NOTHING
+
+# %% tags=["hide-input"]
+Markdown(looked_up(listed[0])) if listed else NOTHING
 
 # %% [markdown]
 # The upper half has the tokens that would bring the neuron most, the lower half those that would
 # hold it back most (−1 is the last). *Adds* is what a token adds to the neuron's activation when
 # all attention goes to it; *gate* and *up*, where there are such inputs, are what it adds to each.
 #
+# And the lists of the second pair:
+
+# %% tags=["hide-input"]
+NO_SECOND = Markdown("*This run has no second pair whose head is active on a prompt.*")
+lists_of(listed[1]) if len(listed) > 1 else NO_SECOND
+
+# %% tags=["hide-input"]
+Markdown(looked_up(listed[1])) if len(listed) > 1 else NO_SECOND
+
+# %% [markdown]
 # ## Does the list say which tokens bring something?
 #
-# For each pair we take all source tokens of its active held-out prompts, without the
+# For each pair we take all source tokens of its active prompts, without the
 # beginning-of-sequence token, and correlate the ranks of two columns: what the list says of the
-# token, and what this source really brought. The latter is a product of attention and of what the
-# head would bring at full attention. The list knows nothing of attention, so we also correlate it with the
-# second factor alone. A third list has the source's own residual: nothing but the attention is then
-# missing. All three are compared on the same sources, those whose token has a mean residual.
+# token, and what this source really brought.
+#
+# What a source brings is a product of attention and of what the head would bring at full attention. The list knows
+# nothing of attention, so we also correlate it with the second factor alone. A third list has the source's own residual:
+# nothing but the attention is then missing. All three are compared on the same sources, those whose token has a mean residual.
 
 # %%
 FEWEST = 10  # sources of a pair whose token is in the list
@@ -284,10 +330,9 @@ Markdown(
 ) if len(result) else NOTHING  # fmt: skip
 
 # %% [markdown]
-# In {numref}`fig-table` each dot is a pair. A dot above the line is a pair whose own list predicts
-# better than that of the other head.
+# {numref}`fig-table` shows the second list of every pair, and the table has the means of all three lists.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "How well the list of mean residuals predicts what source tokens bring on active held-out prompts: the rank correlation of a pair's own list (up) and of the list of another head of the same layer (across). On the left it is compared with what a source would bring if it had all attention, on the right with what it brings. Filled dots are pairs of selected neurons, rings those of random ones.", "name": "fig-table"}, "image": {"alt": "Two scatter plots of the rank correlation of a pair's own list against that of another head's list"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Where the weights tell what a head looks up, dots lie high up and above the line, on which another head's list would predict as well. Each dot is a pair: the rank correlation of its own list of mean residuals (up) and of the list of another head of the same layer (across) with what source tokens of active prompts bring. Left: what a source would bring if it had all attention. Right: what it really brings. Filled dots are pairs of selected neurons, rings those of random ones.", "name": "fig-table"}, "image": {"alt": "Two scatter plots of the rank correlation of a pair's own list against that of another head's list"}}
 if len(result):
     figure, axes = plt.subplots(1, 2, figsize=(8.2, 4.1), sharey=True)
     for axis, (what, words) in zip(axes, WHATS.items(), strict=True):
@@ -327,11 +372,13 @@ pd.DataFrame(table).T.rename_axis(["neurons", "list"]) if len(result) else NOTHI
 #
 # What a source brings depends as much on the attention it gets. The attention score is a product of the last
 # token's query with the source's key, and the key is linear in the source's
-# residual behind the norm. So it splits without remainder into three
+# residual behind the norm. So the score splits without remainder into three parts
 # ({func}`~lookups.measure.look_up_table.split_scores`), each with its position turned in where the
-# model does so: *position*, the key of the mean residual that stands at this position of a text;
-# *token*, how the token's own mean residual departs from the mean of all; *context*, the rest of
-# this source's residual, which is what the text around it has added.
+# model does so:
+#
+# - *position*, the key of the mean residual at this position of a text;
+# - *token*, how the token's own mean residual departs from the mean of all;
+# - *context*, the rest of this source's residual, which is what the text around it has added.
 #
 # Only differences between the sources of a prompt matter to attention. So we ask how much each part
 # varies together with the whole score among the sources of one prompt. These shares sum to one; a
@@ -347,12 +394,12 @@ def shares_of(scores: list[np.ndarray]) -> np.ndarray:
 
 
 # %% [markdown]
-# We take five pairs whose token really follows where their head is active
-# ({func}`~lookups.measure.intervention.followed_first`), and with each another head of its
-# layer, on the same prompts ({numref}`fig-why`). Their scores put through a softmax must give the
-# attention that was measured:
+# We take five pairs that make good examples. The order is by how much more the neuron owes to the head on active prompts
+# than on others, times how often its token really follows there ({func}`~lookups.measure.intervention.followed_first`).
+# With each head we take another one of its layer, on the same prompts ({numref}`fig-why`). The scores, put through a
+# softmax, must give the attention that was measured:
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What decides where five heads look: the shares of position, token and context in the variance of attention scores among the sources of a prompt, over active held-out prompts. The lighter bar below each is another head of the same layer on the same prompts. A share left of zero works against the rest.", "name": "fig-why"}, "image": {"alt": "Stacked bars of three shares for five heads and another head of each one's layer"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A head that looks for a word has a long blue bar, one that looks for a place a long grey one, and one that goes by what the text around has added a long orange one. Bars are the shares of position, token and context in the variance of a head's attention scores among the sources of a prompt, over active prompts of at most five pairs; in brackets is the token that the head looks at most often. The lighter bar below is another head of the same layer on the same prompts. A share left of zero works against the rest.", "name": "fig-why"}, "image": {"alt": "Stacked bars of three shares for up to five heads and another head of each one's layer"}}
 split, looked_at = {}, {}
 gaps = load(settings, "pairs")[[*PAIR, "gap"]]
 chosen = chosen.merge(gaps, on=PAIR, validate="many_to_one")
@@ -377,17 +424,27 @@ if split:
         for part, share, colour in zip(PARTS, shares, ("grey", "blue", "orange"), strict=True):
             axis.barh(at - 0.15 * light, share, left=up if share > 0 else down, color=COLOURS[colour], alpha=1 - 0.6 * light, label=None if at else part, height=0.75)  # fmt: skip
             up, down = up + max(share, 0), down + min(share, 0)
-    names = [f"{readable(neurons.token[n])}  {n}, {h}" if who == "own" else str(another(n, h)) for n, h, who in split]  # fmt: skip
-    axis.set_yticks(range(len(split)), names)
+    names = [
+        f"{readable(neurons.token[n])}  {n}, {h} ({named(looked_at[n, h])})" if who == "own" else str(another(n, h))
+        for n, h, who in split
+    ]  # fmt: skip
+    axis.set_yticks(range(len(split)), [name.replace("$", r"\$") for name in names])
     axis.invert_yaxis()
     axis.set(xlabel="share of the variance of scores within prompts")
     axis.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.4, -0.18))
     plt.show()
+
+# %% tags=["hide-input"]
 if split:
     parts = pd.DataFrame(split, index=list(PARTS)).T.rename_axis(["neuron", "head", "whose"])
     parts = parts.round(2) + 0.0
+    largest = parts.idxmax(axis=1)
     parts["most looked at"] = [named(looked_at[n, h]) if who == "own" else "" for n, h, who in split]  # fmt: skip
-parts if split else NOTHING
+    counts = {who: largest.xs(who, level="whose").value_counts() for who in ("own", "other")}
+    told = {who: ", ".join(f"the {part} for {some.get(part, 0)}" for part in PARTS) for who, some in counts.items()}  # fmt: skip
+Markdown(
+    f"Which part has the largest share? Of these {counts['own'].sum()} heads, {told['own']}; of the other heads of their layers, {told['other']}."
+) if split else NOTHING  # fmt: skip
 
 # %% [markdown]
 # ## In planted worlds the table is known
@@ -395,9 +452,11 @@ parts if split else NOTHING
 # In the {term}`planted models <planted model>` ({ref}`ground-truth`) we know which words a list
 # should have at its top. We take neurons of the last layer that are for one target: at least half
 # of the 25 slots at which such a neuron fires most call for it, and of all targets it raises this
-# one most. A head *carries* a kind of cue for it if path patching on minimal pairs says so. Then the cue words of
-# that kind that call for the target, behind one marker or another, should come first. (*Rank among the
-# kind* leaves out all words that are no cues of this kind.)
+# one most. A head *carries* a kind of cue for the neuron if path patching on minimal pairs says so. Then the cue words of
+# that kind that call for the target, behind one marker or another, should come first.
+#
+# The table has the share of the first k words of a list that are right, where k words are, and the mean rank of the right
+# words, from 0 at the top to 1 at the end. *Rank among the kind* leaves out all words that are no cues of this kind.
 
 
 # %%
@@ -470,21 +529,18 @@ pd.DataFrame(table).T.rename_axis("kind of cue")
 # %% tags=["hide-input"]
 missed = [kind for kind in KINDS if not planted_top[kind, "top"][2].low > 0]
 share = {kind: planted_top[kind, "top"][0].mean for kind in KINDS}
-whole = planted_top["all", "top"]
+whole, among = planted_top["all", "top"], planted_top["all", "among"]
 glue("planted-top", f"{whole[0].mean:.2f}", display=False)
 glue("planted-top-other", f"{whole[1].mean:.2f}", display=False)
-among = planted_top["all", "among"]
-glue("planted-among", written(among[0], digits=2), display=False)
-glue("planted-among-other", written(among[1], digits=2), display=False)
 Markdown(
-    f"Of the words that should fill the top of a list, {percent(whole[0].mean)} stand there, and {percent(whole[1].mean)} in the "
-    f"list of a head that carries nothing of the kind; chance is {percent(planted.chance.mean())}. Best is {max(share, key=share.get)} "
-    f"({percent(max(share.values()))}), worst {min(share, key=share.get)} ({percent(min(share.values()))}). "
-    + (f"Not told from the other head's: {', '.join(missed)}. " if missed else "All three kinds do better than the other head's list. ")
+    f"Of the words that should fill the top of a list, {percent(whole[0].mean)} are found there. In the list of a head that carries nothing "
+    f"of the kind {percent(whole[1].mean)} are; chance is {percent(planted.chance.mean())}. The list does best for the kind {max(share, key=share.get)} "
+    f"({percent(max(share.values()))}) and worst for {min(share, key=share.get)} ({percent(min(share.values()))}). "
+    + (f"It cannot be told from the other head's for {' and '.join(missed)}. " if missed else "For all three kinds it does better than the other head's list. ")
     + f"Among the cues of one kind alone, where one half is chance, the mean rank of the right ones is {written(among[0], digits=2)} "
-    f"({written(among[1], digits=2)} for the other head). The rest is missed: words that are no cues of the kind can stand at the top "
-    "of a list, too, and in these models most of what a head tells a neuron takes the way through an earlier MLP, while a list "
-    "from the weights knows the direct path only."
+    f"({written(among[1], digits=2)} for the other head).\n\nThe rest is missed for two reasons. Words that are no cues of the kind can come first in a "
+    "list. And in these models most of what a head tells a neuron reaches it by way of an earlier MLP, whereas a list from the weights knows "
+    "the direct path only."
 )  # fmt: skip
 
 # %% [markdown]
@@ -492,63 +548,55 @@ Markdown(
 
 # %% tags=["hide-input"]
 own, other, differ = estimates["selected", "mean residual", "brings"]
-would, alone, itself = (estimates["selected", kind, what] for kind, what in (("mean residual", "would"), ("embedding alone", "brings"), ("the source itself", "brings")))  # fmt: skip
+would, alone, itself = (estimates["selected", kind, what][0] for kind, what in (("mean residual", "would"), ("embedding alone", "brings"), ("the source itself", "brings")))  # fmt: skip
 for name, value in {
-    "own": own, "other": other, "difference": differ, "would": would[0], "would-other": would[1], "would-difference": would[2],
-    "embedding": alone[0], "embedding-difference": alone[2], "itself": itself[0],
+    "own": own, "embedding": alone, "itself": itself,
     "random-difference": estimates["random", "mean residual", "brings"][2],
 }.items():  # fmt: skip
     glue(f"table-{name}", written(value, digits=2), display=False)
-mean_parts = {who: parts.xs(who, level="whose")[list(PARTS)].astype(float).mean() if split else pd.Series(np.nan, PARTS) for who in ("own", "other")}  # fmt: skip
-for who, shares in mean_parts.items():
-    for part in PARTS:
-        glue(f"share-{part}-{who}", percent(shares[part]), display=False)
 better = "better than" if differ.low > 0 else "worse than" if differ.high < 0 else "not measurably better than"  # fmt: skip
 headline = (
-    f"The list that the weights give for a pair predicts what source tokens bring the neuron on held-out prompts with a mean rank "
+    f"The list that the weights give for a pair predicts what source tokens bring the neuron with a mean rank "
     f"correlation of {written(own, digits=2)}, {better} the list of another head of the same layer ({written(other, digits=2)}). "
-    f"It predicts what they would bring at full attention with {written(would[0], digits=2)}. In planted worlds "
-    f"{percent(whole[0].mean)} of the words that should fill the top of a list stand there, and {percent(whole[1].mean)} for another head."
+    f"It predicts what they would bring at full attention with {written(would, digits=2)}. In planted worlds "
+    f"{percent(whole[0].mean)} of the words that should fill the top of a list are found there, and {percent(whole[1].mean)} for another head."
     if np.isfinite(own.low) else "Too few pairs were measured to say how well a list from the weights predicts."
 )  # fmt: skip
 glue("headline", headline, display=False)
 Markdown(headline)
 
 # %% [markdown] tags=["default-run"]
-# We expected the embedding to say something of what a token brings, and the mean residual somewhat
-# more. The embedding alone says almost nothing ({glue:text}`table-embedding`), while the mean
-# residual reaches {glue:text}`table-own`, where the source's own residual, which lacks only the
-# attention, reaches {glue:text}`table-itself`: what these heads pass on belongs to a good part to the
-# word that stands there, but to the word as earlier layers have left it.
-# The running example is a warning: its head reads “ as” in the prompts on which it is active, and “ as” is not among
-# the first eight tokens of either of its lists. Of the five heads of {numref}`fig-why`, the one that looks for “either” goes
-# by the token and by its context alike.
-# Random neurons' lists are better than another head's, too (by
-# {glue:text}`table-random-difference`), so a list that predicts is a property of heads and not of
-# look-ups. In the planted worlds the lists miss most of what we know to be there
-# ({glue:text}`planted-top` of the right words, {glue:text}`planted-top-other` for another head),
-# since words of other kinds crowd the top, and the direct path is hardly used ({ref}`ground-truth`). None of this shows that a token on top of a list
-# matters to the model's answer, rare tokens have no place in the better list, and five pairs are
-# too few to say whether heads go by position ({glue:text}`share-position-own` of the variance of
-# their scores), token ({glue:text}`share-token-own`) or context ({glue:text}`share-context-own`).
+# The two running examples show when such a list can be trusted. The head of the “ or” neuron looks for “either”, and “either” comes first
+# in both of its lists: this is a look-up table as the name promises. The head of the “ result” neuron looks at “ as”, and neither
+# of its lists has that near its top, for what this head says reaches the neuron through other layers, hardly by the
+# direct path that a list describes ({ref}`direct-path`).
+#
+# On average the embedding alone says almost nothing of what a token brings ({glue:text}`table-embedding`), which is less than
+# we had expected. The mean residual reaches {glue:text}`table-own`, and the source's own residual, which lacks only the attention,
+# {glue:text}`table-itself`: what these heads pass on belongs to a good part to the word that stands there, but to the word as
+# earlier layers have left it. Random neurons' lists are better than another head's, too (by
+# {glue:text}`table-random-difference`), so a list that predicts is a property of heads and not of look-ups. In the planted worlds
+# the lists miss most of what we know to be there ({glue:text}`planted-top` of the right words are at the top,
+# {glue:text}`planted-top-other` for another head).
 
 # %% [markdown]
-# What is not known: what the neuron itself is worth to the token. That is the question of
-# {ref}`neuron-ablation`.
+# What is not known is whether a token at the top of a list matters to the model's answer, for a list says nothing of
+# what the neuron itself is worth to the token. That is the question of {ref}`neuron-ablation`. Rare tokens have no
+# place in the better list, and a handful of pairs cannot tell by what heads go in general.
 #
 # ## Exercises
 #
-# 1. For how many pairs does the list of mean residuals predict better than that of another head of the layer?
+# 1. For what share of the pairs does the list of mean residuals predict better than that of another head of the layer?
 
 # %% tags=["hide-cell"]
-# If lists said nothing, about half of them would.
+# If lists said nothing, about half of them would. Some pairs are all but tied, so tens must do.
 own_list, rival_list = (
     result["mean residual", "brings", who].astype(float) for who in ("own", "other")
 )
 known = own_list.notna() & rival_list.notna()
 ahead = (own_list > rival_list)[known]
 assert ahead.sum() <= known.sum() <= len(result)
-f"{int(ahead.sum())} of {int(known.sum())} pairs"
+f"about {percent(round(ahead.mean(), 1))} of {int(known.sum())} pairs"
 
 # %% [markdown]
 # 2. Is the list of embeddings better for heads of early layers, which read little else?
@@ -559,10 +607,17 @@ early = result["head"].map(lambda name: Head.parse(name).layer < 3).astype(bool)
 embedding = result["embedding alone", "would", "own"].astype(float)
 assert early.sum() + (~early).sum() == len(result)
 {
-    "early": round(embedding[early].mean(), 2) + 0.0,
-    "later": round(embedding[~early].mean(), 2) + 0.0,
+    "early": float(round(embedding[early].mean(), 2) + 0.0),
+    "later": float(round(embedding[~early].mean(), 2) + 0.0),
 }
 
 # %% [markdown]
 # 3. To try on your own: Take a head of layer 0 or 1 among the pairs, and one of the last layers. For which of them does the
 #    list of embeddings come closer to that of mean residuals?
+#
+# ## Appendix: table
+#
+# The numbers drawn in {numref}`fig-why`, and the token that each head looks at most often:
+
+# %% tags=["hide-input", "hide-output"]
+parts if split else NOTHING
