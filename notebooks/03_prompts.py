@@ -563,7 +563,9 @@ columns = [
 facts = {"model": model, "documents": documents, "seconds": stopwatch.seconds}
 save(settings, "follow_rates", rates[columns], **facts)
 save(settings, "prompts", prompts, **facts)
-shutil.rmtree(settings.place("scan"), ignore_errors=True)  # what a scan that was stopped goes on from
+shutil.rmtree(
+    settings.place("scan"), ignore_errors=True
+)  # what a scan that was stopped goes on from
 Markdown(f"Saved `follow_rates` ({len(rates)} rows) and `prompts` ({len(prompts)} rows).")
 
 # %% [markdown]
