@@ -428,7 +428,7 @@ for group in GROUPS:
 pd.DataFrame(table).T.rename_axis(["neurons", "fall of the token in"])
 
 # %% [markdown]
-# A share is given only where the whole fall can be told from none. A prompt on which the token *gains* without the
+# A share is given only where the interval of the whole fall lies above zero, if barely. A prompt on which the token *gains* without the
 # head counts against the whole, so a share above 1 is possible: other ways then work against the neuron.
 #
 # The paper's comparison can be made with what goes through the neuron alone:
@@ -593,7 +593,8 @@ else:
 glue("headline", headline, display=False)
 lines = [
     headline,
-    "Attribution is exactly what the neuron's input loses when the direct path is cut with the scale frozen.",
+    "Attribution is exactly what the sum that a neuron reads loses when the direct path is cut with the scale frozen"
+    + (" (of each of the two sums by itself; of their product it is not)." if model.gated else "."),
     f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share, unknown='an unknown share')} is direct.",
 ]  # fmt: skip
 if by_route:
@@ -612,9 +613,10 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(both) else headline)
 #
 # We were prepared to find the second to be the rule, since other components could take over what one neuron does. Instead
 # about half of what the tokens lose, in points, is lost when nothing but this one neuron changes; in nats the interval is
-# too wide to say. What surprised us most is that all other neurons together push the other way, against head and neuron
-# alike. That networks make up for a silenced component has been seen before, and is called self-repair {cite}`mcgrath2023`;
-# here it is the work of neurons, hardly of later heads.
+# too wide to say. Single pairs differ much from that mean. In the logit the neuron makes up for the whole fall, but that is not
+# special to next-token neurons: random ones do, too, of a fall four times smaller. What surprised us most is that all other
+# neurons together push the other way, against head and neuron alike. That may be self-repair, by which networks make up for a silenced
+# component {cite}`mcgrath2023`. It may also be neurons that the head normally drives against the token; this split cannot tell one from the other.
 
 # %% [markdown]
 # What is not known is what the neuron itself is worth: it may fall, and its token be carried by
