@@ -41,9 +41,10 @@ def floor_of(module: str) -> int:
     return ROOMS.index(room) + 1 if room in ROOMS else 0
 
 
-def test_every_folder_is_a_room():
-    folders = {path.name for path in LIB.iterdir() if (path / "__init__.py").is_file()}
-    assert folders == set(ROOMS)
+def test_every_folder_is_a_room_that_says_what_it_is_for_and_names_nothing_else():
+    trees = {path.parent.name: ast.parse(path.read_text()) for path in LIB.glob("*/__init__.py")}
+    assert set(trees) == set(ROOMS)
+    assert all(ast.get_docstring(tree) and len(tree.body) == 1 for tree in trees.values())
 
 
 def test_arrows_between_rooms_go_in_the_stated_direction_only():
@@ -75,10 +76,3 @@ def test_cells_that_are_shown_are_short(source):
     hidden = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
     shown = [cell.source for cell in cells if not hidden & set(cell.metadata.get("tags", []))]
     assert [text for text in shown if len(list(filter(str.strip, text.splitlines()))) > 12] == []
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_says_what_it_is_for_and_names_nothing_else(room):
-    tree = ast.parse((LIB / room / "__init__.py").read_text("utf-8"))
-    assert ast.get_docstring(tree)
-    assert len(tree.body) == 1

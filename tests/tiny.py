@@ -17,6 +17,7 @@ import pyarrow
 import torch
 from lookups.corpus.documents import SCHEMA, Documents
 from lookups.model.loaded import Model, load_model
+from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
@@ -48,7 +49,6 @@ def config_of(
     kind: str, *, width: int = 32, layers: int = LAYERS, heads: int = HEADS, mlp: int | None = None,
     words: int = VOCAB, context: int = CONTEXT, **more: Any,
 ) -> Any:  # fmt: skip
-    """Return the configuration of a small model of an architecture."""
     usual = {"vocab_size": words, "bos_token_id": 0, "eos_token_id": 0, "hidden_size": width,
              "num_hidden_layers": layers, "num_attention_heads": heads,
              "max_position_embeddings": context}  # fmt: skip
@@ -101,7 +101,6 @@ def model(name: str, dtype: str = "float32") -> Model:
 
 @functools.cache
 def plain(name: str, dtype: str = "float32") -> nn.Module:
-    """Load a variant with Hugging Face alone."""
     return hugging_face(folder(name), dtype)
 
 
@@ -193,7 +192,6 @@ def bias_of(module: nn.Module, size: int) -> Tensor:
 @functools.cache
 @torch.no_grad()
 def parts_of(name: str, hf: nn.Module, layer: int) -> Parts:
-    """Find the modules of a layer."""
     if name.startswith("gpt2"):
         block = hf.transformer.h[layer]
         attn, mlp = block.attn, block.mlp
@@ -253,6 +251,31 @@ def whole_pass(model: Model, ids: Sequence[int], hooks: Sequence[tuple] = ()) ->
     with model.bridge.hooks(fwd_hooks=list(hooks)):
         logits, seen = model.bridge.run_with_cache(torch.tensor([[0, *ids]]))
     return logits[0, -1].double(), seen
+
+
+def hook_of(unit: Head | Neuron) -> str:
+    return f"blocks.{unit.layer}.{'attn.hook_z' if isinstance(unit, Head) else 'mlp.hook_post'}"
+
+
+def held(unit: Head | Neuron, positions: Any, value: Any) -> list[tuple]:
+    """Hooks that set what one head or neuron puts out at some positions."""
+
+    def hook(tensor, hook):
+        tensor = tensor.clone()
+        tensor[0, positions, unit.index] = value
+        return tensor
+
+    return [(hook_of(unit), hook)]
+
+
+def normed(model: Model, x: Tensor, of: Tensor | None = None) -> Tensor:
+    """Put `x` behind a norm without a gain, written out, with the scale that `of` has."""
+    norm = model.bridge.blocks[0].ln2.original_component
+    eps = getattr(norm, "eps", None) or norm.variance_epsilon
+    of = x if of is None else of
+    if not model.gated:
+        x, of = (one - one.mean(-1, keepdim=True) for one in (x, of))
+    return x / (of.square().mean(-1, keepdim=True) + eps).sqrt()
 
 
 def close(model: Model) -> float:

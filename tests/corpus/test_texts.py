@@ -81,13 +81,6 @@ def test_a_folder_is_read_in_order_and_hidden_files_are_not(tmp_path):
     assert [text.text for text in one] == TEXTS[20:]
 
 
-def test_a_held_out_corpus_is_the_whole_test_split(tmp_path):
-    mine, other = written(tmp_path / "a.jsonl"), written(tmp_path / "b.jsonl", ["x", "y"])
-    spec = {"held_out": str(other)}
-    assert texts_of(mine, "train", **spec) == TEXTS
-    assert texts_of(mine, "test", **spec) == ["x", "y"]
-
-
 def test_names_say_how_a_file_is_read_and_keys_name_a_corpus_in_one_word():
     kinds = {"a.txt": ".txt", "a.jsonl.gz": ".jsonl", "a.parquet": ".parquet", "a.parquet.gz": None}
     kinds |= dict.fromkeys(("a.csv", "a.gz", "a.json", "a"))

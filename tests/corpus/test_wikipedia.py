@@ -22,7 +22,6 @@ LONG = (
     "sea. Most of its water comes from melting snow, so that it carries least in autumn and most "
     "in May and in June. "
 )
-
 SAID = LONG.strip()
 
 PAGE = """<page><title>{title}</title><ns>{ns}</ns><id>{page}</id>{redirect}
@@ -46,7 +45,7 @@ def shown(wikitext_: str) -> tuple[list[str], Counter]:
     """Return the paragraphs that a text keeps, each behind the long one, and what was dropped."""
     dropped: Counter[str] = Counter()
     found = wikipedia.paragraphs(LONG + wikitext_, frozenset({"file", "image"}), dropped)
-    return [text.removeprefix(LONG.strip()).strip() for _, _, text in found], +dropped
+    return [text.removeprefix(SAID).strip() for _, _, text in found], +dropped
 
 
 @pytest.mark.parametrize(

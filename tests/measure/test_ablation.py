@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from lookups.corpus.grammar import GRAMMAR, KINDS, minimal_pairs
 from lookups.measure.ablation import ablate, mean_over_tokens, nearest_in_size, other_rows
@@ -19,13 +20,12 @@ from lookups.measure.routes import logp_without
 from lookups.model.loaded import Model, load_model
 from lookups.model.resume import resume
 from lookups.names import Head, Neuron
-from tiny import HEADS, LAYERS, VARIANTS, VOCAB, model, parts_of, plain, random_ids, whole_pass
+from tiny import HEADS, LAYERS, VARIANTS, VOCAB, held, hook_of, model, random_ids, whole_pass
 
 CLOSE = 1e-5
 TEXTS = random_ids(12, seed=62, shortest=2)
 ANYWHERE = ("zero", "mean", "resample")
 """Kinds that need no direct path from the head to the neuron."""
-TARGETS = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
 HEAD_KINDS = (*ANYWHERE, "direct_frozen", "direct_recomputed", "through_neuron")
 
 
@@ -53,10 +53,6 @@ class Rows:
         return ablate(one, self.prompts, self.neurons, self.tokens, units, kinds, **options)
 
 
-def hook_of(unit: Head | Neuron) -> str:
-    return f"blocks.{unit.layer}.{'attn.hook_z' if isinstance(unit, Head) else 'mlp.hook_post'}"
-
-
 def naive_pass(one: Model, ids, neuron: Neuron, token: int, edits=()) -> dict[str, float]:
     """One prompt, no padding, every layer, all logits."""
     seen, ends = {}, {"pre": "pre", "act": "post"} | ({"up": "pre_linear"} if one.gated else {})
@@ -72,17 +68,6 @@ def naive_pass(one: Model, ids, neuron: Neuron, token: int, edits=()) -> dict[st
     return seen | {"logp": float(logp), "p": float(logp.exp())}
 
 
-def held(unit: Head | Neuron, positions, value):
-    """Set what one head or neuron puts out at some positions."""
-
-    def hook(tensor, hook):
-        tensor = tensor.clone()
-        tensor[0, positions, unit.index] = value
-        return tensor
-
-    return [(hook_of(unit), hook)]
-
-
 @functools.cache
 def naive_mean(name: str, unit: Head | Neuron):
     """A plain loop over every token but the BOS."""
@@ -92,22 +77,14 @@ def naive_mean(name: str, unit: Head | Neuron):
 
 
 def naive_direct(one: Model, ids, neuron: Neuron, head: Head, *, frozen: bool) -> tuple:
-    """The inputs of the neuron without the head, the norm written out by hand."""
+    """The activation and inputs of the neuron without the head."""
     cache = whole_pass(one, ids)[1]
     read = cache[f"blocks.{neuron.layer}.ln2.hook_in"][0, -1]
     z = cache[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
-    wrote = z @ one.w_o(head.layer)[head.index]
-
-    def centred(x):
-        return x if one.gated else x - x.mean()
-
-    norm = one.bridge.blocks[neuron.layer].ln2.original_component
-    eps = getattr(norm, "eps", None) or norm.variance_epsilon
-    of = read if frozen else read - wrote
-    scale = (centred(of).square().mean() + eps).sqrt()
-    normed = centred(read - wrote) / scale
+    without = read - z @ one.w_o(head.layer)[head.index]
+    behind = tiny.normed(one, without, of=read if frozen else without)
     inputs = {
-        name: normed @ weight[:, neuron.index] + bias[neuron.index]
+        name: behind @ weight[:, neuron.index] + bias[neuron.index]
         for name, (weight, bias) in one.mlp_in(neuron.layer).items()
     }
     if not one.gated:
@@ -169,11 +146,11 @@ def test_every_kind_equals_one_whole_pass_at_a_time(name, of, kinds):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_zero_is_plain_hugging_face_with_the_values_gone(name):
     """Raw weights: without its values, all that is left of a head is its value bias."""
-    one, hf = model(name), plain(name)
+    one, hf = model(name), tiny.plain(name)
     rows = Rows(one, 12, feeding=False)
     found = rows.ablated(one, ["zero"])
     for at, (ids, head) in enumerate(zip(rows.prompts, rows.heads, strict=True)):
-        source = parts_of(name, hf, head.layer)
+        source = tiny.parts_of(name, hf, head.layer)
         columns = slice(8 * head.index, 8 * head.index + 8)
 
         def silence(module, args, source=source, columns=columns):
@@ -288,7 +265,8 @@ def test_the_head_that_reads_the_cue_is_the_one_that_matters(kind):
     """In the planted language one word settles the next: without the head that looks there, the
     token is lost; without any other, nothing is."""
     one, neuron = load_model("planted-0"), Neuron(1, 3)
-    pairs = [pair for target in TARGETS for pair in minimal_pairs(GRAMMAR, kind, target, 3)]
+    targets = [GRAMMAR.ids[target] for target in GRAMMAR.targets]
+    pairs = [pair for target in targets for pair in minimal_pairs(GRAMMAR, kind, target, 3)]
     heads = [Head(layer, index) for layer in range(2) for index in range(one.n_heads)]
     prompts = [list(pair.cued) for pair in pairs for _ in heads]
     tokens = [pair.slot.target for pair in pairs for _ in heads]
@@ -304,21 +282,3 @@ def test_the_head_that_reads_the_cue_is_the_one_that_matters(kind):
     assert np.delete(lost, reader).max() < 0.1
     assert reader == at_cue.argmax()
     assert at_cue[reader] > 0.9
-
-
-@pytest.mark.parametrize("target", GRAMMAR.targets)
-def test_a_planted_neuron_speaks_for_its_token(target):
-    """The neuron that writes a target most strongly where it is called for, switched on where
-    another is called for: its own target gains, and more than the others on average. (Not always
-    more than each: switching a neuron on also changes the norm's scale, and so all logits.)"""
-    one, layer, token = load_model("planted-0"), 1, GRAMMAR.ids[target]
-    pairs = minimal_pairs(GRAMMAR, "topic", token, 30)
-    post = one.activations_at_last([pair.cued for pair in pairs], [layer])[layer].mean(0)
-    neuron = Neuron(layer, int((post * (one.w_out(layer) @ one.w_u[:, token])).argmax()))
-    rows = [list(pair.other) for pair in pairs for _ in TARGETS]
-    neurons, on = [neuron] * len(rows), [float(post[neuron.index])] * len(rows)
-    found = ablate(one, rows, neurons, TARGETS * len(pairs), neurons, ["on"], on=on)
-    gained = (found.after["on"].logp - found.before.logp).reshape(len(pairs), -1).mean(0)
-    own = TARGETS.index(token)
-    assert gained[own] > 0
-    assert gained[own] > np.delete(gained, own).mean()

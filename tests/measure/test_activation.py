@@ -66,16 +66,12 @@ def test_the_first_length_that_passes_whatever_the_curve(curves, longest):
     told = []
     prompts = [list(range(1, len(curve) + 1)) for curve in curves]
     whole = [curve[-1] for curve in curves]
-    found = shortest_suffixes(
-        fire, prompts, whole, long_enough, longest=longest, progress=told.append
-    )
+    options = {"longest": longest, "progress": told.append}
+    found = shortest_suffixes(fire, prompts, whole, long_enough, **options)
     for curve, one in zip(curves, found, strict=True):
-        passing = [
-            Suffix(length, activation)
-            for length, activation in enumerate(curve[:longest], start=1)
-            if long_enough(activation, curve[-1])
-        ]
-        assert one == (passing[0] if passing else None)
+        suffixes = [Suffix(n + 1, activation) for n, activation in enumerate(curve[:longest])]
+        passing = (one for one in suffixes if long_enough(one.activation, curve[-1]))
+        assert one == next(passing, None)
     assert sum(told) == sum(one is not None for one in found)
 
 

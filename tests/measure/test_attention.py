@@ -27,22 +27,7 @@ def test_contributions_sum_to_the_attribution(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_patterns_are_those_of_plain_hugging_face(name):
-    one = model(name)
-    heads = [Head(layer, h) for layer in (1, 0) for h in (3, 0)]
-    looked = look(one, Neuron(2, 0), heads, IDS)
-    with torch.no_grad():
-        theirs = plain(name)(torch.tensor([[0, *IDS]]), output_attentions=True).attentions
-    n = len(IDS) + 1
-    assert looked.pattern.shape == (4, n, n)
-    for head, pattern in zip(heads, looked.pattern, strict=True):
-        assert (pattern - theirs[head.layer][0, head.index]).abs().max() < 1e-5
-    assert torch.allclose(looked.pattern.sum(-1), torch.ones(4, n), atol=1e-5)
-    assert (looked.pattern.triu(1) == 0).all()
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_each_key_brings_its_value_by_hand(name):
+def test_patterns_and_what_each_key_brings_by_hand(name):
     """Pattern × value × W_O × normalised W_in, from Hugging Face's modules and nothing of ours."""
     one, hf, head = model(name), plain(name), Head(1, 2)
     neuron, into = Neuron(2, 17), "up" if one.gated else "in"
@@ -56,7 +41,7 @@ def test_each_key_brings_its_value_by_hand(name):
         for key, module in {"v": hf.get_submodule(attn), "norm": parts.norm}.items()
     ]
     with torch.no_grad():
-        pattern = hf(torch.tensor([[0, *IDS]]), output_attentions=True).attentions[1][0, 2, -1]
+        patterns = hf(torch.tensor([[0, *IDS]]), output_attentions=True).attentions
     for hook in hooks:
         hook.remove()
     v, start = seen["v"][1], {"gpt2": 64 + 16, "neox": 2 * 24 + 16, "llam": 8}[name[:4]]
@@ -64,8 +49,11 @@ def test_each_key_brings_its_value_by_hand(name):
     written = (v[:, start : start + 8] - source.b_v[16:24]) @ source.w_o[16:24]
     with torch.no_grad():
         shares = parts.normalised(written, of=seen["norm"][0][-1]) @ parts.w_in(into)[:, 17]
-    looked = look(one, neuron, [head], IDS, into=into)
-    assert (looked.contribution[0] - pattern * shares).abs().max() < 1e-5
+    heads = [head, Head(1, 3), Head(0, 3), Head(0, 0)]
+    looked = look(one, neuron, heads, IDS, into=into)
+    for each, pattern in zip(heads, looked.pattern, strict=True):
+        assert (pattern - patterns[each.layer][0, each.index]).abs().max() < 1e-5
+    assert (looked.contribution[0] - patterns[1][0, 2, -1] * shares).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", VARIANTS)

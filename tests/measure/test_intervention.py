@@ -47,20 +47,11 @@ def test_a_neuron_may_be_in_two_groups_and_an_empty_table_is_in_none():
 
 
 def test_an_example_is_a_pair_whose_token_follows_where_its_head_is_active():
-    def prompts(neuron: str, gap: float, *kinds: tuple[bool, bool]) -> pd.DataFrame:
-        active, follows = zip(*kinds, strict=True)
-        facts = {"active": active, "follows": follows, "gap": gap}
-        return pd.DataFrame(facts).assign(neuron=neuron, head="h")
-
     yes, no, other = (True, True), (True, False), (False, True)
-    rows = pd.concat(
-        [
-            prompts("never", 0.9, no, no, no, other),
-            prompts("few", 0.8, yes, yes, other),
-            prompts("half", 0.5, yes, yes, yes, no, no, no),
-            prompts("all", 0.3, yes, yes, yes),
-        ]
-    )
+    of = {("never", 0.9): [no, no, no, other], ("few", 0.8): [yes, yes, other],
+          ("half", 0.5): [yes, yes, yes, no, no, no], ("all", 0.3): [yes, yes, yes]}  # fmt: skip
+    facts = [(*pair, "h", *kind) for pair, kinds in of.items() for kind in kinds]
+    rows = pd.DataFrame(facts, columns=["neuron", "gap", "head", "active", "follows"])
     assert [neuron for neuron, _ in followed_first(rows)] == ["all", "half", "few"]
     assert followed_first(rows[:0]) == []
     assert followed_first(rows[rows.neuron == "never"]) == []

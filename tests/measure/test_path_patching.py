@@ -1,5 +1,7 @@
 """Path patching equals the same intervention made with hooks in a whole forward pass."""
 
+from itertools import product
+
 import pytest
 import tiny
 import torch
@@ -40,40 +42,21 @@ def test_every_head_equals_the_whole_pass_with_hooks(name, through_mlps):
     z = [tiny.whole_pass(model, ids)[1]["blocks.1.attn.hook_z"][0, -1] for ids in TEXTS]
     assert torch.allclose(mean[1], torch.stack(z).mean(0), atol=tiny.close(model))
     neurons = [Neuron(2, 3, model.signs[-1]), *[Neuron(2, 5)] * (len(TEXTS) - 1)]
-    found = path_patch(model, neurons, TEXTS, mean, through_mlps=through_mlps)
-    for row in (0, 3):
-        for column, head in enumerate(found.heads):
-            z = mean[head.layer, head.index]
-            expected = by_hooks(model, neurons[row], TEXTS[row], head, z, through_mlps=through_mlps)
+    others, options = TEXTS[1:] + TEXTS[:1], {"through_mlps": through_mlps}
+    for instead, rows in ((mean, (0, 3)), (others, (4,))):
+        found = path_patch(model, neurons, TEXTS, instead, **options)
+        lent = {row: tiny.whole_pass(model, others[row])[1] for row in rows}
+        for row, (column, head) in product(rows, enumerate(found.heads)):
+            z = lent[row][tiny.hook_of(head)][0, -1] if instead is others else mean[head.layer]
+            expected = by_hooks(model, neurons[row], TEXTS[row], head, z[head.index], **options)
             got = found.pre_without[row, column].item(), found.act_without[row, column].item()
             assert got == pytest.approx(expected, abs=tiny.close(model))
-
-
-@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
-def test_another_prompt_s_output_can_stand_in(name):
-    model = tiny.model(name, dtype="float64")
-    others = TEXTS[1:] + TEXTS[:1]
-    found = path_patch(model, [Neuron(1, 7)] * len(TEXTS), TEXTS, others)
-    head = Head(0, 2)
-    z = tiny.whole_pass(model, others[4])[1]["blocks.0.attn.hook_z"][0, -1, 2]
-    expected = by_hooks(model, Neuron(1, 7), TEXTS[4], head, z)
-    column = found.heads.index(head)
-    got = found.pre_without[4, column].item(), found.act_without[4, column].item()
-    assert got == pytest.approx(expected, abs=tiny.close(model))
-
-
-@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
-@pytest.mark.parametrize("through_mlps", [True, False])
-def test_some_heads_are_patched_as_among_all(name, through_mlps):
-    model = tiny.model(name, dtype="float64")
-    mean, neurons = mean_at_last(model, TEXTS), [Neuron(2, 4)] * len(TEXTS)
-    whole = path_patch(model, neurons, TEXTS, mean, through_mlps=through_mlps)
-    for some in ([Head(1, 3), Head(0, 1), Head(1, 0)], []):
-        part = path_patch(model, neurons, TEXTS, mean, through_mlps=through_mlps, heads=some)
-        column = [whole.heads.index(head) for head in some]
-        assert part.heads == some
-        assert torch.allclose(part.act, whole.act)
-        assert torch.allclose(part.act_without, whole.act_without[:, column])
+        for some in ([Head(1, 3), Head(0, 1), Head(1, 0)], []):
+            part = path_patch(model, neurons, TEXTS, instead, heads=some, **options)
+            assert part.heads == some
+            assert torch.allclose(part.act, found.act)
+            columns = [found.heads.index(head) for head in some]
+            assert torch.allclose(part.act_without, found.act_without[:, columns])
 
 
 def test_bad_rows_are_refused_in_words():

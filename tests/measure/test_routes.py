@@ -17,23 +17,16 @@ TOKENS = [7, 20, 3, 55]
 
 def naive(model, ids, head, neuron, allies) -> tuple[torch.Tensor, ...]:
     """What leaves the last layer, its change by each route, and logits, from two whole passes."""
-
-    def silence(z, hook):
-        z = z.clone()
-        z[:, :, head.index] = 0
-        return z
-
     _, usual = tiny.whole_pass(model, ids)
-    logits, silent = tiny.whole_pass(model, ids, [(f"blocks.{head.layer}.attn.hook_z", silence)])
+    logits, silent = tiny.whole_pass(model, ids, tiny.held(head, slice(None), 0))
 
     def change(name):
         return (silent[name] - usual[name])[0, -1]
 
-    own = change(f"blocks.{head.layer}.attn.hook_z")[head.index] @ model.w_o(head.layer)[head.index]
+    own = change(tiny.hook_of(head))[head.index] @ model.w_o(head.layer)[head.index]
 
     def written(one):
-        post = change(f"blocks.{one.layer}.mlp.hook_post")[one.index]
-        return post * model.w_out(one.layer)[one.index]
+        return change(tiny.hook_of(one))[one.index] * model.w_out(one.layer)[one.index]
 
     zero = torch.zeros(model.d_model, dtype=model.dtype)
     mine = written(neuron)
@@ -68,18 +61,10 @@ def test_routes_sum_to_the_whole_and_equal_whole_passes(name):
             assert abs(found.restored[row, at] - back) < close
             gone = before - log_probability(model, last + parts[at], token)
             assert abs(found.sent[row, at] - gone) < close
-        each = logits_with_scale_of(model, [last, *(last + part for part in parts)])
+        streams = tiny.normed(model, torch.stack([last, *(last + part for part in parts)]), last)
+        each = model.bridge.unembed(streams[None])[0].double()
         falls = (each[0] - each[1:])[:, token] - (each[0] - each[1:]).mean(1)
         assert np.abs(found.logit[row] - falls.numpy()).max() < close
-
-
-def logits_with_scale_of(model, streams: list[torch.Tensor]) -> torch.Tensor:
-    """Unembed several streams behind a norm that keeps the scale it has on the first."""
-    centred = torch.stack(streams)
-    if not model.gated:
-        centred -= centred.mean(-1, keepdim=True)
-    scale = (centred[0].square().mean() + model.forward._eps).sqrt()
-    return model.bridge.unembed((centred / scale)[None])[0].double()
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

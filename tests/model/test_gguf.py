@@ -33,9 +33,7 @@ def test_values_are_those_that_were_written(tmp_path: Path, kind: str, quantised
     assert getattr(made.config, "quantization_config", None) is None
 
 
-def test_it_is_made_once_quietly_says_of_what_and_again_when_the_file_changes(
-    tmp_path: Path, capfd
-) -> None:
+def test_it_is_made_once_quietly_says_of_what_and_again_when_the_file_changes(tmp_path, capfd):
     file, models = write_gguf(tmp_path / "tiny.gguf", quantised=True), tmp_path / "models"
     first = folder_of(file, models)
     found = about(first)
@@ -74,8 +72,8 @@ def test_every_digit_is_a_token(tmp_path: Path) -> None:
     ("name", "home"), [("./mine/tiny.gguf", "."), ("mine/tiny.gguf", "models")]
 )
 def test_a_run_names_a_file_beside_it_or_in_its_models_folder_and_may_pin_it(
-    tmp_path: Path, name: str, home: str, monkeypatch
-) -> None:
+    tmp_path, name, home, monkeypatch
+):
     monkeypatch.setenv("LOOKUPS_MODELS", str(tmp_path / "models"))
     (tmp_path / home / "mine").mkdir(parents=True)
     write_gguf(tmp_path / home / "mine" / "tiny.gguf")

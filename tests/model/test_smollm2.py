@@ -1,15 +1,13 @@
-"""The packaged model itself: equal to plain Hugging Face, and the sum of its parts."""
+"""The packaged model itself: equal to plain Hugging Face."""
 
 import functools
 
 import pytest
 import torch
 from lookups.errors import SourceError
-from lookups.measure.attribution import attribute
 from lookups.model.files import Checkpoint, find_checkpoint
 from lookups.model.loaded import Model, bridge_of, load_model
 from lookups.model.packaged import packaged_file
-from lookups.names import Neuron
 from lookups.settings import ModelSpec
 from tiny import hugging_face
 from transformers import AutoModelForCausalLM
@@ -20,7 +18,6 @@ TEXTS = (
     "By noon not only the cellars but also",
     "The city was founded in 1871. In the north it borders on the river, which in this",
 )
-NEURONS = (Neuron(20, 1519), Neuron(22, 1268), Neuron(22, 777, -1), Neuron(27, 1478))
 
 pytestmark = pytest.mark.slow
 
@@ -47,13 +44,6 @@ def ids_of(text: str) -> list[int]:
     return checkpoint().tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_it_is_what_its_card_says():
-    one = model("float32")
-    assert (one.n_layers, one.d_model, one.d_mlp, one.d_vocab) == (30, 576, 1536, 49_152)
-    assert (one.n_heads, one.d_head, one.context) == (9, 64, 8192)
-    assert (one.decode([one.bos_id]), one.revision) == ("<|im_start|>", "gguf:b179c9523d0e")
-
-
 def test_its_numbers_are_those_of_transformers_direct_loading():
     file = packaged_file(NAME)
     direct = AutoModelForCausalLM.from_pretrained(
@@ -76,13 +66,3 @@ def test_logits_are_those_of_plain_hugging_face(dtype, raw, processed):
         assert (found - theirs).abs().max() < raw
         ours = one.logits(one.batch([ids_of(text)]))[0]
         assert (ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max() < processed
-
-
-@pytest.mark.parametrize(("dtype", "apart"), [("float32", 1e-5), ("float64", 1e-12)])
-def test_parts_sum_to_the_pre_activation(dtype, apart):
-    one = model(dtype)
-    for neuron in NEURONS:
-        found = attribute(one, [neuron] * len(TEXTS), [ids_of(text) for text in TEXTS])
-        assert set(found) >= {"gate", "up"}
-        for parts in found.values():
-            assert float(parts.residual().max()) < apart

@@ -13,7 +13,6 @@ from lookups.statistics.bootstrap import (
     complete,
     percent,
     points,
-    times_drawn,
     written,
 )
 from lookups.statistics.scores import count, mean_over
@@ -43,12 +42,6 @@ def test_neither_order_nor_unknown_values_change_an_interval():
 def test_one_cluster_has_a_mean_and_no_interval_and_nothing_known_neither(values, mean):
     found = bootstrap_mean(values, ["a"] * len(values), seed=0)
     assert found == pytest.approx((mean, np.nan, np.nan), nan_ok=True)
-
-
-def test_neurons_are_drawn_as_often_as_there_are():
-    times = times_drawn(7, seed=0)
-    assert (times.sum(axis=1) == 7).all()
-    assert np.allclose(times.mean(axis=0), 1, atol=0.08)
 
 
 @pytest.mark.parametrize(
