@@ -120,7 +120,7 @@ class Forward:
         front of all of some short prompts is run once.
         """
         past, rows = None, torch.arange(len(ids), device=ids.device)
-        if bos is not None and 1 < ids.shape[1] <= SHORT:
+        if bos is not None and ids.shape[1] <= SHORT and bool(last.min() > 0):
             ids, last, past = ids[:, 1:], last - 1, self._after(bos)
         found: dict[str, Tensor] = {}
 
