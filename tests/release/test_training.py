@@ -47,15 +47,6 @@ def test_a_killed_run_ends_like_an_unbroken_one(tmp_path):
     assert whole.curve == resumed.curve
 
 
-def random_model():
-    recipe = dataclasses.replace(TINY, n_layer=2, context=16, seed=3)
-    model = new_model(recipe).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
-    return model
-
-
 def naive_following(model, documents, eligible, strongest):
     """The definition, neuron by neuron and document by document, with nothing batched."""
     layers, neurons = model.config.n_layer, model.config.n_inner
@@ -84,11 +75,13 @@ def naive_following(model, documents, eligible, strongest):
 
 
 def test_the_fast_measure_of_following_is_the_plain_one():
-    model = random_model()
+    model = new_model(dataclasses.replace(TINY, n_layer=2, context=16, seed=3)).eval()
     documents = torch.randint(0, 20, (15, 12), generator=torch.Generator().manual_seed(0))
     documents[:, 0] = 0
     eligible = torch.arange(20) % 3 != 0
     with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
         token, share = naive_following(model, documents, eligible, 6)
     for batch in (1, 4, 15):
         fast = measure_following(model, documents, eligible, strongest=6, batch=batch)
