@@ -55,40 +55,29 @@ class Executed(NamedTuple):
         return [load(self.settings, stage) for stage in stages]
 
 
-def run_file(folder: Path, kind: str, **changes: Any) -> Path:
-    """Write a run over a small local corpus of words in which some follow others."""
-    lines = tiny.texts(200, words=24)
+@pytest.fixture(scope="module", params=VARIATIONS)
+def executed(request, tmp_path_factory) -> Iterator[Executed]:
+    """A run over a small local corpus of words in which some follow others."""
+    changes, folder = dict(VARIATIONS[request.param]), tmp_path_factory.mktemp("run")
+    lines, path = tiny.texts(200, words=24), folder / "tiny.yml"
     (folder / "words.txt").write_text("\n\n".join(lines), "utf-8")
     own = [" ".join(line.split()[:9]) for line in lines[:20]]
     (folder / "mine.txt").write_text("\n".join(own), "utf-8")
+    model = {"name": str(tiny.folder(changes.pop("kind"))), "device": "cpu"}
     settings = {
-        "title": "A tiny run",
-        "model": {"name": str(tiny.folder(kind)), "device": "cpu"} | changes.pop("model", {}),
+        "title": "A tiny run", "model": model | changes.pop("model", {}),
         "corpus": {"name": str(folder / "words.txt"), "documents": 120, "length": 24},
-        "paths": {"artifacts": "artifacts", "data": "data"},
-        "layers": [1, 2],
-        "middle_layers": [0],
-        "neurons_per_layer": 4,
-        "random_per_layer": 3,
-        "prompts_per_neuron": 20,
-        "spread_per_neuron": {"train": 10, "test": 10},
-        "longest": 24,
+        "paths": {"artifacts": "artifacts", "data": "data"}, "longest": 24,
+        "layers": [1, 2], "middle_layers": [0], "neurons_per_layer": 4, "random_per_layer": 3,
+        "prompts_per_neuron": 20, "spread_per_neuron": {"train": 10, "test": 10},
         # of twelve heads hardly one passes mean + 2 sd; then no pair is kept
         "active_rule": "2sd",
-    }
-    path = folder / "tiny.yml"
+    }  # fmt: skip
     path.write_text(yaml.safe_dump(settings | changes), "utf-8")
-    return path
-
-
-@pytest.fixture(scope="module", params=VARIATIONS)
-def executed(request, tmp_path_factory) -> Iterator[Executed]:
-    variation = VARIATIONS[request.param]
-    path = run_file(tmp_path_factory.mktemp("run"), **variation)
     for chapter in CHAPTERS:
         if chapter != "13_ground_truth":  # it reads nothing of a run, and nbval executes it
             execute(chapter, path)
-    return Executed(variation, path, read_run(path))
+    return Executed(VARIATIONS[request.param], path, read_run(path))
 
 
 def test_prompts_are_cut_and_neurons_are_those_asked_for(executed):
@@ -184,10 +173,8 @@ def check_summary(table: pd.DataFrame) -> None:
             assert (shares.filter(regex="^(?!effect)") >= 0).all()
     values = table.set_index("quantity")
     for group in ("selected", "random"):
-        neurons, kept, with_pair, heads = (
-            values.loc[name, group]
-            for name in ("neurons", "kept pairs", "neurons with a kept pair", "heads in kept pairs")
-        )
+        names = ["neurons", "kept pairs", "neurons with a kept pair", "heads in kept pairs"]
+        neurons, kept, with_pair, heads = values.loc[names, group]
         assert with_pair <= min(neurons, kept)
         assert heads <= kept
         assert (values[f"{group}_neurons"] <= neurons).all()

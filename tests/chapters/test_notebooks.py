@@ -10,14 +10,7 @@ import nbformat
 import pytest
 from chapters import write_chapters
 from lookups.run.execute import chapters_of, stages_read
-from lookups.run.notebooks import (
-    NOTEBOOKS,
-    as_text,
-    chapter_sources,
-    pair,
-    read_notebook,
-    read_source,
-)
+from lookups.run.notebooks import NOTEBOOKS, chapter_sources, pair, read_notebook, read_source
 from lookups.run.stages import CHAPTERS, STAGES
 from lookups.settings import DEFAULT_RUN, read_run
 
@@ -45,10 +38,9 @@ def test_every_chapter_of_a_run_is_there_and_no_notebook_is_without_a_source():
 def test_the_notebook_is_in_step_and_written_as_a_run_writes_it(source, tmp_path):
     copy, *_ = [shutil.copy(source.with_suffix(end), tmp_path) for end in (".py", ".ipynb")]
     assert pair(Path(copy)) is False
-    text = source.with_suffix(".ipynb").read_text("utf-8")
-    assert [cell.execution_count for cell in code_of(nbformat.reads(text, 4))] == list(
-        range(1, len(code_of(read_source(source))) + 1)
-    )
+    cells = code_of(read_notebook(source.with_suffix(".ipynb")))
+    assert [one.execution_count for one in cells] == list(range(1, len(cells) + 1))
+    assert len(cells) == len(code_of(read_source(source)))
 
 
 @each_source
@@ -93,24 +85,10 @@ def test_chapters_save_what_they_are_said_to_make_and_read_what_comes_before():
         assert read <= set(CHAPTERS[:place])
 
 
-# The functions themselves, on chapters that are made for it.
-
-
 @pytest.fixture
 def source(tmp_path) -> Path:
     path = write_chapters(tmp_path) / "03_prompts.py"
     pair(path)
-    return path
-
-
-def executed(source: Path) -> Path:
-    """Put an output into every code cell of a chapter's notebook."""
-    path = source.with_suffix(".ipynb")
-    notebook = read_notebook(path)
-    for number, cell in enumerate(code_of(notebook)):
-        cell.execution_count = 3
-        cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": str(number)})]
-    path.write_text(as_text(notebook), "utf-8")
     return path
 
 
@@ -131,8 +109,12 @@ def test_a_notebook_out_of_step_is_noticed_and_brought_in_step(source):
 
 
 def test_pairing_keeps_outputs_and_ids_of_unchanged_cells_only(source):
-    path = executed(source)
-    before = [cell.id for cell in read_notebook(path).cells]
+    notebook = read_notebook(path := source.with_suffix(".ipynb"))
+    for number, cell in enumerate(code_of(notebook)):
+        cell.execution_count = 3
+        cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": str(number)})]
+    nbformat.write(notebook, path)
+    before = [cell.id for cell in notebook.cells]
     text = source.read_text().replace("neurons = load", "others = load")
     source.write_text(text.replace("# %%\ndef table", "# %%\n1 + 1\n\n\n# %%\ndef table"))
     assert pair(source) is True

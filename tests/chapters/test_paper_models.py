@@ -1,7 +1,4 @@
-"""The shipped runs of the paper's models, in all their depth but narrow.
-
-The chapters of all runs, but 13 and 14, are executed by `benchmarks/paper_models.py`, in minutes.
-"""
+"""The shipped runs fit their models; `benchmarks/paper_models.py` executes their chapters."""
 
 from pathlib import Path
 
@@ -24,8 +21,7 @@ NARROWER = {"gpt2-medium": 4, "gpt2-large": 2, "gpt2-xl": 2}
 
 
 @pytest.mark.parametrize("run", narrow_models.SHAPES)
-def test_a_shipped_run_fits_its_model(run: str, tmp_path: Path) -> None:
-    """The run fits its model, and a few prompts of every layer of it are taken apart to the end."""
+def test_a_shipped_run_fits_its_model_and_every_layer_is_taken_apart(run: str, tmp_path: Path):
     path = narrow_models.run_file(tmp_path, run, **FEW, d_head=NARROWER.get(run, 8))
     settings, shape = read_run(path), narrow_models.SHAPES[run]
     model = load_model(settings.model)

@@ -7,15 +7,7 @@ import pytest
 import yaml
 from lookups.errors import LookupsError
 from lookups.explain import blind_sort
-from lookups.explain.blind_sort import (
-    LEARN,
-    SORT,
-    draw_deck,
-    majority,
-    read_verdicts,
-    scored,
-    who_read,
-)
+from lookups.explain.blind_sort import LEARN, SORT, draw_deck, majority, read_verdicts, scored
 from lookups.run.store import save
 from lookups.settings import read_run
 from sklearn.metrics import cohen_kappa_score
@@ -32,8 +24,7 @@ def prompts_of(pairs=PAIRS, train=LEARN + 2, test=7) -> pd.DataFrame:
         for number in range(train if split == "train" else test):
             key = f"own/{split}/{2 * number + active}"
             text = f" {head} *of* <b>\n {'not' * active} {key}"
-            decides = number / 100 + active
-            rows.append((neuron, head, split, key, text, " they", active, decides))
+            rows.append((neuron, head, split, key, text, " they", active, number / 100 + active))
     columns = ["neuron", "head", "split", "prompt", "text", "token", "active", "decides"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -80,9 +71,7 @@ def test_too_few_prompts_cannot_be_sorted_and_one_kind_fills_in_for_the_other():
 def test_a_deck_depends_on_neither_the_order_of_rows_nor_an_item_on_the_others(deck):
     alone = draw_deck(pairs_of(PAIRS[:1]), prompts_of(PAIRS[:1]), seed=0)
     same = deck[(deck.neuron == PAIRS[0][0]) & (deck["head"] == PAIRS[0][1])]
-    pd.testing.assert_frame_equal(
-        alone.drop(columns="item"), same.drop(columns="item").reset_index(drop=True)
-    )
+    assert alone.drop(columns="item").equals(same.drop(columns="item").reset_index(drop=True))
     again = draw_deck(pairs_of(), prompts_of().sample(frac=1, random_state=3), seed=0)
     pd.testing.assert_frame_equal(again, deck)
     other = draw_deck(pairs_of(), prompts_of(), seed=1)
@@ -112,12 +101,9 @@ def test_held_out_prompts_are_not_in_the_order_of_their_answers():
 
 
 def test_an_item_is_clear_up_to_one_error_and_none_without_a_verdict(deck):
-    right = right_letters(deck)
+    right, turned = right_letters(deck), str.maketrans("AB", "BA")
     for wrong in range(4):
-        letters = {
-            number: "".join("AB"[x == "A"] for x in said[:wrong]) + said[wrong:]
-            for number, said in right.items()
-        }
+        letters = {n: said[:wrong].translate(turned) + said[wrong:] for n, said in right.items()}
         table = scored(deck, verdicts_of(deck, letters))
         assert table.correct.tolist() == [SORT - wrong] * len(PAIRS)
         assert table.clear.tolist() == [SORT - wrong >= blind_sort.CLEAR] * len(PAIRS)
@@ -175,12 +161,12 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     answers.write_text(yaml.safe_dump(right_letters(deck)))
     other = tmp_path / "other.yml"
     other.write_text(yaml.safe_dump(dict.fromkeys(right_letters(deck), "?" * SORT)))
+    who_read = blind_sort.who_read
     assert who_read(settings.verdicts) == who_read(None) == "not recorded"
     files = [str(answers), str(other), str(answers)]
-    made = main(["record", str(run), "language models", *files])
-    assert "now run chapter 6 again" in made
-    assert who_read(read_run(run).verdicts) == "language models"
-    readers = read_verdicts(read_run(run).verdicts)
+    assert "now run chapter 6 again" in main(["record", str(run), "language models", *files])
+    assert who_read(settings.verdicts) == "language models"
+    readers = read_verdicts(settings.verdicts)
     assert [scored(deck, one).clear.all() for one in readers] == [True, False, True]
     assert scored(deck, majority(readers)).clear.all()
 

@@ -43,8 +43,7 @@ def random_words(random: np.random.Generator) -> list[str]:
     return [VOCABULARY[rank] for rank in random.choice(300, size, p=ZIPF)]
 
 
-def planted_prompt(kind: str, form: str, clue: dict[str, str], random: np.random.Generator) -> list:
-    """Return random words with a form of the clue somewhere in them."""
+def planted_prompt(form: str, clue: dict[str, str], random: np.random.Generator) -> list[str]:
     words = random_words(random)
     parts = form.split("x") if form else []
     places = sorted(random.integers(0, len(words) + 1, len(parts)).tolist(), reverse=True)
@@ -62,7 +61,7 @@ def planted(kind: str, number: int, seed: int, *, share: float = 0.5) -> tuple[C
     def drawn(label: bool, count: int) -> list[str]:
         forms, made = PLANTS[kind]["active" if label else "inactive"], []
         while len(made) < count:
-            words = planted_prompt(kind, forms[len(made) % len(forms)], clue, random)
+            words = planted_prompt(forms[len(made) % len(forms)], clue, random)
             if is_planted(kind, words, clue) == label:
                 made.append(" ".join(words))
         return made
@@ -183,18 +182,14 @@ def test_log_odds_are_those_of_counting_by_hand():
     labels = np.arange(30) % 3 == 0
     found = candidates(texts)
     beyond = contrast.z_beyond(np.arange(30) // 10, found.held, labels)
-    for feature, held, z in zip(found.features, found.held, beyond, strict=True):
+    for feature, z in zip(found.features, beyond, strict=True):
         total, weight = 0.0, 0.0
         for part in range(3):
             rows = range(10 * part, 10 * part + 10)
             has = [holds_in(feature, texts[row]) for row in rows]
-            assert has == held[rows].tolist()
             active = sum(h for h, row in zip(has, rows, strict=True) if labels[row])
             sizes = sum(labels[rows]), 10 - sum(labels[rows])
             delta, variance = naive_log_odds(active, sum(has) - active, *map(int, sizes))
-            have = np.array([active]), np.array([sum(has) - active])
-            one = contrast.log_odds(*have, of_active=int(sizes[0]), of_inactive=int(sizes[1]))
-            assert (one.delta[0], one.variance[0]) == pytest.approx((delta, variance))
             total, weight = total + delta / variance, weight + 1 / variance
         assert z == pytest.approx(total / sqrt(weight) if weight else 0, abs=1e-8)
 
@@ -257,16 +252,8 @@ def test_the_simplest_within_one_standard_error_of_the_best():
     assert not scored(0.5, 0.66).told_apart
 
 
-def test_what_is_needed_is_more_than_half_way():
-    for active, inactive, need in (
-        ([1, 1], [0, 0, 0], 1),
-        ([2, 2], [1, 0, 1], 2),
-        ([2, 2], [0, 0], 2),
-        ([3], [2] * 50, 3),
-        ([1, 1, 0], [0] * 9, 1),
-    ):
-        kinds = np.array([True] * len(active) + [False] * len(inactive))
-        assert contrast.needed(np.array(active + inactive), kinds) == need
+def test_half_way_itself_is_not_enough():
+    assert contrast.needed(np.array([2, 2, 0, 0]), np.array([True, True, False, False])) == 2
 
 
 def test_chances_are_shares_drawn_towards_their_side():

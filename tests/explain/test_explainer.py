@@ -3,19 +3,10 @@
 import pandas as pd
 import pytest
 from lookups.errors import LookupsError
-from lookups.explain.explainer import (
-    Explanation,
-    PairPrompts,
-    Question,
-    apart,
-    check_apart,
-    examples,
-    first_that,
-    follow_share,
-    widest,
-)
+from lookups.explain import explainer
+from lookups.explain.explainer import Explanation, PairPrompts, Question, check_apart, follow_share
 
-WORDS = {1: " if", 2: " they", 3: " who", 4: " we", 5: " are"}
+WORDS = ["", " if", " they", " who", " we", " are"]
 
 
 @pytest.fixture
@@ -31,17 +22,14 @@ def prompts() -> PairPrompts:
         columns=["neuron", "split", "prompt", "token_ids", "activation", "also_in_train"],
     )
     suffixes["next_token_id"] = [5, 1, 5, 5, -1]
-    heads = suffixes[["neuron", "split", "prompt"]].assign(head="L0.H1", input="in")
+    heads = suffixes[["neuron", "split", "prompt"]].assign(head="L0.H1", input="in", effect=0.0)
     heads["attribution"] = [0.5, 0.1, 0.2, 0.3, 0.9]
-    heads["effect"] = [0.4, 0.0, 0.1, 0.3, 0.2]
     heads["active"] = [True, False, False, True, True]
     other = heads.assign(head="L0.H2", active=False)
     gate = heads.assign(input="gate", attribution=9.0)
     tokens = {"L1.N0": " are", "L1.N7": " the"}
-    decode = lambda ids: "".join(WORDS[i] for i in ids)  # noqa: E731
-    vocabulary = ["", *WORDS.values()]
-    every = pd.concat([heads, other, gate])
-    return PairPrompts(suffixes, every, tokens=tokens, decode=decode, vocabulary=vocabulary)
+    told = {"decode": lambda ids: "".join(WORDS[i] for i in ids), "vocabulary": WORDS}
+    return PairPrompts(suffixes, pd.concat([heads, other, gate]), tokens=tokens, **told)
 
 
 def test_rows_of_a_pair_are_its_own_strongest_first_without_what_reads_like_one_of_train(prompts):
@@ -69,7 +57,7 @@ def test_what_followed_is_told_and_how_often_it_was_the_neurons_token(prompts):
 
 def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
     case = prompts.case("L1.N0", "L0.H1")
-    test = tuple(examples(prompts.rows("L1.N0", "L0.H1", "test")))
+    test = tuple(explainer.examples(prompts.rows("L1.N0", "L0.H1", "test")))
     check_apart(case, Question(Explanation("contrast", "so"), test))
     with pytest.raises(LookupsError, match="c/train/0 was used to explain"):
         check_apart(case, Question(Explanation("contrast", "so"), (*test, case.active[0])))
@@ -80,15 +68,15 @@ def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
 
 def test_how_far_kinds_lie_apart_is_counted_in_sds_within_a_kind():
     rows = pd.DataFrame({"effect": [0.6, 0.8, 0.1, 0.3], "active": [True, True, False, False]})
+    apart = explainer.apart
     assert apart(rows, "effect") == pytest.approx(0.5 / 0.02**0.5)
     assert pd.isna(apart(rows.assign(effect=1.0), "effect"))
     assert pd.isna(apart(rows[:3], "effect"))  # one inactive prompt has no spread
 
 
 def test_pairs_go_by_gap_then_name_and_the_first_that_does_is_taken():
-    pairs = pd.DataFrame(
-        {"neuron": ["L1.N2", "L1.N1", "L1.N0"], "head": "L0.H0", "gap": [0.5, 0.5, None]}
-    )
-    assert widest(pairs).neuron.tolist() == ["L1.N1", "L1.N2", "L1.N0"]
+    pairs = pd.DataFrame({"neuron": ["L1.N2", "L1.N1", "L1.N0"], "gap": [0.5, 0.5, None]})
+    widest, first_that = explainer.widest(pairs.assign(head="L0.H0")), explainer.first_that
+    assert widest.neuron.tolist() == ["L1.N1", "L1.N2", "L1.N0"]
     assert [first_that(lambda n, m=most: n > m, [1, 2, 3]) for most in (1, 9)] == [2, 1]
     assert first_that(bool, []) is None

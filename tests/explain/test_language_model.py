@@ -1,7 +1,4 @@
-"""A language model as explainer: what it is asked, how its replies are read, what consent is for;
-
-requests to a real server on this machine that misbehaves on purpose, and the file of replies.
-"""
+"""A language model as explainer, asked on a real server of this machine that misbehaves."""
 
 import json
 import logging
@@ -17,24 +14,14 @@ import pytest
 from lookups.errors import LookupsError, ServerError
 from lookups.explain import language_model
 from lookups.explain.explainer import Case, Example, Explanation, Question, Verdict
-from lookups.explain.language_model import (
-    READABLE,
-    Llm,
-    Plan,
-    Reply,
-    Request,
-    replies_in,
-    run_explainers,
-    send,
-    verdict_of,
-    yes_or_no,
-)
+from lookups.explain.language_model import Llm, Plan, Reply, Request, replies_in, send
 from lookups.settings import CONSENT, LlmSettings, read_run
 from misbehaving import Server, cut_short, hangs, says, sends, status
 
 SAID = Explanation("llm", "The head is active after 'not only'.")
 KEY = "sk-secret-0123456789abcdef"
 YES = Reply("Yes")
+LITTLE = language_model.READABLE
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +113,7 @@ READ = {
 
 
 def test_a_text_says_yes_or_no_or_is_unread_and_a_refusal_is_no_explanation():
+    verdict_of, yes_or_no = language_model.verdict_of, language_model.yes_or_no
     for active, texts in READ.items():
         assert {text: yes_or_no(text) for text in texts} == dict.fromkeys(texts, active)
         assert all(verdict_of(Reply(text)) == Verdict(active) for text in texts)
@@ -146,7 +134,7 @@ def test_a_text_says_yes_or_no_or_is_unread_and_a_refusal_is_no_explanation():
         ("Maybe", {"Maybe": 0.4, "No": 0.35, "Yes": 0.25}, False, 0.25 / 0.6),
         ("Yes", {"Yes": 0.4, "No": 0.4}, None, 0.5),
         ("Yes and no", {"Yes": 0.9, "No": 0.1}, None, None),
-        ("I", {"I": 1 - READABLE / 2, "Yes": READABLE / 4, "No": READABLE / 5}, None, None),
+        ("I", {"I": 1 - LITTLE / 2, "Yes": LITTLE / 4, "No": LITTLE / 5}, None, None),
     ],
 )
 def test_log_probabilities_stand_above_the_text(text, first, active, probability, store):
@@ -165,9 +153,7 @@ def test_questions_keep_their_order_and_no_explanation_judges_nothing(store):
         asked = llm(server, store, concurrency=4)
         empty, none = asked.explain(case()), Question(SAID, ())
         assert empty == Explanation("llm", "")
-        answers = asked.judge_all(
-            [question(4), question(2, said=empty), none, question(3, start=7)]
-        )
+        answers = asked.judge_all([question(4), question(2, said=empty), none, question(3, 7)])
         assert asked.plan([case()], [question(4).prompts]).requests == 0
     expected = [[True, False, None, True], [None, None], [], [False, None, True]]
     assert [[one.active for one in verdicts] for verdicts in answers] == expected
@@ -211,7 +197,7 @@ def test_a_finished_run_needs_neither_server_nor_key_nor_package(store, monkeypa
 
 
 def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, monkeypatch):
-    settings = read_run("planted")
+    settings, run_explainers = read_run("planted"), language_model.run_explainers
     assert list(run_explainers(settings)) == ["contrast", "bag-of-words", "nearest"]
     asked = {"model": "small", "base_url": "http://127.0.0.1:9/v1", "retries": 0, "timeout": 1}
     asked |= {"price_in": 40.0, "price_out": 40.0}
@@ -292,10 +278,9 @@ def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(
 
 def test_what_is_not_given_as_openai_gives_it_is_unknown(store):
     given = {"content": []}, {"tokens": ["Yes"]}, [], {"content": [{}]}
-    bodies = [[{"message": {"content": "No"}, "logprobs": logprobs}] for logprobs in given]
-    with Server(
-        [sends(json.dumps({"choices": some}).encode()) for some in [*bodies, []]]
-    ) as server:
+    said = [[{"message": {"content": "No"}, "logprobs": logprobs}] for logprobs in given]
+    script = [sends(json.dumps({"choices": choices}).encode()) for choices in [*said, []]]
+    with Server(script) as server:
         assert ask(server, store, 5) == [Reply("No")] * 4 + [Reply("")]
 
 

@@ -1,12 +1,8 @@
 """The running example: named neurons first, then those that their token follows most often."""
 
 import pandas as pd
-from lookups.explain.running_example import (
-    running_neurons,
-    running_pair,
-    running_pairs,
-    running_prompt,
-)
+from lookups.explain import running_example
+from lookups.explain.running_example import running_neurons, running_pairs, running_prompt
 from lookups.settings import read_run
 
 RATES = pd.DataFrame(
@@ -40,6 +36,7 @@ def test_the_pair_is_the_kept_one_with_the_largest_gap():
         [("n", "L0.H0", False, 0.9, 3), ("n", "L0.H1", True, 0.2, 3), ("n", "L0.H2", True, 0.4, 3)],
         columns=["neuron", "head", "kept", "gap", "n_active"],
     )
+    running_pair = running_example.running_pair
     assert running_pair(pairs, "n") == ("n", "L0.H2")
     assert running_pair(pairs.assign(kept=False), "n") == ("n", "L0.H0")
     assert running_pair(pairs, "other") is None
@@ -55,17 +52,8 @@ def test_a_neuron_without_a_kept_pair_is_passed_over():
 
 
 def test_the_prompt_is_a_typical_one_of_those_that_are_active_and_followed():
-    rows = pd.DataFrame(
-        [
-            (9.0, "p0", " t", False),
-            (3.0, "p1", " t", True),
-            (5.0, "p2", " x", True),
-            (8.0, "p3", " t", True),
-            (4.0, "p4", " t", True),
-            (6.0, "p5", " t", True),
-        ],
-        columns=["activation", "prompt", "next_token", "active"],
-    ).assign(token=" t")
+    rows = pd.DataFrame({"activation": [9.0, 3.0, 5.0, 8.0, 4.0, 6.0], "next_token": [*"ttxttt"]})
+    rows = rows.assign(token="t", prompt=[f"p{n}" for n in rows.index], active=rows.index > 0)
     assert running_prompt(rows).prompt == "p4"  # of 3, 4, 6 and 8
     assert running_prompt(rows[:3]).prompt == "p1"
     assert running_prompt(rows[2:3]).prompt == "p2"

@@ -44,10 +44,9 @@ def save_run(run: Path, neurons: Sequence[RecordNeuron], scores: dict[str, float
     pairs = pd.DataFrame(shares, columns=["neuron", "head", "share_top"])
     columns = ["neuron", "layer", "token", "paper_token", "paper_congruence", "group"]
     rows = [(*key.split(), "contrast", "none", e) for key, e in scores.items()]
+    found = pd.DataFrame(listed + others, columns=columns).drop_duplicates("neuron")
     tables = {
-        "neurons": pd.DataFrame(listed + others, columns=columns)
-        .drop_duplicates("neuron")
-        .assign(congruence=0.0),
+        "neurons": found.assign(congruence=0.0),
         "pairs": pairs.assign(kept_top=pairs.share_top.between(0.25, 0.75)),
         "scores": pd.DataFrame(rows, columns=["neuron", "head", "explainer", "control", "score"]),
     }

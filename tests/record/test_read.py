@@ -1,7 +1,4 @@
-"""The record is read without loss, scored as a few lines would, and refused when broken.
-
-The authors' own lies beside the project, never in it; where it is absent, its tests are NOT RUN.
-"""
+"""The record is read without loss, scored as a few lines would, and refused when broken."""
 
 import pickle
 from pathlib import Path
@@ -31,6 +28,11 @@ def folder(request, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def record(folder) -> Published:
     return read_published(folder, "gpt2-small")
+
+
+@pytest.fixture
+def own(tmp_path) -> Path:
+    return write_record(tmp_path, planted_neurons())
 
 
 def test_every_score_equals_that_of_a_few_lines_over_the_files(folder, record):
@@ -64,7 +66,6 @@ def test_no_entry_of_a_file_is_lost_or_changed(folder, record):
     assert not record.verdicts.duplicated(["neuron", "head", "prompt"]).any()
     assert len(record.explanations) == record.explanations.explanation.notna().sum() == len(asked)
     assert record.missing == ()
-
     heads = record.heads[record.heads.split == "train"]
     active = set(zip(heads.neuron, heads["prompt"], heads["head"], strict=True))
     keys = zip(record.shown.neuron, record.shown.prompt, record.shown["head"], strict=True)
@@ -106,47 +107,42 @@ def test_of_several_runs_of_a_step_the_one_that_was_evaluated_is_read(tmp_path):
     assert read_published(folder).suffixes.equals(expected)
 
 
-def test_another_models_questions_under_this_ones_name_are_left_out(tmp_path):
-    folder = write_record(tmp_path, planted_neurons())
+def test_another_models_questions_under_this_ones_name_are_left_out(own):
     add = to("classify_prompts", "(11, 3000, 24)", value={"q": "a text"})
-    add(next(folder.glob("6_*/*_20.json")))
-    assert read_published(folder).verdicts.neuron.nunique() == 6
+    add(next(own.glob(ASKED)))
+    assert read_published(own).verdicts.neuron.nunique() == 6
 
 
 def test_questions_without_a_reply_and_replies_without_a_verdict_are_unread(tmp_path):
     folder = write_record(tmp_path, planted_neurons(), reply=lambda active, luck: "Perhaps")
-
     # what the authors' script keeps of a failure, and fewer replies than questions
     (sent, _), *others = read(path := next(folder.glob("6_*/*_10_results.jsonl")))
     write(path, [sent, ["the server did not answer"]], *others[:100])
     assert all(one is None for one in read_published(folder).verdicts.verdict)
 
 
-def test_of_two_replies_to_one_request_the_later_counts(tmp_path):
-    folder = write_record(tmp_path, planted_neurons())
-    before = read_published(folder).verdicts.verdict
-    lines = read(path := next(folder.glob("6_*/*_test_prompts_results.jsonl")))
+def test_of_two_replies_to_one_request_the_later_counts(own):
+    before = read_published(own).verdicts.verdict
+    lines = read(path := next(own.glob("6_*/*_test_prompts_results.jsonl")))
     request, reply = lines[0]
     said = {"Yes": "No", "No": "Yes"}[reply["choices"][0]["message"]["content"]]
     write(path, *lines, [request, {"choices": [{"message": {"content": said}}]}])
-    assert (read_published(folder).verdicts.verdict != before).sum() == 1
+    assert (read_published(own).verdicts.verdict != before).sum() == 1
 
 
-def test_a_record_with_neurons_alone_says_what_is_missing(tmp_path):
-    folder = write_record(tmp_path, planted_neurons(), model="gpt2-xl")
-    for path in folder.glob("[4-6]_*/*"):
+def test_a_record_with_neurons_alone_says_what_is_missing(own):
+    for path in own.glob("[4-6]_*/*"):
         path.unlink()
-    found = read_published(folder)
+    found = read_published(own)
     assert found.missing == ("suffixes", "heads", "shown", "explanations", "verdicts")
     assert len(found.neurons) == 6
 
 
-def test_a_pickle_is_never_opened(tmp_path, monkeypatch):
-    folder = write_record(tmp_path, planted_neurons())
-    (folder / "6_explanation_eval" / "2023-10-12_06-52-17_gpt2-small.pkl").write_bytes(b"\x80")
+def test_a_pickle_is_never_opened(own, monkeypatch):
+    (own / "6_explanation_eval" / "2023-10-12_06-52-17_gpt2-small.pkl").write_bytes(b"\x80")
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, name, None)
-    assert read_published(folder).missing == ()
+    assert read_published(own).missing == ()
 
 
 def halve(path: Path) -> None:
@@ -195,11 +191,10 @@ ASKED, REPLIES = "6_*/*_20.json", "6_*/*results.jsonl"
         ("1_*", lambda path: path.rename(path.with_name("1")), "has no 1_next.*: fetch the rec"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_and_where_is_said(tmp_path, pattern, change, words):
-    folder = write_record(tmp_path, planted_neurons())
-    change(sorted(folder.glob(pattern))[0])
+def test_what_is_wrong_and_where_is_said(own, pattern, change, words):
+    change(sorted(own.glob(pattern))[0])
     with pytest.raises(SourceError, match=words):
-        read_published(folder)
+        read_published(own)
 
 
 def test_models_are_known_by_id_and_by_short_id():

@@ -30,10 +30,12 @@ FLAGS = [
 ]
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SCREENS = [
-    pytest.param(size, scheme, id=f"{size['width']}-{scheme}")
+    pytest.param({"size": size, "scheme": scheme}, id=f"{size['width']}-{scheme}")
     for size in (WIDE, PHONE)
     for scheme in ("light", "dark")
 ]
+on_every_screen = pytest.mark.parametrize("screen", SCREENS, indirect=True)
+no_scripts = pytest.mark.parametrize("screen", [{"java_script_enabled": False}], indirect=True)
 LOCAL = ("file:", "data:", "blob:")
 
 
@@ -68,6 +70,7 @@ class Screen:
     """A kind of screen, in which one page after another is opened; what went wrong on the last."""
 
     def __init__(self, browser: Any, size: dict = WIDE, scheme: str = "light", **more):
+        self.size, self.scheme = size, scheme
         self.context = browser.new_context(viewport=size, color_scheme=scheme, **more)
         self.context.set_default_timeout(120_000)  # a machine may be busy
         self.page = self.context.new_page()
@@ -76,17 +79,8 @@ class Screen:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("requestfailed", lambda request: self.complaints.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", self._heard)
-
-    def _heard(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    def __enter__(self) -> "Screen":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.context.close()
+        bad = ("error", "warning")
+        self.page.on("console", lambda m: m.type in bad and self.complaints.append(m.text))
 
     def open(self, file: Path) -> Any:
         """Leave the former page, forget what went wrong on it, and return this one."""
@@ -106,6 +100,13 @@ class Screen:
         return page
 
 
+@pytest.fixture
+def screen(request, browser) -> Iterator[Screen]:
+    opened = Screen(browser, **getattr(request, "param", {}))
+    yield opened
+    opened.context.close()
+
+
 def pages_of(site: Path) -> list[Path]:
     """Return the pages to look at: prose pages are the same in both sites, so once is enough."""
     prose = site.glob("book/*.html") if SAMPLE in site.parts else [site / "book" / "index.html"]
@@ -116,31 +117,29 @@ def pages_with_views(site: Path) -> list[Path]:
     return [page for page in pages_of(site) if 'class="cv-view' in page.read_text("utf-8")]
 
 
-@pytest.mark.parametrize(("size", "scheme"), SCREENS)
-def test_pages_fit_complain_of_nothing_and_ask_nothing_of_the_network(browser, site, size, scheme):
-    with Screen(browser, size, scheme) as screen:
-        for path in pages_of(site):
-            page = screen.draw(path)
-            if size == WIDE:  # once is enough: it waits for half a second
-                page.wait_for_load_state("networkidle")
-            assert [url for url in screen.asked if not url.startswith(LOCAL)] == [], path.name
-            assert screen.complaints == [], path.name
-            assert page.title() != "taken", path.name  # data is never run
-            assert page.evaluate("document.documentElement.dataset.theme") == scheme
-            width = page.evaluate("document.documentElement.scrollWidth")
-            assert width <= size["width"], path.name
+@on_every_screen
+def test_pages_fit_complain_of_nothing_and_ask_nothing_of_the_network(screen, site):
+    for path in pages_of(site):
+        page = screen.draw(path)
+        if screen.size == WIDE:  # once is enough: it waits for half a second
+            page.wait_for_load_state("networkidle")
+        assert [url for url in screen.asked if not url.startswith(LOCAL)] == [], path.name
+        assert screen.complaints == [], path.name
+        assert page.title() != "taken", path.name  # data is never run
+        assert page.evaluate("document.documentElement.dataset.theme") == screen.scheme
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= screen.size["width"], path.name
 
 
-def test_search_finds_words_that_readers_look_for(browser, site):
-    with Screen(browser) as screen:
-        assert "pair" in found_by_search(screen, site, "pair").lower()
-        if SAMPLE in site.parts:
-            return
-        text = (site / "notebooks" / "16_analysis.html").read_text("utf-8")
-        names = [re.search(rf"\bL\d+\.{kind}\d+\b", text)[0] for kind in "HN"]
-        words = ["not only", "also", "mediation", "attribution", "effect", "papermill", "Pythia"]
-        nothing = [w for w in [*words, "ablation", *names] if not found_by_search(screen, site, w)]
-        assert nothing == []
+def test_search_finds_words_that_readers_look_for(screen, site):
+    assert "pair" in found_by_search(screen, site, "pair").lower()
+    if SAMPLE in site.parts:
+        return
+    text = (site / "notebooks" / "16_analysis.html").read_text("utf-8")
+    names = [re.search(rf"\bL\d+\.{kind}\d+\b", text)[0] for kind in "HN"]
+    words = ["not only", "also", "mediation", "attribution", "effect", "papermill", "Pythia"]
+    nothing = [w for w in [*words, "ablation", *names] if not found_by_search(screen, site, w)]
+    assert nothing == []
 
 
 def found_by_search(screen: Screen, site: Path, word: str) -> str:
@@ -151,22 +150,21 @@ def found_by_search(screen: Screen, site: Path, word: str) -> str:
     return " ".join(page.locator("#search-results ul.search li a").all_inner_texts())
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")])
-def test_pages_are_accessible(browser, site, size, scheme):
+@pytest.mark.parametrize("screen", [{}, {"size": PHONE, "scheme": "dark"}], indirect=True)
+def test_pages_are_accessible(screen, site):
     """No finding of axe-core is serious or critical."""
     if (found := find_spec("axe_playwright_python")) is None:
         pytest.skip("NOT RUN: axe-playwright-python is not installed")
     axe = (Path(found.origin).parent / "axe.min.js").read_text("utf-8")
-    with Screen(browser, size, scheme) as screen:
-        for path in pages_of(site):
-            page = screen.draw(path)
-            page.evaluate(axe)
-            # circuitsvis chooses the colours of letters on the tokens that it draws
-            what = "{exclude: ['.cv-tokens .cv-mount']}, {resultTypes: ['violations']}"
-            said = page.evaluate(f"axe.run({what})")["violations"]
-            serious = {one["id"]: one["nodes"][0]["html"][:200] for one in said
-                       if one["impact"] in ("serious", "critical")}  # fmt: skip
-            assert serious == {}, path.name
+    for path in pages_of(site):
+        page = screen.draw(path)
+        page.evaluate(axe)
+        # circuitsvis chooses the colours of letters on the tokens that it draws
+        what = "{exclude: ['.cv-tokens .cv-mount']}, {resultTypes: ['violations']}"
+        said = page.evaluate(f"axe.run({what})")["violations"]
+        serious = {one["id"]: one["nodes"][0]["html"][:200] for one in said
+                   if one["impact"] in ("serious", "critical")}  # fmt: skip
+        assert serious == {}, path.name
 
 
 def test_pages_and_site_are_small(site):
@@ -175,86 +173,79 @@ def test_pages_and_site_are_small(site):
     assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 60_000_000
 
 
-def test_on_paper_there_is_the_article_alone(browser, site):
-    with Screen(browser) as screen:
-        page = screen.open(site / "notebooks" / "05_heads.html")
-        assert page.locator(".prev-next-area a").count() == 2
-        page.emulate_media(media="print")
-        for name in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-area"):
-            assert not page.locator(name).first.is_visible(), name
-        assert len(page.locator("h1:visible").all_inner_texts()) == 1  # the theme prints it apart
-        assert page.locator(".bd-article section > p:visible").count()
+def test_on_paper_there_is_the_article_alone(screen, site):
+    page = screen.open(site / "notebooks" / "05_heads.html")
+    assert page.locator(".prev-next-area a").count() == 2
+    page.emulate_media(media="print")
+    for name in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-area"):
+        assert not page.locator(name).first.is_visible(), name
+    assert len(page.locator("h1:visible").all_inner_texts()) == 1  # the theme prints it apart
+    assert page.locator(".bd-article section > p:visible").count()
 
 
-def test_formulas_are_set(browser, site):
-    with Screen(browser) as screen:
-        page = screen.open(site / "book" / "notation.html")
-        page.wait_for_selector("mjx-container svg")
-        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
-        assert "$" not in page.locator(".bd-article").inner_text()
+def test_formulas_are_set(screen, site):
+    page = screen.open(site / "book" / "notation.html")
+    page.wait_for_selector("mjx-container svg")
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert "$" not in page.locator(".bd-article").inner_text()
 
 
-@pytest.mark.parametrize(("size", "scheme"), SCREENS)
-def test_hovering_shows_a_head_and_tells_a_tokens_value(browser, site, size, scheme):
-    with Screen(browser, size, scheme) as screen:
-        for path in pages_with_views(site):
-            page = screen.draw(path)
-            for view in page.locator(".cv-heads").all():
-                names = view.locator("h4").all_inner_texts()
-                seen = set()
-                for i, name in enumerate(names):
-                    view.locator("h4").nth(i).hover()
-                    page.wait_for_function(
-                        "([box, text]) => box.querySelectorAll('h3')[1].textContent === text",
-                        arg=[view.element_handle(), f"{name} Zoomed"],
-                    )
-                    seen.add(view.locator("canvas").last.evaluate("box => box.toDataURL()"))
-                assert len(seen) == len(names) > 0
-            for view in page.locator(".cv-tokens").all():
-                view.locator(".cv-mount span span").last.hover()
-                tip = view.locator('[style*="box-shadow"]')
-                tip.wait_for()
-                assert any(letter.isdigit() for letter in tip.inner_text())
-            assert screen.complaints == []
+@on_every_screen
+def test_hovering_shows_a_head_and_tells_a_tokens_value(screen, site):
+    for path in pages_with_views(site):
+        page = screen.draw(path)
+        for view in page.locator(".cv-heads").all():
+            names = view.locator("h4").all_inner_texts()
+            seen = set()
+            for i, name in enumerate(names):
+                view.locator("h4").nth(i).hover()
+                page.wait_for_function(
+                    "([box, text]) => box.querySelectorAll('h3')[1].textContent === text",
+                    arg=[view.element_handle(), f"{name} Zoomed"],
+                )
+                seen.add(view.locator("canvas").last.evaluate("box => box.toDataURL()"))
+            assert len(seen) == len(names) > 0
+        for view in page.locator(".cv-tokens").all():
+            view.locator(".cv-mount span span").last.hover()
+            tip = view.locator('[style*="box-shadow"]')
+            tip.wait_for()
+            assert any(letter.isdigit() for letter in tip.inner_text())
+        assert screen.complaints == []
 
 
-def test_views_are_words_without_javascript(browser, site):
-    with Screen(browser, java_script_enabled=False) as screen:
-        for path in pages_with_views(site):
-            views = screen.open(path).locator(".cv-view")
-            assert views.count() > 0
-            for view in views.all():
-                assert view.locator("noscript").inner_text().startswith("The drawing needs")
-                assert view.locator(".cv-text").is_visible()
-                assert "strongest" in view.locator(".cv-text").inner_text().lower()
+@no_scripts
+def test_views_are_words_without_javascript(screen, site):
+    for path in pages_with_views(site):
+        views = screen.open(path).locator(".cv-view")
+        assert views.count() > 0
+        for view in views.all():
+            assert view.locator("noscript").inner_text().startswith("The drawing needs")
+            assert view.locator(".cv-text").is_visible()
+            assert "strongest" in view.locator(".cv-text").inner_text().lower()
 
 
 def live_notebook(folder: Path) -> Path:
     """A page that is not of the book, as JupyterLab or nbconvert make it, with two views."""
-    tokens = [BOS, " they", " are"]
-    views = [
-        attention_view(tokens, np.tril(np.ones((2, 3, 3))), ["L0.H0", "L0.H1"], name="first"),
-        token_view(tokens, [0.0, 0.5, 1.0], name="second"),
-    ]
-    html = "\n".join(view._repr_mimebundle_()["text/html"] for view in views)
+    heads, ones = ["L0.H0", "L0.H1"], np.ones((2, 2, 2))
+    first = attention_view([BOS, " we"], np.tril(ones), heads, name="first")
+    second = token_view([BOS, " they", " are"], [0.0, 0.5, 1.0], name="second")
+    html = "\n".join(view._repr_mimebundle_()["text/html"] for view in (first, second))
     page = folder / "live.html"
     page.write_text(f"<!doctype html><meta charset='utf-8'><body>{html}</body>", "utf-8")
     return page
 
 
-def test_a_live_notebook_draws_with_the_script_it_carries(browser, tmp_path, monkeypatch):
+def test_a_live_notebook_draws_with_the_script_it_carries(screen, tmp_path, monkeypatch):
     monkeypatch.delenv("LOOKUPS_VIEWS", raising=False)
     monkeypatch.setattr(views, "_carriers", [])
-    with Screen(browser) as screen:
-        assert screen.draw(live_notebook(tmp_path)).locator(".cv-drawn").count() == 2
-        assert screen.complaints == []
+    assert screen.draw(live_notebook(tmp_path)).locator(".cv-drawn").count() == 2
+    assert screen.complaints == []
 
 
-def test_a_notebook_without_the_script_says_so_and_keeps_the_words(browser, tmp_path, monkeypatch):
+def test_a_notebook_without_the_script_says_so_and_keeps_the_words(screen, tmp_path, monkeypatch):
     monkeypatch.setenv("LOOKUPS_VIEWS", "linked")
-    with Screen(browser) as screen:
-        page = screen.open(live_notebook(tmp_path))
-        page.wait_for_selector(".cv-stuck")
-        assert "run this cell" in page.locator(".cv-stuck").first.inner_text()
-        assert page.locator(".cv-text").count() == 2
-        assert screen.complaints == []
+    page = screen.open(live_notebook(tmp_path))
+    page.wait_for_selector(".cv-stuck")
+    assert "run this cell" in page.locator(".cv-stuck").first.inner_text()
+    assert page.locator(".cv-text").count() == 2
+    assert screen.complaints == []

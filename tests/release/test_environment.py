@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import distributions, packages_distributions
 
 import pytest
 import yaml
@@ -27,9 +27,8 @@ def wanted() -> list[Requirement]:
 
 def test_the_lock_holds_exact_public_versions_in_order():
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line) for line in LOCK)
-    names = [canonicalize_name(line.split("==")[0]) for line in LOCK]
-    assert names == sorted(names)
-    assert len(set(names)) == len(names)
+    assert list(PINS) == sorted(PINS)
+    assert len(PINS) == len(LOCK)
     accelerator = ("nvidia", "triton", "cuda", "lookups")  # torch brings its own
     assert not [name for name in PINS if name.startswith(accelerator)]
 
@@ -50,12 +49,8 @@ def test_every_package_that_is_imported_is_named():
     imported = {name.split(".")[0] for name in found} - {*sys.stdlib_module_names, "lookups"}
     named = {canonicalize_name(requirement.name) for requirement in wanted()}
     owners = packages_distributions()
-    missing = {
-        name
-        for name in imported
-        if not named & {canonicalize_name(owner) for owner in owners.get(name, [name])}
-    }
-    assert missing == set()
+    owned = {name: {*map(canonicalize_name, owners.get(name, [name]))} for name in imported}
+    assert [name for name in imported if not named & owned[name]] == []
 
 
 def test_conda_gets_the_same_pins():
@@ -68,13 +63,8 @@ def test_conda_gets_the_same_pins():
 def test_this_environment_is_the_locked_one():
     if sys.version_info[:2] != (3, 11):
         pytest.skip("NOT RUN: the lock is for Python 3.11, and this is another one")
-    installed = {}
-    for name in PINS:
-        try:
-            installed[name] = version(name).split("+")[0]
-        except PackageNotFoundError:
-            installed[name] = "missing"
-    different = {name: installed[name] for name in PINS if installed[name] != PINS[name]}
+    found = {canonicalize_name(one.name): one.version.split("+")[0] for one in distributions()}
+    different = {name: found.get(name) for name, pin in PINS.items() if found.get(name) != pin}
     if different and sys.prefix == sys.base_prefix:
         pytest.skip(f"NOT RUN: outside a virtual environment, with other versions of {different}")
     assert different == {}
@@ -87,17 +77,13 @@ def test_ruff_finds_nothing(command):
     assert made.returncode == 0, made.stdout + made.stderr
 
 
-def tracked() -> list[str]:
-    made = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip("NOT RUN: not a git checkout, so what is committed is not known")
-    return made.stdout.splitlines()
-
-
 def test_nothing_that_is_made_is_committed_and_no_text_holds_a_path_of_someones_machine():
+    listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("NOT RUN: not a git checkout, so what is committed is not known")
     made = ("_build/", "artifacts/", "data/", "models/", ".venv/")
     pattern, found = re.compile(r"(?<![\w.])/(home|root|Users|work|tmp/w)/"), []
-    for name in tracked():
+    for name in listed.stdout.splitlines():
         assert not name.startswith(made)
         assert "__pycache__" not in name
         path = PROJECT / name

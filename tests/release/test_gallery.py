@@ -7,7 +7,7 @@ import pytest
 from lookups.run.book import build_book
 from sample_chapters import SAMPLE
 from sample_gallery import cards, with_gallery
-from test_browser import LOCAL, SCREENS, Screen, browser  # noqa: F401
+from test_browser import LOCAL, browser, no_scripts, on_every_screen, screen  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SHOWN = "details.look-up:not([hidden])"
@@ -20,86 +20,76 @@ def gallery(tmp_path_factory) -> Path:
     return build_book(SAMPLE, folder / "notebooks", folder / "html").parent / "gallery"
 
 
-def at(page, address: str):
-    """Go to an address of the page that is open, as a reader who follows a link."""
-    page.evaluate("address => { location.hash = address }", address)
-    return page.locator(SHOWN)
-
-
 def drawn(page, key: str):
     page.wait_for_selector(f'[id="{key}"][data-drawn="yes"]')
     return page.locator(f'[id="{key}"]')
 
 
-@pytest.mark.parametrize(("size", "scheme"), SCREENS)
-def test_an_address_opens_its_card_and_only_then_is_it_drawn(browser, gallery, size, scheme):  # noqa: F811
-    with Screen(browser, size, scheme) as screen:
-        start = time.monotonic()
-        page = screen.open(gallery / "index.html")
-        assert page.locator(SHOWN).count() == 200
-        assert time.monotonic() - start < 2
-        assert not [url for url in screen.asked if "/cards/" in url or "circuitsvis" in url]
-        at(page, "#L23.N3--L3.H3")  # hostile text
-        card = drawn(page, "L23.N3--L3.H3")
-        assert card.evaluate("card => card.open")
-        assert 0 <= card.bounding_box()["y"] < size["height"]
-        assert card.locator(".view svg").count() > 0
-        assert card.locator(".mount canvas").count() == 2
-        assert page.title() != "taken"
-        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-        assert [url for url in screen.asked if not url.startswith(LOCAL)] == []
-        assert len([url for url in screen.asked if "/cards/" in url]) == 1
-        assert screen.complaints == []
+@on_every_screen
+def test_an_address_opens_its_card_and_only_then_is_it_drawn(screen, gallery):  # noqa: F811
+    start = time.monotonic()
+    page = screen.open(gallery / "index.html")
+    assert page.locator(SHOWN).count() == 200
+    assert time.monotonic() - start < 2
+    assert not [url for url in screen.asked if "/cards/" in url or "circuitsvis" in url]
+    page.evaluate("location.hash = '#L23.N3--L3.H3'")  # hostile text
+    card = drawn(page, "L23.N3--L3.H3")
+    assert card.evaluate("card => card.open")
+    assert 0 <= card.bounding_box()["y"] < screen.size["height"]
+    assert card.locator(".view svg").count() > 0
+    assert card.locator(".mount canvas").count() == 2
+    assert page.title() != "taken"
+    assert page.evaluate("document.documentElement.scrollWidth") <= screen.size["width"]
+    assert [url for url in screen.asked if not url.startswith(LOCAL)] == []
+    assert len([url for url in screen.asked if "/cards/" in url]) == 1
+    assert screen.complaints == []
 
 
-def test_filters_count_stand_in_the_address_and_work_from_it(browser, gallery):  # noqa: F811
+def test_filters_count_stand_in_the_address_and_work_from_it(screen, gallery):  # noqa: F811
     made = cards()
-    with Screen(browser) as screen:
-        page = screen.open(gallery / "index.html")
-        page.locator(".filters [name=q]").fill("word10 L10.")
-        right = [c for c in made if c["token"] == " word10" and c["head_layer"] == 10]
-        assert page.locator(SHOWN).count() == len(right) > 0
-        page.locator(".filters [name=q]").fill("")
-        page.locator(".filters [name=effect]").select_option(".5")
-        page.locator(".filters [name=group]").select_option("random")
-        right = [c for c in made if c["gap"] >= 0.5 and c["group"] == "random"]
-        assert page.locator(SHOWN).count() == len(right)
-        assert page.locator(".count").inner_text() == f"{len(right)} look-ups of 200"
-        whole = page.url
-        page.goto("about:blank")
-        page.goto(whole)
-        assert page.locator(SHOWN).count() == len(right)
-        page.locator(".filters [name=order]").select_option("token")
-        tokens = [text.strip() for text in page.locator(f"{SHOWN} .token").all_inner_texts()]
-        assert tokens == sorted(tokens, key=str.lower)
-        page.get_by_role("button", name="Show all").click()
-        page.wait_for_function("!location.hash")
-        assert page.locator(SHOWN).count() == 200
+    page = screen.open(gallery / "index.html")
+    page.locator(".filters [name=q]").fill("word10 L10.")
+    right = [c for c in made if c["token"] == " word10" and c["head_layer"] == 10]
+    assert page.locator(SHOWN).count() == len(right) > 0
+    page.locator(".filters [name=q]").fill("")
+    page.locator(".filters [name=effect]").select_option(".5")
+    page.locator(".filters [name=group]").select_option("random")
+    right = [c for c in made if c["gap"] >= 0.5 and c["group"] == "random"]
+    assert page.locator(SHOWN).count() == len(right)
+    assert page.locator(".count").inner_text() == f"{len(right)} look-ups of 200"
+    whole = page.url
+    page.goto("about:blank")
+    page.goto(whole)
+    assert page.locator(SHOWN).count() == len(right)
+    page.locator(".filters [name=order]").select_option("token")
+    tokens = [text.strip() for text in page.locator(f"{SHOWN} .token").all_inner_texts()]
+    assert tokens == sorted(tokens, key=str.lower)
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function("!location.hash")
+    assert page.locator(SHOWN).count() == 200
 
 
-def test_keys_open_a_card_and_pages_of_heads_and_tokens_do_the_same(browser, gallery):  # noqa: F811
-    with Screen(browser) as screen:
-        page = screen.open(gallery / "heads" / "L10.H0.html")
-        page.locator("summary").first.focus()
-        page.keyboard.press("Enter")
-        key = page.locator("details.look-up").first.get_attribute("id")
-        drawn(page, key)
-        assert page.url.endswith(f"#{key}")
-        page.get_by_role("link", name="all neurons of").first.click()
-        page.wait_for_url("**/gallery/tokens/*")
-        assert screen.complaints == []
+def test_keys_open_a_card_and_pages_of_heads_and_tokens_do_the_same(screen, gallery):  # noqa: F811
+    page = screen.open(gallery / "heads" / "L10.H0.html")
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    key = page.locator("details.look-up").first.get_attribute("id")
+    drawn(page, key)
+    assert page.url.endswith(f"#{key}")
+    page.get_by_role("link", name="all neurons of").first.click()
+    page.wait_for_url("**/gallery/tokens/*")
+    assert screen.complaints == []
 
 
-def test_search_finds_a_head_and_a_neuron(browser, gallery):  # noqa: F811
-    with Screen(browser) as screen:
-        for name in ("L10.H0", "N198"):
-            page = screen.open(gallery.parent / "search.html")
-            page.goto(f"{(gallery.parent / 'search.html').as_uri()}?q={name}")
-            page.wait_for_selector("#search-results li a[href*='gallery/']")
+def test_search_finds_a_head_and_a_neuron(screen, gallery):  # noqa: F811
+    for name in ("L10.H0", "N198"):
+        page = screen.open(gallery.parent / "search.html")
+        page.goto(f"{(gallery.parent / 'search.html').as_uri()}?q={name}")
+        page.wait_for_selector("#search-results li a[href*='gallery/']")
 
 
-def test_cards_can_be_read_without_scripts(browser, gallery):  # noqa: F811
-    with Screen(browser, java_script_enabled=False) as screen:
-        page = screen.open(gallery / "index.html")
-        page.locator("summary").first.click()
-        assert "The head looks most at" in page.locator("details.look-up").first.inner_text()
+@no_scripts
+def test_cards_can_be_read_without_scripts(screen, gallery):  # noqa: F811
+    page = screen.open(gallery / "index.html")
+    page.locator("summary").first.click()
+    assert "The head looks most at" in page.locator("details.look-up").first.inner_text()

@@ -1,7 +1,4 @@
-"""The harder worlds do what they say, and their models have learnt them.
-
-As for the plain language, every rule is derived a second time here from the text alone.
-"""
+"""The harder worlds do what a second reading of their texts says, and models have learnt them."""
 
 import dataclasses
 import hashlib
@@ -23,18 +20,13 @@ DIGESTS = {
     "crowded": "5529d3a4701546b0",
     "16-heads": "88da47986bf438ce",
 }
-NAMES = tuple(WORLDS)
 
 
-def documents_of(name, n=600, seed=0):
-    return labelled_documents("test", n, seed=seed, grammar=WORLDS[name].grammar)
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WORLDS)
 def test_every_label_is_what_a_reader_would_say(name):
     grammar = WORLDS[name].grammar
     read, seen = reader(grammar), set()
-    for document in documents_of(name):
+    for document in labelled_documents("test", 600, grammar=grammar):
         found, words = read(grammar.text(document.ids))
         whole = [slot for slot in found if slot[0] + 1 < len(words)]
         labels = [(s.position, s.kind, s.cue, grammar.words[s.target]) for s in document.slots]
@@ -49,20 +41,20 @@ def test_every_label_is_what_a_reader_would_say(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WORLDS)
 def test_shipped_models_do_what_their_record_says(name):
-    folder = HERE / name
+    folder, grammar = HERE / name, WORLDS[name].grammar
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     record = json.loads((folder / "training.json").read_text())
     assert dataclasses.asdict(recipe_of(name)).items() <= record["recipe"].items()
-    again = slot_accuracy(model, documents_of(name, 2000))
-    fresh = slot_accuracy(model, documents_of(name, 500, seed=77))
+    again = slot_accuracy(model, labelled_documents("test", 2000, grammar=grammar))
+    fresh = slot_accuracy(model, labelled_documents("test", 500, seed=77, grammar=grammar))
     for kind in KINDS:
         assert again[kind] == pytest.approx(record["accuracy"][kind], abs=1e-3)
         assert fresh[kind] == pytest.approx(record["accuracy"][kind], abs=0.02)
         assert fresh[kind] >= 0.9
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    for document in documents_of(name, 20):
+    for document in labelled_documents("test", 20, grammar=grammar):
         assert tokenizer(tokenizer.decode(document.ids))["input_ids"] == list(document.ids)
 
 

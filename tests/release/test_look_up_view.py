@@ -7,7 +7,7 @@ from lookups.show import views
 from lookups.show.look_ups import look_up_view
 from lookups.show.views import BOS
 from sample_look_ups import made
-from test_browser import PHONE, WIDE, Screen, browser  # noqa: F401
+from test_browser import PHONE, browser, no_scripts, screen  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -45,64 +45,60 @@ def told(side) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("size", [WIDE, PHONE])
-def test_what_is_drawn_is_what_the_summary_says(browser, shown, size):  # noqa: F811
+@pytest.mark.parametrize("screen", [{}, {"size": PHONE}], indirect=True)
+def test_what_is_drawn_is_what_the_summary_says(screen, shown):  # noqa: F811
     text, path = shown
     active, inactive = text.split("inactive (1 of 2)")
-    with Screen(browser, size) as screen:
-        page = screen.draw(path)
-        for kind, words in (("active", active), ("inactive", inactive)):
-            side = page.locator(f".lu-{kind}")
-            assert told(side) == words.splitlines()[-5:]
-            assert f"{side.locator('.lu-tick').count()} tokens" in text
-            amount, fired = (
-                side.locator(f".lu-{one}").text_content() for one in ("amount", "fired")
-            )
-            assert f"brings: {amount} from" in words
-            assert f"activation: {fired} at" in words
-        assert page.title() != "taken"
-        assert screen.complaints == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page = screen.draw(path)
+    for kind, words in (("active", active), ("inactive", inactive)):
+        side = page.locator(f".lu-{kind}")
+        assert told(side) == words.splitlines()[-5:]
+        assert f"{side.locator('.lu-tick').count()} tokens" in text
+        amount, fired = (side.locator(f".lu-{one}").text_content() for one in ("amount", "fired"))
+        assert f"brings: {amount} from" in words
+        assert f"activation: {fired} at" in words
+    assert page.title() != "taken"
+    assert screen.complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= screen.size["width"]
 
 
-def test_the_pointer_and_the_keys_reach_every_token_and_its_numbers_are_told(browser, shown):  # noqa: F811
-    with Screen(browser) as screen:
-        page = screen.draw(shown[1])
-        side = page.locator(".lu-inactive")
-        live, tokens = side.locator("[aria-live=polite]"), side.locator("g[role=img]")
-        side.locator("select").focus()
-        page.keyboard.press("Tab")  # a line that is wider than its box can be scrolled by keys
-        if not page.evaluate("document.activeElement.matches('g')"):
-            page.keyboard.press("Tab")
-        assert live.text_content().startswith('2: " as" gets attention 0.25 and brings -0.25')
-        page.keyboard.press("ArrowLeft")
-        assert live.text_content().endswith("brings +3.35; the neuron's activation there is 0.45.")
-        assert side.locator("path.lu-at").count() == 1
-        page.keyboard.press("Home")
-        assert live.text_content().startswith(f'0: "{BOS}"')
-        tokens.nth(1).hover()
-        assert live.text_content().startswith('1: " or" gets attention 0.65')
+def test_the_pointer_and_the_keys_reach_every_token_and_its_numbers_are_told(screen, shown):  # noqa: F811
+    page = screen.draw(shown[1])
+    side = page.locator(".lu-inactive")
+    live, tokens = side.locator("[aria-live=polite]"), side.locator("g[role=img]")
+    side.locator("select").focus()
+    page.keyboard.press("Tab")  # a line that is wider than its box can be scrolled by keys
+    if not page.evaluate("document.activeElement.matches('g')"):
+        page.keyboard.press("Tab")
+    assert live.text_content().startswith('2: " as" gets attention 0.25 and brings -0.25')
+    page.keyboard.press("ArrowLeft")
+    assert live.text_content().endswith("brings +3.35; the neuron's activation there is 0.45.")
+    assert side.locator("path.lu-at").count() == 1
+    page.keyboard.press("Home")
+    assert live.text_content().startswith(f'0: "{BOS}"')
+    tokens.nth(1).hover()
+    assert live.text_content().startswith('1: " or" gets attention 0.65')
 
 
-def test_another_prompt_can_be_chosen_and_a_long_one_starts_at_its_end(browser, shown):  # noqa: F811
-    with Screen(browser, PHONE) as screen:
-        page = screen.draw(shown[1])
-        assert page.locator("select").count() == 1  # where there is a choice
-        page.locator("select").select_option("1")
-        side = page.locator(".lu-inactive")
-        assert side.locator(".lu-tick").all_text_contents() == [*map(str, range(24))]
-        assert "the last 24 of 50 tokens" in side.locator(".lu-source").text_content()
-        box, last = side.locator(".lu-line").bounding_box(), side.locator("g").last.bounding_box()
-        assert box["x"] <= last["x"] < box["x"] + box["width"]
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+@pytest.mark.parametrize("screen", [{"size": PHONE}], indirect=True)
+def test_another_prompt_can_be_chosen_and_a_long_one_starts_at_its_end(screen, shown):  # noqa: F811
+    page = screen.draw(shown[1])
+    assert page.locator("select").count() == 1  # where there is a choice
+    page.locator("select").select_option("1")
+    side = page.locator(".lu-inactive")
+    assert side.locator(".lu-tick").all_text_contents() == [*map(str, range(24))]
+    assert "the last 24 of 50 tokens" in side.locator(".lu-source").text_content()
+    box, last = side.locator(".lu-line").bounding_box(), side.locator("g").last.bounding_box()
+    assert box["x"] <= last["x"] < box["x"] + box["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-def test_without_scripts_there_are_a_picture_and_the_words(browser, shown):  # noqa: F811
-    with Screen(browser, java_script_enabled=False) as screen:
-        page = screen.open(shown[1])
-        assert page.locator(".lu-side svg:visible").count() == 2
-        assert page.locator(".lu-inactive .lu-tick").all_text_contents() == ["0", "1", "2"]
-        assert page.locator(".cv-text").text_content() == shown[0]
-        for kind in ("active", "inactive"):
-            fired = page.locator(f".lu-{kind} .lu-fired").text_content()
-            assert f"activation: {fired} at" in shown[0]
+@no_scripts
+def test_without_scripts_there_are_a_picture_and_the_words(screen, shown):  # noqa: F811
+    page = screen.open(shown[1])
+    assert page.locator(".lu-side svg:visible").count() == 2
+    assert page.locator(".lu-inactive .lu-tick").all_text_contents() == ["0", "1", "2"]
+    assert page.locator(".cv-text").text_content() == shown[0]
+    for kind in ("active", "inactive"):
+        fired = page.locator(f".lu-{kind} .lu-fired").text_content()
+        assert f"activation: {fired} at" in shown[0]

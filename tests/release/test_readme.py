@@ -13,33 +13,25 @@ from lookups.run.book import PAPERMILL_LINE, RUN_LINE
 
 README = (PROJECT / "README.md").read_text("utf-8")
 GUIDE = (PROJECT / "book" / "how-to-run.md").read_text("utf-8")
-ONE_CHAPTER = [
-    line.format(run="planted", number="04", name="04_suffixes")
-    for line in (RUN_LINE, PAPERMILL_LINE)
-]
+CHAPTER = {"run": "planted", "number": "04", "name": "04_suffixes"}
+ONE_CHAPTER = [line.format(**CHAPTER) for line in (RUN_LINE, PAPERMILL_LINE)]
 BLOCKS = [block.split("\n") for block in re.findall(r"```bash\n(.*?)\n```", README, re.DOTALL)]
 
 
 def in_copy(command: str, folder: Path) -> subprocess.CompletedProcess:
     """Run a command as someone would who has just cloned the project."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("LOOKUPS_", "VIRTUAL_ENV", "PYTHON", "MAKE", "MFLAGS", "PYTEST_"))
-    }
+    own = ("LOOKUPS_", "VIRTUAL_ENV", "PYTHON", "MAKE", "MFLAGS", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     kept["PYTHON"] = str(Path(sys.base_prefix) / "bin" / "python3.11")
-    return subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=kept, capture_output=True, text=True
-    )
+    words = ["bash", "-c", command]
+    return subprocess.run(words, cwd=folder, env=kept, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
     """The working tree as it would be committed: tracked and new files, not ignored ones."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=PROJECT, capture_output=True, text=True,
-    )  # fmt: skip
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("NOT RUN: not a git checkout, so a clean copy cannot be made")
     folder = tmp_path_factory.mktemp("clean") / "context-lookups"
@@ -77,18 +69,14 @@ def test_make_book_from_a_clean_copy(copy):
     page = copy / "_build" / "planted" / "html" / "index.html"
     assert page.is_file()
     assert "open " in made.stdout.splitlines()[-1]
-
     made = in_copy(f"{book} RUN=planted", copy)
     assert made.returncode == 0, made.stderr
     assert "nothing, all was up to date" in made.stdout
-
     for line in ONE_CHAPTER:
         made = in_copy(f"source .venv/bin/activate && {line}", copy)
         assert made.returncode == 0, made.stderr
     assert (copy / "out.ipynb").is_file()
-
     assert in_copy(f"make -n {test.removeprefix('make ')}", copy).returncode == 0
-
     shutil.copy(copy / "notebooks" / "runs" / "planted.yml", copy / "mine.yml")
     made = in_copy(".venv/bin/lookups status mine.yml", copy)
     assert "02_next_token_neurons           never executed" in made.stdout, made.stderr

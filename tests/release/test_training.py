@@ -1,7 +1,4 @@
-"""Training: a killed run loses nothing, and following is measured as it is defined.
-
-Everything runs on the CPU in float32, where equal means equal to the last bit.
-"""
+"""Training: a killed run loses nothing, to the last bit, and following is measured as defined."""
 
 import dataclasses
 
@@ -25,14 +22,12 @@ def counting(step):
     return torch.nn.functional.pad(first % 19 + 1, (1, 0))
 
 
-class Killed(Exception):
-    """Stands for a process that ends between two checkpoints."""
-
-
 def killed_at(step, batches):
+    """Batches of which one ends the process, between two checkpoints."""
+
     def batch(number):
         if number == step:
-            raise Killed
+            raise KeyboardInterrupt
         return batches(number)
 
     return batch
@@ -43,7 +38,7 @@ def test_a_killed_run_ends_like_an_unbroken_one(tmp_path):
     unmeasured = lambda model: {}  # noqa: E731
     whole = train(TINY, counting, unmeasured, tmp_path / "whole", **settings)
     for step in (3, 18, 33):
-        with pytest.raises(Killed):
+        with pytest.raises(KeyboardInterrupt):
             train(TINY, killed_at(step, counting), unmeasured, tmp_path / "broken", **settings)
     (tmp_path / "broken/checkpoint.safetensors.partial").write_bytes(b"half a file")
     resumed = train(TINY, counting, unmeasured, tmp_path / "broken", **settings)
@@ -52,20 +47,12 @@ def test_a_killed_run_ends_like_an_unbroken_one(tmp_path):
     assert whole.curve == resumed.curve
 
 
-def random_model():
-    recipe = dataclasses.replace(TINY, n_layer=2, context=16, seed=3)
-    model = new_model(recipe).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
-    return model
-
-
 def naive_following(model, documents, eligible, strongest):
     """The definition, neuron by neuron and document by document, with nothing batched."""
     layers, neurons = model.config.n_layer, model.config.n_inner
     token, share = np.zeros((layers, neurons), int), np.zeros((layers, neurons))
     unembedding = model.lm_head.weight.double() * model.transformer.ln_f.weight.double()
+    unembedding -= unembedding.mean(1, keepdim=True)
     acts, tables = {}, []
     for layer, block in enumerate(model.transformer.h):
         block.mlp.act.register_forward_hook(lambda m, i, o, at=layer: acts.update({at: o[0]}))
@@ -76,26 +63,25 @@ def naive_following(model, documents, eligible, strongest):
         written = model.transformer.h[layer].mlp.c_proj.weight.double()
         for neuron in range(neurons):
             row = written[neuron] - written[neuron].mean()
-            scores = [float(row @ (u - u.mean())) if ok else -np.inf for u, ok in
-                      zip(unembedding, eligible, strict=True)]  # fmt: skip
-            token[layer, neuron] = int(np.argmax(scores))
+            token[layer, neuron] = (unembedding @ row).where(eligible, -np.inf).argmax()
             best = []
             for document, acts in tables:
                 own = [p for p in range(len(document) - 1) if document[p] != 0]
                 value, at = max((float(acts[layer][p, neuron]), p) for p in own)
                 best.append((value, int(document[at + 1])))
-            best = sorted(best, reverse=True)[:strongest]
-            hits = [following == token[layer, neuron] for _, following in best]
+            hits = [following == token[layer, neuron] for _, following in sorted(best)[-strongest:]]
             share[layer, neuron] = sum(hits) / len(hits)
     return token, share
 
 
 def test_the_fast_measure_of_following_is_the_plain_one():
-    model = random_model()
+    model = new_model(dataclasses.replace(TINY, n_layer=2, context=16, seed=3)).eval()
     documents = torch.randint(0, 20, (15, 12), generator=torch.Generator().manual_seed(0))
     documents[:, 0] = 0
     eligible = torch.arange(20) % 3 != 0
     with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
         token, share = naive_following(model, documents, eligible, 6)
     for batch in (1, 4, 15):
         fast = measure_following(model, documents, eligible, strongest=6, batch=batch)

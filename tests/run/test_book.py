@@ -12,14 +12,11 @@ from lookups.errors import LookupsError
 from lookups.paths import PROJECT
 from lookups.run.book import build_book
 from lookups.run.stages import CHAPTERS
-from sample_chapters import SAMPLE, chapter_names, sample_folder, sample_site, write_sample_chapters
+from sample_chapters import SAMPLE, chapter_names, sample_site, write_sample_chapters
 
-ELSEWHERE = re.compile(r"""(?:src|href|srcset|content)\s*=\s*["'](?:https?:)?//[^"']*["']""")
-
-
-@pytest.fixture(scope="module")
-def chapters(tmp_path_factory) -> Path:
-    return sample_folder(tmp_path_factory) / "notebooks"
+ELSEWHERE = re.compile(
+    r"""(?:src|srcset|content)\s*=\s*["'](?:https?:)?//[^"']*["']|<link[^>]*https?://"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +36,8 @@ def test_every_page_is_there_loads_nothing_from_elsewhere_and_shares_its_scripts
         assert (site / f"{name}.html").is_file()
     for path in site.rglob("*.html"):
         text = path.read_text("utf-8")
-        loaded = [found for found in ELSEWHERE.findall(text) if "href" not in found[:5]]
-        assert loaded == [], path.name
+        assert not ELSEWHERE.search(text), path.name
         assert "thebe" not in text, path.name
-        assert not re.search(r"<link[^>]*https?://", text), path.name
-
     static = site / "_static"
     assert (static / "circuitsvis.iife.js").stat().st_size > 1_000_000
     assert (static / "mathjax" / "tex-svg.js").stat().st_size > 1_000_000
@@ -75,10 +69,8 @@ def test_every_module_is_documented(site):
 
 
 @pytest.mark.slow
-def test_a_warning_fails_the_build_and_leaves_the_former_site(site, chapters, tmp_path):
-    for path in chapters.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    broken = tmp_path / "04_suffixes.ipynb"
+def test_a_warning_fails_the_build_and_leaves_the_former_site(site, tmp_path):
+    broken = write_sample_chapters(tmp_path) / "04_suffixes.ipynb"
     text = broken.read_text("utf-8").replace("The end.", "See {doc}`nowhere`.")
     broken.write_text(text, "utf-8")
     with pytest.raises(LookupsError, match=r"(?s)not built.*04_suffixes.*nowhere") as caught:

@@ -23,7 +23,6 @@ from lookups.settings import read_run
 
 @pytest.fixture
 def sources(tmp_path, artifacts, monkeypatch) -> Path:
-    """Three small chapters in place of the project's."""
     monkeypatch.setattr(notebooks, "NOTEBOOKS", write_chapters(tmp_path / "notebooks"))
     return notebooks.NOTEBOOKS
 
@@ -297,17 +296,12 @@ def test_the_runs_that_chapters_read_are_run_as_far_as_they_are_read():
         assert (read_run(name).id, read_run(name).permuted) == (name, None)
 
 
-def test_other_runs_are_executed_first_and_a_change_of_theirs_is_noticed(
-    sources, tmp_path, artifacts, monkeypatch
-):
-    paths = {name: write_run(tmp_path / f"{name}.yml", id=name) for name in ("other", "own")}
+def test_other_runs_come_first_and_their_changes_are_noticed(sources, artifacts, monkeypatch):
+    paths = {name: write_run(sources / f"{name}.yml", id=name) for name in ("other", "own")}
     needed = {str(paths["other"]): chapters_to("neurons")}
-    monkeypatch.setattr(
-        execute,
-        "other_runs",
-        lambda name, run: needed if (name, run.id) == ("04_suffixes", "own") else {},
-    )
-    own = read_run(paths["own"])
+    own, reading = read_run(paths["own"]), ("04_suffixes", "own")
+    others = lambda name, run: needed if (name, run.id) == reading else {}  # noqa: E731
+    monkeypatch.setattr(execute, "other_runs", others)
     assert run_chapters(own, only=["02"]) == ["02_next_token_neurons"]
     assert run_chapters(own) == [NAMES[1], NAMES[2], "other/02_next_token_neurons"]
     assert (artifacts / "other" / "neurons" / "manifest.json").is_file()

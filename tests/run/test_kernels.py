@@ -7,7 +7,7 @@ import papermill
 import pytest
 from lookups.run.execute import _imported, chapters_of
 from lookups.run.kernels import ForkedKernels, forking
-from lookups.run.notebooks import START_TIMEOUT, kernel_environment
+from lookups.run.notebooks import KERNEL, START_TIMEOUT, kernel_environment
 from lookups.settings import read_run
 
 SEEN = """
@@ -22,12 +22,11 @@ OWN = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "_")  # of every kernel
 
 
 def seen(tmp_path) -> tuple[str, str]:
-    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     clean = f"[os.environ.pop(name, None) for name in {OWN!r}]"
     drawn = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
     cells = [nbformat.v4.new_code_cell(SEEN.replace("out =", f"{clean}\nout ="))]
     cells.append(nbformat.v4.new_code_cell(drawn))
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernelspec})
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
     options = {"kernel_manager_class": ForkedKernels, "progress_bar": False}
     done = papermill.execute_notebook(notebook, tmp_path / "done.ipynb", cwd=tmp_path, **options)
     seen, *_, picture = [one for cell in done.cells for one in cell.outputs]

@@ -3,15 +3,7 @@
 from io import BytesIO
 
 import matplotlib.pyplot as plt
-import pytest
 from lookups.show.figures import COLOURS, house_style
-
-
-@pytest.fixture(autouse=True)
-def own_settings():
-    with plt.rc_context():
-        yield
-    plt.close("all")
 
 
 def drawn() -> bytes:
@@ -22,9 +14,11 @@ def drawn() -> bytes:
     axes.legend()
     file = BytesIO()
     figure.savefig(file, metadata={"Software": None})
+    plt.close(figure)
     return file.getvalue()
 
 
+@plt.rc_context()
 def test_the_same_numbers_give_the_same_file_on_a_white_ground():
     first = drawn()
     assert first == drawn()

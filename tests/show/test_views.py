@@ -13,13 +13,7 @@ from lookups.errors import LookupsError
 from lookups.show import views
 from lookups.show.views import BOS, LONGEST, PromptText, attention_view, prompt_table, token_view
 from markdown_it import MarkdownIt
-
-HOSTILE = [
-    "</script><script>alert(1)</script>",
-    "<!--",
-    "<img src=x onerror=alert(1)>",
-    "&lt;b&gt;",
-]
+from sample_look_ups import HOSTILE
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +56,7 @@ def test_the_same_numbers_give_the_same_bytes_rounded_and_zero_has_no_sign():
     assert html_of(shown[0]) == html_of(shown[1])
 
 
-@pytest.mark.parametrize("token", HOSTILE)
+@pytest.mark.parametrize("token", [*HOSTILE, "&lt;b&gt;"])
 def test_text_from_data_never_becomes_markup(token):
     tokens = ["a", token]
     calm = ["a", "b"]
