@@ -71,7 +71,7 @@ def write_sample_chapters(folder: Path) -> Path:
         if number in (3, 4):  # in one of them the record shows something
             cells += [_markdown("About the record.", "with-record")]
             cells += [_code("found", {"text/plain": "12"} if number == 4 else {}, "with-record")]
-        cells += [_markdown("The end.")]
+        cells += [_markdown("The end. {numref}`fig-not-drawn`")]
         notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
         nbformat.write(notebook, folder / f"{name}.ipynb")
     return folder

@@ -17,6 +17,7 @@ from docutils.statemachine import StringList
 from lookups.show.views import BUNDLE, drawing_script
 from markdown_it.tree import SyntaxTreeNode
 from myst_nb.sphinx_ import SphinxNbRenderer
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -128,6 +129,15 @@ def bold_in_pasted_text(app: Sphinx, doctree: nodes.document, page: str) -> None
             pasted += [nodes.strong("", s) if i % 2 else nodes.Text(s) for i, s in enumerate(said)]
 
 
+def not_drawn(
+    app: Sphinx, env: object, node: pending_xref, shown: nodes.Element
+) -> nodes.emphasis | None:
+    """Say so where a chapter speaks of a figure that it does not draw, for lack of what it shows."""
+    if node["reftype"] == "numref" and node["reftarget"].startswith("fig-"):
+        return nodes.emphasis("", "a figure that this run has nothing to draw in")
+    return None
+
+
 def reachable_boxes(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
     """Let the keyboard reach what scrolls sideways, and call no list what has no list items."""
     html, table = r'div class="output [^"]*text_html[^"]*"', r'table class="[^"]*docutils[^"]*"'
@@ -153,6 +163,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
     app.connect("autodoc-skip-member", without_settings)
     app.connect("doctree-resolved", bold_in_pasted_text)
+    app.connect("missing-reference", not_drawn)
     app.connect("html-page-context", reachable_boxes)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -235,14 +235,16 @@ def read_run(run: str | Path) -> Run:
 
 def check_run(settings: Run, model: Any) -> None:
     """Check a run against its `Model`; a RunError names the key, its value and what there is."""
-    asked = [Neuron(layer, 0) for layer in (*settings.layers, *settings.middle_layers)]
-    for neuron in [*asked, *map(Neuron.parse, settings.neurons or ())]:
+    keys = ("layers", "middle_layers", "neurons", "examples")
+    asked = [(key, one) for key in keys for one in getattr(settings, key) or ()]
+    for key, named in asked:
+        neuron = Neuron(named, 0) if isinstance(named, int) else Neuron.parse(named)
         there = neuron.layer < model.n_layers and neuron.index < model.d_mlp
         if not there or (neuron.sign < 0 and not model.gated):
             raise RunError(
-                f"layers or neurons: {model.name} has no {neuron}; it has layers 0 to "
-                f"{model.n_layers - 1} of neurons 0 to {model.d_mlp - 1}, and names that end in - "
-                "are for models with gated neurons"
+                f"{key}: {model.name} has no {'layer ' * isinstance(named, int)}{named}; it has "
+                f"layers 0 to {model.n_layers - 1} of neurons 0 to {model.d_mlp - 1}, and names "
+                "that end in - are for models with gated neurons; correct that key, or take it out"
             )
     lengths = [settings.longest] if settings.prompts else [settings.longest, settings.corpus.length]
     if min(lengths) >= model.context:
@@ -259,6 +261,8 @@ def path_of(run: str | Path) -> Path:
         path = RUNS / f"{run}.yml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RUNS.glob("*.yml")))
+        if path.parent != RUNS:
+            raise RunError(f"there is no file {path.absolute()}; correct the path of the run file")
         raise RunError(f"no run {str(run)!r}: known ids are {known}; or give a path to a .yml file")
     return path
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from chapters import write_chapters
+from lookups.paths import PROJECT
 from lookups.run.execute import chapters_of, stages_read
 from lookups.run.notebooks import NOTEBOOKS, chapter_sources, pair, read_notebook, read_source
 from lookups.run.stages import CHAPTERS, STAGES
@@ -73,6 +74,13 @@ def test_a_chapter_is_written_as_all_are(source):
     assert re.search('^run: str = "smollm2"', tagged.source, re.MULTILINE)
     # IPython takes a cell of the one line `run: …` for its own command %run
     assert len(tagged.source.splitlines()) > 1
+
+
+def test_every_figure_that_a_chapter_speaks_of_is_drawn_by_one():
+    pages = [*SOURCES, *(PROJECT / "book").glob("*.md")]
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    drawn = set(re.findall(r'(?:"name": "|:name: |name=")(fig-[\w-]+)', text))
+    assert set(re.findall(r"{numref}`(fig-[\w-]+)`", text)) <= drawn
 
 
 def test_chapters_save_what_they_are_said_to_make_and_read_what_comes_before():

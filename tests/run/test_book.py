@@ -49,6 +49,7 @@ def test_every_page_is_there_loads_nothing_from_elsewhere_and_shares_its_scripts
 def test_pages_hold_what_is_true_of_their_run_as_text(site):
     text = page(site, "notebooks/05_heads")
     assert "The end." in text
+    assert "a figure that this run has nothing to draw in" in text
     told = re.sub("<[^>]+>", "", text)
     assert f"Run this chapter: lookups run {SAMPLE}.yml --only 05, or papermill" in told
     assert f"notebooks/05_heads.ipynb out.ipynb -p run {SAMPLE}.yml" in told
@@ -89,11 +90,11 @@ def test_a_chapter_that_is_missing_unexecuted_or_damaged_says_what_to_run(tmp_pa
     notebook = json.loads(path.read_text("utf-8"))
     notebook["cells"][1]["execution_count"] = None
     path.write_text(json.dumps(notebook), "utf-8")
-    refused(r"needs 06_attention_specialization.ipynb executed to its end.*: lookups run RUN")
+    refused(r"needs all chapters, and 06_attention_specialization.ipynb is not executed.*lookups run ")
     path.write_text("{", "utf-8")
     refused(r"is not a notebook .*; delete it and run again")
     path.unlink()
-    refused(r"needs 06_attention_specialization.ipynb executed to its end")
+    refused(r"06_attention_specialization.ipynb is not executed to its end")
 
 
 def test_the_contents_name_the_chapters_in_order():

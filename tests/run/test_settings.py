@@ -120,7 +120,7 @@ def test_what_is_wrong_is_said_with_its_place_and_no_secret(written, change, wor
 
 def test_files_that_are_not_there_or_no_settings_and_a_longer_circle(written, tmp_path):
     assert "title: the key is missing; add it" in problem(written("layers: [1]"))
-    assert "no run '" in problem(tmp_path / "nothing.yml")
+    assert "there is no file" in problem(tmp_path / "nothing.yml")
     for text in (b"", b"- a"):
         (tmp_path / "mine.yml").write_bytes(text)
         assert "holds no settings" in problem(tmp_path / "mine.yml")
@@ -159,9 +159,10 @@ SMALL = SimpleNamespace(name="small", n_layers=2, d_mlp=16, gated=False, context
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("layers: [0, 2]", "small has no L2.N0; it has layers 0 to 1 of neurons 0 to 15"),
-        ("middle_layers: [7]", "layers or neurons: small has no L7.N0"),
-        ("neurons: [L0.N16]", "small has no L0.N16"),
+        ("layers: [0, 2]", "layers: small has no layer 2; it has layers 0 to 1 of neurons 0 to 15"),
+        ("middle_layers: [7]", "middle_layers: small has no layer 7"),
+        ("neurons: [L0.N16]", "neurons: small has no L0.N16"),
+        ("examples: [L0.N16]", "examples: small has no L0.N16"),
         ("neurons: [L0.N3-]", "small has no L0.N3-; .* names that end in - are for models with"),
         ("longest: 100", "longest: prompts of 100 tokens .* do not fit; small reads 64"),
         ("longest: 63\nneurons: [L1.N15]", ""),

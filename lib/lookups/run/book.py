@@ -74,8 +74,8 @@ def _chapter(path: Path, run_id: str) -> str:
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     if not notebook.cells or any(cell.execution_count is None for cell in code):
         raise LookupsError(
-            f"the book needs {path.name} executed to its end, in {path.parent}; execute the run "
-            "first: lookups run RUN"
+            f"the book needs all chapters, and {path.name} is not executed to its end in "
+            f"{path.parent}; first: lookups run {run_id}"
         )
     about_it = [cell for cell in code if WITH_RECORD in tags_of(cell)]
     outputs = [output.get("data", {"": ""}) for cell in about_it for output in cell.outputs]

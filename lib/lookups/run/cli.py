@@ -5,7 +5,7 @@ Nothing heavy is imported before a command needs it, so that `lookups --help` an
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated
 
@@ -42,7 +42,7 @@ def run(
     run: RunArgument,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Only this chapter, by name or two-digit number; repeatable."),
+        typer.Option(help="Only these chapters, by name or number: 04, or 01-05, or 06,09."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send requests to the LLM.")] = False,
 ) -> None:
@@ -57,9 +57,19 @@ def run(
     if yes:
         os.environ[CONSENT] = "yes"
     settings = read_run(run)
-    executed = run_chapters(settings, only=only or (), say=note)
+    executed = run_chapters(settings, only=[*_chapters(only or [])], say=note)
     what = ", ".join(executed) or "nothing, all was up to date"
     typer.echo(f"executed: {what}; the notebooks are in {settings.place('notebooks')}")
+
+
+def _chapters(given: list[str]) -> Iterator[str]:
+    """Yield chapters that are named one by one (`06,09`) or by the ends of a range (`01-05`)."""
+    for one in (part.strip() for text in given for part in text.split(",")):
+        first, _, last = one.partition("-")
+        if first.isdigit() and last.isdigit():
+            yield from (f"{number:02}" for number in range(int(first), int(last) + 1))
+        else:
+            yield one
 
 
 @app.command()
