@@ -189,9 +189,10 @@ def quotes(rows: pd.DataFrame, notes: Sequence[str] | None = None) -> list[Promp
 def readable(token: str) -> str:
     """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣.
 
-    What is written from right to left is isolated: what stands beside it would change places.
+    A part of a character is shown as its bytes (`Piece`). What is written from right to left is
+    isolated: what stands beside it would change places.
     """
-    seen = token.translate(_SEEN)
+    seen = getattr(token, "spelled", token).translate(_SEEN)
     if _LEFTWARD.search(seen):
         bare = seen.lstrip()
         seen = f"{seen[: len(seen) - len(bare)]}\u2068{bare}\u2069"
