@@ -225,7 +225,8 @@ if "llm" in explainers:
     told = explainers["llm"].plan(
         list(cases.values()), [to_be_judged(place) for place in range(len(keys))]
     )
-    explainers["llm"].confirm(told)  # stops here, and says what it would cost, without --yes
+    if explainers["llm"].plan(list(cases.values()), [()] * len(cases)).requests:
+        explainers["llm"].confirm(told)  # stops here, and says what it would cost, without --yes
 Markdown(
     f"{told}." if "llm" in explainers else "This run names no language model, so nothing is sent."
 )

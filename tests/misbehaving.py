@@ -84,10 +84,18 @@ def says(text: str | None, *, first=None, refusal=None, seconds: float = 0.0) ->
     return act
 
 
-def status(code: int, message: str = "no", **headers: str) -> Act:
+def status(code: int, message: str = "no", *, body: Any = None, **headers: str) -> Act:
     """Fail with an HTTP status; by default the next attempt need not wait."""
     headers = {"retry_after_ms": "5"} | headers
-    return lambda handler, _: handler.send(code, {"error": {"message": message}}, **headers)
+    body = body or {"error": {"message": message}}
+    return lambda handler, _: handler.send(code, body, **headers)
+
+
+def chooses(content: Any, *, end: str | None = "stop", logprobs: Any = None, **more: Any) -> Act:
+    """Succeed with one choice that ended so; a message's other fields or an `error` with it."""
+    error = {"error": more.pop("error")} if "error" in more else {}
+    choice = {"message": {"content": content} | more, "finish_reason": end, "logprobs": logprobs}
+    return sends(json.dumps({"choices": [choice | error]}).encode())
 
 
 def sends(body: bytes) -> Act:

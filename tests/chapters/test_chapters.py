@@ -6,9 +6,15 @@ below look at what it left. What chapters assert themselves is part of the test.
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import jupytext
 import numpy as np
@@ -19,12 +25,15 @@ import yaml
 from inline import execute
 from lookups import settings as settings_module
 from lookups.errors import LookupsError
+from lookups.model.files import find_checkpoint
 from lookups.paths import PROJECT
 from lookups.run.stages import CHAPTERS, settings_of, stage_named
 from lookups.run.store import load, parameters
-from lookups.settings import CONSENT, RECORDS, Run, read_run
+from lookups.settings import CONSENT, RECORDS, ModelSpec, Run, read_run
 from misbehaving import Server, says
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.import_utils import is_serve_available
 
 from tools import keep_summary
 
@@ -158,6 +167,70 @@ def test_a_language_model_is_asked_with_consent_and_once(executed, tmp_path, mon
     execute("07_explanations", path)  # the server is gone: every reply comes from the store
     execute("08_scores", path)
     pd.testing.assert_frame_equal(load(settings, "scores"), first)
+
+
+@contextmanager
+def served_by(kind: str, folder: str) -> Iterator[dict[str, str]]:
+    """Serve a real model on this machine, by `transformers serve` or with its plain replies."""
+    if kind == "plain":
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder)
+
+        def answer(body: dict) -> Any:
+            chat = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
+            ids = tokenizer.apply_chat_template(body["messages"], **chat)
+            made = model.generate(**ids, max_new_tokens=body["max_tokens"], do_sample=False)
+            new = made[0, ids["input_ids"].shape[1] :]
+            return says(tokenizer.decode(new, skip_special_tokens=True))
+
+        with Server(answer=answer) as server:
+            yield {"model": "plain", "base_url": server.url}
+        return
+    if not is_serve_available():
+        pytest.skip("NOT RUN: `transformers serve` needs fastapi, starlette and uvicorn")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url, program = f"http://127.0.0.1:{port}", Path(sys.executable).with_name("transformers")
+    options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    with subprocess.Popen([program, "serve", folder, *options]) as process:
+        try:
+            while process.poll() is None:
+                with suppress(OSError):
+                    urlopen(f"{url}/health").close()
+                    break
+                time.sleep(1)
+            yield {"model": folder, "base_url": f"{url}/v1"}
+        finally:
+            process.terminate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "transformers serve"])
+def test_every_reply_of_a_real_model_is_read_or_counted(kind, tmp_path, monkeypatch):
+    """Chapters 7 and 8 from consent to stored replies, with the default run's model."""
+    try:
+        folder = find_checkpoint(ModelSpec(name="SmolLM2-135M-Instruct")).location
+    except LookupsError as error:
+        pytest.skip(f"NOT RUN: {error}")
+    few = {"neurons": ["L2.N5", "L2.N6-"], "random_per_layer": 1, "middle_layers": []}
+    few |= {"effect_apart": 0.3, "held_out": 1}
+    path = run_file(tmp_path, **VARIATIONS[HALF] | few)
+    for chapter in CHAPTERS[1:5]:
+        execute(chapter, path)
+    limits = {"explain_tokens": 20, "judge_tokens": 2, "timeout": 600.0, "concurrency": 2}
+    monkeypatch.setenv(CONSENT, "yes")
+    with served_by(kind, folder) as server:
+        content = yaml.safe_load(path.read_text("utf-8")) | {"llm": server | limits}
+        path.write_text(yaml.safe_dump(content), "utf-8")
+        execute("07_explanations", path)
+        first = execute("08_scores", path)
+    monkeypatch.delenv(CONSENT)
+    execute("07_explanations", path)  # the server is gone: every reply comes from the store
+    again = execute("08_scores", path)
+    pd.testing.assert_frame_equal(again["verdicts"], first["verdicts"])
+    mine = first["verdicts"][first["verdicts"].explainer == "llm"]
+    assert {"none", "permuted"} <= set(mine.control)
+    assert first["unread"] == first["verdicts"].verdict.isna().sum()
 
 
 def check_summary(table: pd.DataFrame) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lookups.corpus import texts as reading
 from lookups.corpus.documents import Documents, load_documents, load_prompts
 from lookups.corpus.grammar import labelled_documents
@@ -90,6 +92,31 @@ def test_passages_lose_nothing_but_a_short_remainder(tokenizer, limit):
     places = {len(bare(text[:place])): place for place in range(len(text) + 1)}
     (rest,) = encoded(tokenizer, [text[places[len(read)] :].rstrip()])
     assert len(rest) == lost < limit / 3
+
+
+ODD = 'ab .?!\n\t\r\f\x00\x1b\u2028\u202eéא\U0001f469\u200d�A1"'
+
+
+@given(st.text(st.sampled_from(ODD)).filter(str.strip), st.integers(1, 9))
+def test_any_text_comes_back_from_its_ids_and_passages_hold_its_beginning(tokenizer, text, limit):
+    ((_, found, _),) = pieces([Text(text, "a")], tokenizer, limit, "passages")
+    (whole,) = encoded(tokenizer, [text])
+    assert tokenizer.decode(whole, clean_up_tokenization_spaces=False) == text
+    left = iter(whole)
+    assert all(one in left for ids in found for one in ids), "in order, each once"
+    assert all(0 < len(ids) <= limit for ids in found)
+    if found:  # which may end inside a character
+        read = tokenizer.decode([i for ids in found for i in ids]).rstrip("\ufffd")
+        assert bare(text).startswith(bare(read))
+
+
+def test_a_long_text_without_an_end_is_read_at_once(tokenizer):
+    for text in ("a" + " " * 300_000 + "b", "a\n" + " " * 300_000 + "b.", "." * 300_000):
+        assert sentences(text) == [(0, len(text))]
+    text = "One is here. " * 80_000
+    ((_, found, lost),) = pieces([Text(text, "a")], tokenizer, 100, "passages")
+    assert lost == 0
+    assert bare(tokenizer.decode([i for ids in found for i in ids])) == bare(text)
 
 
 @pytest.mark.parametrize("limit", [150, 400])
@@ -208,6 +235,7 @@ def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
     found = load(path, tokenizer)
     assert (found.n_missing, found.n_texts) == (6, len(found))
     assert int(found[0].source.removeprefix("mine.jsonl#")) > 6
+    assert load(path, tokenizer, "test").n_missing == 0  # each is counted once
     with pytest.raises(SourceError, match=r"46 rows have none in the field 'content'\); add"):
         load(path, tokenizer, field="content")
 
@@ -268,6 +296,12 @@ def test_prompts_of_ones_own_one_a_line(tmp_path, tokenizer):
         (f"own/train/{n}", f"prompts.txt#{line}") for n, line in enumerate([1, 3, 4])
     ]
     assert (found.n_cut, found.lengths.max()) == (1, 31)
-    path.write_text("\n")
-    with pytest.raises(SourceError, match="holds no prompt; write one on each line"):
-        load_prompts(path, tokenizer=tokenizer, context=32)
+    lines = ["Not only the head but", "A second\fprompt", "A line\u2028separator", "a"]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())  # as Windows writes them
+    found = load_prompts(path, tokenizer=tokenizer, context=32)
+    assert [tokenizer.decode(one.ids) for one in found] == lines
+    wrong = {b"\n": "holds no prompt; write", b"na\xefve": "cannot be read .* in UTF-8"}
+    for content, words in wrong.items():
+        path.write_bytes(content)
+        with pytest.raises(SourceError, match=rf"^prompts: prompts\.txt {words}"):
+            load_prompts(path, tokenizer=tokenizer, context=32)

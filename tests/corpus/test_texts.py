@@ -5,16 +5,17 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow
 import pytest
 from lookups.corpus.texts import Text, corpus_texts, half_of, key_name, kind_of
 from lookups.errors import SourceError
 from lookups.settings import CorpusSpec
 
 TEXTS = [f"Number {n} is naïve → and\nhas two lines." for n in range(60)]
-ENDINGS = [".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz"]
+ENDINGS = [".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz", ".txt.zst", ".jsonl.zst"]
 
 
-def written(path: Path, texts: list[str] = TEXTS, field: str = "text") -> Path:
+def written(path: Path, texts: list = TEXTS, field: str = "text") -> Path:
     """Write texts as the kind of file that the name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
@@ -22,7 +23,8 @@ def written(path: Path, texts: list[str] = TEXTS, field: str = "text") -> Path:
         return path
     rows = [json.dumps({field: text, "meta": {"a": 1}}) for text in texts]
     content = ("\n \n\n".join(texts) if ".txt" in path.name else "\n".join(rows)).encode()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    squeezed = {".gz": gzip.compress, ".zst": lambda c: pyarrow.compress(c, "zstd").to_pybytes()}
+    path.write_bytes(squeezed.get(path.suffix, bytes)(content))
     return path
 
 
@@ -47,6 +49,23 @@ def test_every_kind_of_file_gives_the_same_texts(tmp_path, ending):
     assert [one.text for one in every(path, field="words")] == ["one", "two"]
     if ".txt" not in ending:
         assert [one.text for one in every(path)] == [None] * 4
+
+
+@pytest.mark.parametrize("ending", [one for one in ENDINGS if ".txt" not in one])
+def test_rows_without_a_text_are_of_one_kind_in_all_formats_and_fields_may_be_nested(
+    tmp_path, ending
+):
+    path = written(tmp_path / f"mine{ending}", [*TEXTS, None, "", " "])
+    halves = [texts_of(path, split) for split in ("train", "test")]
+    assert [half.count(None) for half in halves] == [1, 0]
+    assert sorted(filter(None, [*halves[0], *halves[1]])) == sorted(TEXTS)
+    rows = [{"b": "one"}, {"b": None}, None, {"b": "two"}]
+    path = written(tmp_path / f"nested{ending}", rows, field="a")
+    assert [one.text for one in every(path, field="a.b")] == ["one", None, None, "two"]
+    for field in ("a", "a.c", "b", "a.b.c", "."):
+        assert [one.text for one in every(path, field=field)] == [None] * 4
+    path = written(tmp_path / f"dotted{ending}", ["one"], field="a.b")
+    assert [one.text for one in every(path, field="a.b")] == ["one"]
 
 
 def test_odd_characters_are_read(tmp_path):
@@ -108,6 +127,12 @@ CUT = gzip.compress(b"one\n" * 9999, mtime=0)[:-20]
         ("d.parquet", b"", r"d\.parquet cannot be read"),
         ("e.txt.gz", b"no", r"e\.txt\.gz cannot be read \(Not a gzipped"),
         ("f.txt.gz", CUT, r"f\.txt\.gz cannot be read \(Compressed file ended"),
+        ("f.txt.zst", b"no", r"f\.txt\.zst cannot be read \("),
+        (
+            "h.txt.zst",
+            pyarrow.compress(b"one\n" * 9999, "zstd").to_pybytes()[:-4],
+            "cannot be read",
+        ),
         ("g.csv", b"a,b", r"g\.csv is not, .* end in \.txt, \.jsonl, \.parquet .* also with \.gz"),
         ("mine.jsonl.gz", None, r"/mine\.jsonl\.gz is not on this machine; correct its name"),
         ("org/name/a.jsonl", None, "org/name/a.jsonl is not on .* with `lookups download`"),

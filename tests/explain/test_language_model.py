@@ -11,17 +11,19 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lookups.errors import LookupsError, ServerError
-from lookups.explain import language_model
-from lookups.explain.explainer import Case, Example, Explanation, Question, Verdict
-from lookups.explain.language_model import Llm, Plan, Reply, Request, replies_in, send
+from lookups.explain import explainer, language_model
+from lookups.explain.explainer import Case, Example, Explanation, Question, Reply, Verdict
+from lookups.explain.language_model import Llm, Plan, Request, replies_in, send
 from lookups.settings import CONSENT, LlmSettings, read_run
-from misbehaving import Server, cut_short, hangs, says, sends, status
+from misbehaving import Server, chooses, cut_short, hangs, says, sends, status
 
 SAID = Explanation("llm", "The head is active after 'not only'.")
 KEY = "sk-secret-0123456789abcdef"
 YES = Reply("Yes")
-LITTLE = language_model.READABLE
+LITTLE = explainer.READABLE
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +103,7 @@ UNREAD = (
     *("Yes and no", "No and yes", "Yes/No", "Yes or No?", "yes, and no", "Yes but also no"),
     *("Nothing of the kind", "Notably, it is", "No idea", "No one can tell", "No-one can tell"),
     *("I'm sorry, I can't help with that", "The answer is yes", "<think>No"),
+    *("Ja", "Oui", "Non", "Нет", "はい", "否", "<|channel|>analysis<|message|>No"),
 )
 READ = {
     True: (
@@ -113,18 +116,45 @@ READ = {
 
 
 def test_a_text_says_yes_or_no_or_is_unread_and_a_refusal_is_no_explanation():
-    verdict_of, yes_or_no = language_model.verdict_of, language_model.yes_or_no
     for active, texts in READ.items():
-        assert {text: yes_or_no(text) for text in texts} == dict.fromkeys(texts, active)
-        assert all(verdict_of(Reply(text)) == Verdict(active) for text in texts)
-    assert verdict_of(Reply("Yes", refusal="I would rather not")) == Verdict(None)
-    assert verdict_of(Reply("<think>No, or…</think>\n\nYes")) == Verdict(True)
+        assert {text: explainer.yes_or_no(text) for text in texts} == dict.fromkeys(texts, active)
+        assert all(explainer.verdict_of(Reply(text)) == Verdict(active) for text in texts)
+    assert explainer.verdict_of(Reply("Yes", refusal="I would rather not")) == Verdict(None)
+    assert explainer.verdict_of(Reply("<think>No, or…</think>\n\nYes")) == Verdict(True)
     sorry = "I'm sorry, but I can't assist with that."
     for text in ("", " \n", sorry, "As an AI, I have no view", "<think>Let me see"):
-        assert language_model.explanation_of(Reply(text)) == ""
+        assert explainer.explanation_of(Reply(text)) == ""
     for text in ("In lists.", "It is active after a sorry excuse.", "As an adverb follows."):
-        assert language_model.explanation_of(Reply(text)) == text
-        assert language_model.explanation_of(Reply(text, refusal="no")) == ""
+        assert explainer.explanation_of(Reply(text)) == text
+        assert explainer.explanation_of(Reply(text, refusal="no")) == ""
+
+
+THOUGHTS = (
+    *("<think>No</think>\n\n", "No, at first.\n</think>\n\n", "<think></think>No\n</think>"),
+    *("[THINK]No[/THINK]", "<Thinking>No</Thinking>", "<seed:think>No</seed:think>"),
+    *("◁think▷No◁/think▷", "analysisNo, we see.assistantfinal", "<|channel|>final<|message|>"),
+    "<|channel|>analysis<|message|>No<|end|><|start|>assistant<|channel|>final<|message|>",
+)
+"""What models say before they answer, where a server passes it on."""
+
+
+@pytest.mark.parametrize("thought", THOUGHTS)
+@given(st.text(st.characters(codec="utf-8", exclude_characters="<>[]◁▷|")))
+def test_a_thought_is_no_answer_whatever_it_is(thought, about):
+    before = thought.replace("No", f"No {about}")
+    for answer, active in {"Yes": True, "No": False, "Ja": None, "": None}.items():
+        # what its first token could have been is no answer either
+        assert explainer.verdict_of(Reply(before + answer, first={"No": -0.01})) == Verdict(active)
+    assert (
+        explainer.explanation_of(Reply(f"{before}Active\nin lists.<|return|>"))
+        == "Active in lists."
+    )
+
+
+@given(st.text())
+def test_any_reply_is_read_and_an_explanation_is_one_line(text):
+    assert explainer.verdict_of(Reply(text)).active in (True, False, None)
+    assert len(explainer.explanation_of(Reply(text)).splitlines()) <= 1
 
 
 @pytest.mark.parametrize(
@@ -243,7 +273,11 @@ def kept(store: Path) -> int:
         (cut_short, 2, "cannot be reached .* check that it runs"),
         (hangs(2.0), 2, r"cannot be reached \(Request timed out.*raise timeout"),
         (sends(b"<html>hi</html>"), 1, r"no reply of a chat \(<html>hi.*base_url is its address"),
-        (sends(b'{"error": {"message": "busy"}, "choices": []}'), 1, "no reply of a chat.*busy"),
+        (sends(b'{"error": {"message": "busy"}, "choices": []}'), 2, r"broke off .*busy.*: try"),
+        (chooses("Yes, but", end="error", error={"code": 502}), 2, r"broke off .*502.*again later"),
+        (chooses("Yes, but", end="network_error"), 2, r"broke off its reply \(network_error\)"),
+        (chooses(7), 1, "no reply of a chat"),
+        (status(422, body={"detail": "what?"}), 1, r"answered 422 \(.*what\?.*change the setting"),
         *((sends(body), 1, "no reply of a chat") for body in (b"{}", b'{"choices": [{}]}', b"[]")),
     ],
 )
@@ -256,6 +290,65 @@ def test_what_keeps_failing_ends_the_run_and_loses_nothing(act, attempts, words,
         assert server.asked.total() == 2 + attempts
         assert ask(server, store, 5) == [YES] * 5
         assert server.asked.total() == 2 + attempts + 3
+
+
+def test_only_what_is_whole_is_kept_and_what_is_withheld_is_a_refusal(store):
+    broken = [chooses("Yes, but", end="error"), chooses("Yes", end=None, error="upstream")]
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "No"}]}]
+    parts += [{"type": "text", "text": "Ye"}, "s"]
+    filtered = status(400, body={"error": {"message": "no", "code": "content_filter"}})
+    script = [*broken, None, chooses("Yes, b", end="SAFETY"), filtered, chooses(parts)]
+    script += [chooses(None, end="tool_calls"), chooses("a \ud83d b")]
+    with Server(script) as server:
+        found = ask(server, store, 6, retries=2)
+    assert found[:3] == [YES, Reply("", "SAFETY"), Reply("", "content_filter")]
+    assert found[3:] == [YES, Reply(""), Reply("a ? b")]
+
+
+def test_a_model_that_only_thinks_is_found_out_by_a_handful(store):
+    thinks = chooses(None, end="length", reasoning_content="Well, the prompt")
+    with Server(answer=lambda body: thinks if body["max_tokens"] < 400 else says("No")) as server:
+        asked = llm(server, store, concurrency=8)
+        for _ in range(2):
+            with pytest.raises(ServerError, match=r"first 5 replies: raise judge_tokens.*_effort"):
+                asked.judge(question(40))
+            assert server.asked.total() == language_model.HANDFUL
+        with pytest.raises(ServerError, match=r"first 1 replies: .* and explain_tokens"):
+            asked.explain(case())
+        assert llm(server, store, judge_tokens=400).judge(question(40)) == [Verdict(False)] * 40
+    with Server([None, *[thinks] * 3, *[says(None)] * 9]) as server:  # at times is not always
+        said = llm(server, store, seed=1).judge(question(13))
+    assert [one.active for one in said] == [True] + [None] * 12
+    assert llm(server, store, seed=1, confirmed=False).judge(question(13)) == said
+
+
+def test_settings_that_a_server_does_not_know_are_left_out(store):
+    def answer(body: dict):
+        if "max_tokens" in body:
+            return status(400, "Unsupported 'max_tokens'. Use 'max_completion_tokens' instead.")
+        if "logprobs" in body:
+            return status(422, body={"detail": [{"type": "extra", "loc": ["body", "logprobs"]}]})
+        assert [message["role"] for message in body["messages"]] == ["user"]  # no system's
+        assert body["max_completion_tokens"] == 1
+        assert "top_logprobs" not in body
+        return says("Yes")
+
+    with Server(answer=answer) as server:
+        assert llm(server, store).judge(question(7)) == [Verdict(True)] * 7
+        assert server.asked.total() == 7 + 2 * 2  # the handful, and the others
+    assert llm(server, store, confirmed=False).judge(question(7)) == [Verdict(True)] * 7
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 800.0, None])
+def test_log_probabilities_that_are_none_or_of_another_token_decide_nothing(wrong, store):
+    def chosen(token: str, logprob: float | None):
+        return {"content": [{"token": token, "logprob": logprob}]}
+
+    told = [("Yes", "Yes", wrong), ("Yes", "No", -0.1), ("No", "▁No", -1.0)]
+    script = [chooses(text, logprobs=chosen(token, value)) for text, token, value in told]
+    with Server(script) as server:
+        said = llm(server, store).judge(question(3))
+    assert said == [Verdict(True), Verdict(True), Verdict(False, 0.0)]
 
 
 def test_failures_then_success_with_the_pause_that_was_asked_for(store):

@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub.constants
 import numpy as np
@@ -15,10 +16,13 @@ from hypothesis import strategies as st
 from lookups.errors import LookupsError, SourceError
 from lookups.model.batches import batch_of, batches_by_length
 from lookups.model.files import find_checkpoint, permute_weights
-from lookups.model.loaded import bridge_of, load_model
+from lookups.model.loaded import Model, bridge_of, load_model
 from lookups.names import Neuron
 from lookups.settings import ModelSpec
+from lookups.show.views import readable
 from tiny import LAYERS, VARIANTS, folder, model, plain, random_ids
+from tokenizers import ByteLevelBPETokenizer
+from transformers import PreTrainedTokenizerFast
 
 CPU = torch.device("cpu")
 
@@ -104,6 +108,21 @@ def test_the_share_of_a_gate_that_passes_is_half_at_zero(name):
 
 
 # --- Exactly one beginning-of-sequence token, padding on the right, batches that lose nobody ---
+
+
+def test_parts_of_characters_are_told_apart_by_their_bytes_and_stay_what_they_were():
+    learned = ByteLevelBPETokenizer()
+    learned.train_from_iterator(["👩 👩 👩 é"], vocab_size=257)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=learned._tokenizer)
+    bare = Model.__new__(Model)
+    vars(bare).update(tokenizer=tokenizer, d_vocab=257)
+    tokens = [bare.vocabulary[one] for one in tokenizer.encode("👩é")]
+    assert "".join(map(readable, tokens)).replace("⟩⟨", " ") == "⟨F0 9F 91 A9 C3 A9⟩"
+    assert set(tokens) == {"�"}
+    assert len(set(map(readable, bare.vocabulary))) == 257
+    vars(bare).update(tokenizer=SimpleNamespace(convert_ids_to_tokens=lambda _: "<0xF0>"))
+    assert bare._piece(0, "�").spelled == "⟨F0⟩"
+
 
 SEQUENCES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=7), min_size=1, max_size=9)
 

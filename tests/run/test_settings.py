@@ -1,15 +1,19 @@
 """Run files: what is accepted, taken over and refused, and that a mistake is one sentence."""
 
 import re
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import narrow_models
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from lookups.errors import RunError
 from lookups.names import Neuron
-from lookups.settings import RUNS, check_run, read_run
+from lookups.settings import RUNS, LlmSettings, Run, check_run, read_run
 
 GOOD = """
 title: A test
@@ -49,6 +53,21 @@ def problem(path: Path) -> str:
         read_run(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+NAMES = [*Run.model_fields, *LlmSettings.model_fields, "name", "extends", 1, None]
+KEYS = st.sampled_from(NAMES) | st.text()
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
+ANY = st.recursive(VALUES, lambda some: st.lists(some) | st.dictionaries(KEYS, some), max_leaves=8)
+
+
+@given(st.dictionaries(KEYS, ANY) | ANY, st.booleans())
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_whatever_a_run_file_holds_is_a_run_or_one_sentence(written, content, beside):
+    if beside and isinstance(content, dict):
+        content = yaml.safe_load(GOOD) | content
+    with suppress(RunError):
+        assert read_run(written(yaml.safe_dump(content))).title
 
 
 @pytest.mark.parametrize("run", SHIPPED)

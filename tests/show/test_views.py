@@ -150,6 +150,15 @@ def test_prompts_stand_side_by_side_and_another_token_than_followed_is_struck_ou
     assert (page.count("<tr>"), page.count("<td></td>")) == (3, 3)
 
 
+def test_what_reads_from_right_to_left_is_isolated_and_two_dollars_are_no_formula():
+    view = token_view([" שלום", "$5 to $6"], [2.5, -1.25], name="v")
+    assert '2.5 " \u2068שלום\u2069" (0), -1.2 "$5 to $6" (1)' in view.text
+    page = html_of(prompt_table({"t": [PromptText("costs $5 or $6 <b>", " $9", followed="שלום")]}))
+    assert "costs <span>$</span>5 or <span>$</span>6 &lt;b&gt;<mark" in page
+    assert ">\u2068שלום\u2069<" in page
+    assert " $9</mark>" in page
+
+
 def test_a_pair_s_rows_are_quoted_from_their_end_with_source_and_successor(monkeypatch):
     rows = pd.DataFrame(
         [("a" * 9 + " b", " c", " d", "one"), ("b", " c", None, "two")],
@@ -162,6 +171,12 @@ def test_a_pair_s_rows_are_quoted_from_their_end_with_source_and_successor(monke
 
 def test_tokens_are_readable_and_shown_by_markdown_as_they_stand():
     tokens = {"\n": "⏎", " a": " a", "\t": "⇥", " ": "␣", "": "∅", "\r\n": "⏎"}
+    tokens |= {
+        "\x1b[0m": "⟨1B⟩[0m",
+        "a\u2028": "a⏎",
+        "\u202eab": "ab",
+        " \u202bא": " \u2068א\u2069",
+    }
     assert {token: views.readable(token) for token in tokens} == tokens
     text = "ends in “*a*_b_ `c` <b>#d</b> $e$ [f](g) 1. h - i\\n”"
     shown = MarkdownIt().render(f"> {views.escaped(text)}")

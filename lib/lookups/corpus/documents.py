@@ -29,7 +29,7 @@ from lookups.model.loaded import Model
 from lookups.model.packaged import PACKAGED
 from lookups.settings import CorpusSpec, Run, is_made
 
-FORM = 5  # raised by hand when documents come out otherwise for the same files
+FORM = 6  # raised by hand when documents come out otherwise for the same files
 
 SCHEMA = pyarrow.schema(
     {"ids": pyarrow.list_(pyarrow.int32()), "source": pyarrow.string(), "shared": pyarrow.bool_()}
@@ -151,7 +151,7 @@ def load_documents(
 def load_prompts(path: Path, *, tokenizer: Tokenizer, context: int) -> Documents:
     """Load a file of one's own prompts, one a line; a SourceError if there is none, or no text."""
     with in_words(f"prompts: {path.name}", "save it as text in UTF-8"):
-        lines = enumerate(path.read_text("utf-8-sig").splitlines(), start=1)
+        lines = list(enumerate(texts.lines_of(path), start=1))
     found = [Text(line.strip(), f"{path.name}#{number}") for number, line in lines if line.strip()]
     if not found:
         raise SourceError(f"prompts: {path.name} holds no prompt; write one on each line")

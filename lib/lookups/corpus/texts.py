@@ -2,7 +2,8 @@
 
 A corpus is a file, a folder of files, or a dataset of the Hugging Face hub that `lookups download`
 fetched. A `.txt` file holds texts that are separated by empty lines; `.jsonl` and `.parquet` hold
-one a row, in a field that the run names. The first two may be compressed (`.gz`).
+one a row, in a field that the run names (`a.b` for `b` inside `a`). The first two may be compressed
+(`.gz`, `.zst`).
 
 Half of the texts are held out as the test split, chosen by a hash of the text, so that copies of a
 text stay on one side; of the file's name where a folder holds several `.txt` files, which are works
@@ -21,12 +22,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from io import TextIOWrapper
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pyarrow import parquet
+from pyarrow import input_stream, parquet
 
 from lookups import paths
 from lookups.corpus import wikipedia
@@ -41,9 +43,9 @@ Tokenizer = Any  # a fast Hugging Face tokenizer
 PLACES = 10  # passages of a long text that count as one source, so that it may give more prompts
 LOT = 256  # texts that are turned into ids together
 
-_FILE = re.compile(r"(.+)(\.txt|\.jsonl|\.parquet(?!\.))(\.gz)?")
+_FILE = re.compile(r"(.+)(\.txt|\.jsonl|\.parquet(?!\.))(\.gz|\.zst)?")
 _BREAK = re.compile(
-    r"(?<=[.!?])[\"”’')\]]*(?P<space>\s+)(?=[\"“‘'(\[]*[A-Z0-9])|(?P<line>\s*\n\s*\n\s*)"
+    r"(?<=[.!?])[\"”’')\]]*(?P<space>\s+)(?=[\"“‘'(\[]*[A-Z0-9])|(?<!\s)(?P<line>\s*\n\s*\n\s*)"
 )
 _ABBREVIATED = re.compile(
     r"\b([A-Z]|Mrs?|Ms|Drs?|Prof|Gen|Col|Capt|Lt|Gov|Sen|Rep|Rev|Hon|St|Mt|Jr|Sr|Nos?|Vol|Figs?|Ch|"
@@ -100,7 +102,8 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
         if whole and half not in (None, half_of(file)):
             continue
         for number, text in enumerate(_readable(path, corpus.field), start=1):
-            if whole or text is None or half in (None, half_of(text)):
+            part = "train" if text is None else half_of(text)  # or it would be counted twice
+            if whole or half in (None, part):
                 yield Text(text, file if whole else f"{file}#{number}")
 
 
@@ -147,7 +150,7 @@ def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
     if not files:
         raise SourceError(
             f"corpus: {path} is not, or has not, a file of texts, which end in .txt, .jsonl, "
-            ".parquet (the first two also with .gz behind); convert it to one of them"
+            ".parquet (the first two also with .gz or .zst behind); convert it to one of them"
         )
     return files
 
@@ -163,28 +166,37 @@ def _readable(file: Path, field: str) -> Iterator[str | None]:
                 yield text.encode("utf-8", "replace").decode()
 
 
-def _lines(file: Path) -> Iterator[str]:
+def lines_of(file: Path) -> Iterator[str]:
     """Yield the lines of a text; a byte-order mark at its beginning is no part of it."""
-    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig") as lines:
+    opened = {".gz": gzip.open, ".zst": lambda path, _: input_stream(path, compression="zstd")}
+    with TextIOWrapper(opened.get(file.suffix, open)(file, "rb"), encoding="utf-8-sig") as lines:
         yield from map(str.rstrip, lines)
 
 
 def _paragraphs(file: Path, _: str) -> Iterator[str]:
-    return ("\n".join(lines) for filled, lines in groupby(_lines(file), bool) if filled)
+    return ("\n".join(lines) for filled, lines in groupby(lines_of(file), bool) if filled)
 
 
 def _json_rows(file: Path, field: str) -> Iterator[Any]:
-    for line in filter(None, _lines(file)):
+    for line in filter(None, lines_of(file)):
         row = None
         with suppress(ValueError, RecursionError):
             row = json.loads(line)
-        yield row.get(field) if isinstance(row, dict) else None
+        yield _inside(row, field)
 
 
 def _parquet_rows(file: Path, field: str) -> Iterator[Any]:
     with parquet.ParquetFile(file) as table:
         for batch in table.iter_batches(LOT, columns=[field]):  # no column where none is so called
-            yield from (row.get(field) for row in batch.to_pylist())
+            yield from (_inside(row, field) for row in batch.to_pylist())
+
+
+def _inside(row: Any, field: str) -> Any:
+    """Return a row's field: the one of that name, or else `a.b` as `b` inside `a`."""
+    outer, _, inner = field.partition(".")
+    if isinstance(row, dict) and field not in row and inner:
+        return _inside(row.get(outer), inner)
+    return row.get(field) if isinstance(row, dict) else None
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -225,17 +237,18 @@ def pieces(
     while lot := list(islice(texts, LOT)):
         found = encoded(tokenizer, [one.text or "" for one in lot])
         for text, encoding in zip(lot, found, strict=True):
-            if not special.isdisjoint(encoding.ids):
+            ids = encoding.ids  # a new list each time that it is asked for
+            if not special.isdisjoint(ids):
                 raise SourceError(
                     f"{text.source}: a special token stands in the text, or a word that the "
                     "model's tokenizer does not know; take it out"
                 )
-            if cut == "passages" and len(encoding.ids) > limit:
+            if cut == "passages" and len(ids) > limit:
                 spans, lost = _passages(text.text or "", encoding, limit)
             else:
-                spans = [slice(limit)] if encoding.ids else []
-                lost = max(0, len(encoding.ids) - limit)
-            yield text, [encoding.ids[span] for span in spans], lost
+                spans = [slice(limit)] if ids else []
+                lost = max(0, len(ids) - limit)
+            yield text, [ids[span] for span in spans], lost
 
 
 def _passages(text: str, encoding: Any, limit: int) -> tuple[list[slice], int]:
@@ -243,12 +256,12 @@ def _passages(text: str, encoding: Any, limit: int) -> tuple[list[slice], int]:
     begin, end = np.array(sentences(text)).T
     starts, stops = np.array(encoding.offsets).T
     begins = np.searchsorted(stops, begin, side="right").tolist()  # first tokens of sentences
-    ends = np.searchsorted(starts, end, side="left").tolist()
+    ends = np.searchsorted(starts, end, side="left")
     found, sentence, start = [], 0, begins[0]
     while sentence < len(ends):
         beyond = int(np.searchsorted(ends, start + limit, side="right"))
         if beyond > sentence:
-            found.append(slice(start, ends[beyond - 1]))
+            found.append(slice(start, int(ends[beyond - 1])))
             sentence, start = beyond, begins[min(beyond, len(begins) - 1)]
         else:  # a sentence is longer than that
             found.append(slice(start, start + limit))

@@ -3,24 +3,59 @@
 `PairPrompts` joins a neuron's cut prompts with what one of its heads does on each. An explainer
 (paper, step 6) turns active and inactive training prompts into an explanation, and an explanation
 and a prompt into a verdict. The rule that an explanation holds is text, so that it can be stored,
-shown, and handed to judge the prompts of another pair.
+shown, and handed to judge the prompts of another pair. A language model's reply is read as either.
 """
 
 import hashlib
+import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
-from typing import NamedTuple, TypeVar
+from math import exp
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from lookups.errors import LookupsError
+from lookups.errors import LookupsError, ServerError
 
 # the inputs by which a head is called active: a plain neuron's one, or a gated one's product
 DECISIVE = ("in", "post")
 _OF_HEADS = ["neuron", "split", "prompt", "head", "attribution", "effect", "active"]
 
 Key = TypeVar("Key")
+
+READABLE = 0.1  # the least probability of yes and no: below it something else is about to be said
+_MARKS = " \t\n▁ĠĊ"  # some servers show a token's white space as the marks of their vocabulary
+
+# Thoughts stand between tags, of which the chat's template may write the first, or in a channel.
+_TAG = r"(?:seed:)?(?i:think(?:ing)?|thought|reasoning)"
+_OPENED = rf"<{_TAG}>|\[THINK\]|◁think▷|<\|channel\|>(?!\s*final)|\Aanalysis(?=[A-Z])"
+_CLOSED = rf"</{_TAG}>|\[/THINK\]|◁/think▷|<\|channel\|>\s*final[^<]*<\|message\|>|assistantfinal"
+_THOUGHT = re.compile(rf"(?s)(?:{_OPENED}).*?(?:{_CLOSED}|\Z)|(?:<\|\w+\|>\s*)+\Z")
+_GOING_ON = re.compile(rf"(?s)\A.*(?:{_CLOSED})")
+
+# What servers call the end of a reply; all else is a failure.
+_END = re.compile(
+    r"(?P<cut>(model_)?length|max_tok)|stop|end|eos|done|finish|complete|tool|function"
+    r"|(?P<withheld>content|safety|filter|refus|sensitive|recitation|prohibited|block)",
+    re.I,
+)
+
+_HEDGE = re.compile(r"\W*(yes|no)\s*(,?\s*(and|or|but|also)\b|/|&)\s*(also\s+)?(yes|no)\b", re.I)
+# A bare word may follow only if it begins a reason: "No idea" and "No one can say" are no verdicts.
+_ANSWER = re.compile(
+    r"[\W_]*(?P<word>yes|no)(?![^\W_]|['’-]\w)"
+    r"(?=\s*$|\s*_|\s*[^\w\s]|\s*\n|\s+(because|since|as|for|it|its|this|that|the|there|these|they|i)\b)",
+    re.I,
+)
+_REFUSAL = re.compile(
+    r"\W*((i\s+am|i['’]?m)\s+(very\s+)?sorry|sorry\b|i\s+(can\s*not|can['’]t|won['’]t|will\s+not)\b"
+    r"|(i\s+am|i['’]m)\s+(unable|not\s+able)\b|(unfortunately|apologies),?\s+(but\s+)?i\b|as\s+an\s+ai\b)",
+    re.I,
+)
 
 
 class Example(NamedTuple):
@@ -50,6 +85,19 @@ class Verdict(NamedTuple):
 
     active: bool | None  # None: no answer could be read
     probability: float | None = None  # of being active, where the explainer gives one
+
+
+class Reply(NamedTuple):
+    """What a language model replied."""
+
+    text: str  # empty where nothing was said
+    refusal: str = ""  # why there is no answer, where it is told: "length" if no room was left
+    first: dict[str, float] | None = None  # log-probabilities of the first token's candidates
+
+    @property
+    def said(self) -> str:
+        """The text without what a reasoning model thought aloud before it."""
+        return _GOING_ON.sub("", _THOUGHT.sub("", self.text.strip())).strip()
 
 
 class Case(NamedTuple):
@@ -101,6 +149,77 @@ class Explainer:
     def judge_all(self, questions: Sequence[Question]) -> list[list[Verdict]]:
         """Answer many questions, in order."""
         return [self.judge(question) for question in questions]
+
+
+class Unfinished(ServerError):
+    """A server says of its reply that something failed; another attempt may succeed."""
+
+
+def reply_of(body: str) -> Reply:
+    """Read what came with success; without any choice, as after some filters, it says nothing.
+
+    Unfinished if it tells of a failure, whatever else it holds; ServerError if it is no reply.
+    """
+    unreadable = ValueError, TypeError, KeyError, AttributeError, IndexError
+    try:
+        content, first = json.loads(body), None
+        choice = (content.get("choices") or [{}])[0]
+        ended = choice.get("finish_reason") or "stop"
+        failure, end = content.get("error") or choice.get("error"), _END.match(ended)
+        if failure or not end:
+            raise Unfinished(failure or ended)
+        if content["choices"] == [] or end["withheld"]:
+            return Reply("", ended if choice else "")
+        text, refusal = (_text(choice["message"].get(key)) for key in ("content", "refusal"))
+        with suppress(*unreadable):  # not every server gives these in OpenAI's form
+            chosen = choice["logprobs"]["content"][0]  # it need not be among the likeliest
+            candidates = [*(chosen.get("top_logprobs") or []), chosen]
+            likely = {str(one["token"]): float(one["logprob"]) for one in candidates}
+            if text.strip().lower().startswith(chosen["token"].strip(_MARKS).lower()):
+                first = {token: value for token, value in likely.items() if value < 0.01}
+        reply = Reply(text, refusal, first)
+        spent = end["cut"] and not (reply.said or refusal)
+        return reply._replace(refusal="length") if spent else reply
+    except unreadable:
+        raise ServerError(body) from None
+
+
+def _text(content: Any) -> str:
+    """Return what is said in a message: some servers send it in parts, and thoughts as others."""
+    parts = content if isinstance(content, list) else [content or ""]
+    parts = [{"type": "text", "text": one} if isinstance(one, str) else one for one in parts]
+    said = [one["text"] for one in parts if one["type"] in ("text", "output_text")]
+    return "".join(said).encode("utf-8", "replace").decode()  # half a character becomes `?`
+
+
+def yes_or_no(text: str) -> bool | None:
+    """Return True for a text that begins with a clear yes, False for a no, None for all else."""
+    match = None if _HEDGE.match(text) else _ANSWER.match(text)
+    return match and match["word"].lower() == "yes"
+
+
+def verdict_of(reply: Reply) -> Verdict:
+    """Read whether a reply says yes or no.
+
+    Log-probabilities of the first token decide where they are given, each summed over its
+    spellings, unless it is one of a thought or the text takes it back ("Yes and no"); otherwise the
+    text decides.
+    """
+    said, total = reply.said, Counter()
+    if reply.refusal or _HEDGE.match(said):
+        return Verdict(None)
+    for token, logprob in (reply.first or {}).items() if said == reply.text.strip() else ():
+        total[token.strip(_MARKS).lower()] += exp(logprob)
+    if total["yes"] + total["no"] < READABLE:
+        return Verdict(yes_or_no(said))
+    probability = total["yes"] / (total["yes"] + total["no"])
+    return Verdict(None if probability == 0.5 else probability > 0.5, probability)
+
+
+def explanation_of(reply: Reply) -> str:
+    """Return the explanation on one line; empty if the model said nothing or would not explain."""
+    text = " ".join(reply.said.split())
+    return "" if reply.refusal or _REFUSAL.match(text) else text
 
 
 def check_apart(case: Case, question: Question) -> None:

@@ -12,10 +12,9 @@ import json
 import os
 import re
 import sqlite3
-from collections import Counter
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from math import exp
+from contextlib import closing, contextmanager
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from threading import Lock
@@ -24,7 +23,19 @@ from typing import Any, NamedTuple
 from lookups.errors import LookupsError, ServerError
 from lookups.explain.contrast import Contrast
 from lookups.explain.controls import BagOfWords, Nearest
-from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question, Verdict
+from lookups.explain.explainer import (
+    Case,
+    Example,
+    Explainer,
+    Explanation,
+    Question,
+    Reply,
+    Unfinished,
+    Verdict,
+    explanation_of,
+    reply_of,
+    verdict_of,
+)
 from lookups.settings import CONSENT, OPENAI, LlmSettings, Run
 
 # What is the same for many prompts comes first, so that a server need read it only once. Prompts
@@ -63,21 +74,9 @@ Prompt: {prompt}
 Yes or No?"""
 
 BYTES_A_TOKEN = 3.5  # English has about four; what is cut from web texts has fewer
-READABLE = 0.1  # the least probability of yes and no: below it something else is about to be said
-
-_THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
-_HEDGE = re.compile(r"\W*(yes|no)\s*(,?\s*(and|or|but|also)\b|/|&)\s*(also\s+)?(yes|no)\b", re.I)
-# A bare word may follow only if it begins a reason: "No idea" and "No one can say" are no verdicts.
-_ANSWER = re.compile(
-    r"[\W_]*(?P<word>yes|no)(?![^\W_]|['’-]\w)"
-    r"(?=\s*$|\s*_|\s*[^\w\s]|\s*\n|\s+(because|since|as|for|it|its|this|that|the|there|these|they|i)\b)",
-    re.I,
-)
-_REFUSAL = re.compile(
-    r"\W*((i\s+am|i['’]?m)\s+(very\s+)?sorry|sorry\b|i\s+(can\s*not|can['’]t|won['’]t|will\s+not)\b"
-    r"|(i\s+am|i['’]m)\s+(unable|not\s+able)\b|(unfortunately|apologies),?\s+(but\s+)?i\b|as\s+an\s+ai\b)",
-    re.I,
-)
+HANDFUL = 5  # if so many replies are thoughts alone, more of them would be paid for to no end
+UNKNOWN = {"max_tokens": "max_completion_tokens", "logprobs": "", "top_logprobs": ""}
+"""Settings that not every server takes, and what it then gets: a newer name, or nothing."""
 
 
 class Request(NamedTuple):
@@ -96,19 +95,6 @@ class Request(NamedTuple):
     def digest(self) -> str:
         """Sixty-four digits that stand for exactly this request, whatever the order of keys."""
         return hashlib.sha256(str(self).encode()).hexdigest()
-
-
-class Reply(NamedTuple):
-    """What came back."""
-
-    text: str  # empty where nothing was said
-    refusal: str = ""  # why the model would not answer, where the server keeps that apart
-    first: dict[str, float] | None = None  # log-probabilities of the first token's candidates
-
-    @property
-    def said(self) -> str:
-        """The text without what a reasoning model thought aloud before it."""
-        return _THOUGHT.sub("", self.text).strip()
 
 
 class Replies(NamedTuple):
@@ -232,8 +218,17 @@ class Llm(Explainer):
         with replies_in(self.store) as replies:
             missing, plan = self._missing(requests, replies)
             self.confirm(plan)
-            if missing:
-                send(missing, replies, self.settings)
+            handful = requests[:HANDFUL]
+            first = [request for request in missing if request in handful]
+            for some in (first, missing[len(first) :]):
+                if some:
+                    send(some, replies, self.settings)
+                if {replies.find(request).refusal for request in handful} == {"length"}:
+                    raise ServerError(
+                        f"{self.settings.model} thought until it was cut off, in each of its first "
+                        f"{len(handful)} replies: raise judge_tokens and explain_tokens, or let it "
+                        "think less, mostly by `extra: {reasoning_effort: low}`"
+                    )
             return [replies.find(request) for request in requests]
 
 
@@ -254,41 +249,12 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def yes_or_no(text: str) -> bool | None:
-    """Return True for a text that begins with a clear yes, False for a no, None for all else."""
-    match = None if _HEDGE.match(text) else _ANSWER.match(text)
-    return match and match["word"].lower() == "yes"
-
-
-def verdict_of(reply: Reply) -> Verdict:
-    """Read whether a reply says yes or no.
-
-    Log-probabilities of the first token decide where they are given, each summed over its
-    spellings, unless the text takes its first word back ("Yes and no"); otherwise the text decides.
-    """
-    if reply.refusal or _HEDGE.match(reply.said):
-        return Verdict(None)
-    total = Counter()
-    for token, logprob in (reply.first or {}).items():
-        # Some servers show a token's leading space as the mark that their vocabulary has for it.
-        total[token.strip(" \t\n▁Ġ").lower()] += exp(logprob)
-    if total["yes"] + total["no"] < READABLE:
-        return Verdict(yes_or_no(reply.said))
-    probability = total["yes"] / (total["yes"] + total["no"])
-    return Verdict(None if probability == 0.5 else probability > 0.5, probability)
-
-
-def explanation_of(reply: Reply) -> str:
-    """Return the explanation on one line; empty if the model said nothing or would not explain."""
-    text = " ".join(reply.said.split())
-    return "" if reply.refusal or _REFUSAL.match(text) else text
-
-
 def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -> None:
     """Send requests, and keep every reply as it comes in.
 
-    When one has failed for good no other is begun, those under way are brought to their end, and a
-    `ServerError` says what to do. An interrupt stops at once.
+    Settings that a server says it does not know are sent no more (`UNKNOWN`). When one request has
+    failed for good no other is begun, those under way are brought to their end, and a `ServerError`
+    says what to do. An interrupt stops at once.
     """
     import openai
 
@@ -300,18 +266,37 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
     limits = {"timeout": settings.timeout, "max_retries": settings.retries}
     # the address is given, or the environment could send a run elsewhere
     client = openai.OpenAI(api_key=key or "there-is-no-key", base_url=url, **limits)
-    lock, kept, failures = Lock(), [], []
+    lock, kept, failures, unknown = Lock(), [], [], {}
+
+    def ask(request: Request, attempt: int = 0) -> Reply:
+        body = {unknown.get(k, k): v for k, v in request.settings.items() if unknown.get(k, k)}
+        try:
+            answer = client.chat.completions.with_raw_response.create(
+                model=request.model,
+                messages=[{"role": "user", "content": request.text}],
+                extra_body=body,
+            )
+            return reply_of(answer.text.replace(secret, "[key]"))
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if error.code == "content_filter":
+                return Reply("", refusal=error.code)
+            named = re.findall(r"\w+", str(error.body))
+            new = {k: v for k, v in UNKNOWN.items() if k in body and (v or "logprobs") in named}
+            if not new:
+                raise
+            unknown.update(new)
+            return ask(request, attempt)
+        except Unfinished:
+            if failures or attempt == settings.retries:
+                raise
+            time.sleep(min(8, 0.5 * 2**attempt))
+            return ask(request, attempt + 1)
 
     def settle(request: Request) -> None:
         if failures:
             return
         try:
-            answer = client.chat.completions.with_raw_response.create(
-                model=request.model,
-                messages=[{"role": "user", "content": request.text}],
-                extra_body=request.settings,
-            )
-            reply = _reply(answer.text.replace(secret, "[key]"))
+            reply = ask(request)
             with lock:
                 replies.keep(request, reply)
             kept.append(request)
@@ -329,30 +314,14 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
         )
 
 
-def _reply(body: str) -> Reply:
-    """Read the body of a success; without any choice, as after some filters, it says nothing."""
-    unreadable = ValueError, TypeError, KeyError, AttributeError, IndexError
-    try:
-        content = json.loads(body)
-        if content["choices"] == [] and "error" not in content:
-            return Reply("")
-        choice, first = content["choices"][0], None
-        text, refusal = (choice["message"].get(key) or "" for key in ("content", "refusal"))
-        with suppress(*unreadable):  # not every server gives these in OpenAI's form
-            chosen = choice["logprobs"]["content"][0]  # it need not be among the likeliest
-            candidates = [*(chosen.get("top_logprobs") or []), chosen]
-            first = {str(one["token"]): float(one["logprob"]) for one in candidates}
-        return Reply(str(text), str(refusal), first)
-    except unreadable:
-        raise ServerError(body) from None
-
-
 def _problem(error: Any, settings: LlmSettings, secret: str) -> str:
     """Say what a server did and what to do about it."""
     body, status = (getattr(error, name, None) for name in ("body", "status_code"))
-    said = body.get("message") if isinstance(body, dict) else body or error
+    said = (isinstance(body, dict) and body.get("message")) or body or error
     # The key goes first and the rest is cut last: else half a key could stand at the end.
     said = " ".join(str(said).replace(secret, "[key]").split())[:200]
+    if isinstance(error, Unfinished):
+        return f"broke off its reply ({said}): try again later, or ask another model"
     if isinstance(error, ServerError):
         return f"sent what is no reply of a chat ({said}): check that base_url is its address"
     if status in (401, 403):  # its words may quote a part of the key

@@ -5,8 +5,10 @@ weights centred (not for RMSNorm, which has no mean to remove) and the unembeddi
 folded into the output bias. Nothing else touches a model's device, dtype or BOS.
 """
 
+import codecs
 import itertools
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +26,17 @@ from lookups.model.forward import Forward
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
 
+codecs.register_error(
+    "spelled", lambda e: (f"⟨{e.object[e.start : e.end].hex(' ').upper()}⟩", e.end)
+)
+
 PROCESSING = "layernorm folded, writing weights and unembedding centred, value biases folded"
+
+
+class Piece(str):
+    """The text of a token, with `�` for parts of characters; `spelled` has their bytes instead."""
+
+    spelled: str
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Model(Checkpoint):
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """The text of every token id as it reads inside a text.
+        """The text of every token id as it reads inside a text; of parts of characters a `Piece`.
 
         Some tokenizers drop the space before a text's first token, so each id is decoded behind
         another one, whose text is then taken off.
@@ -86,7 +98,20 @@ class Model(Checkpoint):
             text = self.decode([first, token])
             alone = not text.startswith(start)
             found.append(self.decode([token]) if alone else text.removeprefix(start))
+            if "\ufffd" in found[-1]:
+                found[-1] = self._piece(token, found[-1])
         return found
+
+    def _piece(self, token: int, text: str) -> Piece:
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+        letters = {letter: byte for byte, letter in bytes_to_unicode().items()}  # of byte-level BPE
+        raw, piece = self.tokenizer.convert_ids_to_tokens(token), Piece(text)
+        byte, piece.spelled = re.fullmatch("<0x(..)>", raw), text  # as SentencePiece has it
+        if byte or letters.keys() >= set(raw):
+            content = bytes.fromhex(byte[1]) if byte else bytes(letters[one] for one in raw)
+            piece.spelled = content.decode("utf-8", "spelled")
+        return piece
 
     @cached_property
     def forward(self) -> Forward:

@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import AliasPath, BaseModel, Field, TypeAdapter, ValidationError, create_model
 
 from lookups.errors import SourceError
-from lookups.explain.language_model import yes_or_no
+from lookups.explain.explainer import yes_or_no
 from lookups.names import Head, Neuron
 from lookups.record.paper import MODELS
 

@@ -31,7 +31,7 @@ FILES = {
         r"((generation_|tokenizer_)?config|tokenizer|special_tokens_map|added_tokens|vocab)\.json"
         r"|merges\.txt|tokenizer\.model|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"
     ),
-    "dataset": re.compile(r"([^./][^/]*/)*[^./][^/]*\.((txt|jsonl)(\.gz)?|parquet)"),
+    "dataset": re.compile(r"([^./][^/]*/)*[^./][^/]*\.((txt|jsonl)(\.(gz|zst))?|parquet)"),
 }
 """What is read of a repository; nothing hidden, and nothing outside its folder."""
 

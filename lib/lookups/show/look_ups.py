@@ -192,7 +192,7 @@ def _summary(kind: str, some: Sequence[LookUpPrompt]) -> list[str]:
 
 def _wide(text: str) -> float:
     """How wide a text is, about: wide letters count twice, marks that are put on others not."""
-    marks = [unicodedata.combining(c) > 0 for c in text]
+    marks = [unicodedata.combining(c) > 0 or c in "\u2068\u2069" for c in text]
     return LETTER * (
         len(text) - sum(marks) + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     )

@@ -37,6 +37,13 @@ QUOTED = 200  # the last characters of a prompt that a table shows
 SIGNS = ("#0068a8", "#c2490a")
 """For what is positive and negative: told apart by readers with any colour vision."""
 
+_SEEN = {at: f"⟨{at:02X}⟩" for at in (*range(32), *range(127, 160))}  # controls
+_SEEN |= {9: "⇥", 10: "⏎", 13: None, 0x2028: "⏎", 0x2029: "⏎"}
+_SEEN |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))  # those of direction
+_LEFTWARD = re.compile(
+    "[\u0590-\u08ff\u200f\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
+)
+
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "page"), autoescape=True, trim_blocks=True
 )
@@ -180,8 +187,15 @@ def quotes(rows: pd.DataFrame, notes: Sequence[str] | None = None) -> list[Promp
 
 
 def readable(token: str) -> str:
-    """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣."""
-    seen = token.replace("\r", "").replace("\n", "⏎").replace("\t", "⇥")
+    """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣.
+
+    A part of a character is shown as its bytes (`Piece`). What is written from right to left is
+    isolated: what stands beside it would change places.
+    """
+    seen = getattr(token, "spelled", token).translate(_SEEN)
+    if _LEFTWARD.search(seen):
+        bare = seen.lstrip()
+        seen = f"{seen[: len(seen) - len(bare)]}\u2068{bare}\u2069"
     return {" ": "␣", "": "∅"}.get(seen, seen)
 
 
