@@ -39,7 +39,7 @@ from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.files import place_of
 from lookups.model.gguf_files import about, folder_of
-from lookups.model.loaded import Model, load_model
+from lookups.model.loaded import MAY_DIFFER, Model, load_model
 from lookups.names import Neuron
 from lookups.paths import EMBEDDED
 from lookups.settings import check_run, read_run
@@ -588,6 +588,8 @@ def how_stored(rows: pd.DataFrame) -> str:
 more = {
     "attention and MLP of a layer read": "the same" if model.parallel else "one after the other",
     "longest text, in tokens": model.context,
+    "embeddings that no token has": max(0, model.d_vocab - len(model.tokenizer)),
+    "log-probabilities are those of plain Hugging Face within": f"{MAY_DIFFER[model.dtype]} nats",
 }
 if stored:
     more |= {f"weights stored as {kind}": how_stored(rows) for kind, rows in tensors.groupby("stored")}  # fmt: skip

@@ -56,6 +56,7 @@ def note(sentence: str) -> None:
     """Note a sentence, without what differs from machine to machine and from time to time."""
     for pattern, then in (
         (r"(?<![\w:/…])(/[\w.~+@-]+)+(?=/)", "…"), (r"\b[0-9a-f]{12,64}\b", "…"),
+        (r"(…/[\w-]+?)-[a-z0-9_]{8}\b", r"\1"),  # of `tiny.scratch`
         (r"127\.0\.0\.1:\d+", "…"), (r"\x1b\[[0-9;]*m", ""), (r"\s+", " "),
     ):  # fmt: skip
         sentence = re.sub(pattern, then, sentence)

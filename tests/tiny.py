@@ -5,9 +5,10 @@ gains and biases far from their initial 1 and 0, so that a forgotten one shows. 
 plain Hugging Face model with its own modules and nothing of `lookups`: the naive reference.
 """
 
+import copy
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,37 @@ LAYERS = 3
 HEADS = 4
 
 ARCHITECTURES = ("gpt2", "neox", "llama")
-VARIANTS = (*ARCHITECTURES, "gpt2-untied", "neox-serial", "llama-biased")
+VARIANTS = (*ARCHITECTURES, "gpt2-untied", "neox-serial", "llama-biased",
+            "mistral", "qwen2", "qwen3", "phi3", "gemma", "olmo")  # fmt: skip
 """With forms that change a formula: own unembedding, blocks in series, biases everywhere."""
+
+
+def scaled(kind: str, **more: Any) -> dict[str, Any]:
+    """Return the settings of rotary positions of a kind."""
+    return {"rope_type": kind, "rope_theta": 1e4, "factor": 2.0} | more
+
+
+OWN = {
+    "gpt2": {"tie_word_embeddings": True},
+    "gpt2-untied": {"tie_word_embeddings": False},
+    "neox": {"use_parallel_residual": True},
+    "neox-serial": {"use_parallel_residual": False},
+    "llama": {"num_key_value_heads": 2},
+    "llama-biased": {"num_key_value_heads": 2, "attention_bias": True, "mlp_bias": True},
+    "mistral": {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": CONTEXT,
+                "rope_parameters": scaled("yarn", original_max_position_embeddings=32)},
+    "qwen2": {"num_key_value_heads": 2, "tie_word_embeddings": True,
+              "rope_parameters": scaled("linear")},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 16, "attention_bias": True,
+              "rope_parameters": scaled("llama3", low_freq_factor=1.0, high_freq_factor=4.0,
+                                        original_max_position_embeddings=16)},
+    "phi3": {"num_key_value_heads": 2, "pad_token_id": 0,
+             "rope_parameters": {"rope_type": "default", "rope_theta": 1e4,
+                                 "partial_rotary_factor": 0.5}},
+    "gemma": {"num_key_value_heads": 1, "head_dim": 16},
+    "olmo": {"num_key_value_heads": 4, "attention_bias": True, "tie_word_embeddings": True},
+}  # fmt: skip
+"""What the variants set otherwise than their architectures do."""
 
 _scratch = tempfile.TemporaryDirectory(prefix="lookups-tiny-")
 
@@ -59,13 +89,8 @@ def config_of(
 def random_model(name: str) -> nn.Module:
     """Build the Hugging Face model of a variant; the same every time."""
     torch.manual_seed(VARIANTS.index(name))
-    kind, biased = name.split("-")[0], name == "llama-biased"
-    own = {
-        "gpt2": {"tie_word_embeddings": name == "gpt2"},
-        "neox": {"use_parallel_residual": name == "neox"},
-        "llama": {"attention_bias": biased, "mlp_bias": biased, "num_key_value_heads": 2},
-    }
-    return moved(AutoModelForCausalLM.from_config(config_of(kind, **own[kind])))
+    config = config_of(name.split("-")[0], **copy.deepcopy(OWN[name]))
+    return moved(AutoModelForCausalLM.from_config(config))
 
 
 @torch.no_grad()
@@ -86,7 +111,8 @@ def random_tokenizer(size: int = VOCAB, **special: str) -> FastTokenizer:
 
 @functools.cache
 def folder(name: str) -> Path:
-    """Return the Hugging Face folder of a variant."""
+    """Return the Hugging Face folder of a variant. What transformers reads as the tokenizer of a
+    Qwen2, whatever the file says, knows no such words."""
     path = scratch(name)
     random_model(name).save_pretrained(path)
     random_tokenizer(bos_token="<|bos|>", eos_token="<|bos|>").save_pretrained(path)
@@ -109,16 +135,29 @@ def hugging_face(place: Path | str, dtype: str = "float32") -> nn.Module:
     wanted = getattr(torch, dtype)
     eager = {"dtype": wanted, "attn_implementation": "eager"}
     found = AutoModelForCausalLM.from_pretrained(place, **eager).eval()
-    if wanted == torch.float64:  # Llama's norm computes in float32 whatever it is given
+    if wanted == torch.float64:  # these compute in float32 whatever they are given
         for norm in found.modules():
-            if type(norm).__name__ == "LlamaRMSNorm":
-                norm.forward = functools.partial(_rms_norm, norm)
+            if type(norm).__name__.endswith(("RMSNorm", "OlmoLayerNorm")):
+                norm.forward = functools.partial(_norm, norm)
     return found
 
 
-def _rms_norm(norm: nn.Module, x: Tensor, of: Tensor | None = None) -> Tensor:
+def _norm(norm: nn.Module, x: Tensor, of: Tensor | None = None) -> Tensor:
+    """Centre (LayerNorm only), scale and gain `x`, with the scale that `of` has; no bias."""
+    kind = type(norm).__name__
+    gain = getattr(norm, "weight", torch.ones(x.shape[-1]).to(x)) + kind.startswith("Gemma")
+    if "RMS" not in kind:
+        x, of = (None if one is None else one - one.mean(-1, keepdim=True) for one in (x, of))
+    eps = getattr(norm, "eps", getattr(norm, "variance_epsilon", 1e-5))
     size = (x if of is None else of).square().mean(-1, keepdim=True)
-    return norm.weight * x / (size + norm.variance_epsilon).sqrt()
+    return gain * x / (size + eps).sqrt()
+
+
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """Return what the gates of a variant go through, written out."""
+    if name == "gemma":
+        return lambda g: g * (1 + torch.tanh((2 / np.pi) ** 0.5 * (g + 0.044715 * g**3))) / 2
+    return lambda g: g * torch.sigmoid(g)
 
 
 def random_ids(n: int, *, seed: int = 0, shortest: int = 1, longest: int = 20) -> list[np.ndarray]:
@@ -160,33 +199,29 @@ class Parts:
     b_o: Tensor
     b_v: Tensor  # the processed one, into which the norm's bias is folded; a query head each, flat
     norm: nn.Module
-    reads: dict[str, nn.Module]
+    reads: dict[str, tuple[nn.Module, slice]]  # which of its outputs are meant
     mlp: nn.Module
     mlp_out: nn.Module
 
     def w_in(self, name: str) -> Tensor:
         """The MLP's reading matrix, d_model × d_mlp."""
-        weight = self.reads[name].weight
-        return weight if type(self.reads[name]).__name__ == "Conv1D" else weight.T
+        module, rows = self.reads[name]
+        return (module.weight if type(module).__name__ == "Conv1D" else module.weight.T)[:, rows]
 
     def b_in(self, name: str) -> Tensor:
-        return bias_of(self.reads[name], self.w_in(name).shape[1])
+        return bias_of(self.reads[name][0], self.w_in(name))
 
     def normalised(self, x: Tensor, of: Tensor) -> Tensor:
-        """Centre (LayerNorm only), scale and gain `x`, with the scale that `of` has; no bias."""
-        if "RMS" in type(self.norm).__name__:
-            return _rms_norm(self.norm, x, of)
-        scale = (of.var(-1, correction=0, keepdim=True) + self.norm.eps).sqrt()
-        return self.norm.weight * (x - x.mean(-1, keepdim=True)) / scale
+        return _norm(self.norm, x, of)
 
     def norm_bias(self) -> Tensor:
-        return bias_of(self.norm, len(self.norm.weight))
+        return bias_of(self.norm, self.w_o)
 
 
-def bias_of(module: nn.Module, size: int) -> Tensor:
-    """Return a module's bias, zero where it has none."""
+def bias_of(module: nn.Module, weight: Tensor) -> Tensor:
+    """Return a module's bias, zero where it has none; a number for each column of `weight`."""
     bias = getattr(module, "bias", None)
-    return torch.zeros(size).to(module.weight) if bias is None else bias
+    return torch.zeros_like(weight[0]) if bias is None else bias
 
 
 @functools.cache
@@ -197,21 +232,28 @@ def parts_of(name: str, hf: nn.Module, layer: int) -> Parts:
         attn, mlp = block.attn, block.mlp
         b_v = attn.c_attn.bias[64:] + block.ln_1.bias @ attn.c_attn.weight[:, 64:]
         return Parts(attn.c_proj, attn.c_proj.weight, attn.c_proj.bias, b_v, block.ln_2,
-                     {"in": mlp.c_fc}, mlp, mlp.c_proj)  # fmt: skip
+                     {"in": (mlp.c_fc, slice(None))}, mlp, mlp.c_proj)  # fmt: skip
     if name.startswith("neox"):
         block = hf.gpt_neox.layers[layer]
         attn, mlp = block.attention, block.mlp
         whole = attn.query_key_value.bias + attn.query_key_value.weight @ block.input_layernorm.bias
         b_v = whole.reshape(HEADS, 3, -1)[:, 2].flatten()
         return Parts(attn.dense, attn.dense.weight.T, attn.dense.bias, b_v,
-                     block.post_attention_layernorm, {"in": mlp.dense_h_to_4h}, mlp,
+                     block.post_attention_layernorm, {"in": (mlp.dense_h_to_4h, slice(None))}, mlp,
                      mlp.dense_4h_to_h)  # fmt: skip
     block = hf.model.layers[layer]
     attn, mlp = block.self_attn, block.mlp
-    b_v = bias_of(attn.v_proj, 16).reshape(2, -1).repeat_interleave(2, dim=0).flatten()
-    return Parts(attn.o_proj, attn.o_proj.weight.T, bias_of(attn.o_proj, 32), b_v,
-                 block.post_attention_layernorm, {"gate": mlp.gate_proj, "up": mlp.up_proj}, mlp,
-                 mlp.down_proj)  # fmt: skip
+    w_o, size = attn.o_proj.weight.T, attn.head_dim
+    own = getattr(getattr(attn, "v_proj", None), "bias", None)
+    by_head = torch.zeros(HEADS, size).to(w_o) if own is None else own.reshape(-1, size)
+    b_v = by_head.repeat_interleave(HEADS // len(by_head), dim=0).flatten()
+    reads = (
+        {"gate": (mlp.gate_up_proj, slice(64)), "up": (mlp.gate_up_proj, slice(64, 128))}
+        if name == "phi3"
+        else {n: (getattr(mlp, f"{n}_proj"), slice(None)) for n in ("gate", "up")}
+    )
+    return Parts(attn.o_proj, w_o, bias_of(attn.o_proj, w_o), b_v, block.post_attention_layernorm,
+                 reads, mlp, mlp.down_proj)  # fmt: skip
 
 
 @torch.no_grad()
@@ -220,10 +262,11 @@ def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = T
     hf = plain(name, dtype)
     layers = [parts_of(name, hf, layer) for layer in range(LAYERS)]
     inputs, outputs = {}, {}
-    watched = [m for p in layers for m in (p.attn_out, p.norm, p.mlp, p.mlp_out, *p.reads.values())]
+    watched = {m for p in layers for m in (p.attn_out, p.norm, p.mlp, p.mlp_out)}
+    watched |= {module for p in layers for module, _ in p.reads.values()}
     base = hf.transformer if name.startswith("gpt2") else None
     token = hf.get_input_embeddings()
-    watched += [token] + ([base.wpe] if base else [])
+    watched |= {token, *([base.wpe] if base else [])}
 
     def keep(module, args, output):
         inputs[module], outputs[module] = args[0], output
@@ -240,7 +283,7 @@ def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = T
         attn_bias=[p.b_o + p.b_v @ p.w_o for p in layers],
         mlp_out=[outputs[p.mlp][0, -1] for p in layers],
         norm_in=[inputs[p.norm][0] for p in layers],
-        pre=[{key: outputs[module][0] for key, module in p.reads.items()} for p in layers],
+        pre=[{key: outputs[m][0][:, at] for key, (m, at) in p.reads.items()} for p in layers],
         post=[inputs[p.mlp_out][0] for p in layers],
     )
 

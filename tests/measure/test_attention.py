@@ -3,6 +3,7 @@ known kinds of heads equal a loop over positions, and chance is looking at all a
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from lookups.measure.attention import HEAD_TYPES, head_kinds, look, looks, repeated
 from lookups.measure.attribution import attribute
@@ -33,7 +34,8 @@ def test_patterns_and_what_each_key_brings_by_hand(name):
     neuron, into = Neuron(2, 17), "up" if one.gated else "in"
     source, parts, seen = parts_of(name, hf, 1), parts_of(name, hf, 2), {}
     attn = {"gpt2": "transformer.h.1.attn.c_attn", "neox": "gpt_neox.layers.1.attention."
-            "query_key_value", "llam": "model.layers.1.self_attn.v_proj"}[name[:4]]  # fmt: skip
+            "query_key_value", "phi3": "model.layers.1.self_attn.qkv_proj"}  # fmt: skip
+    attn = attn.get(name[:4], "model.layers.1.self_attn.v_proj")
     hooks = [
         module.register_forward_hook(
             lambda _, args, output, key=key: seen.update({key: (args[0][0], output[0])})
@@ -44,9 +46,11 @@ def test_patterns_and_what_each_key_brings_by_hand(name):
         patterns = hf(torch.tensor([[0, *IDS]]), output_attentions=True).attentions
     for hook in hooks:
         hook.remove()
-    v, start = seen["v"][1], {"gpt2": 64 + 16, "neox": 2 * 24 + 16, "llam": 8}[name[:4]]
-    # in a Llama query heads 2 and 3 share key-value head 1
-    written = (v[:, start : start + 8] - source.b_v[16:24]) @ source.w_o[16:24]
+    v, size, shared = seen["v"][1], one.d_head, one.key_head(head)  # of two, heads 2 and 3 share 1
+    assert shared == 2 * tiny.OWN[name].get("num_key_value_heads", 4) // 4
+    start = {"gpt2": 64 + 16, "neox": 2 * 24 + 16, "phi3": 32 + 16 + 8}.get(name[:4], shared * size)
+    rows = slice(2 * size, 3 * size)
+    written = (v[:, start : start + size] - source.b_v[rows]) @ source.w_o[rows]
     with torch.no_grad():
         shares = parts.normalised(written, of=seen["norm"][0][-1]) @ parts.w_in(into)[:, 17]
     heads = [head, Head(1, 3), Head(0, 3), Head(0, 0)]

@@ -6,6 +6,7 @@ Hugging Face agrees to about 1e-6 in float64 too; sums of our own parts agree to
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from lookups.measure.attribution import attribute
 from lookups.model.loaded import Model
@@ -44,11 +45,11 @@ def by_hand(name: str, dtype: str, seen: Anatomy, neuron: Neuron, into: str) -> 
     return {part: neuron.sign * float(value.detach()) for part, value in shares.items()}
 
 
-def product_by_hand(gate: dict, up: dict, sign: int) -> dict:
-    """Split SiLU(g) · u evenly, from the two inputs' signed shares."""
+def product_by_hand(name: str, gate: dict, up: dict, sign: int) -> dict:
+    """Split a(g) · u evenly, from the two inputs' signed shares."""
     g, u = (torch.tensor(sign * sum(shares.values())).double() for shares in (gate, up))
-    silu, ratio = g * torch.sigmoid(g), torch.sigmoid(g)
-    return {part: float(silu * up[part] + ratio * u * gate[part]) / 2 for part in gate}
+    opened = tiny.activation(name)(g)
+    return {part: float(opened * up[part] + opened / g * u * gate[part]) / 2 for part in gate}
 
 
 @pytest.mark.parametrize("dtype", EXACT)
@@ -69,7 +70,8 @@ def test_parts_are_what_hugging_face_s_own_modules_give_and_sum_to_the_whole(nam
                 into: by_hand(name, dtype, seen, neuron, into) for into in found if into != "post"
             }
             if one.gated:
-                expected["post"] = product_by_hand(expected["gate"], expected["up"], neuron.sign)
+                gate, up = expected["gate"], expected["up"]
+                expected["post"] = product_by_hand(name, gate, up, neuron.sign)
             for into, parts in found.items():
                 labels = [*map(str, parts.heads), *parts.parts]
                 values = [*parts.by_head[row].tolist(), *parts.by_part[row].tolist()]

@@ -33,8 +33,8 @@ def test_the_table_times_the_pattern_is_what_the_head_adds(name):
         if model.gated:
             gate, up = (float(seen[f"{block}.mlp.hook_{end}"][0, -1, neuron.index])
                         for end in ("pre", "pre_linear"))  # fmt: skip
-            open_ = 1 / (1 + np.exp(-gate))
-            adds["post"] = (adds["gate"] * open_ * up + adds["up"] * gate * open_) / 2
+            opened = float(tiny.activation(name)(torch.tensor(gate).double()))
+            adds["post"] = (adds["gate"] * opened / gate * up + adds["up"] * opened) / 2
         found = directions(model, neuron, head, hold(model, neuron, [ids]))
         assert set(found) == set(adds)
         for into, direction in found.items():

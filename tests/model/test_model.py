@@ -20,6 +20,7 @@ from lookups.model.loaded import Model, bridge_of, load_model
 from lookups.names import Neuron
 from lookups.settings import ModelSpec
 from lookups.show.views import readable
+from safetensors.torch import load_file, save_file
 from tiny import LAYERS, VARIANTS, folder, model, plain, random_ids
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
@@ -28,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", VARIANTS[:6])
 def test_processed_weights_are_those_of_the_compatibility_mode(name: str, dtype: str) -> None:
     spec = ModelSpec(name=str(folder(name)), device="cpu", dtype=dtype)
     checkpoint = find_checkpoint(spec)
@@ -89,11 +90,12 @@ def test_half_precision_rounds_weights_and_computes_in_float32(name, dtype):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_description_is_that_of_the_architecture(name):
     one = model(name)
+    assert one.d_head == tiny.OWN[name].get("head_dim", 8)
     assert one.parallel == (name == "neox")
-    assert one.gated == name.startswith("llama")
+    assert one.gated == (not name.startswith(("gpt2", "neox")))
     assert one.adds_positions == name.startswith("gpt2")
     assert list(one.head_layers(2)) == ([0, 1] if name == "neox" else [0, 1, 2])
-    signs = [1, -1] if name.startswith("llama") else [1]
+    signs = [1, -1] if one.gated else [1]
     assert one.neurons([1])[:: one.d_mlp] == [Neuron(1, 0, sign) for sign in signs]
 
 
@@ -207,9 +209,31 @@ def test_the_end_of_sequence_token_stands_in_for_a_missing_bos():
     assert load_model(str(tokenised(eos_token="w7"))).bos_id == 7
 
 
+def with_tensors(name: str, more: dict[str, torch.Tensor]) -> Path:
+    """Return a copy of a model's folder with other tensors, or more of them."""
+    path = altered(name)
+    save_file(load_file(path / WHOLE) | more, path / WHOLE, {"format": "pt"})
+    return path
+
+
+def with_one(value: float) -> Path:
+    """Return a model with one number of a matrix changed."""
+    name = "model.layers.1.mlp.down_proj.weight"
+    weight = load_file(folder("llama") / WHOLE)[name]
+    weight[3, 5] = value
+    return with_tensors("llama", {name: weight})
+
+
+def quantised(**config) -> Path:
+    return altered("llama", quantization_config=config)
+
+
 WHOLE, PICKLED = "model.safetensors", "pytorch_model.bin"
 WEIGHTS = r"the weights of .* put a complete file of .safetensors weights there \(pickled .bin"
-SUPPORTS = "supported are GPT2LMHeadModel, GPTNeoXForCausalLM, LlamaForCausalLM"
+SUPPORTS = "supported are GPT2LMHeadModel, GPTNeoXForCausalLM, LlamaForCausalLM, MistralFor"
+Q_NORM = {f"model.layers.{i}.self_attn.q_norm.weight": torch.ones(8) for i in range(LAYERS)}
+ADAPTER = {"adapter_config.json": b'{"peft_type": "LORA", "base_model_name_or_path": "x/y"}'}
+UNSCALED = {"scale_attn_weights": False}
 CONFIG = "config.json cannot be read .* give a folder in Hugging Face"
 REFUSED = [
     (lambda: altered(files={"config.json": b""}), CONFIG),
@@ -221,6 +245,22 @@ REFUSED = [
     (lambda: altered(n_layer=LAYERS + 1), "12 are missing, the first transformer.h.3"),
     (lambda: altered("llama", intermediate_size=128), "down_proj.weight has not the shape that"),
     (lambda: altered(architectures=["OPTForCausalLM"]), f"a OPTForCausalLM .*{SUPPORTS}"),
+    *((lambda kind=kind: altered(architectures=[f"{kind}ForCausalLM"]), f"a {kind}For.*{SUPPORTS}")
+      for kind in ("Olmo2", "Gemma2", "Gemma3")),
+    (lambda: altered("llama-biased", attention_bias=False, mlp_bias=False),
+     "has no place, the first model.layers.0.mlp.down_proj.bias; give it the config.json"),
+    (lambda: with_tensors("llama", Q_NORM), "3 tensors .* first model.layers.0.self_attn.q_norm"),
+    (lambda: with_one(torch.nan), "not finite, the first in model.layers.1.mlp.down_proj.weight"),
+    (lambda: with_one(torch.inf), "not finite, the first in model.layers.1.mlp.down_proj.weight"),
+    (lambda: altered("llama", ADAPTER), "holds an adapter .* merge it .merge_and_unload"),
+    (lambda: altered("llama", ADAPTER | {WHOLE: b"", "config.json": b""}), "holds an adapter"),
+    (lambda: altered(**UNSCALED), "not read as it is meant: .* differ by .* from plain Hugging"),
+    (lambda: tokenised(bos_token="<s>"), r"0 to 100, .* \(101, '<s>'\); resize .*bos_t"),
+    (lambda: quantised(quant_method="bitsandbytes", load_in_4bit=True), "weights .bitsandbytes in"),
+    (lambda: quantised(quant_method="gptq", bits=4, group_size=128), "give the unquantised model"),
+    (lambda: quantised(quant_method="fp8"), "or a GGUF file of it"),
+    (lambda: altered("olmo", clip_qkv=8.0), "clips queries, keys and values"),
+    (lambda: altered(files={"config.json": b"", "x.gguf": b"GGUF"}), "is named itself .*x.gguf"),
     (lambda: altered(architectures=None), f"is a model of no named kind .*{SUPPORTS}"),
     (tokenised, "neither a beginning- nor an end-of-sequence token; name one"),
     (lambda: altered(files={"tokenizer.json": b""}), "a folder needs tokenizer.json and tokenizer"),
@@ -237,6 +277,42 @@ def test_what_cannot_be_loaded_says_why(make, said, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SourceError, match=said):
         load_model(ModelSpec(name=str(make()), device="cpu"))
+
+
+def test_what_a_forward_pass_does_not_use_may_stand_in_the_file():
+    unused = ("transformer.h.0.attn.masked_bias", "v_head.summary.weight", "score.weight")
+    path = with_tensors("gpt2", {name: torch.zeros(1) for name in unused})
+    assert load_model(str(path)).nats_apart < 1e-5
+
+
+def test_numbers_too_large_for_half_precision_are_refused():
+    spec = ModelSpec(name=str(with_one(1e5)), device="cpu")
+    with pytest.raises(SourceError, match="set `dtype: float32` if the run reads them in half"):
+        load_model(spec.model_copy(update={"dtype": "float16"}))
+
+
+@pytest.mark.parametrize(("name", "key"), [("mistral", "sliding_window"), ("phi3", "longrope")])
+def test_a_text_is_read_as_far_as_every_token_sees_every_other(name, key):
+    factors = {"short_factor": [1.0, 2.0], "long_factor": [3.0, 5.0]}
+    rope = {"rope_type": key, "rope_theta": 1e4, "partial_rotary_factor": 0.5,
+            "original_max_position_embeddings": 16} | factors  # fmt: skip
+    own = {key: 16} if key == "sliding_window" else {
+        "rope_parameters": rope, "original_max_position_embeddings": 16}  # fmt: skip
+    path = altered(name, **own)
+    one, hf, (ids,) = load_model(str(path)), tiny.hugging_face(path), random_ids(1, shortest=15)
+    with torch.no_grad():
+        theirs = hf(torch.tensor([[0, *ids[:15]]])).logits.log_softmax(-1)
+    assert one.context == 16
+    assert (one.logits(one.batch([ids[:15]])).log_softmax(-1) - theirs).abs().max() < 1e-5
+    with pytest.raises(LookupsError, match="a sequence of 17 tokens does not fit into the 16"):
+        one.batch([np.ones(16, int)])
+
+
+def test_a_pad_token_that_no_text_calls_for_may_have_no_embedding():
+    path = altered()
+    special = {"bos_token": "<|bos|>", "eos_token": "<|bos|>", "pad_token": "<pad>"}
+    tiny.random_tokenizer(**special).save_pretrained(path)
+    assert load_model(str(path)).bos_id == 0
 
 
 def test_a_device_that_is_not_there_whoever_asks_for_it(monkeypatch):

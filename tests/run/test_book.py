@@ -90,7 +90,9 @@ def test_a_chapter_that_is_missing_unexecuted_or_damaged_says_what_to_run(tmp_pa
     notebook = json.loads(path.read_text("utf-8"))
     notebook["cells"][1]["execution_count"] = None
     path.write_text(json.dumps(notebook), "utf-8")
-    refused(r"needs all chapters, and 06_attention_specialization.ipynb is not executed.*lookups run ")
+    refused(
+        r"needs all chapters, and 06_attention_specialization.ipynb is not executed.*lookups run "
+    )
     path.write_text("{", "utf-8")
     refused(r"is not a notebook .*; delete it and run again")
     path.unlink()

@@ -19,7 +19,7 @@ PROMPTS = random_ids(3, seed=5, shortest=4, longest=9)
 HEAD = Head(1, 2)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [one for one in VARIANTS if one != "qwen2"])  # see tiny.folder
 def test_prompts_are_measured_as_plain_passes_and_the_houses_own_ablation_measure_them(name):
     one, neuron = model(name), Neuron(2, 17, model(name).signs[-1])
     said = {"token": one.vocabulary[7], "active": [True, False, True], "source": "a § b"}

@@ -125,7 +125,9 @@ def split_scores(
     keys = parts @ _of_head(model, head, layer.keys.weight).T
     if layer.keys.bias is not None:
         keys[0] += _of_head(model, head, layer.keys.bias)
-    query = layer.queries(own[-1:]).unflatten(-1, (-1, model.d_head))[:, head.index]
+    if layer.key_gain is not None:  # the scale of the norm is held
+        keys = keys * model.forward.head_scale(keys.sum(0), layer.key_gain)
+    query = model.forward.heads(layer.queries(own[-1:]), layer.query_gain)[:, head.index]
     place = torch.arange(len(own), device=own.device)[None]
     keys = turned(keys[:, :, None], model.forward.turn_at(place[:, 1:], own))
     query = turned(query[None, :, None], model.forward.turn_at(place[:, -1:], own))

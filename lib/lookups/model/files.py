@@ -7,10 +7,11 @@ pickle, and never code that came with a model.
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,27 @@ from lookups.model.packaged import PACKAGED, downloaded, packaged_file
 from lookups.paths import EMBEDDED, folder
 from lookups.settings import ModelSpec
 
-SUPPORTED = ("GPT2LMHeadModel", "GPTNeoXForCausalLM", "LlamaForCausalLM")
+
+class Block(NamedTuple):
+    """What an architecture's layers are built of, where their modules do not say it.
+
+    Attention and MLP read the stream through a norm each and add to it what they write. Where that
+    is normed as well (OLMo 2, Gemma 2 and 3), what a head adds depends on all the others: not read.
+    """
+
+    gated: bool = True  # a neuron is a gate times an input
+    adds_positions: bool = False  # as embeddings; others rotate them in
+    one_more: bool = False  # norms multiply by one more than their weights
+    centred: bool = False  # norms of a gated model take the mean off
+
+
+BLOCKS = {
+    "GPT2LMHeadModel": Block(gated=False, adds_positions=True),
+    "GPTNeoXForCausalLM": Block(gated=False),
+    **{f"{kind}ForCausalLM": Block() for kind in ("Llama", "Mistral", "Qwen2", "Qwen3", "Phi3")},
+    "GemmaForCausalLM": Block(one_more=True),
+    "OlmoForCausalLM": Block(centred=True),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,7 @@ class Checkpoint:
     parallel: bool
     """Whether a layer's attention and MLP read the same, so its heads do not feed its neurons."""
     gated: bool
-    """Whether a neuron is a gate times an input (Llama)."""
+    """Whether a neuron is a gate times an input."""
     adds_positions: bool
     """Whether position embeddings are added to the residual stream (GPT-2), not rotated in."""
     token_counts: Int[Tensor, " vocab"] | None = field(repr=False)
@@ -65,14 +86,14 @@ class Checkpoint:
             permute_weights(model, self.permute_seed)
         computed = torch.float64 if exact else torch.promote_types(dtype, torch.float32)
         if computed == torch.float64:
-            _keep_float64(model)
+            keep_float64(model)
         return model.to(device, computed).eval()
 
 
-def _keep_float64(model: torch.nn.Module) -> None:
+def keep_float64(model: torch.nn.Module) -> None:
     """Let norms that compute in float32 whatever the dtype keep to float64."""
     for norm in model.modules():
-        if type(norm).__name__ == "LlamaRMSNorm":
+        if hasattr(norm, "variance_epsilon"):  # RMSNorms of the Llama kind
             norm.forward = partial(_rms_norm, norm)
 
 
@@ -98,23 +119,41 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
 
     SourceError if nothing is there under that name, or it is of a kind that is not supported.
     """
+    from transformers.utils.peft_utils import find_adapter_config_file
+
     location, revision = _locate(spec)
+    with suppress(OSError, ValueError):  # if nothing is there, `_config` says so
+        adapter = find_adapter_config_file(location, revision=revision)
+        merge = "merge it (merge_and_unload of peft, save_pretrained) and give that folder"
+        fault = f"holds an adapter (adapter_config.json); {merge}, or take its files away"
+        _refuse(spec, {fault: adapter})
     config = _config(location, revision)
     revision = getattr(config, "_commit_hash", None) or revision  # of the hub's cache
-    architecture = (getattr(config, "architectures", None) or ["model of no named kind"])[0]
-    if architecture not in SUPPORTED:
-        raise SourceError(
-            f"{spec.name!r} is a {architecture} (`architectures` in its config.json); "
-            f"supported are {', '.join(SUPPORTED)}"
-        )
+    kind = (getattr(config, "architectures", None) or ["model of no named kind"])[0]
+    known, said = ", ".join(BLOCKS), "in its config.json"
+    quantised = getattr(config, "quantization_config", None) or {}
+    faults = {
+        f"is a {kind} (`architectures` {said}); supported are {known}": kind not in BLOCKS,
+        f"has quantised weights ({quantised.get('quant_method')} {said}); give the unquantised "
+        "model in safetensors that they were made from, or a GGUF file of it": quantised,
+        f"clips queries, keys and values (`clip_qkv` {said}), which is not read; choose another "
+        "model": getattr(config, "clip_qkv", None),  # the check at loading may not reach that far
+    }
+    _refuse(spec, faults)
+    rows = config.vocab_size
     tokenizer = load_tokenizer(location, revision=revision, trust_remote_code=False)
     bos_id = tokenizer.bos_token_id
     bos_id = tokenizer.eos_token_id if bos_id is None else bos_id
-    if bos_id is None:
-        raise SourceError(
-            f"the tokenizer of {spec.name!r} has neither a beginning- nor an end-of-sequence "
-            "token; name one in its tokenizer_config.json"
-        )
+    special, words = {*tokenizer.all_special_ids} - {bos_id}, tokenizer.get_vocab().items()
+    beyond = [(at, word) for word, at in words if at >= rows and at not in special]
+    faults = {
+        "has a tokenizer with neither a beginning- nor an end-of-sequence token; name one in its "
+        "tokenizer_config.json": bos_id is None,
+        f"has embeddings for ids 0 to {rows - 1}, and its tokenizer others, the first "
+        f"{min(beyond, default=None)}; resize the embeddings and save the model again, or take the "
+        "token out (in tokenizer_config.json, if it is the `bos_token`)": beyond,
+    }
+    _refuse(spec, faults)
     counts = Path(location) / "token_counts.json"
     return Checkpoint(
         name=spec.name,
@@ -123,12 +162,18 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
         config=config,
         tokenizer=tokenizer,
         bos_id=bos_id,
-        parallel=architecture == "GPTNeoXForCausalLM" and config.use_parallel_residual,
-        gated=architecture == "LlamaForCausalLM",
-        adds_positions=architecture == "GPT2LMHeadModel",
+        parallel=getattr(config, "use_parallel_residual", False),
+        gated=BLOCKS[kind].gated,
+        adds_positions=BLOCKS[kind].adds_positions,
         token_counts=torch.tensor(json.loads(counts.read_text())) if counts.is_file() else None,
         permute_seed=spec.permute_seed,
     )
+
+
+def _refuse(spec: ModelSpec, faults: dict[str, Any]) -> None:
+    """Raise a SourceError that says the first fault that there is."""
+    for what in (what for what, is_so in faults.items() if is_so):
+        raise SourceError(f"{spec.name!r} {what}")
 
 
 def place_of(spec: ModelSpec) -> Path | None:
@@ -175,6 +220,8 @@ def _config(location: str, revision: str) -> Any:
     from transformers import AutoConfig
 
     what, advice = f"{location}/config.json", "give a folder in Hugging Face format"
+    if files := sorted(path.name for path in Path(location).glob("*.gguf")):
+        advice = f"a GGUF file is named itself ({location}/{files[0]}), not its folder"
     if not Path(location).is_dir():
         what, known = f"model {location!r}", sorted(path.name for path in EMBEDDED.glob("*-*"))
         advice = (

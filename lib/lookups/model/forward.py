@@ -47,6 +47,8 @@ class _Layer(NamedTuple):
     reads: tuple[_Linear, ...]  # of the MLP: one, or gate and up
     writes: _Linear
     scaling: float  # what attention scores are multiplied by
+    query_gain: Float[Tensor, " d_head"] | None  # of the norm behind queries, if there is one
+    key_gain: Float[Tensor, " d_head"] | None
 
 
 class Touch(dict[str, Callable[[Tensor], Tensor | None]]):
@@ -71,16 +73,15 @@ class Forward:
     def __init__(self, bridge: Any, act: Callable[[Tensor], Tensor], *, parallel: bool):
         """Take a bridge's weights; the MLP of a `parallel` layer reads what its attention reads."""
         whole = bridge.original_model
-        config, inner = whole.config, getattr(whole, whole.base_model_prefix)
+        rotary = getattr(getattr(whole, whole.base_model_prefix), "rotary_emb", None)
         self._act = partial(F.silu, inplace=True) if act is F.silu else act
         self._parallel = parallel
         self._embed = bridge.W_E
-        added = config.model_type == "gpt2"
-        self._positions = bridge.W_pos if added else None
-        self._rotary = None if added else inner.rotary_emb.original_component
-        own = {"gpt2": "layer_norm_epsilon", "gpt_neox": "layer_norm_eps"}
-        self._eps = getattr(config, own.get(config.model_type, "rms_norm_eps"))
-        self._centred = config.model_type in own
+        self._positions = bridge.W_pos if rotary is None else None
+        self._rotary = None if rotary is None else rotary.original_component
+        norm = bridge.blocks[0].ln2.original_component
+        self._centred = not hasattr(norm, "variance_epsilon")  # as RMSNorms call it
+        self._eps = norm.eps if self._centred else norm.variance_epsilon
         self._d_head = bridge.cfg.d_head
         self.layers = [_layer_of(block) for block in bridge.blocks]
         self._after = cache(self._run_bos)
@@ -181,8 +182,8 @@ class Forward:
         """
         own, block = self.layers[at], f"blocks.{at}."
         normed = self.normed(touch(block + "hook_resid_pre", x))
-        keys = turned(self._heads(own.keys(normed)), turn).transpose(1, 2)
-        values = touch(block + "attn.hook_v", self._heads(own.values(normed))).transpose(1, 2)
+        keys = turned(self.heads(own.keys(normed), own.key_gain), turn).transpose(1, 2)
+        values = touch(block + "attn.hook_v", self.heads(own.values(normed))).transpose(1, 2)
         keep((keys, values))
         if past is not None:
             first, second = (part.expand(len(x), -1, -1, -1) for part in past)
@@ -195,7 +196,7 @@ class Forward:
             if turn is not None:
                 every = (part.expand(len(x), -1, -1, -1) for part in turn)
                 turn = tuple(part[rows, last].unsqueeze(1) for part in every)
-        queries = turned(self._heads(own.queries(normed)), turn).transpose(1, 2)
+        queries = turned(self.heads(own.queries(normed), own.query_gain), turn).transpose(1, 2)
         if block + "attn.hook_pattern" in touch:
             touch(block + "attn.hook_pattern", _pattern(queries, keys, own.scaling, mask))
         group = queries.shape[1] // keys.shape[1]
@@ -239,6 +240,17 @@ class Forward:
             return None
         return tuple(both.chunk(2, dim=-1)[0].unsqueeze(2) for both in self._rotary(like, place))
 
+    def heads(
+        self, flat: Tensor, gain: Tensor | None = None
+    ) -> Float[Tensor, "*stream head d_head"]:
+        """Return each head's queries, keys or values; queries and keys behind their norm's gain."""
+        each = flat.unflatten(-1, (-1, self._d_head))
+        return each if gain is None else each * self.head_scale(each, gain)
+
+    def head_scale(self, each: Float[Tensor, "*head d_head"], gain: Tensor) -> Tensor:
+        """Return what the norm of a head's queries or keys multiplies them by."""
+        return gain * (each.square().mean(-1, keepdim=True) + self._eps).rsqrt()
+
     def forget(self) -> None:
         """Forget what was computed before: weights have changed."""
         self._after.cache_clear()
@@ -248,9 +260,6 @@ class Forward:
         found: list[KeysValues] = []
         self.run(torch.tensor([[bos]], device=self._embed.device), _NOTHING, keep=found.append)
         return found
-
-    def _heads(self, flat: Tensor) -> Float[Tensor, "prompt pos head d_head"]:
-        return flat.unflatten(-1, (-1, self._d_head))
 
     def _norm(
         self, x: Float[Tensor, "*stream d_model"]
@@ -275,6 +284,7 @@ def _layer_of(block: Any) -> _Layer:
     def linear(part: str) -> _Linear:
         return _Linear(getattr(mlp, f"W_{part}").T, getattr(mlp, f"b_{part}", None))
 
+    norms = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
     w_o = rearrange(attention.W_O, "head d_head d -> d (head d_head)")
     return _Layer(
         *map(projection, "QKV"),
@@ -282,6 +292,7 @@ def _layer_of(block: Any) -> _Layer:
         tuple(map(linear, ("gate", "in") if hasattr(mlp, "gate") else ("in",))),
         linear("out"),
         attention.original_component.scaling,
+        *(None if norm is None else norm.weight for norm in norms),
     )
 
 

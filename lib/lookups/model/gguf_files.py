@@ -25,6 +25,9 @@ from lookups.paths import digest_of, not_written
 
 RECORD = "gguf.json"  # what a folder was made from; a folder that has it is whole
 ARCHITECTURES = ("llama", "gpt2")
+UNUSED = re.compile(  # by a forward pass: masks, frequencies, heads beside that of the vocabulary
+    r"\.(attn|attention)\.(masked_)?bias$|masked_bias$|inv_freq$|(^|\.)(v_head|value_head|score)\."
+)
 SPLITTERS = ("default", "gpt-2", "smollm")  # how byte-level tokenizers split texts into words
 
 
@@ -138,6 +141,17 @@ def load_complete(place: Path | str, **options: Any) -> Any:
             raise ValueError(f"{len(absent)} are missing, the first {absent[0]}")
         if unequal := sorted(name for name, *_ in report["mismatched_keys"]):
             raise ValueError(f"{unequal[0]} has not the shape that the configuration says")
+    if strange := sorted(name for name in report["unexpected_keys"] if not UNUSED.search(name)):
+        raise SourceError(
+            f"{what} hold {len(strange)} tensors for which the model of its config.json has no "
+            f"place, the first {strange[0]}; give it the config.json that it was made with"
+        )
+    for name, weight in model.named_parameters():
+        if not (weight.sum(dtype=torch.float32).isfinite() or weight.isfinite().all()):
+            raise SourceError(
+                f"{what} hold numbers that are not finite, the first in {name}; set `dtype: "
+                "float32` if the run reads them in half precision, else download them again"
+            )
     return model
 
 

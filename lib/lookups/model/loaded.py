@@ -2,7 +2,8 @@
 
 The processing is that of step 0 of the method: norms folded into the weights that read, writing
 weights centred (not for RMSNorm, which has no mean to remove) and the unembedding, value biases
-folded into the output bias. Nothing else touches a model's device, dtype or BOS.
+folded into the output bias. Nothing else touches a model's device, dtype or BOS. What comes out is
+compared, at every load, with plain Hugging Face.
 """
 
 import codecs
@@ -21,8 +22,8 @@ from torch import Tensor, nn
 
 from lookups.errors import LookupsError, SourceError
 from lookups.model.batches import Batch, Ids, batch_of
-from lookups.model.files import Checkpoint, find_checkpoint
-from lookups.model.forward import Forward
+from lookups.model.files import BLOCKS, Checkpoint, find_checkpoint, keep_float64
+from lookups.model.forward import Forward, Touch
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
 
@@ -31,6 +32,16 @@ codecs.register_error(
 )
 
 PROCESSING = "layernorm folded, writing weights and unembedding centred, value biases folded"
+
+MAY_DIFFER = {torch.float32: 5e-3, torch.float64: 1e-4}
+"""By how many nats log-probabilities may differ from plain Hugging Face's, whose softmax is in
+float32. Rounding makes less than a tenth of it, what is read wrongly far more."""
+
+ALIKE = (
+    *("vocab_size", "hidden_size", "intermediate_size", "hidden_act", "max_position_embeddings"),
+    *("num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+)  # what configurations of gated models call alike
+FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
 class Piece(str):
@@ -45,6 +56,8 @@ class Model(Checkpoint):
 
     bridge: Any = field(repr=False)
     """The TransformerLens bridge; its old hook names work."""
+    forward: Forward = field(repr=False)
+    """The same weights in a pass of our own, faster than the bridge's."""
     device: torch.device
     n_layers: int
     n_heads: int
@@ -58,6 +71,8 @@ class Model(Checkpoint):
     """The MLP's activation function."""
     dtype: torch.dtype
     """What it computes in: float32 or float64."""
+    nats_apart: float
+    """How far its log-probabilities are from plain Hugging Face's at most, on some tokens."""
 
     def tokens(self) -> int:
         """Return how many padded tokens to read at once: on a CPU, what suits its caches."""
@@ -112,11 +127,6 @@ class Model(Checkpoint):
             content = bytes.fromhex(byte[1]) if byte else bytes(letters[one] for one in raw)
             piece.spelled = content.decode("utf-8", "spelled")
         return piece
-
-    @cached_property
-    def forward(self) -> Forward:
-        """The same weights in a pass of our own, faster than the bridge's."""
-        return Forward(self.bridge, self.act, parallel=self.parallel)
 
     def mlp_in(self, layer: int) -> dict[str, tuple[Float[Tensor, "d_model d_mlp"], Tensor]]:
         """Return the weights that read the stream into a layer's MLP (`in`, or `gate` and `up`),
@@ -200,26 +210,36 @@ class Model(Checkpoint):
 def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     """Find the model that a run names, load and process it (`Checkpoint.weights` on precision).
 
-    SourceError if it is missing, unreachable, without weights, or of another architecture.
+    SourceError if it is missing, unreachable, without weights, of another architecture, or does not
+    compute what plain Hugging Face does.
     """
     from transformers.activations import ACT2FN
 
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
     device = _device(spec.device)
     checkpoint = find_checkpoint(spec)
+    config = checkpoint.config
     weights = checkpoint.weights(getattr(torch, spec.dtype), device, exact=exact)
+    context = _context(config)
+    ids = torch.linspace(0, config.vocab_size - 1, min(12, context), device=device).long()[None]
+    ids[0, 0] = checkpoint.bos_id
+    with torch.no_grad():
+        plain = weights(ids, use_cache=False).logits.log_softmax(-1)
     if checkpoint.gated:
+        weights = as_llama(weights)
         fold_llama(weights)
     bridge = bridge_of(checkpoint, weights)
     bridge.enable_compatibility_mode(disable_warnings=True, no_processing=checkpoint.gated)
     bridge.requires_grad_(False)
     for block in bridge.blocks:  # TransformerLens keeps all patterns, many times the weights' size
         block.attn.register_forward_hook(lambda own, *_: setattr(own, "_pattern", None))
-    config = checkpoint.config
     act = getattr(config, "hidden_act", None) or config.activation_function
+    act = F.silu if act == "silu" else ACT2FN[act]
+    forward = Forward(bridge, act, parallel=checkpoint.parallel)
     return Model(
         **vars(checkpoint),
         bridge=bridge,
+        forward=forward,
         device=device,
         n_layers=config.num_hidden_layers,
         n_heads=config.num_attention_heads,
@@ -227,10 +247,36 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
         d_head=bridge.cfg.d_head,
         d_mlp=bridge.blocks[0].mlp.W_out.shape[0],
         d_vocab=bridge.W_U.shape[1],
-        context=config.max_position_embeddings,
-        act=F.silu if act == "silu" else ACT2FN[act],
+        context=context,
+        act=act,
         dtype=bridge.W_U.dtype,
+        nats_apart=_nats_apart(checkpoint.name, bridge, forward, ids, plain),
     )
+
+
+@torch.no_grad()
+def _nats_apart(name: str, bridge: Any, forward: Forward, ids: Tensor, plain: Tensor) -> float:
+    """Return by how much both ways to run a model depart from plain Hugging Face's results;
+    SourceError if that is more than rounding."""
+    streams = forward.normed(forward.run(ids, Touch()))
+    both = torch.cat([bridge.unembed(streams), bridge(ids)]).log_softmax(-1)
+    apart = float((both - plain).abs().max())
+    if not apart <= MAY_DIFFER[both.dtype]:  # nor if it is not a number
+        raise SourceError(
+            f"{name!r} is not read as it is meant: log-probabilities differ by {apart:.2g} nats "
+            "from plain Hugging Face's, so something in its config.json has an effect that is not "
+            "known here; choose another model"
+        )
+    return apart
+
+
+def _context(config: Any) -> int:
+    """Return up to which length every token sees every other, and its position does not change."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    limits = [config.max_position_embeddings, getattr(config, "sliding_window", None)]
+    if rope.get("rope_type") == "longrope":
+        limits.append(rope["original_max_position_embeddings"])
+    return min(filter(None, limits))
 
 
 def bridge_of(checkpoint: Checkpoint, weights: Any) -> Any:
@@ -258,6 +304,53 @@ def _device(wanted: str) -> torch.device:
 
 
 @torch.no_grad()
+def as_llama(model: Any) -> Any:
+    """Return the Llama (Qwen3 where queries and keys have norms) that computes what a gated model
+    does, built of its weights; the model itself is not to be used any more."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    block, config, inner = BLOCKS[type(model).__name__], model.config, model.model
+    if config.model_type == "llama":
+        return model
+    embed, first = inner.embed_tokens, inner.layers[0].self_attn
+    share = (config.rope_parameters or {}).get("partial_rotary_factor", 1.0)  # the bridge asks
+    about = AutoConfig.for_model(
+        "qwen3" if hasattr(first, "q_norm") else "llama",
+        **{name: getattr(config, name) for name in ALIKE},
+        head_dim=first.head_dim,
+        rms_norm_eps=getattr(config, "rms_norm_eps", 1e-5),  # OLMo's cannot be set
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": share},
+    )
+    with torch.device("meta"):
+        how = {"dtype": model.dtype, "attn_implementation": "eager"}
+        llama = AutoModelForCausalLM.from_config(about, **how).eval()
+    for name, part in model.named_modules():
+        above, _, own = name.rpartition(".")
+        if isinstance(part, nn.Linear):
+            names = [f"{above}.{one}".strip(".") for one in FUSED.get(own, [own])]
+            among = list(map(llama.get_submodule, names))
+            rows = part.weight.split([one.out_features for one in among])
+            for one, weight in zip(among, rows, strict=True):
+                one.weight, one.bias = nn.Parameter(weight), part.bias  # fused ones have none
+        elif own in ("q_norm", "k_norm", "rotary_emb"):
+            setattr(llama.get_submodule(above), own, part)
+        elif own.endswith("norm"):
+            gain = getattr(part, "weight", embed.weight.new_ones(config.hidden_size))
+            llama.get_submodule(name).weight = nn.Parameter(gain + block.one_more)
+    embedded = embed.weight * getattr(embed, "embed_scale", 1)
+    if block.centred:  # what is written has no mean then, and an RMSNorm does the same
+        embedded -= embedded.mean(1, keepdim=True)
+        for layer in llama.model.layers:
+            for writer in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                for written in writer.parameters():
+                    written.sub_(written.mean(0))
+    llama.model.embed_tokens.weight = nn.Parameter(embedded)
+    if model.dtype == torch.float64:
+        keep_float64(llama)
+    return llama
+
+
+@torch.no_grad()
 def fold_llama(model: Any) -> None:
     """Process a freshly loaded `LlamaForCausalLM` in place, as the module says.
 
@@ -272,6 +365,8 @@ def fold_llama(model: Any) -> None:
         if own.v_proj.bias is not None:  # values always write it: attention sums to 1
             by_head = own.v_proj.bias.reshape(-1, own.head_dim)
             by_head = by_head.repeat_interleave(own.num_key_value_groups, dim=0)
+            if own.o_proj.bias is None:  # Qwen2
+                own.o_proj.bias = nn.Parameter(torch.zeros_like(own.o_proj.weight[:, 0]))
             own.o_proj.bias.add_(own.o_proj.weight @ by_head.flatten())
             own.v_proj.bias.zero_()
     model.config.tie_word_embeddings = False  # the unembedding becomes a matrix of its own

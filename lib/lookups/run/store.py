@@ -32,7 +32,7 @@ PACKAGES = (
     *("torch", "transformers", "transformer-lens", "tokenizers", "numpy", "pandas", "pyarrow"),
     *("scipy", "scikit-learn", "statsmodels", "matplotlib"),
 )
-OF_MODEL = ("name", "revision", "dtype", "device")
+OF_MODEL = ("name", "revision", "dtype", "device", "nats_apart")
 
 
 def versions() -> dict[str, str]:
