@@ -74,9 +74,7 @@ def test_how_far_kinds_lie_apart_is_counted_in_sds_within_a_kind():
     assert pd.isna(apart(rows[:3], "effect"))  # one inactive prompt has no spread
 
 
-def test_pairs_go_by_gap_then_name_and_the_first_that_does_is_taken():
+def test_pairs_go_by_gap_then_name():
     pairs = pd.DataFrame({"neuron": ["L1.N2", "L1.N1", "L1.N0"], "gap": [0.5, 0.5, None]})
-    widest, first_that = explainer.widest(pairs.assign(head="L0.H0")), explainer.first_that
+    widest = explainer.widest(pairs.assign(head="L0.H0"))
     assert widest.neuron.tolist() == ["L1.N1", "L1.N2", "L1.N0"]
-    assert [first_that(lambda n, m=most: n > m, [1, 2, 3]) for most in (1, 9)] == [2, 1]
-    assert first_that(bool, []) is None

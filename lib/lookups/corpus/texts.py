@@ -41,6 +41,7 @@ Split = Literal["train", "test"]
 Tokenizer = Any  # a fast Hugging Face tokenizer
 
 PLACES = 10  # passages of a long text that count as one source, so that it may give more prompts
+OPEN = 64  # files that are read in turn, so that the first texts come from many of them
 LOT = 256  # texts that are turned into ids together
 
 _FILE = re.compile(r"(.+)(\.txt|\.jsonl|\.parquet(?!\.))(\.gz|\.zst)?")
@@ -97,14 +98,25 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
         return
     files = files_of(corpus, name)
     by_file = sum(kind_of(file) == ".txt" for file in files) > 1
-    for file, path in files.items():
-        whole = by_file and kind_of(file) == ".txt"
-        if whole and half not in (None, half_of(file)):
-            continue
-        for number, text in enumerate(_readable(path, corpus.field), start=1):
-            part = "train" if text is None else half_of(text)  # or it would be counted twice
-            if whole or half in (None, part):
-                yield Text(text, file if whole else f"{file}#{number}")
+    streams = (_texts_of(*one, corpus.field, half, by_file) for one in files.items())
+    while some := list(islice(streams, OPEN)):
+        while some:
+            found = [(stream, next(stream, None)) for stream in some]
+            yield from (text for _, text in found if text)
+            some = [stream for stream, text in found if text]
+
+
+def _texts_of(
+    file: str, path: Path, field: str, half: Split | None, by_file: bool
+) -> Iterator[Text]:
+    """Yield the texts of one file that are in one half of a corpus."""
+    whole = by_file and kind_of(file) == ".txt"
+    if whole and half not in (None, half_of(file)):
+        return
+    for number, text in enumerate(_readable(path, field), start=1):
+        part = "train" if text is None else half_of(text)  # or it would be counted twice
+        if whole or half in (None, part):
+            yield Text(text, file if whole else f"{file}#{number}")
 
 
 def kind_of(name: str | Path) -> str | None:

@@ -144,11 +144,6 @@ class Contrast(Explainer):
         return [rule.judge(prompt.text) for prompt in question.prompts]
 
 
-def tells_apart(explanation: Explanation) -> bool:
-    """Whether an explanation of `Contrast` claims to tell a pair's prompts apart."""
-    return Checklist.from_json(explanation.rule).told_apart
-
-
 def log_odds(active: Having, inactive: Having, *, of_active: int, of_inactive: int) -> LogOdds:
     """Return the log-odds ratios of features that so many of some prompts of both kinds have."""
     have, size = active + inactive, of_active + of_inactive

@@ -10,11 +10,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from math import exp
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,6 @@ from lookups.errors import LookupsError, ServerError
 DECISIVE = ("in", "post")
 _OF_HEADS = ["neuron", "split", "prompt", "head", "attribution", "effect", "active"]
 
-Key = TypeVar("Key")
 
 READABLE = 0.1  # the least probability of yes and no: below it something else is about to be said
 _MARKS = " \t\n▁ĠĊ"  # some servers show a token's white space as the marks of their vocabulary
@@ -292,12 +291,6 @@ def widest(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return pairs (`pairs`), the head that brings most on active over other prompts first."""
     order = ["gap", "neuron", "head"]
     return pairs.sort_values(order, ascending=[False, True, True], kind="stable")
-
-
-def first_that(holds: Callable[[Key], bool], keys: Iterable[Key]) -> Key | None:
-    """Return the first key of which something holds, else the first of all; None of none."""
-    keys = list(keys)
-    return next(filter(holds, keys), keys[0] if keys else None)
 
 
 def apart(rows: pd.DataFrame, measure: str) -> float:
