@@ -207,14 +207,17 @@ def active(rule: str, scores: np.ndarray, candidate: np.ndarray) -> np.ndarray:
 # read by earlier MLPs first and is counted in *their* parts. So we ask by experiment, with
 # {term}`path patching` {cite}`wang2023`: at the last token a head's output is replaced by its
 # average over the run's training prompts, the MLPs on the way are computed again, and all other
-# heads put out what they did. By hand, for the head that has the largest attribution on the prompt
-# above among those with an MLP between them and the neuron:
+# heads put out what they did. By hand, we do it for the head whose output the neuron misses most on the
+# prompt above, among those with an MLP between them and the neuron:
+
+# %% tags=["hide-input"]
+mean = mean_at_last(model, suffixes.token_ids[suffixes.split == "train"].tolist())
+patched = path_patch(model, [neuron], [example.token_ids], mean)
+earlier = [head for head in patched.heads if head.layer + model.parallel < neuron.layer]
+act_without = dict(zip(patched.heads, patched.act_without[0].tolist(), strict=True))
+head = min(earlier or patched.heads, key=act_without.get)
 
 # %%
-mean = mean_at_last(model, suffixes.token_ids[suffixes.split == "train"].tolist())
-earlier = [part for part in shares if ".H" in part and Head.parse(part).layer < neuron.layer]
-largest = max(earlier or [part for part in shares if ".H" in part], key=shares.get)
-head = Head.parse(largest)
 z = seen[f"blocks.{head.layer}.attn.hook_z"][0, -1, head.index]
 change = (mean[head.layer, head.index] - z) @ model.w_o(head.layer)[head.index]
 for at in range(head.layer + model.parallel, neuron.layer):
@@ -224,12 +227,11 @@ for at in range(head.layer + model.parallel, neuron.layer):
 # %%
 block, read = model.bridge.blocks[neuron.layer], seen[f"blocks.{neuron.layer}.ln2.hook_in"][:, -1:]
 without = float(block.ln2(read + change)[0, 0] @ weight[:, neuron.index] + bias[neuron.index])
-patched = path_patch(model, [neuron], [example.token_ids], mean)
 column = patched.heads.index(head)
 assert abs(neuron.sign * float(patched.pre_without[0, column]) - without) < 10 * tolerance * size
 Markdown(
     f"Without what {head} brings on this prompt, the pre-activation is {without:.2f} in place of "
-    f"{measured:.2f}: it falls by {measured - without:.2f}. Its attribution is {shares[largest]:.2f}."
+    f"{measured:.2f}: it falls by {measured - without:.2f}. Its attribution is {shares[str(head)]:.2f}."
 )
 
 # %% [markdown]
@@ -551,6 +553,9 @@ pd.DataFrame(funnel)
 
 # %% tags=["hide-input"]
 steady = kept.dropna(subset="share_test")
+drawn = pairs[pairs.followed & ~pairs.kept].dropna(subset="share_test")
+found_again = kept_of(on_test).kept if len(on_test) else pd.Series(dtype=bool)
+again = [int(found_again.reindex(pd.MultiIndex.from_frame(of[["neuron", "head"]])).eq(True).sum()) for of in (steady, drawn)]  # fmt: skip
 off = (steady["share"] - steady.share_test).abs()
 Markdown(
     (
@@ -561,7 +566,8 @@ Markdown(
     )
     + (
         f"On `test` the share of prompts with the head active differs from that on `train` by {off.mean():.2f} on average, "
-        f"and {percent(steady.share_test.between(low, high).mean())} of the pairs lie in the band there, too."
+        f"and {percent(steady.share_test.between(low, high).mean())} of the pairs lie in the band there, too. "
+        f"By the same rule {again[0]} of the {len(steady)} kept pairs would be kept again, and {again[1]} of the {len(drawn)} that were drawn for comparison."
         if len(steady)
         else "There is nothing on `test` to compare with `train`."
     )
