@@ -549,6 +549,16 @@ for name, some in groups.items():
     counts = list(funnel[name].values())
     assert counts[3] == sum(counts[4:])
 assert sum(one["pairs"] for one in funnel.values()) == len(pairs)
+for (
+    one
+) in funnel.values():  # single pairs near a bound may fall on either side on another processor
+    for name in (
+        "of neurons with too few prompts",
+        "active on too few",
+        "active on too many",
+        "gap too small",
+    ):
+        one[name] = percent(one[name] / max(one["pairs"], 1))
 pd.DataFrame(funnel)
 
 # %% tags=["hide-input"]

@@ -80,12 +80,13 @@ def test_works_are_split_by_file_and_rows_by_text(tmp_path):
     written(tmp_path / "rows.jsonl")
     found = list(corpus_texts(CorpusSpec(name=str(tmp_path)), "train"))
     mine = [n for n in range(8) if half_of(f"{n}.txt") == "train"]
-    works = [Text(f"{letter} {n}.", f"{n}.txt") for n in mine for letter in "AB"]
-    assert found[: len(works)] == works
-    assert [one.text for one in found[len(works) :]] == [t for t in TEXTS if half_of(t) == "train"]
+    works = [Text(f"{letter} {n}.", f"{n}.txt") for letter in "AB" for n in mine]  # in turn
+    rows = [one for one in found if one.source.startswith("rows.jsonl")]
+    assert [one for one in found if one not in rows] == works
+    assert [one.text for one in rows] == [t for t in TEXTS if half_of(t) == "train"]
 
 
-def test_a_folder_is_read_in_order_and_hidden_files_are_not(tmp_path):
+def test_the_files_of_a_folder_are_read_in_turn_and_hidden_ones_are_not(tmp_path, monkeypatch):
     place = tmp_path / "org" / "name"
     written(place / "b" / "2.jsonl", TEXTS[20:])
     written(place / "a" / "1.jsonl", TEXTS[:20])
@@ -93,8 +94,12 @@ def test_a_folder_is_read_in_order_and_hidden_files_are_not(tmp_path):
     written(place / ".1.jsonl", ["hidden"])
     (place / "README.md").write_text("# No text")
     found = every(place)
-    assert [one.text for one in found] == TEXTS
-    assert [found[0].source, found[20].source] == ["a/1.jsonl#1", "b/2.jsonl#1"]
+    assert [one.source for one in found[:4]] == [
+        f"{name}.jsonl#{n}" for n in (1, 2) for name in ("a/1", "b/2")
+    ]
+    monkeypatch.setattr("lookups.corpus.texts.OPEN", 1)
+    assert [one.text for one in every(place)] == TEXTS
+    monkeypatch.undo()
     assert every("org/name", folder=tmp_path) == found  # as a dataset that was fetched
     one = every("org/name/b/2.jsonl", folder=tmp_path)
     assert [text.text for text in one] == TEXTS[20:]
