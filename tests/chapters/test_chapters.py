@@ -43,7 +43,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
         "kind": "neox", "active_rule": "effect", "prompts": "mine.txt",
     },
     "gated and grouped, top 3, neurons by name": {
-        "kind": "llama", "active_rule": "top3", "neurons": ["L1.N3", "L1.N8-", "L2.N5", "L2.N6-"],
+        "kind": "qwen3", "active_rule": "top3", "neurons": ["L1.N3", "L1.N8-", "L2.N5", "L2.N6-"],
     },
     "paper's protocol, permuted weights": {
         "kind": "gpt2", "protocol": "paper", "model": {"permute_seed": 0},

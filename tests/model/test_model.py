@@ -261,6 +261,7 @@ REFUSED = [
     (lambda: quantised(quant_method="fp8"), "or a GGUF file of it"),
     (lambda: altered("olmo", clip_qkv=8.0), "clips queries, keys and values"),
     (lambda: altered(files={"config.json": b"", "x.gguf": b"GGUF"}), "is named itself .*x.gguf"),
+    (lambda: altered("llama", model_type="gemma2"), f"a Llama.* of the type 'gemma2' .*{SUPPORTS}"),
     (lambda: altered(architectures=None), f"is a model of no named kind .*{SUPPORTS}"),
     (tokenised, "neither a beginning- nor an end-of-sequence token; name one"),
     (lambda: altered(files={"tokenizer.json": b""}), "a folder needs tokenizer.json and tokenizer"),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from lookups.errors import SourceError, in_words
 from lookups.model.gguf_files import about, folder_of, load_complete, load_tokenizer
@@ -45,6 +45,13 @@ BLOCKS = {
     "GemmaForCausalLM": Block(one_more=True),
     "OlmoForCausalLM": Block(centred=True),
 }
+
+
+ALIKE = (
+    *("vocab_size", "hidden_size", "intermediate_size", "hidden_act", "max_position_embeddings"),
+    *("num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+)  # what configurations of gated models call alike
+FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
 @dataclass(frozen=True)
@@ -86,22 +93,69 @@ class Checkpoint:
             permute_weights(model, self.permute_seed)
         computed = torch.float64 if exact else torch.promote_types(dtype, torch.float32)
         if computed == torch.float64:
-            keep_float64(model)
+            _keep_float64(model)
         return model.to(device, computed).eval()
 
 
-def keep_float64(model: torch.nn.Module) -> None:
+def _keep_float64(model: nn.Module) -> None:
     """Let norms that compute in float32 whatever the dtype keep to float64."""
     for norm in model.modules():
         if hasattr(norm, "variance_epsilon"):  # RMSNorms of the Llama kind
             norm.forward = partial(_rms_norm, norm)
 
 
-def _rms_norm(norm: torch.nn.Module, x: Tensor) -> Tensor:
+def _rms_norm(norm: nn.Module, x: Tensor) -> Tensor:
     return F.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
-def permute_weights(model: torch.nn.Module, seed: int) -> None:
+@torch.no_grad()
+def as_llama(model: Any) -> Any:
+    """Return the Llama (Qwen3 where queries and keys have norms) that computes what a gated model
+    does, built of its weights; the model itself is not to be used any more."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    block, config, inner = BLOCKS[type(model).__name__], model.config, model.model
+    if config.model_type == "llama":
+        return model
+    embed, first = inner.embed_tokens, inner.layers[0].self_attn
+    share = (config.rope_parameters or {}).get("partial_rotary_factor", 1.0)  # the bridge asks
+    about = AutoConfig.for_model(
+        "qwen3" if hasattr(first, "q_norm") else "llama",
+        **{name: getattr(config, name) for name in ALIKE},
+        head_dim=first.head_dim,
+        rms_norm_eps=getattr(config, "rms_norm_eps", 1e-5),  # OLMo's cannot be set
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": share},
+    )
+    with torch.device("meta"):
+        how = {"dtype": model.dtype, "attn_implementation": "eager"}
+        llama = AutoModelForCausalLM.from_config(about, **how).eval()
+    for name, part in model.named_modules():
+        above, _, own = name.rpartition(".")
+        if isinstance(part, nn.Linear):
+            names = [f"{above}.{one}".strip(".") for one in FUSED.get(own, [own])]
+            among = list(map(llama.get_submodule, names))
+            rows = part.weight.split([one.out_features for one in among])
+            for one, weight in zip(among, rows, strict=True):
+                one.weight, one.bias = nn.Parameter(weight), part.bias  # fused ones have none
+        elif own in ("q_norm", "k_norm", "rotary_emb"):
+            setattr(llama.get_submodule(above), own, part)
+        elif own.endswith("norm"):
+            gain = getattr(part, "weight", embed.weight.new_ones(config.hidden_size))
+            llama.get_submodule(name).weight = nn.Parameter(gain + block.one_more)
+    embedded = embed.weight * getattr(embed, "embed_scale", 1)
+    if block.centred:  # what is written has no mean then, and an RMSNorm does the same
+        embedded -= embedded.mean(1, keepdim=True)
+        for layer in llama.model.layers:
+            for writer in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                for written in writer.parameters():
+                    written.sub_(written.mean(0))
+    llama.model.embed_tokens.weight = nn.Parameter(embedded)
+    if model.dtype == torch.float64:
+        _keep_float64(llama)
+    return llama
+
+
+def permute_weights(model: nn.Module, seed: int) -> None:
     """Shuffle the entries of every weight matrix of a freshly loaded model, norms kept, in place.
 
     Embeddings are included; vectors (biases, LayerNorm gains) stay.
@@ -119,6 +173,7 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
 
     SourceError if nothing is there under that name, or it is of a kind that is not supported.
     """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     from transformers.utils.peft_utils import find_adapter_config_file
 
     location, revision = _locate(spec)
@@ -130,10 +185,12 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
     config = _config(location, revision)
     revision = getattr(config, "_commit_hash", None) or revision  # of the hub's cache
     kind = (getattr(config, "architectures", None) or ["model of no named kind"])[0]
+    loaded = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
     known, said = ", ".join(BLOCKS), "in its config.json"
     quantised = getattr(config, "quantization_config", None) or {}
     faults = {
-        f"is a {kind} (`architectures` {said}); supported are {known}": kind not in BLOCKS,
+        f"is a {kind} of the type {config.model_type!r} (`architectures` and `model_type` {said}); "
+        f"supported are {known}": not {kind, loaded} <= BLOCKS.keys(),
         f"has quantised weights ({quantised.get('quant_method')} {said}); give the unquantised "
         "model in safetensors that they were made from, or a GGUF file of it": quantised,
         f"clips queries, keys and values (`clip_qkv` {said}), which is not read; choose another "
@@ -163,8 +220,8 @@ def find_checkpoint(spec: ModelSpec) -> Checkpoint:
         tokenizer=tokenizer,
         bos_id=bos_id,
         parallel=getattr(config, "use_parallel_residual", False),
-        gated=BLOCKS[kind].gated,
-        adds_positions=BLOCKS[kind].adds_positions,
+        gated=BLOCKS[loaded].gated,
+        adds_positions=BLOCKS[loaded].adds_positions,
         token_counts=torch.tensor(json.loads(counts.read_text())) if counts.is_file() else None,
         permute_seed=spec.permute_seed,
     )

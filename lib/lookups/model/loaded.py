@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from lookups.errors import LookupsError, SourceError
 from lookups.model.batches import Batch, Ids, batch_of
-from lookups.model.files import BLOCKS, Checkpoint, find_checkpoint, keep_float64
+from lookups.model.files import Checkpoint, as_llama, find_checkpoint
 from lookups.model.forward import Forward, Touch
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
@@ -36,12 +36,6 @@ PROCESSING = "layernorm folded, writing weights and unembedding centred, value b
 MAY_DIFFER = {torch.float32: 5e-3, torch.float64: 1e-4}
 """By how many nats log-probabilities may differ from plain Hugging Face's, whose softmax is in
 float32. Rounding makes less than a tenth of it, what is read wrongly far more."""
-
-ALIKE = (
-    *("vocab_size", "hidden_size", "intermediate_size", "hidden_act", "max_position_embeddings"),
-    *("num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
-)  # what configurations of gated models call alike
-FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
 class Piece(str):
@@ -221,7 +215,7 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     config = checkpoint.config
     weights = checkpoint.weights(getattr(torch, spec.dtype), device, exact=exact)
     context = _context(config)
-    ids = torch.linspace(0, config.vocab_size - 1, min(12, context), device=device).long()[None]
+    ids = torch.linspace(0, config.vocab_size - 1, min(8, context), device=device).long()[None]
     ids[0, 0] = checkpoint.bos_id
     with torch.no_grad():
         plain = weights(ids, use_cache=False).logits.log_softmax(-1)
@@ -301,53 +295,6 @@ def _device(wanted: str) -> torch.device:
         advice = "unset LOOKUPS_DEVICE" if forced else "set 'device: auto' or 'device: cpu'"
         raise SourceError(f"device {wanted!r} is not there; {advice}") from None
     return torch.device(wanted)
-
-
-@torch.no_grad()
-def as_llama(model: Any) -> Any:
-    """Return the Llama (Qwen3 where queries and keys have norms) that computes what a gated model
-    does, built of its weights; the model itself is not to be used any more."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    block, config, inner = BLOCKS[type(model).__name__], model.config, model.model
-    if config.model_type == "llama":
-        return model
-    embed, first = inner.embed_tokens, inner.layers[0].self_attn
-    share = (config.rope_parameters or {}).get("partial_rotary_factor", 1.0)  # the bridge asks
-    about = AutoConfig.for_model(
-        "qwen3" if hasattr(first, "q_norm") else "llama",
-        **{name: getattr(config, name) for name in ALIKE},
-        head_dim=first.head_dim,
-        rms_norm_eps=getattr(config, "rms_norm_eps", 1e-5),  # OLMo's cannot be set
-        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": share},
-    )
-    with torch.device("meta"):
-        how = {"dtype": model.dtype, "attn_implementation": "eager"}
-        llama = AutoModelForCausalLM.from_config(about, **how).eval()
-    for name, part in model.named_modules():
-        above, _, own = name.rpartition(".")
-        if isinstance(part, nn.Linear):
-            names = [f"{above}.{one}".strip(".") for one in FUSED.get(own, [own])]
-            among = list(map(llama.get_submodule, names))
-            rows = part.weight.split([one.out_features for one in among])
-            for one, weight in zip(among, rows, strict=True):
-                one.weight, one.bias = nn.Parameter(weight), part.bias  # fused ones have none
-        elif own in ("q_norm", "k_norm", "rotary_emb"):
-            setattr(llama.get_submodule(above), own, part)
-        elif own.endswith("norm"):
-            gain = getattr(part, "weight", embed.weight.new_ones(config.hidden_size))
-            llama.get_submodule(name).weight = nn.Parameter(gain + block.one_more)
-    embedded = embed.weight * getattr(embed, "embed_scale", 1)
-    if block.centred:  # what is written has no mean then, and an RMSNorm does the same
-        embedded -= embedded.mean(1, keepdim=True)
-        for layer in llama.model.layers:
-            for writer in (layer.self_attn.o_proj, layer.mlp.down_proj):
-                for written in writer.parameters():
-                    written.sub_(written.mean(0))
-    llama.model.embed_tokens.weight = nn.Parameter(embedded)
-    if model.dtype == torch.float64:
-        keep_float64(llama)
-    return llama
 
 
 @torch.no_grad()
