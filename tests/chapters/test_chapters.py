@@ -206,23 +206,24 @@ def served_by(kind: str, folder: str) -> Iterator[dict[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "transformers serve"])
-def test_every_reply_of_a_real_model_is_read_or_counted(kind, tmp_path, monkeypatch):
+def test_every_reply_of_a_real_model_is_read_or_counted(kind, executed, tmp_path, monkeypatch):
     """Chapters 7 and 8 from consent to stored replies, with the default run's model."""
+    if executed.variation != VARIATIONS[HALF]:
+        pytest.skip("once is enough, where there are pairs to explain")
     try:
         folder = find_checkpoint(ModelSpec(name="SmolLM2-135M-Instruct")).location
     except LookupsError as error:
         pytest.skip(f"NOT RUN: {error}")
     few = {"neurons": ["L2.N5", "L2.N6-"], "random_per_layer": 1, "middle_layers": []}
     few |= {"effect_apart": 0.3, "held_out": 1}
-    path = run_file(tmp_path, **VARIATIONS[HALF] | few)
-    for chapter in CHAPTERS[1:5]:
-        execute(chapter, path)
     limits = {"explain_tokens": 20, "judge_tokens": 2, "timeout": 600.0, "concurrency": 2}
     monkeypatch.setenv(CONSENT, "yes")
     with served_by(kind, folder) as server:
-        content = yaml.safe_load(path.read_text("utf-8")) | {"llm": server | limits}
-        path.write_text(yaml.safe_dump(content), "utf-8")
-        execute("07_explanations", path)
+        path = tmp_path / "tiny.yml"
+        content = yaml.safe_load(executed.path.read_text("utf-8")) | few
+        path.write_text(yaml.safe_dump(content | {"llm": server | limits}), "utf-8")
+        for chapter in (*CHAPTERS[1:5], "07_explanations"):
+            execute(chapter, path)
         first = execute("08_scores", path)
     monkeypatch.delenv(CONSENT)
     execute("07_explanations", path)  # the server is gone: every reply comes from the store
