@@ -6,6 +6,7 @@ stand at the end of pytest's report. Tests that are marked `slow` are left out o
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 # Most tests use one core. Of two processes side by side neither gains by threads of its own, and
@@ -58,7 +59,12 @@ def call(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
 
 
 def pytest_addoption(parser) -> None:
-    parser.addoption("--faults", action="store_true", help="write book/faults.md")
+    parser.addoption("--faults", action="store_true", help="add to book/faults.md")
+
+
+@cache
+def _on_page() -> set[str]:
+    return {row for _, row in faults.on_page()}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,8 +76,8 @@ def pytest_runtest_call(item):
         heading, what = faults.tried(item)
         rows = [faults.row_of(what, sentence) for sentence in dict.fromkeys(met)]
         item.user_properties += [("refusal", (heading, row)) for row in rows]
-        if not item.config.getoption("--faults") and (new := set(rows) - faults.on_page()):
-            pytest.fail(f"book/faults.md lacks {new}; write it anew: pytest -n 2 --faults")
+        if not item.config.getoption("--faults") and (new := set(rows) - _on_page()):
+            pytest.fail(f"book/faults.md lacks {new}; add it: pytest --faults")
     return result
 
 
@@ -82,7 +88,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
         rows = [
             tuple(row) for one in passed for kind, row in one.user_properties if kind == "refusal"
         ]
-        faults.PAGE.write_text(faults.page_of(rows), "utf-8")
+        faults.PAGE.write_text(faults.page_of([*faults.on_page(), *rows]), "utf-8")
     skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
     reasons = {one[2].removeprefix("Skipped: ") for one in skipped if isinstance(one, tuple)}
     if not_run := sorted(reason for reason in reasons if reason.startswith("NOT RUN")):

@@ -1,8 +1,8 @@
 """What bad input and faults come to: every refusal that a test meets, for the page of the book.
 
 While tests run, the sentence of each `LookupsError` that `pytest.raises` met, and of each command
-that failed, is noted with the name of the test, which says what was tried. `pytest --faults` writes
-the page; without it, a test whose sentence is not the page's fails.
+that failed, is noted with the name of the test, which says what was tried. `pytest --faults` adds
+what the page lacks (without the page, all); without it, a test whose sentence it lacks fails.
 """
 
 import re
@@ -29,6 +29,8 @@ page lists what our tests try and what comes out. The tests write it themselves 
 the first column is the name of a test and what it was given, the second the sentence that it met.
 `…` stands for the folders and numbers of a machine.
 """
+
+TITLES = ("| what is tried | what is said |", "| --- | --- |")
 
 _met: list[str] = []
 """The sentences of the test that runs."""
@@ -57,7 +59,7 @@ def note(sentence: str) -> None:
     for pattern, then in (
         (r"(?<![\w:/…])(/[\w.~+@-]+)+(?=/)", "…"), (r"\b[0-9a-f]{12,64}\b", "…"),
         (r"(…/[\w-]+?)-[a-z0-9_]{8}\b", r"\1"),  # of `tiny.scratch`
-        (r"127\.0\.0\.1:\d+", "…"), (r"\x1b\[[0-9;]*m", ""), (r"\s+", " "),
+        (r"…/test_\w+", "…"), (r"127\.0\.0\.1:\d+", "…"), (r"\x1b\[[0-9;]*m", ""), (r"\s+", " "),
     ):  # fmt: skip
         sentence = re.sub(pattern, then, sentence)
     _met.append(sentence.strip())
@@ -85,9 +87,7 @@ def page_of(rows: Iterable[tuple[str, str]]) -> str:
     parts, found = [INTRODUCTION], sorted(set(rows))
     for heading in dict.fromkeys([*ROOMS.values(), *(one for one, _ in found)]):
         if mine := "\n".join(row for one, row in found if one == heading):
-            parts.append(
-                f"## {heading}\n\n| what is tried | what is said |\n| --- | --- |\n{mine}\n"
-            )
+            parts.append("\n".join([f"## {heading}", "", *TITLES, mine, ""]))
     return "\n".join(parts)
 
 
@@ -96,6 +96,12 @@ def _cell(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>|$~#])", r"\\\1", text)
 
 
-def on_page() -> set[str]:
-    """The lines of the committed page."""
-    return set(PAGE.read_text("utf-8").splitlines()) if PAGE.is_file() else set()
+def on_page() -> list[tuple[str, str]]:
+    """The headings and rows of the committed page."""
+    heading, found = "", []
+    for line in PAGE.read_text("utf-8").splitlines() if PAGE.is_file() else ():
+        if line.startswith("## "):
+            heading = line.removeprefix("## ")
+        elif heading and line.startswith("| ") and line not in TITLES:
+            found.append((heading, line))
+    return found
