@@ -265,10 +265,10 @@ REFUSED = [
     (lambda: altered(architectures=None), f"is a model of no named kind .*{SUPPORTS}"),
     (tokenised, "neither a beginning- nor an end-of-sequence token; name one"),
     (lambda: altered(files={"tokenizer.json": b""}), "a folder needs tokenizer.json and tokenizer"),
-    (lambda: "./nothing", r"model './nothing' cannot be read .* it is not embedded \(planted-0, "),
+    (lambda: "./nothing", r"there is no model in \./nothing; correct `name:` in the run file"),
     (lambda: "/nowhere/at/all", "model '/nowhere/at/all' cannot be read .* no such folder"),
     (lambda: "someone/nothing", "model 'someone/nothing' cannot be read .* HF_HUB_OFFLINE set"),
-    (lambda: "nothing", "model 'nothing' cannot be read .* check the name, or give a folder"),
+    (lambda: "nothing", r"model 'nothing' cannot be read .* not embedded \(planted-0, .* give a folder"),
 ]  # fmt: skip
 
 

@@ -255,6 +255,8 @@ def _locate(spec: ModelSpec) -> tuple[str, str]:
                 f"{spec.name!r} names a model of the hub, and where you started lies something of "
                 f"that name; write ./{spec.name} for a folder or .gguf file, or start elsewhere"
             )
+        if spec.name.startswith((".", "/", "~")):
+            raise SourceError(f"there is no model in {spec.name}; correct `name:` in the run file")
         return spec.name, spec.revision
     if found.is_file():
         found = folder_of(found, spec.folder or folder("models"))
