@@ -32,7 +32,6 @@ from lookups.run.store import load, parameters
 from lookups.settings import CONSENT, RECORDS, ModelSpec, Run, read_run
 from misbehaving import Server, says
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.import_utils import is_serve_available
 
 from tools import keep_summary
@@ -170,22 +169,8 @@ def test_a_language_model_is_asked_with_consent_and_once(executed, tmp_path, mon
 
 
 @contextmanager
-def served_by(kind: str, folder: str) -> Iterator[dict[str, str]]:
-    """Serve a real model on this machine, by `transformers serve` or with its plain replies."""
-    if kind == "plain":
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder)
-
-        def answer(body: dict) -> Any:
-            chat = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
-            ids = tokenizer.apply_chat_template(body["messages"], **chat)
-            made = model.generate(**ids, max_new_tokens=body["max_tokens"], do_sample=False)
-            new = made[0, ids["input_ids"].shape[1] :]
-            return says(tokenizer.decode(new, skip_special_tokens=True))
-
-        with Server(answer=answer) as server:
-            yield {"model": "plain", "base_url": server.url}
-        return
+def served(folder: str) -> Iterator[dict[str, str]]:
+    """Serve a real model on this machine, by `transformers serve`."""
     if not is_serve_available():
         pytest.skip("NOT RUN: `transformers serve` needs fastapi, starlette and uvicorn")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -205,8 +190,7 @@ def served_by(kind: str, folder: str) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "transformers serve"])
-def test_every_reply_of_a_real_model_is_read_or_counted(kind, executed, tmp_path, monkeypatch):
+def test_every_reply_of_a_real_model_is_read_or_counted(executed, tmp_path, monkeypatch):
     """Chapters 7 and 8 from consent to stored replies, with the default run's model."""
     if executed.variation != VARIATIONS[HALF]:
         pytest.skip("once is enough, where there are pairs to explain")
@@ -218,7 +202,7 @@ def test_every_reply_of_a_real_model_is_read_or_counted(kind, executed, tmp_path
     few |= {"effect_apart": 0.3, "held_out": 1}
     limits = {"explain_tokens": 20, "judge_tokens": 2, "timeout": 600.0, "concurrency": 2}
     monkeypatch.setenv(CONSENT, "yes")
-    with served_by(kind, folder) as server:
+    with served(folder) as server:
         path = tmp_path / "tiny.yml"
         content = yaml.safe_load(executed.path.read_text("utf-8")) | few
         path.write_text(yaml.safe_dump(content | {"llm": server | limits}), "utf-8")

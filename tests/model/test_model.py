@@ -268,7 +268,7 @@ REFUSED = [
     (lambda: "./nothing", r"there is no model in \./nothing; correct `name:` in the run file"),
     (lambda: "/nowhere/at/all", "there is no model in /nowhere/at/all; correct"),
     (lambda: "someone/nothing", "model 'someone/nothing' cannot be read .* HF_HUB_OFFLINE set"),
-    (lambda: "nothing", r"model 'nothing' cannot be read .* not embedded \(planted-0, .* give a folder"),
+    (lambda: "nothing", r"model 'nothing' cannot be read .* not embedded \(planted-0, .* give"),
 ]  # fmt: skip
 
 
