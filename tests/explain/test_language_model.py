@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from faults import note
 from hypothesis import given
 from hypothesis import strategies as st
 from lookups.errors import LookupsError, ServerError
@@ -149,6 +150,7 @@ def test_a_thought_is_no_answer_whatever_it_is(thought, about):
         explainer.explanation_of(Reply(f"{before}Active\nin lists.<|return|>"))
         == "Active in lists."
     )
+    note("the thought is left out, and the answer behind it is read")
 
 
 @given(st.text())
@@ -303,6 +305,7 @@ def test_only_what_is_whole_is_kept_and_what_is_withheld_is_a_refusal(store):
         found = ask(server, store, 6, retries=2)
     assert found[:3] == [YES, Reply("", "SAFETY"), Reply("", "content_filter")]
     assert found[3:] == [YES, Reply(""), Reply("a ? b")]
+    note("broken replies are asked for again, and only whole ones are stored")
 
 
 def test_a_model_that_only_thinks_is_found_out_by_a_handful(store):
@@ -337,6 +340,7 @@ def test_settings_that_a_server_does_not_know_are_left_out(store):
         assert llm(server, store).judge(question(7)) == [Verdict(True)] * 7
         assert server.asked.total() == 7 + 2 * 2  # the handful, and the others
     assert llm(server, store, confirmed=False).judge(question(7)) == [Verdict(True)] * 7
+    note("the setting is sent under its newer name, or no more")
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), 800.0, None])
@@ -357,6 +361,7 @@ def test_failures_then_success_with_the_pause_that_was_asked_for(store):
         assert ask(server, store, 2, retries=2) == [YES] * 2
     assert server.came[4] - server.came[3] >= 0.3
     assert sorted(server.asked.values()) == [2, 3]
+    note("asked again after the pause, and the reply is stored")
 
 
 def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(store):
@@ -401,6 +406,7 @@ def test_a_process_killed_half_way_goes_on_where_it_stood(store):
     # What was under way when it was killed is asked again; what was answered to it is not.
     assert len(server.asked) == 12
     assert server.asked.total() <= 12 + 2
+    note("replies that came in are stored, and only the others are asked for again")
 
 
 def test_an_interrupt_keeps_what_came_in(store):
@@ -414,6 +420,7 @@ def test_an_interrupt_keeps_what_came_in(store):
             ask(server, store, 5)
         assert time.monotonic() - start < 3.0
     assert kept(store) == 2
+    note("replies that came in are stored")
 
 
 def test_what_cannot_be_a_key_is_named_and_not_shown(store, monkeypatch):

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from faults import note
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lookups.corpus.documents import Document
@@ -186,6 +187,7 @@ def test_a_scan_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     assert findings(documents(20)).take_up(place) is None
     place.write_bytes(place.read_bytes()[:-9])  # a broken one is not read
     same_scan(scanned("llama", docs, kept_in=place), usual)
+    note("a scan goes on from what was written down last, if that is whole")
 
 
 def test_a_batch_for_which_there_is_no_memory_is_halved(monkeypatch):
@@ -203,6 +205,7 @@ def test_a_batch_for_which_there_is_no_memory_is_halved(monkeypatch):
     monkeypatch.setattr(Model, "read", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
     with pytest.raises(LookupsError, match="no memory for one document of 3 tokens; choose"):
         scanned("llama", docs)
+    note("half as many tokens are read at once, with the same result")
 
 
 def test_equal_maxima_stand_in_the_order_of_their_numbers_whatever_their_batch(monkeypatch):

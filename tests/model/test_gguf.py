@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from faults import note
 from lookups.errors import SourceError
 from lookups.model.files import find_checkpoint
 from lookups.model.gguf_files import about, folder_of
@@ -57,6 +58,7 @@ def test_it_is_made_once_quietly_says_of_what_and_again_when_the_file_changes(tm
     assert folder_of(file, models) == first
     assert about(first) == found
     assert capfd.readouterr() == ("", "")
+    note("what a kill left half converted is made again")
 
 
 def test_every_digit_is_a_token(tmp_path: Path) -> None:

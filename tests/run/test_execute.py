@@ -12,6 +12,7 @@ import nbformat
 import pytest
 import yaml
 from chapters import NAMES, write_chapters
+from faults import note
 from lookups.errors import ChapterError, LookupsError, RunError
 from lookups.paths import PROJECT
 from lookups.run import execute, notebooks
@@ -219,6 +220,7 @@ def test_a_killed_run_goes_on_where_it_was(sources, artifacts, stop):
         assert "stopped; what is finished is kept" in process.stderr.read()
     edit(sources / "03_prompts.py", "time.sleep(99)", "time.sleep(0)")
     assert execute_all() == ["03_prompts", "04_suffixes"]
+    note("nothing is lost: finished chapters stay, and the same command goes on from there")
 
 
 def test_every_failure_of_those_under_way_is_told(sources, monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from faults import note
 from lookups.errors import LookupsError, MissingStage, RunError, StaleStage
 from lookups.run.stages import STAGES, settings_of
 from lookups.run.store import load, manifest, parameters, save
@@ -188,6 +189,7 @@ def test_a_kill_leaves_nothing_half_written_that_is_read(settings, before):
             load(settings, "neurons")
     save(settings, "neurons", table(start=4))
     assert list(load(settings, "neurons").layer) == [4, 5, 6]
+    note("nothing is lost: what was finished is read, what was not is made again")
 
 
 def test_a_full_disk_is_told_and_nothing_half_written_is_read(settings, monkeypatch):
@@ -201,3 +203,17 @@ def test_a_full_disk_is_told_and_nothing_half_written_is_read(settings, monkeypa
             save(settings, "neurons", table(rows=9))
     assert len(load(settings, "neurons")) == 3
     assert set(os.listdir(settings.place("neurons"))) == {"manifest.json", "table.parquet"}
+
+
+def test_a_clock_that_goes_back_changes_nothing(settings):
+    save(settings, "neurons", table())
+    save(settings, "prompts", table())
+    for path in settings.place().rglob("*.*"):
+        os.utime(path, (1, 1))
+    assert len(load(settings, "prompts")) == 3
+    path = settings.place("neurons") / "table.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    os.utime(path, (0, 0))
+    with pytest.raises(StaleStage, match="is not the table its manifest describes"):
+        load(settings, "prompts")
+    note("times of files decide nothing; a changed table is noticed by its content")
