@@ -129,9 +129,8 @@ def load_documents(
 ) -> Documents:
     """Load one split of the corpus that a run names; `context` counts the BOS, as models do.
 
-    Raises:
-        SourceError: the corpus is missing, unreadable, or has no text in this split.
-        LookupsError: the disk is full, or the data folder cannot be written.
+    SourceError if the corpus is missing, unreadable, or has no text in this split; LookupsError if
+    the disk is full, or the data folder cannot be written.
     """
     named, _ = texts.part_of(corpus, split)
     if named == "planted":  # a document is a text

@@ -25,7 +25,6 @@ from lookups.errors import LookupsError, ServerError
 DECISIVE = ("in", "post")
 _OF_HEADS = ["neuron", "split", "prompt", "head", "attribution", "effect", "active"]
 
-
 READABLE = 0.1  # the least probability of yes and no: below it something else is about to be said
 _MARKS = " \t\n▁ĠĊ"  # some servers show a token's white space as the marks of their vocabulary
 

@@ -138,8 +138,7 @@ class Findings:
     def merge(self, other: "Findings") -> None:
         """Add what was found in other documents of the same; the same again changes nothing.
 
-        Raises:
-            LookupsError: some of the other's documents were read here, and some were not.
+        LookupsError if some of the other's documents were read here, and some were not.
         """
         if self._are_new(other.ranges):
             for rows in other.ranges:

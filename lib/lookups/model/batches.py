@@ -35,8 +35,7 @@ TOGETHER = 512
 def batch_of(sequences: Sequence[Ids], bos_id: int | None, device: str | torch.device) -> Batch:
     """Pad sequences of unequal length; `bos_id=None` is the paper's reading without one.
 
-    Raises:
-        ValueError: a sequence is empty, and there is no beginning-of-sequence token to read.
+    ValueError if a sequence is empty, and there is no beginning-of-sequence token to read.
     """
     start = [] if bos_id is None else [bos_id]
     rows = [np.concatenate((start, sequence)).astype(np.int64) for sequence in sequences]

@@ -46,7 +46,6 @@ BLOCKS = {
     "OlmoForCausalLM": Block(centred=True),
 }
 
-
 ALIKE = (
     *("vocab_size", "hidden_size", "intermediate_size", "hidden_act", "max_position_embeddings"),
     *("num_hidden_layers", "num_attention_heads", "num_key_value_heads"),

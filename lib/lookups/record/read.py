@@ -138,10 +138,8 @@ def read_published(folder: Path, model: str | None = None) -> Published:
     """Read the authors' record of one model from the folder in which the steps' folders lie.
 
     `model` may be left out where there is one; a second set of layers is `gpt2-large_mid`. Where a
-    step was run several times, what later steps name is read, and else the latest.
-
-    Raises:
-        SourceError: there is no such record, or a file of it is missing, cut off or malformed.
+    step was run several times, what later steps name is read, and else the latest. SourceError if
+    there is no such record, or a file of it is missing, cut off or malformed.
     """
     if not (folder / STEPS["neurons"]).is_dir():
         raise SourceError(f"{folder} has no {STEPS['neurons']}, as the record has: {AGAIN}")
