@@ -252,8 +252,7 @@ class PairPrompts:
 
     def rows(self, neuron: str, head: str, split: str | None = None) -> pd.DataFrame:
         """Return a row a prompt, the strongest first: the columns of `suffixes` and of `heads`, and
-        `text`, `token` and `next_token`, which is None where nothing is known.
-        """
+        `text`, `token` and `next_token`, which is None where nothing is known."""
         rows = self._joined(neuron, head)
         return rows if split is None else rows[rows.split == split].reset_index(drop=True)
 

@@ -129,10 +129,12 @@ class Findings:
                 torch.cuda.empty_cache()
                 continue
             left = left[len(here) :]
-            if sum(len(one.document) for one in waiting) >= SETTLE:
-                self._settle(waiting)
+            if not len(left) or sum(len(one.document) for one in waiting) >= SETTLE:
+                found = joined(*waiting)
+                self.best.add(found)
+                self.spread.add(found)
+                waiting.clear()
             progress(len(here))
-        self._settle(waiting)
         self.ranges.append(rows)
 
     def merge(self, other: "Findings") -> None:
@@ -183,12 +185,8 @@ class Findings:
             self._note(rows)
 
     def _tensors(self) -> dict[str, Tensor]:
-        kept = {"best": self.best.kept, "spread": self.spread.kept}
-        some = {
-            f"{of}.{name}": axis for of, all in kept.items() for name, axis in all._asdict().items()
-        }
-        spread = {"top": self.spread.top, "counts": self.spread.counts}
-        return {**some, **spread, "successors": self.successors}
+        kept = *self.best.kept, *self.spread.kept, self.spread.top, self.spread.counts
+        return {str(place): tensor for place, tensor in enumerate((*kept, self.successors))}
 
     @cached_property
     def _of(self) -> str:
@@ -227,13 +225,6 @@ class Findings:
             following = batch.ids[:, 2:][batch.mask[:, 2:]]
             self.successors += torch.bincount(following, minlength=self.model.d_vocab)
         return found
-
-    def _settle(self, waiting: list[Maxima]) -> None:
-        if waiting:
-            found = joined(*waiting)
-            self.best.add(found)
-            self.spread.add(found)
-            waiting.clear()
 
 
 def maxima_table(

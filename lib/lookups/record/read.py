@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
-from pydantic import AliasPath, BaseModel, Field, TypeAdapter, ValidationError, create_model
+from pydantic import AliasPath, Field, TypeAdapter, ValidationError, create_model
 
 from lookups.errors import SourceError
 from lookups.explain.explainer import yes_or_no
@@ -62,17 +62,10 @@ _NeuronKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+\)$")]  # (9, 5)
 _PairKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+, ?\d+\)$")]  # (9, 5, 88)
 
 
-class _Chosen(BaseModel):
-    token: str
-    congruence: float
-
-
-class _Request(BaseModel):
-    text: str = Field(validation_alias=AliasPath("messages", 0, "content"))
-
-
-class _Reply(BaseModel):
-    text: str = Field(validation_alias=AliasPath("choices", 0, "message", "content"))
+_Chosen = create_model("_Chosen", token=(str, ...), congruence=(float, ...))
+_asked, _said = AliasPath("messages", 0, "content"), AliasPath("choices", 0, "message", "content")
+_Request = create_model("_Request", text=(str, Field(validation_alias=_asked)))
+_Reply = create_model("_Reply", text=(str, Field(validation_alias=_said)))
 
 
 def _step(key: str, rows: Any) -> TypeAdapter:
