@@ -35,11 +35,9 @@ class ServerError(LookupsError):
 
 
 @contextmanager
-def in_words(
-    what: str, advice: str, *, verb: str = "read", into: Path | None = None
-) -> Iterator[None]:
-    """Turn what others raise for a missing or damaged file, errors of any kind, into words; those
-    of the disk into others where a folder is written `into`."""
+def in_words(what: str, advice: str, *, into: Path | None = None) -> Iterator[None]:
+    """Turn what others raise for a missing or damaged file, errors of any kind, into words; where
+    it is fetched `into` a folder, those of the disk into words about that."""
     try:
         yield
     except LookupsError:
@@ -49,7 +47,8 @@ def in_words(
         if into and of_disk:
             raise not_written(into, error) from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise SourceError(f"{what} cannot be {verb} ({reason}); {advice}") from error
+        done = "fetched" if into else "read"
+        raise SourceError(f"{what} cannot be {done} ({reason}); {advice}") from error
 
 
 def not_written(path: Path, error: OSError) -> LookupsError:

@@ -29,9 +29,7 @@ def folder(room: Room, configured: Path | None = None) -> Path:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path to write to; what is there at the end of the block takes the place of `path`.
-
-    LookupsError if the disk is full, or the folder cannot be written.
-    """
+    LookupsError if the disk is full, or the folder cannot be written."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -139,9 +139,7 @@ class Findings:
 
     def merge(self, other: "Findings") -> None:
         """Add what was found in other documents of the same; the same again changes nothing.
-
-        LookupsError if some of the other's documents were read here, and some were not.
-        """
+        LookupsError if some of the other's documents were read here, and some were not."""
         if self._are_new(other.ranges):
             for rows in other.ranges:
                 self._note(rows)
@@ -154,10 +152,8 @@ class Findings:
         """Return what was found."""
         counts = self.spread.counts
         if not counts.any():
-            where = f"{self.documents.corpus}/{self.documents.split}"
-            raise SourceError(
-                f"no document of {where} is long enough; give some of two tokens or more"
-            )
+            words = f"no document of {self.documents.corpus}/{self.documents.split} is long enough"
+            raise SourceError(f"{words}; give some of two tokens or more")
         frequency = counts[:-1].sum(0) / counts.sum(0)
         found = self.best.kept, self.spread.kept, self.successors.cpu(), frequency.cpu()
         return Scan(self.neurons, *found)
@@ -193,9 +189,8 @@ class Findings:
         """What the numbers follow from: the documents' ids, the model's weights, and settings."""
         weights = [float(self.model.w_out(layer).double().sum()) for layer in self.layers]
         sizes = len(self.best.kept.activation), self.spread.per_band, self.only_last
-        return json.dumps(
-            [self.documents.digest, list(self.layers), weights, sizes, str(self.model.dtype)]
-        )
+        of = [self.documents.digest, list(self.layers), weights, sizes, str(self.model.dtype)]
+        return json.dumps(of)
 
     def _are_new(self, ranges: Sequence[range]) -> bool:
         """Say whether some ranges are new, and not all old; LookupsError if they overlap others."""

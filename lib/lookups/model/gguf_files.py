@@ -33,10 +33,8 @@ SPLITTERS = ("default", "gpt-2", "smollm")  # how byte-level tokenizers split te
 
 def folder_of(file: Path, models: Path) -> Path:
     """Return the folder in Hugging Face format of a GGUF file, below `models`; made where missing.
-
     SourceError if the file is broken, a part of several, or of an unsupported kind; LookupsError if
-    the folder cannot be written.
-    """
+    the folder cannot be written."""
     sha256 = digest_of(file)
     folder = models / f"{file.stem}-{sha256[:12]}"
     if (folder / RECORD).is_file():

@@ -59,9 +59,8 @@ def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
 def how_to_run(name: str, run_id: str) -> str:
     """A box with the lines that execute a chapter of a run, which may be one's own."""
     run = run_id if (RUNS / f"{run_id}.yml").is_file() else f"{run_id}.yml"
-    told = f"Run this chapter: `{RUN_LINE}`, or `{PAPERMILL_LINE}`.".format(
-        run=run, number=name[:2], name=name
-    )
+    about = {"run": run, "number": name[:2], "name": name}
+    told = f"Run this chapter: `{RUN_LINE}`, or `{PAPERMILL_LINE}`.".format(**about)
     return f"\n\n:::{{div}} run-chapter\n{told} {{ref}}`How? <one-chapter>`\n:::\n"
 
 

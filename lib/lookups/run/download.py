@@ -96,7 +96,7 @@ def _asked_for(settings: Run, kind: str, name: str, room: Path) -> Part:
     asked = settings.model.revision if kind == "model" else "main"
     note = downloaded(room / repository, asked)  # of other files of the dataset
     what = f"the {kind} {name} at {asked}"
-    with in_words(what, REMEDY, verb="fetched", into=room):
+    with in_words(what, REMEDY, into=room):
         info = HfApi().repo_info(
             repository, repo_type=kind, revision=note or asked, files_metadata=True, timeout=30
         )
@@ -120,13 +120,11 @@ def _asked_for(settings: Run, kind: str, name: str, room: Path) -> Part:
 
 def fetch(part: Part) -> None:
     """Fetch what is missing of a part; its folder is out of sight until all of it is whole.
-
     SourceError if a file cannot be had, or is not what the hub states; whole ones are kept.
-    LookupsError if the disk is full, or the folder cannot be written.
-    """
+    LookupsError if the disk is full, or the folder cannot be written."""
     what, staging = f"the {part.kind} {part.name}", part.staging
     repository = {"repo_id": part.name, "repo_type": part.kind, "revision": part.commit}
-    with in_words(what, REMEDY, verb="fetched", into=part.folder):
+    with in_words(what, REMEDY, into=part.folder):
         if part.folder.exists():  # with other files of the dataset
             shutil.rmtree(staging, ignore_errors=True)
             part.folder.rename(staging)
@@ -136,9 +134,8 @@ def fetch(part: Part) -> None:
         for path in [*verified.extra_paths, *(one["path"] for one in verified.mismatches)]:
             (staging / path).unlink()
         if wrong := part.missing():
-            raise SourceError(
-                f"{min(wrong)} of {what} is not what the hub states; give the same command again"
-            )
+            words = f"{min(wrong)} of {what} is not what the hub states"
+            raise SourceError(f"{words}; give the same command again")
         shutil.rmtree(staging / ".cache")
         note = json.dumps({"asked": part.asked, "commit": part.commit}) + "\n"
         write_whole(staging / "download.json", note)

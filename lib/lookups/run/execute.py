@@ -186,10 +186,9 @@ def run_chapters(own: Run, *, only: Sequence[str] = (), say: Say = lambda _: Non
                 words = f"another `lookups run` is at work in {folder}; wait for it"
                 raise LookupsError(words) from None
         stack.enter_context(notebooks.kernel_environment(record=own.id == DEFAULT_RUN))
-        patience = notebooks.START_TIMEOUT
-        stack.enter_context(forking(_imported(jobs.values()), patience=patience))
+        stack.enter_context(forking(_imported(jobs.values()), patience=notebooks.START_TIMEOUT))
         pool = stack.enter_context(ThreadPoolExecutor(kernels))
-        executed = _by_and_by(jobs, pool, kernels, say)
+        executed = _do_all(jobs, pool, kernels, say)
     return [name.removeprefix(f"{own.id}/") for name in jobs if name in executed]
 
 
@@ -201,9 +200,7 @@ def _imported(chapters: Iterable[Chapter]) -> list[str]:
     return [*named, *LATE] if "lookups.model.loaded" in named else named
 
 
-def _by_and_by(
-    jobs: dict[str, Chapter], pool: ThreadPoolExecutor, kernels: int, say: Say
-) -> set[str]:
+def _do_all(jobs: dict[str, Chapter], pool: ThreadPoolExecutor, kernels: int, say: Say) -> set[str]:
     """Do chapters as they become ready, earlier ones first; return the names of those executed.
 
     After a failure none is begun, and those under way are brought to their end.

@@ -90,10 +90,8 @@ def load(settings: Run, stage: str) -> pd.DataFrame:
 
 def manifest(settings: Run, stage: str) -> dict[str, Any]:
     """Return a stage's manifest after checking all it stands on, the earliest stage first.
-
     MissingStage if it or a parent was never made, or not to the end; StaleStage if it, a parent or
-    a setting has changed since.
-    """
+    a setting has changed since."""
     declared, folder = stage_named(stage), settings.place(stage)
     parents = {parent: manifest(settings, parent)["digest"] for parent in declared.parents}
     remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.given})"
