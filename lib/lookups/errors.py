@@ -1,7 +1,9 @@
 """The errors a reader can meet; a kind of its own only where something tells it apart."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class LookupsError(Exception):
@@ -33,10 +35,26 @@ class ServerError(LookupsError):
 
 
 @contextmanager
-def in_words(what: str, advice: str) -> Iterator[None]:
-    """Turn what others raise for a missing or damaged file, errors of any kind, into words."""
+def in_words(what: str, advice: str, *, into: Path | None = None) -> Iterator[None]:
+    """Turn what others raise for a missing or damaged file, errors of any kind, into words; where
+    it is fetched `into` a folder, those of the disk into words about that."""
     try:
         yield
+    except LookupsError:
+        raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise SourceError(f"{what} cannot be read ({reason}); {advice}") from error
+        of_disk = isinstance(error, OSError) and (error.errno == errno.ENOSPC or error.filename)
+        if into and of_disk:
+            raise not_written(into, error) from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        done = "fetched" if into else "read"
+        raise SourceError(f"{what} cannot be {done} ({reason}); {advice}") from error
+
+
+def not_written(path: Path, error: OSError) -> LookupsError:
+    """Return the sentence for a file or folder that cannot be written."""
+    why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    return LookupsError(
+        f"{path} cannot be written ({why}); make room there, or choose another folder with "
+        "LOOKUPS_MODELS, LOOKUPS_DATA or LOOKUPS_ARTIFACTS; what was there before is untouched"
+    )

@@ -4,7 +4,6 @@ A place never follows from the working directory. Content goes into a hidden fil
 one, which takes its name only when all is written: a kill or a full disk leaves what was there.
 """
 
-import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from lookups.errors import LookupsError
+from lookups.errors import not_written
 
 PROJECT = Path(__file__).resolve().parents[2]  # the checkout: the package is installed editable
 EMBEDDED = PROJECT / "lib" / "lookups" / "embedded"  # the models that ship with the package
@@ -30,10 +29,7 @@ def folder(room: Room, configured: Path | None = None) -> Path:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path to write to; what is there at the end of the block takes the place of `path`.
-
-    Raises:
-        LookupsError: the disk is full, or the folder cannot be written.
-    """
+    LookupsError if the disk is full, or the folder cannot be written."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,15 +50,6 @@ def write_whole(path: Path, content: str | bytes) -> bool:
     with replacing(path) as aside:
         aside.write_bytes(data)
     return True
-
-
-def not_written(path: Path, error: OSError) -> LookupsError:
-    """Return the sentence for a file or folder that cannot be written."""
-    why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return LookupsError(
-        f"{path} cannot be written ({why}); make room there, or choose another folder with "
-        "LOOKUPS_MODELS, LOOKUPS_DATA or LOOKUPS_ARTIFACTS; what was there before is untouched"
-    )
 
 
 def digest_of(path: Path) -> str:

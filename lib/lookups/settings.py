@@ -205,11 +205,9 @@ class Run(Section):
 def read_run(run: str | Path) -> Run:
     """Read a run by its id (`notebooks/runs/<id>.yml`) or by a path to its file.
 
-    Relative paths inside a run file are taken from the file's own folder.
-
-    Raises:
-        RunError: there is no such file, it is not YAML, a key or value in it is wrong, or it calls
-            itself like the default run.
+    Relative paths inside a run file are taken from the file's own folder. RunError if there is no
+    such file, it is not YAML, a key or value in it is wrong, or it calls itself like the default
+    run.
     """
     path = path_of(run)
     content = content_of(path)

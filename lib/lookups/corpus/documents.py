@@ -128,11 +128,8 @@ def load_documents(
     corpus: CorpusSpec, split: Split, *, tokenizer: Tokenizer, context: int
 ) -> Documents:
     """Load one split of the corpus that a run names; `context` counts the BOS, as models do.
-
-    Raises:
-        SourceError: the corpus is missing, unreadable, or has no text in this split.
-        LookupsError: the disk is full, or the data folder cannot be written.
-    """
+    SourceError if the corpus is missing, unreadable, or has no text in this split; LookupsError if
+    the disk is full, or the data folder cannot be written."""
     named, _ = texts.part_of(corpus, split)
     if named == "planted":  # a document is a text
         corpus = corpus.model_copy(update={"cut": "first"})

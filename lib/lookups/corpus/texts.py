@@ -97,8 +97,8 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
             yield Text(GRAMMAR.text(one.ids), f"planted/{split}/{number}")
         return
     files = files_of(corpus, name)
-    by_file = sum(kind_of(file) == ".txt" for file in files) > 1
-    streams = (_texts_of(*one, corpus.field, half, by_file) for one in files.items())
+    works = sum(kind_of(file) == ".txt" for file in files) > 1
+    streams = (_texts_of(*one, corpus.field, half, works) for one in files.items())
     while some := list(islice(streams, OPEN)):
         while some:
             found = [(stream, next(stream, None)) for stream in some]
@@ -106,11 +106,9 @@ def corpus_texts(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
             some = [stream for stream, text in found if text]
 
 
-def _texts_of(
-    file: str, path: Path, field: str, half: Split | None, by_file: bool
-) -> Iterator[Text]:
+def _texts_of(file: str, path: Path, field: str, half: Split | None, works: bool) -> Iterator[Text]:
     """Yield the texts of one file that are in one half of a corpus."""
-    whole = by_file and kind_of(file) == ".txt"
+    whole = works and kind_of(file) == ".txt"
     if whole and half not in (None, half_of(file)):
         return
     for number, text in enumerate(_readable(path, field), start=1):
@@ -147,9 +145,7 @@ def key_name(name: str) -> str:
 
 def files_of(corpus: CorpusSpec, name: str) -> dict[str, Path]:
     """Return the files of a corpus by their names in it, in order; hidden ones are left out.
-
-    SourceError if there is nothing of that name, or nothing that can be read.
-    """
+    SourceError if there is nothing of that name, or nothing that can be read."""
     path = local_path(corpus, name)
     if path is None or not path.exists():
         raise SourceError(
@@ -241,10 +237,8 @@ def pieces(
     texts: Iterable[Text], tokenizer: Tokenizer, limit: int, cut: Literal["passages", "first"]
 ) -> Iterator[tuple[Text, list[Sequence[int]], int]]:
     """Yield every text with the ids of its documents, of at most `limit` tokens each, and the
-    number of tokens behind them that no document holds.
-
-    SourceError if a text has a word that the tokenizer does not know, or gives a special token.
-    """
+    number of tokens behind them that no document holds. SourceError if a text has a word that the
+    tokenizer does not know, or gives a special token."""
     special, texts = set(tokenizer.all_special_ids), iter(texts)
     while lot := list(islice(texts, LOT)):
         found = encoded(tokenizer, [one.text or "" for one in lot])

@@ -80,9 +80,7 @@ def split_of(texts: Wikipedia, half: Literal["train", "test"]) -> list[Paragraph
 @lru_cache
 def load_wikipedia(data: Path | None = None) -> Wikipedia:
     """Return the cleaned texts; `data` is where the export may lie if its package is not installed.
-
-    SourceError if it is nowhere, or damaged.
-    """
+    SourceError if it is nowhere, or damaged."""
     return clean(packaged_file("wikipedia", data))
 
 

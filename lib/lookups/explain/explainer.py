@@ -25,7 +25,6 @@ from lookups.errors import LookupsError, ServerError
 DECISIVE = ("in", "post")
 _OF_HEADS = ["neuron", "split", "prompt", "head", "attribution", "effect", "active"]
 
-
 READABLE = 0.1  # the least probability of yes and no: below it something else is about to be said
 _MARKS = " \t\n▁ĠĊ"  # some servers show a token's white space as the marks of their vocabulary
 
@@ -253,8 +252,7 @@ class PairPrompts:
 
     def rows(self, neuron: str, head: str, split: str | None = None) -> pd.DataFrame:
         """Return a row a prompt, the strongest first: the columns of `suffixes` and of `heads`, and
-        `text`, `token` and `next_token`, which is None where nothing is known.
-        """
+        `text`, `token` and `next_token`, which is None where nothing is known."""
         rows = self._joined(neuron, head)
         return rows if split is None else rows[rows.split == split].reset_index(drop=True)
 

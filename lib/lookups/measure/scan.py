@@ -129,18 +129,17 @@ class Findings:
                 torch.cuda.empty_cache()
                 continue
             left = left[len(here) :]
-            if sum(len(one.document) for one in waiting) >= SETTLE:
-                self._settle(waiting)
+            if not len(left) or sum(len(one.document) for one in waiting) >= SETTLE:
+                found = joined(*waiting)
+                self.best.add(found)
+                self.spread.add(found)
+                waiting.clear()
             progress(len(here))
-        self._settle(waiting)
         self.ranges.append(rows)
 
     def merge(self, other: "Findings") -> None:
         """Add what was found in other documents of the same; the same again changes nothing.
-
-        Raises:
-            LookupsError: some of the other's documents were read here, and some were not.
-        """
+        LookupsError if some of the other's documents were read here, and some were not."""
         if self._are_new(other.ranges):
             for rows in other.ranges:
                 self._note(rows)
@@ -153,10 +152,8 @@ class Findings:
         """Return what was found."""
         counts = self.spread.counts
         if not counts.any():
-            where = f"{self.documents.corpus}/{self.documents.split}"
-            raise SourceError(
-                f"no document of {where} is long enough; give some of two tokens or more"
-            )
+            words = f"no document of {self.documents.corpus}/{self.documents.split} is long enough"
+            raise SourceError(f"{words}; give some of two tokens or more")
         frequency = counts[:-1].sum(0) / counts.sum(0)
         found = self.best.kept, self.spread.kept, self.successors.cpu(), frequency.cpu()
         return Scan(self.neurons, *found)
@@ -184,21 +181,16 @@ class Findings:
             self._note(rows)
 
     def _tensors(self) -> dict[str, Tensor]:
-        kept = {"best": self.best.kept, "spread": self.spread.kept}
-        some = {
-            f"{of}.{name}": axis for of, all in kept.items() for name, axis in all._asdict().items()
-        }
-        spread = {"top": self.spread.top, "counts": self.spread.counts}
-        return {**some, **spread, "successors": self.successors}
+        kept = *self.best.kept, *self.spread.kept, self.spread.top, self.spread.counts
+        return {str(place): tensor for place, tensor in enumerate((*kept, self.successors))}
 
     @cached_property
     def _of(self) -> str:
         """What the numbers follow from: the documents' ids, the model's weights, and settings."""
         weights = [float(self.model.w_out(layer).double().sum()) for layer in self.layers]
         sizes = len(self.best.kept.activation), self.spread.per_band, self.only_last
-        return json.dumps(
-            [self.documents.digest, list(self.layers), weights, sizes, str(self.model.dtype)]
-        )
+        of = [self.documents.digest, list(self.layers), weights, sizes, str(self.model.dtype)]
+        return json.dumps(of)
 
     def _are_new(self, ranges: Sequence[range]) -> bool:
         """Say whether some ranges are new, and not all old; LookupsError if they overlap others."""
@@ -228,13 +220,6 @@ class Findings:
             following = batch.ids[:, 2:][batch.mask[:, 2:]]
             self.successors += torch.bincount(following, minlength=self.model.d_vocab)
         return found
-
-    def _settle(self, waiting: list[Maxima]) -> None:
-        if waiting:
-            found = joined(*waiting)
-            self.best.add(found)
-            self.spread.add(found)
-            waiting.clear()
 
 
 def maxima_table(

@@ -33,19 +33,15 @@ TOGETHER = 512
 
 
 def batch_of(sequences: Sequence[Ids], bos_id: int | None, device: str | torch.device) -> Batch:
-    """Pad sequences of unequal length; `bos_id=None` is the paper's reading without one.
-
-    Raises:
-        ValueError: a sequence is empty, and there is no beginning-of-sequence token to read.
-    """
+    """Pad sequences of unequal length; `bos_id=None` is the paper's reading without one. ValueError
+    if a sequence is empty, and there is no beginning-of-sequence token to read."""
     start = [] if bos_id is None else [bos_id]
-    rows = [np.concatenate((start, sequence)).astype(np.int64) for sequence in sequences]
+    whole = [np.concatenate((start, sequence)).astype(np.int64) for sequence in sequences]
+    rows = list(map(torch.from_numpy, whole))
     lengths = torch.tensor([len(row) for row in rows])
     if not lengths.all():
         raise ValueError("an empty sequence has no last token; leave it out before batching")
-    ids = pad_sequence(
-        [torch.from_numpy(row) for row in rows], batch_first=True, padding_value=bos_id or 0
-    )
+    ids = pad_sequence(rows, batch_first=True, padding_value=bos_id or 0)
     mask = torch.arange(ids.shape[1]) < lengths.unsqueeze(1)
     return Batch(ids.to(device), mask.to(device), (lengths - 1).to(device))
 

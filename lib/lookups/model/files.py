@@ -46,7 +46,6 @@ BLOCKS = {
     "OlmoForCausalLM": Block(centred=True),
 }
 
-
 ALIKE = (
     *("vocab_size", "hidden_size", "intermediate_size", "hidden_act", "max_position_embeddings"),
     *("num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
@@ -169,10 +168,8 @@ def permute_weights(model: nn.Module, seed: int) -> None:
 
 
 def find_checkpoint(spec: ModelSpec) -> Checkpoint:
-    """Find the files of a model and check its architecture.
-
-    SourceError if nothing is there under that name, or it is of a kind that is not supported.
-    """
+    """Find the files of a model and check its architecture. SourceError if nothing is there under
+    that name, or it is of a kind that is not supported."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -235,9 +232,7 @@ def _refuse(spec: ModelSpec, faults: dict[str, Any]) -> None:
 
 def place_of(spec: ModelSpec) -> Path | None:
     """Return the folder or GGUF file of a model on this machine; None if it comes from the hub.
-
-    SourceError if a packaged model is missing.
-    """
+    SourceError if a packaged model is missing."""
     if spec.name in PACKAGED:
         return packaged_file(spec.name, spec.folder)
     places = [EMBEDDED / spec.name]

@@ -91,9 +91,7 @@ class Forward:
         self, ids: Int[Tensor, "prompt pos"], takes: Mapping[str, Callable], **how: Any
     ) -> None:
         """Hand each named tensor to its function, which must copy what it keeps, and stop.
-
-        SourceError if there is no tensor of that name.
-        """
+        SourceError if there is no tensor of that name."""
         waiting = set(takes)
 
         def take(name: str, tensor: Tensor) -> None:

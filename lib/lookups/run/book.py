@@ -24,7 +24,6 @@ WITH_RECORD = "with-record"
 """The tag of cells about the authors' record: left out of a chapter in which none of them shows
 anything where it stands, as in runs that name no record."""
 
-
 RUN_LINE = "lookups run {run} --only {number}"
 PAPERMILL_LINE = "papermill notebooks/{name}.ipynb out.ipynb -p run {run}"
 """What executes one chapter: the same words in the README, in "How to run it" and on its page."""
@@ -33,10 +32,8 @@ PAPERMILL_LINE = "papermill notebooks/{name}.ipynb out.ipynb -p run {run}"
 def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
     """Render the executed notebooks of a run with the prose pages; return the site's index page.
 
-    The site lies in `_build/<run>/html`, or that of the default run in `_build/html`.
-
-    Raises:
-        LookupsError: a chapter is missing or was not executed, or the build gave a warning.
+    The site lies in `_build/<run>/html`, or that of the default run in `_build/html`. LookupsError
+    if a chapter is missing or was not executed, or the build gave a warning.
     """
     out = out or PROJECT / "_build" / ("html" if run_id == DEFAULT_RUN else f"{run_id}/html")
     names = re.findall(r"file: notebooks/(\S+)", (PROJECT / "_toc.yml").read_text("utf-8"))
@@ -62,9 +59,8 @@ def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
 def how_to_run(name: str, run_id: str) -> str:
     """A box with the lines that execute a chapter of a run, which may be one's own."""
     run = run_id if (RUNS / f"{run_id}.yml").is_file() else f"{run_id}.yml"
-    told = f"Run this chapter: `{RUN_LINE}`, or `{PAPERMILL_LINE}`.".format(
-        run=run, number=name[:2], name=name
-    )
+    about = {"run": run, "number": name[:2], "name": name}
+    told = f"Run this chapter: `{RUN_LINE}`, or `{PAPERMILL_LINE}`.".format(**about)
     return f"\n\n:::{{div}} run-chapter\n{told} {{ref}}`How? <one-chapter>`\n:::\n"
 
 

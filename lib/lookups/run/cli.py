@@ -33,7 +33,6 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, or a path to its .yml file.")
 ]
 
-
 note = partial(typer.echo, err=True)  # a line of progress
 
 
@@ -133,9 +132,7 @@ def main(command: Callable[[], None] = app) -> None:
     """Run the command line; an error that is meant for the reader is one line and an exit code."""
     try:
         command()
-    except LookupsError as error:
-        note(f"lookups: {error}")
+    except (LookupsError, OSError) as error:
+        where = f"{error.filename or 'a file'}: " if isinstance(error, OSError) else ""
+        note(f"lookups: {where}{getattr(error, 'strerror', None) or error}")
         sys.exit(2 if isinstance(error, RunError) else 1)
-    except OSError as error:
-        note(f"lookups: {error.filename or 'a file'}: {error.strerror or error}")
-        sys.exit(1)

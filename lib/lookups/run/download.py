@@ -6,24 +6,22 @@ a pickle, never code. A folder is filled in `<folder>.partial` and gets its name
 it is what the hub states, so what can be found is whole.
 """
 
-import errno
 import glob
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from huggingface_hub import HfApi, snapshot_download
 
 from lookups.corpus.texts import is_hub_file, local_path
-from lookups.errors import LookupsError, SourceError
+from lookups.errors import SourceError, in_words
 from lookups.model.files import place_of
 from lookups.model.packaged import PACKAGED, downloaded, fetch_package, is_here
-from lookups.paths import not_written, write_whole
+from lookups.paths import write_whole
 from lookups.settings import Run, is_made, read_run
 
 FILES = {
@@ -34,6 +32,11 @@ FILES = {
     "dataset": re.compile(r"([^./][^/]*/)*[^./][^/]*\.((txt|jsonl)(\.(gz|zst))?|parquet)"),
 }
 """What is read of a repository; nothing hidden, and nothing outside its folder."""
+
+REMEDY = (
+    "check its name, `revision:` and the network; a private or gated one needs a token in the "
+    "environment variable HF_TOKEN"
+)
 
 
 class Part(NamedTuple):
@@ -66,11 +69,9 @@ class Part(NamedTuple):
 def plan_run(run: str | Path, say: Callable[[str], None]) -> list[Part]:
     """Find what a run needs of the hub; `say` names what is here.
 
-    Packages that hold a model or texts are fetched at once: they are small.
-
-    Raises:
-        RunError: there is no such run, or its file is wrong.
-        SourceError: the hub cannot be asked or refuses, or a folder holds another revision.
+    Packages that hold a model or texts are fetched at once: they are small. RunError if there is no
+    such run or its file is wrong; SourceError if the hub cannot be asked or refuses, or a folder
+    holds another revision.
     """
     settings = read_run(run)
     model, corpus, parts = settings.model, settings.corpus, []
@@ -95,7 +96,7 @@ def _asked_for(settings: Run, kind: str, name: str, room: Path) -> Part:
     asked = settings.model.revision if kind == "model" else "main"
     note = downloaded(room / repository, asked)  # of other files of the dataset
     what = f"the {kind} {name} at {asked}"
-    with _in_words(what, room):
+    with in_words(what, REMEDY, into=room):
         info = HfApi().repo_info(
             repository, repo_type=kind, revision=note or asked, files_metadata=True, timeout=30
         )
@@ -119,14 +120,11 @@ def _asked_for(settings: Run, kind: str, name: str, room: Path) -> Part:
 
 def fetch(part: Part) -> None:
     """Fetch what is missing of a part; its folder is out of sight until all of it is whole.
-
-    Raises:
-        SourceError: a file cannot be had, or is not what the hub states; whole ones are kept.
-        LookupsError: the disk is full, or the folder cannot be written.
-    """
+    SourceError if a file cannot be had, or is not what the hub states; whole ones are kept.
+    LookupsError if the disk is full, or the folder cannot be written."""
     what, staging = f"the {part.kind} {part.name}", part.staging
     repository = {"repo_id": part.name, "repo_type": part.kind, "revision": part.commit}
-    with _in_words(what, part.folder):
+    with in_words(what, REMEDY, into=part.folder):
         if part.folder.exists():  # with other files of the dataset
             shutil.rmtree(staging, ignore_errors=True)
             part.folder.rename(staging)
@@ -136,27 +134,9 @@ def fetch(part: Part) -> None:
         for path in [*verified.extra_paths, *(one["path"] for one in verified.mismatches)]:
             (staging / path).unlink()
         if wrong := part.missing():
-            raise SourceError(
-                f"{min(wrong)} of {what} is not what the hub states; give the same command again"
-            )
+            words = f"{min(wrong)} of {what} is not what the hub states"
+            raise SourceError(f"{words}; give the same command again")
         shutil.rmtree(staging / ".cache")
         note = json.dumps({"asked": part.asked, "commit": part.commit}) + "\n"
         write_whole(staging / "download.json", note)
         os.replace(staging, part.folder)
-
-
-@contextmanager
-def _in_words(what: str, folder: Path) -> Iterator[None]:
-    """Turn what the hub's client and the disk can raise into one sentence."""
-    try:
-        yield
-    except LookupsError:
-        raise
-    except Exception as error:  # they share no parent
-        if isinstance(error, OSError) and (error.errno == errno.ENOSPC or error.filename):
-            raise not_written(folder, error) from error
-        reason = (str(error).split("\n")[0] or type(error).__name__)[:200]
-        raise SourceError(
-            f"{what} cannot be fetched ({reason}); check its name, `revision:` and the network; a "
-            "private or gated one needs a token in the environment variable HF_TOKEN"
-        ) from error

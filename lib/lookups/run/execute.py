@@ -37,10 +37,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 KERNELS = "LOOKUPS_KERNELS"
 """This variable says how many chapters are executed at a time: 2, or 1 where memory is short."""
 
-LATE = (
-    "transformer_lens.model_bridge",
-    "transformers.models.llama.modeling_llama",
-)
+LATE = ("transformer_lens.model_bridge", "transformers.models.llama.modeling_llama")
 """What is imported where a model is loaded, and no sooner."""
 
 Say = Callable[[str], None]
@@ -162,10 +159,9 @@ def run_chapters(own: Run, *, only: Sequence[str] = (), say: Say = lambda _: Non
     (`KERNELS`) are executed at a time, each as soon as all are done whose stages it reads, of this
     run or another: much of a chapter keeps a single processor busy.
 
-    Raises:
-        ChapterError: a chapter stopped; those that were done by then are kept.
-        RunError: a run reads itself, through another one or directly.
-        LookupsError: no such chapter, or another process is at work on this run.
+    ChapterError if a chapter stopped, and those that were done by then are kept; RunError if a run
+    reads itself, through another one or directly; LookupsError if there is no such chapter, or
+    another process is at work on this run.
     """
     given = os.environ.get(KERNELS, "2")
     kernels = int(given) if given.isdecimal() else 0
@@ -183,12 +179,16 @@ def run_chapters(own: Run, *, only: Sequence[str] = (), say: Say = lambda _: Non
             jobs |= {one.name: one for one in more if other.id != own.id}
     with ExitStack() as stack:
         for folder in sorted({job.executed.parents[1] for job in jobs.values()}):
-            stack.enter_context(_alone(folder))
+            folder.mkdir(parents=True, exist_ok=True)
+            try:  # the lock ends with this process, however that ends
+                stack.enter_context(FileLock(folder / ".lock", timeout=0))
+            except Timeout:
+                words = f"another `lookups run` is at work in {folder}; wait for it"
+                raise LookupsError(words) from None
         stack.enter_context(notebooks.kernel_environment(record=own.id == DEFAULT_RUN))
-        patience = notebooks.START_TIMEOUT
-        stack.enter_context(forking(_imported(jobs.values()), patience=patience))
+        stack.enter_context(forking(_imported(jobs.values()), patience=notebooks.START_TIMEOUT))
         pool = stack.enter_context(ThreadPoolExecutor(kernels))
-        executed = _by_and_by(jobs, pool, kernels, say)
+        executed = _do_all(jobs, pool, kernels, say)
     return [name.removeprefix(f"{own.id}/") for name in jobs if name in executed]
 
 
@@ -200,9 +200,7 @@ def _imported(chapters: Iterable[Chapter]) -> list[str]:
     return [*named, *LATE] if "lookups.model.loaded" in named else named
 
 
-def _by_and_by(
-    jobs: dict[str, Chapter], pool: ThreadPoolExecutor, kernels: int, say: Say
-) -> set[str]:
+def _do_all(jobs: dict[str, Chapter], pool: ThreadPoolExecutor, kernels: int, say: Say) -> set[str]:
     """Do chapters as they become ready, earlier ones first; return the names of those executed.
 
     After a failure none is begun, and those under way are brought to their end.
@@ -276,12 +274,3 @@ def _step(chapter: Chapter, say: Say) -> bool:
         write_whole(chapter.source.with_suffix(".ipynb"), text)
     say(f"{chapter.name}: {told}")
     return reason is not None
-
-
-def _alone(folder: Path):
-    """Hold a run's folder for this process; the lock ends with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise LookupsError(f"another `lookups run` is at work in {folder}; wait for it") from None

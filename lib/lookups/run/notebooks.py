@@ -158,12 +158,8 @@ def execute(
     notebook: NotebookNode, parameters: dict[str, str], *, folder: Path, unfinished: Path
 ) -> NotebookNode:
     """Execute a chapter in `folder` with papermill's parameters, and return it cleaned.
-
-    On failure the notebook so far stays at `unfinished`.
-
-    Raises:
-        ChapterError: a cell raised, or the kernel died or did not start.
-    """
+    ChapterError if a cell raised, or the kernel died or did not start: the notebook so far then
+    stays at `unfinished`."""
     import papermill  # most of a second to import
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError

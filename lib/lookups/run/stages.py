@@ -97,10 +97,7 @@ def chapters_to(stage: str) -> tuple[str, ...]:
 
 def other_runs(chapter: str, settings: Run) -> dict[str, tuple[str, ...]]:
     """Return the other runs whose stages a chapter reads, and the chapters that make those.
-
-    Raises:
-        RunError: the run with permuted weights is on another model.
-    """
+    RunError if the run with permuted weights is on another model."""
     if chapter == "08_scores" and settings.permuted is not None:
         control, own = read_run(settings.permuted).model, settings.model
         if (control.name, control.revision) != (own.name, own.revision):

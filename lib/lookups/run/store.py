@@ -51,11 +51,9 @@ def save(
 ) -> pd.DataFrame:
     """Write a stage's table and manifest and return the table.
 
-    `documents` maps a split to the digest of its documents; `model` is a `Model`.
-
-    Raises:
-        MissingStage, StaleStage: a parent is not there, or not up to date.
-        LookupsError: the disk is full, or the folder cannot be written.
+    `documents` maps a split to the digest of its documents; `model` is a `Model`. MissingStage or
+    StaleStage if a parent is not there or not up to date; LookupsError if the disk is full, or the
+    folder cannot be written.
     """
     declared = stage_named(stage)
     about = {
@@ -92,11 +90,8 @@ def load(settings: Run, stage: str) -> pd.DataFrame:
 
 def manifest(settings: Run, stage: str) -> dict[str, Any]:
     """Return a stage's manifest after checking all it stands on, the earliest stage first.
-
-    Raises:
-        MissingStage: it or a parent was never made, or not to the end.
-        StaleStage: it, a parent or a setting has changed since.
-    """
+    MissingStage if it or a parent was never made, or not to the end; StaleStage if it, a parent or
+    a setting has changed since."""
     declared, folder = stage_named(stage), settings.place(stage)
     parents = {parent: manifest(settings, parent)["digest"] for parent in declared.parents}
     remedy = f"run the chapter {declared.chapter} (or: lookups run {settings.given})"

@@ -1,9 +1,8 @@
 """The look of every matplotlib figure in the book; figures themselves are drawn in the chapters.
 
 Colours are Okabe and Ito's, but for the purple (Tol's) and the grey; they are told apart with any
-colour vision and on paper. A figure carries its
-own white ground, so it reads the same on a light and on a dark page. The same numbers give the
-same file: no version is written into it.
+colour vision and on paper. A figure carries its own white ground, so it reads the same on a light
+and on a dark page. The same numbers give the same file: no version is written into it.
 """
 
 from pathlib import Path

@@ -83,9 +83,9 @@ def measured_pairs(model: Model, neuron: Neuron | str, rows: pd.DataFrame) -> li
         return z
 
     own = keeper(seen, "own", lambda post: post[..., neuron.index].clone())
-    usual = _next_tokens(model, texts, Touch({Site.POST.format(neuron.layer): own}))
+    usual = _expects(model, texts, Touch({Site.POST.format(neuron.layer): own}))
     change = {Site.Z.format(one.layer): partial(silence, one.layer) for one in units}
-    silenced, looked = _next_tokens(model, ids, Touch(change)), looks(model, neuron, units, texts)
+    silenced, looked = _expects(model, ids, Touch(change)), looks(model, neuron, units, texts)
     found = []
     for row, text, head, without in zip(rows.itertuples(), ids, heads, silenced, strict=True):
         at, unit = texts.index(text), units.index(head)
@@ -128,15 +128,12 @@ def look_up_view(
         max(0.001, *(abs(getattr(one, what)[at]) for one in prompts for at in cut(one.tokens)[0]))
         for what in ("brought", "activation")
     ]
-    drawn = {"pictures": pictures, "tops": tops, "wide": _wide, "cut": cut, "readable": readable}
-    return view_of(
-        name, "LookUp", data, "\n".join(lines), look_for, written=_short, signs=SIGNS, **drawn
-    )
+    drawn = {"pictures": pictures, "tops": tops, "signs": SIGNS}
+    drawn |= {"wide": _wide, "cut": cut, "readable": readable, "written": _short}
+    return view_of(name, "LookUp", data, "\n".join(lines), look_for, **drawn)
 
 
-def _next_tokens(
-    model: Model, sequences: Sequence[Ids], touch: Touch
-) -> Float[Tensor, "prompt vocab"]:
+def _expects(model: Model, sequences: Sequence[Ids], touch: Touch) -> Float[Tensor, "prompt vocab"]:
     """What the model expects behind each prompt, while a pass is shown to `touch`."""
     batch, size = model.batch(sequences), model.d_vocab
     rows, every = (torch.arange(n, device=model.device) for n in (len(sequences), size))
@@ -193,6 +190,5 @@ def _summary(kind: str, some: Sequence[LookUpPrompt]) -> list[str]:
 def _wide(text: str) -> float:
     """How wide a text is, about: wide letters count twice, marks that are put on others not."""
     marks = [unicodedata.combining(c) > 0 or c in "\u2068\u2069" for c in text]
-    return LETTER * (
-        len(text) - sum(marks) + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    )
+    twice = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return LETTER * (len(text) - sum(marks) + twice)

@@ -44,9 +44,8 @@ _LEFTWARD = re.compile(
     "[\u0590-\u08ff\u200f\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
 )
 
-_PAGES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "page"), autoescape=True, trim_blocks=True
-)
+_FOLDER = FileSystemLoader(Path(__file__).parent / "page")
+_PAGES = Environment(loader=_FOLDER, autoescape=True, trim_blocks=True)
 _PAGES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
 
 _carriers: list[str] = []
