@@ -132,7 +132,7 @@ pd.DataFrame(shown).fillna("–").set_index("neuron") if shown else NOTHING
 # Both neurons fire where they should, but only the first of them matters much. Without the “ result” neuron its token loses
 # nearly all of its probability. Silencing its head as well hardly adds to that, since a token that has so little
 # left has little to lose. Without the “ or” neuron its token remains nearly certain. It does need the *head*, which reads “either”
-# ({ref}`attention-specialization`), so the head must reach the token by other ways than this neuron ({ref}`direct-path`).
+# ({ref}`attention`), so the head must reach the token by other ways than this neuron ({ref}`direct-path`).
 # Whether most neurons are like the first or like the second is the question of this chapter.
 
 # %% [markdown]
