@@ -20,7 +20,7 @@
 # | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before | `explanations`: a sentence for every pair, and the rule behind it |
 
 # %% tags=["parameters"]
-# Texts, thresholds and, if there is one, a language model are named in the run's file.
+# Everything else stands in the run's file.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]

@@ -20,7 +20,7 @@
 # | `follow_rates`, `suffixes`, `heads`, `pairs` | `scores`: how well each explanation sorts |
 
 # %% tags=["parameters"]
-# How many held-out prompts are asked about is set in the run's file (`held_out:`).
+# Everything else stands in the run's file.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]

@@ -23,7 +23,7 @@
 # | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before, `verdicts` from {ref}`scores` | `head_ablations`: neuron and token, before and after |
 
 # %% tags=["parameters"]
-# The run's file names the model and holds every threshold; for a run of your own, change this line.
+# Everything else stands in the run's file.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]

@@ -24,7 +24,7 @@
 # | `follow_rates`, `suffixes`, `pairs` from {ref}`heads` and before | |
 
 # %% tags=["parameters"]
-# The run's file names the model and holds every threshold; for a run of your own, change this line.
+# Everything else stands in the run's file.
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]

@@ -693,7 +693,7 @@ answer_exist = (
     f"{lead('follow rate')} {few}On new texts, the token of a selected neuron follows {follows['selected']} of the positions where the neuron "
     f"fires most strongly. For random neurons that are matched to them it is {follows['random']}."
 )
-by_group = " and so do ".join(
+by_group = ", and so do ".join(
     f"{kept_of[group].neuron.nunique()} of {n} {'selected neurons' if group == 'selected' else 'random ones'}"
     + (" have such a head" if group == "selected" else "")
     for group, n in COUNTS["neurons"].items() if n
