@@ -398,7 +398,7 @@ rules = ["active_2sd", "active_top3", "active_effect"]
 each_prompt = judged.groupby(KEYS, sort=False)[rules].sum()
 summary = pd.DataFrame(
     {
-        "active heads a prompt": each_prompt.mean().round(2),
+        "active heads a prompt": each_prompt.mean().round(1),
         "prompts with none": (each_prompt == 0).sum(),
         "prompts": len(each_prompt),
         "different heads ever active": [judged[judged[rule]]["head"].nunique() for rule in rules],
