@@ -231,7 +231,7 @@ column = patched.heads.index(head)
 assert abs(neuron.sign * float(patched.pre_without[0, column]) - without) < 10 * tolerance * size
 Markdown(
     f"Without what {head} brings on this prompt, the pre-activation is {without:.2f} in place of "
-    f"{measured:.2f}: it falls by {measured - without:.2f}. Its attribution is {shares[str(head)]:.2f}."
+    f"{measured:.2f}: it falls by {round(measured, 2) - round(without, 2):.2f}. Its attribution is {shares[str(head)]:.2f}."
 )
 
 # %% [markdown]
@@ -372,8 +372,8 @@ Markdown(
 
 # %% [markdown]
 # What feeds the selected neurons, on average over their prompts? What tells one prompt of a neuron
-# from another is in the second column, the standard deviation over its prompts. Even the biases
-# differ a little from prompt to prompt, because those of attention are divided by σ.
+# from another is in the second column, the standard deviation over its prompts. In a
+# model whose attention has biases these differ a little, too, because they are divided by σ.
 
 # %%
 chosen = neurons.index[neurons.selected] if selected.any() else suffixes.neuron.unique()
@@ -440,14 +440,14 @@ def shares_of(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 # %% [markdown]
-# When heads are called active by their effect, the two groups of prompts must also differ: without
-# the head the neuron must lose, on average, at least {glue:text}`effect-apart` more of its
-# activation on the active prompts than on the others, since any numbers at all can be split into
-# two groups. We call this difference the pair's *gap*.
+# When heads are called active by their effect, the two groups of prompts must also differ, since any
+# numbers at all can be split into two groups: the share of its activation that the neuron loses
+# without the head must be higher on the active prompts than on the others, on average, by at least
+# {glue:text}`effect-apart` percentage points. We call this difference the pair's *gap*.
 
 # %%
 measure = settings.measure
-glue("effect-apart", percent(settings.effect_apart), display=False)
+glue("effect-apart", f"{100 * settings.effect_apart:g}", display=False)
 
 
 def gaps_of(rows: pd.DataFrame) -> pd.Series:
@@ -549,16 +549,10 @@ for name, some in groups.items():
     counts = list(funnel[name].values())
     assert counts[3] == sum(counts[4:])
 assert sum(one["pairs"] for one in funnel.values()) == len(pairs)
-for (
-    one
-) in funnel.values():  # single pairs near a bound may fall on either side on another processor
-    for name in (
-        "of neurons with too few prompts",
-        "active on too few",
-        "active on too many",
-        "gap too small",
-    ):
-        one[name] = percent(one[name] / max(one["pairs"], 1))
+# in percent, since single pairs near a bound may fall on either side on another processor
+left_out = ["of neurons with too few prompts", "active on too few", "active on too many", "gap too small"]  # fmt: skip
+for one in funnel.values():
+    one |= {reason: percent(one[reason] / max(one["pairs"], 1)) for reason in left_out}
 pd.DataFrame(funnel)
 
 # %% tags=["hide-input"]
@@ -606,7 +600,7 @@ if np.isfinite(gap.low):
         + ("" if gap.low > 0 else "So a kept pair by itself is no sign of a look-up.")
     )
 glue("headline", lead, display=False)
-Markdown(lead)
+glue("prompts-each", f"{len(in_train) / in_train.neuron.nunique():.0f}", display=False)
 
 # %% [markdown]
 # In {numref}`fig-pairs` a row with several dots is a neuron that is driven by more than one head, a
@@ -690,6 +684,8 @@ if len(best):
     )
     axis.legend()
     plt.show()
+
+# %% tags=["hide-input", "hide-output"]
 drawn.groupby("active")[measure].agg(["count", "min", "median", "max"]).round(2)
 
 # %% [markdown]
@@ -734,11 +730,11 @@ Markdown(f"Saved `heads` ({len(heads)} rows), `parts` ({len(parts)}), `pairs` ({
 # We expected a few heads to matter for each neuron and the rest to matter little. By effect, every
 # head is active on some prompt or other; what decides is that the loss differs between two
 # kinds of prompt, and few pairs pass. Nothing in that is special to next-token neurons: random neurons have as many kept
-# pairs, and the few neurons of middle layers have more. Some sixteen training prompts of a neuron are few, too:
-# on held-out prompts about half of the pairs would leave the band.
+# pairs, and the few neurons of middle layers have more. A neuron has {glue:text}`prompts-each` training
+# prompts on average, and these are few, too: on held-out prompts about half of the pairs would leave the band.
 #
-# The pair in {numref}`fig-one-pair` shows what a kept pair promises and what it does not. “either” stands only on the active
-# side, while “whether” stands on both. Yet {ref}`direct-path` will show that the head hardly acts through this neuron.
+# The pair in {numref}`fig-one-pair` shows what a kept pair promises and what it does not. Among the prompts shown, “either”
+# stands only on the active side, “whether” on both. Yet {ref}`direct-path` will show that the head hardly acts through this neuron.
 
 # %% [markdown]
 # ## What we know

@@ -34,7 +34,7 @@ from myst_nb import glue
 from tqdm import tqdm
 
 from lookups.run.store import Stopwatch, load, save
-from lookups.explain.contrast import SIZES, log_odds
+from lookups.explain.contrast import SIZES, SURE, log_odds
 from lookups.explain.features import candidates, said
 from lookups.show.figures import COLOURS, house_style
 from lookups.explain.language_model import explaining, judging, run_explainers
@@ -43,6 +43,8 @@ from lookups.explain.explainer import PairPrompts, examples, follow_share
 from lookups.explain.running_example import running_pairs
 from lookups.settings import check_run, read_run
 from lookups.show.views import escaped, prompt_table, quotes, readable
+from lookups.statistics.bootstrap import written
+from lookups.statistics.differences import Values, group_difference
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -105,8 +107,8 @@ Markdown(
 # %% [markdown]
 # ## One pair by hand
 #
-# We go on with the pair of the {ref}`running example <running-example>`. Below are some of its training prompts, each
-# with the neuron's token appended; the token is struck out where something else really came next. Before you read
+# We go on with the pair of the {ref}`running example <running-example>`. Below are its training prompts, at most six of each
+# kind, with the neuron's token appended; the token is struck out where something else really came next. Before you read
 # on, finish the sentence "the head is active when …" yourself.
 
 
@@ -164,11 +166,16 @@ table.round(2) if hand else NOTHING
 # How long the list may be ({glue:text}`sizes` conditions) is settled by cross-validation: some of the training prompts
 # are left out in turn, and a list made from the others sorts them. It is judged by its *balanced accuracy*, the mean
 # of two shares: of active prompts that it calls active, and of inactive ones that it does not. We take the shortest
-# list that comes within one standard error of the best. If even the best is hardly better than chance, the sentence
-# says so. This is the sentence for our pair:
+# list that comes within one standard error of the best.
+#
+# Words count as found only if the best balanced accuracy lies above one half by more than {glue:text}`sure` of its standard
+# errors. Fewer would not do, because the best of thousands of features always sorts some prompts by luck. The standard error
+# of a pair with few prompts is large: nine prompts in ten may be sorted rightly, and still no words are found. The sentence
+# then says so, and gives its best guess. This is the sentence for our pair:
 
 # %% tags=["hide-input"]
 glue("sizes", ", ".join(map(str, SIZES)), display=False)
+glue("sure", SURE, display=False)
 by_hand = explainers["contrast"].explain(cases[hand]) if hand else None
 Markdown(f"> {escaped(by_hand.text)}") if hand else NOTHING
 
@@ -288,8 +295,8 @@ surest.assign(token=surest.token.map(readable), explanation=shorter)[
 
 # %% [markdown]
 # Are contexts easier to put into words for next-token neurons than for others? The random neurons in
-# {numref}`fig-explained` are matched to the selected ones and show what to expect of the heads of any neuron. A pair
-# has about {glue:text}`prompts-median` training prompts, so single points are rough, and only the groups should be
+# {numref}`fig-explained` are matched to the selected ones and show what to expect of the heads of any neuron. A neuron that is
+# selected and stands on the paper's list counts in both groups. A pair has about {glue:text}`prompts-median` training prompts, so single points are rough, and only the groups should be
 # compared.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The higher a group's points lie, the better words tell when its heads are active. Each point is a kept pair: the balanced accuracy of its checklist on training prompts that were left out. Filled points are pairs for which contrast claims to have found words, open ones those for which it says that no words tell. Bars are medians; the dashed line is guessing.", "name": "fig-explained"}, "image": {"alt": "Cross-validated balanced accuracy of the contrast explainer by group of neurons"}}
@@ -319,6 +326,21 @@ lowest = min(0.3, contrast["left out"].min() - 0.03)
 axis.set(ylabel="balanced accuracy, left out", ylim=(lowest, 1.03))
 plt.show()
 pd.DataFrame(shown).T
+
+# %% tags=["hide-input"]
+compared = [contrast[drawn[name][0]] for name in ("selected", "random, matched")]
+gap = group_difference(*(Values(one["left out"], one.neuron) for one in compared), seed=settings.seed)  # fmt: skip
+word = (
+    "better"
+    if gap.low > 0
+    else "worse"
+    if gap.high < 0
+    else "neither better nor worse, as far as these pairs tell,"
+)
+Markdown(
+    f"The checklists for selected neurons sort the prompts that were left out {word} than those for random neurons: the balanced accuracy differs by "
+    f"{written(gap, digits=2)}."
+) if np.isfinite(gap.low) else NOTHING  # fmt: skip
 
 # %% [markdown]
 # ## Check and save
@@ -379,7 +401,8 @@ Markdown(reading)
 #
 # ## Exercises
 #
-# 1. How many conditions does a sentence of `contrast` have?
+# 1. How many conditions does a sentence of `contrast` have? (Not every length that was tried need occur, and a list ends early
+#    when no further feature adds anything; with none, the head is called active wherever most training prompts are.)
 
 # %% tags=["hide-cell"]
 # Some have many: such a sentence fits its training prompts well and says little to a reader.

@@ -26,6 +26,8 @@ run: str = "smollm2"  # a run's id, or a path to its .yml
 # %% tags=["hide-input"]
 from functools import cache
 
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -126,6 +128,10 @@ for key in keys:
 
 # %% tags=["hide-input"]
 glue("held-out", settings.held_out, display=False)
+counted = said[(said.explainer == "contrast") & said.neuron.map(neurons.selected)]
+guessed = [not json.loads(rule)["told_apart"] for rule in counted.rule]
+glue("pairs-judged", len(guessed), display=False)
+glue("pairs-guessed", sum(guessed), display=False)
 kinds = pd.DataFrame(
     [(*key, int(rows.active.sum()), int((~rows.active).sum())) for key, rows in held_out.items()],
     columns=["neuron", "head", "n_active", "n_inactive"],
@@ -155,7 +161,9 @@ Markdown(
 ) if hand else NOTHING
 
 # %% [markdown]
-# It gives one verdict about every held-out prompt. Wrong ones are marked:
+# A sentence that finds no words still gives its best guess, and it is the guess that is judged: of the {glue:text}`pairs-judged`
+# sentences on selected neurons {glue:text}`pairs-guessed` are such guesses. Each sentence gives one verdict about every held-out prompt. In
+# brackets stands ✓ where the verdict is right; a token that did not follow is struck out, and what followed stands behind it:
 
 
 # %% tags=["hide-input"]
@@ -214,6 +222,7 @@ def scored_by_hand(key: tuple[str, str]) -> str:
     return (
         f"{counts.tp} of {counts.tp + counts.fn} active prompts were called active, and so were {counts.fp} of "
         f"{counts.tn + counts.fp} inactive ones: E = {score(counts):.2f}, 95 % interval {low:.2f} to {high:.2f}."
+        + (" With so few prompts of one kind this says little." if min(counts.tp + counts.fn, counts.tn + counts.fp) < 5 else "")
     )  # fmt: skip
 
 
@@ -487,7 +496,7 @@ Markdown(
 # - For (c), it is how likely the token is in an n-gram model with back-off that has counted all of the run's
 #   training documents.
 #
-# For (c) we also ask the neuron's activation, and the quantity that decides whether the head is active. If the neuron
+# For (c) we also ask the neuron's activation, and the head's effect on it (its attribution where that decides). If the neuron
 # or the head knows more of the context than the last tokens tell, it should predict better whether the token follows.
 
 
@@ -624,7 +633,7 @@ sentence = ", ".join(f"{found} (the {question[4:]})" for question, found in thre
 of_neuron, of_head = said_of("the neuron's activation"), said_of("what decides for the head")
 endings_line = (
     f"The last three tokens alone put this share of pairs of prompts in the right order: {sentence}. As to whether the token follows, the neuron's activation "
-    f"{of_neuron}, and what decides whether the head is active {of_head}."
+    f"{of_neuron}, and the head's {settings.measure} {of_head}. (A difference is over the neurons for which both are known.)"
 )  # fmt: skip
 Markdown(endings_line) if len(three) == len(QUESTIONS) else NOTHING
 
@@ -784,7 +793,7 @@ Markdown(
 # %% [markdown]
 # ## Next-token neurons against others
 #
-# Do explanations do better for next-token neurons than for others? There are two groups to compare with. Random neurons
+# Do explanations do better for next-token neurons than for others? There are two comparisons. Random neurons
 # of the same layers, matched to the selected ones in how strongly and how often they fire and in how frequent their token
 # is, went through the same steps with prompts of their own. So did the same network with {term}`permuted weights`.
 # The neurons of the permuted network were chosen by the paper's rule, so they must be compared with those on the paper's
@@ -903,8 +912,8 @@ control = trained["scores"][is_in("random", trained["scores"])]
 lines = [
     apart_or_not(
         difference(with_control, control),
-        "Selected neurons that have a control",
-        "their matched random neurons",
+        "Selected neurons to which a random one is matched",
+        "the random ones",
     )
 ]
 if "the paper's list, weights permuted" in groups:
@@ -1050,7 +1059,7 @@ def by_luck(row) -> float:
 
 above, lucky = int((plain.low > 0.5).sum()), sum(map(by_luck, plain.itertuples()))
 assert 0 <= lucky <= len(plain)
-f"{above} of {len(plain)} pairs; by luck {lucky:.1f} of them, where one in forty is {len(plain) / 40:.1f}"
+f"{above} of {len(plain)} pairs; a judge who guesses would have {lucky:.1f} (one in forty would be {len(plain) / 40:.1f})"
 
 # %% [markdown]
 # 2. Are pairs easier to explain when their head is active on half of the prompts than when it is rarely

@@ -471,7 +471,7 @@ def following_is(follows: bool) -> Estimate:
     return over_neurons(some[some.follows == follows].groupby("neuron").log_fall.mean())
 
 
-AMOUNTS = ("less", "more", "about as much")
+AMOUNTS = ("less", "more", "as much, as far as can be told,")
 lines = [
     told(lost, "Without a selected neuron, its token is {} where the neuron fires", "less likely", "*more* likely", "about as likely"),
     told(lambda unit: group_gap(["fires"], "zero", unit),
@@ -570,7 +570,7 @@ prompt_table(columns) if hand else NOTHING
 # was silent we set its activation, at the last position, to the median of its own prompts. If it
 # promotes its token, that token rises and others do not ({numref}`fig-switched-on`).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A neuron that promotes its token raises it when it is switched on, and leaves other tokens alone. One dot a neuron, the bar is the median: rise of log p for its own token; for its token when another neuron is switched on instead, to write as much; and for another token. Blue: selected neurons; grey: the random ones matched to them.", "name": "fig-switched-on"}, "image": {"alt": "Rises of log probability when neurons are switched on, by control and group"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "If neurons promote their own token and no other, the dots on the left lie above zero and those further right around it. One dot a neuron, the bar is the median: rise of log p for its own token; for its token when another neuron is switched on instead, to write as much; and for another token. Blue: selected neurons; grey: the random ones matched to them.", "name": "fig-switched-on"}, "image": {"alt": "Rises of log probability when neurons are switched on, by control and group"}}
 figure, axis = plt.subplots(figsize=(6.4, 3.6))
 on_table, SILENT_TEXTS = {}, ["other", "follows_silent"]
 for shift, group in zip((-0.2, 0.2), GROUPS, strict=True):
@@ -597,7 +597,7 @@ lines += [
     told(lambda unit: over_neurons(-of_neurons("selected", SILENT_TEXTS, "on", "none", unit)),
          "Switched on, a selected neuron makes its token {}", "more likely", "less likely", "about as likely"),
     told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1),
-         "Switched on, a random neuron raises its token {}", *AMOUNTS, "a difference of "),
+         "Switched on, a random neuron raises its token {}", "less", "more", "as much, as far as can be told,", "a difference of "),
 ]  # fmt: skip
 Markdown(" ".join(dict.fromkeys(lines[-2:]))) if len(effects) else NOTHING
 
@@ -605,10 +605,10 @@ Markdown(" ".join(dict.fromkeys(lines[-2:]))) if len(effects) else NOTHING
 # (together)=
 # ## Head and neuron together
 #
-# What is lost when head and neuron are silenced together? If the two did their work independently,
-# their losses would add up. If the head works *through* the neuron, both together cost less than the
-# sum, because a part of the loss is counted twice in it. In nats this comparison is nearly blind, though: a token that the
-# first silencing has made unlikely loses more nats to the second. We read the held-out prompts of
+# What is lost when head and neuron are silenced together? If the head worked *through* the neuron alone, both together
+# would cost no more than the neuron. If the two worked independently, one might expect the losses to add up. But neither
+# unit answers the question by itself: in points a token cannot lose more than it has, so two large losses fall short of their
+# sum in any case, and in nats a token that the first silencing has made unlikely loses more to the second. We read the held-out prompts of
 # {ref}`head-ablation` on which the head is active. Since other heads or neurons may do the same
 # work, we also silence all heads that are kept for the neuron, and all
 # {term}`sound <sound neuron>` neurons of its token
@@ -685,7 +685,7 @@ pd.DataFrame(table).T.rename_axis("the token's fall without") if len(cases) else
 if np.isfinite(added["nats"].low):
     lines.append(
         told(lambda unit: added[UNITS[unit]], "Compared with the sum of the two losses, silencing head and neuron together costs the token {}",
-             "more", "less", "about as much", "a difference of ")
+             "more", "less", "as much, as far as can be told,", "a difference of ")
     )  # fmt: skip
 Markdown(lines[-1] if np.isfinite(added["nats"].low) else "There are too few pairs to compare the two sums.")  # fmt: skip
 
@@ -730,9 +730,10 @@ Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuro
 # they raise it more when they are switched on. The control neuron loses its match where the first neuron is silent: it is often active there
 # on its own account, and costs the token more than the silent neuron does.
 #
-# Silencing head and neuron together costs fewer points than the two cost one by one, as it should if a part of the head's
-# effect goes through the neuron. How large that part is, {ref}`direct-path` measures. All heads that are kept for a
-# neuron cost its token about as many nats, silenced at once, as the neuron does. No other heads were
+# Silencing head and neuron together costs fewer points than the two cost one by one. That is no evidence for a chain from
+# head to neuron, since a token cannot lose more than it has: in nats, where there is no such floor, the losses add up. How much of
+# the head's effect goes through the neuron is a question that only {ref}`direct-path` answers. All heads that are kept for a
+# neuron cost its token much more, silenced at once, than one of them does. No other heads were
 # silenced together for comparison, so a part of this may come from silencing several heads at all.
 
 # %% [markdown]

@@ -693,14 +693,17 @@ answer_exist = (
     f"{lead('follow rate')} {few}On new texts, the token of a selected neuron follows {follows['selected']} of the positions where the neuron "
     f"fires most strongly. For random neurons that are matched to them it is {follows['random']}."
 )
+has_pair = {g: of_group(late.reset_index(), on, g).neuron.isin(kept_of[g].neuron) for g in GROUPS}
+has_pair = [Values(one.astype(float), one.index) for one in has_pair.values()]
+no_less = told_apart(group_difference(*has_pair, seed=settings.seed)) in ("less", "not told apart")
 by_group = ", and so do ".join(
     f"{kept_of[group].neuron.nunique()} of {n} {'selected neurons' if group == 'selected' else 'random ones'}"
     + (" have such a head" if group == "selected" else "")
     for group, n in COUNTS["neurons"].items() if n
 )  # fmt: skip
 answer_context = (
-    f"**{'Some' if len(own) else 'None'} of them lean on a head in some contexts and not in others.** {by_group}: without it, they lose at least "
-    f"{percent(settings.effect_apart)} more of their activation where it is active than elsewhere. "
+    f"**{'Some' if len(own) else 'None'} of them lean on a head in some contexts and not in others{', and random neurons do so no less' if len(own) and no_less else ''}.** {by_group}: "
+    f"the share of the activation that goes without the head is higher, by at least {100 * settings.effect_apart:g} percentage points, where it is active than elsewhere. "
     + (f"{'And' if announced == 'more often where' else 'But'} the token follows {announced} such a head is active than where the neuron fires without its help "
        f"({rates_of} of the prompts)." if announced else "")
 )  # fmt: skip
@@ -826,7 +829,8 @@ for group in COUNTED:
     fate = fates.loc[mine.index]
     steps = fate.value_counts().reindex(list(REASONS), fill_value=0)
     counts = {"neurons": mine.neuron.nunique(), "pairs with a candidate head": len(mine)}
-    counts |= {f"left out: {reason}": n for reason, n in steps.items()}
+    # in percent, since single pairs near a bound may fall on either side on another processor
+    counts |= {f"left out: {reason}": percent(n / max(len(mine), 1)) for reason, n in steps.items()}
     counts["kept"] = int((fate == "kept").sum())
     assert counts["pairs with a candidate head"] == steps.sum() + counts["kept"]
     each = kept_pairs(group).values
