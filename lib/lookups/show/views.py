@@ -10,7 +10,7 @@ JavaScript, which numbers the tokens as the drawing does, from 0 at the first on
 import os
 import re
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,22 +127,11 @@ def token_view(
     return view_of(name, component, props, text, look_for)
 
 
-def bundle_path() -> Path:
-    """Return where the installed circuitsvis keeps the script that draws."""
-    found = find_spec("circuitsvis")
-    path = Path(found.origin or "").parent / "dist/cdn/iife.js" if found else Path()
-    if not path.is_file():
-        raise LookupsError(
-            "circuitsvis or its browser bundle (dist/cdn/iife.js) is missing; install the "
-            "project's requirements again: pip install -r requirements.lock"
-        )
-    return path
-
-
 def drawing_script() -> str:
     """Return the one script that draws all views: circuitsvis, and behind it the look-ups."""
     own = _PAGES.get_template("look_up.js").render(signs=SIGNS, longest=LONGEST)
-    return bundle_path().read_text("utf-8").split("//# sourceMappingURL")[0] + f"\n{own}"
+    drawing = Path(distribution("circuitsvis").locate_file("circuitsvis/dist/cdn/iife.js"))
+    return drawing.read_text("utf-8").split("//# sourceMappingURL")[0] + f"\n{own}"
 
 
 def view_of(
