@@ -39,8 +39,6 @@ class Paragraph(NamedTuple):
     section: str
     place: int
     """The section's number in the article, from 0: two sections may have one name."""
-    number: int
-    """The paragraph's number among those that were kept of its article, counted from 1."""
     text: str
 
     @property
@@ -102,8 +100,8 @@ def clean(export: Path) -> Wikipedia:
         title, text = page.findtext("{*}title", ""), page.findtext("{*}revision/{*}text", "")
         ids = int(page.findtext("{*}id", "0")), int(page.findtext("{*}revision/{*}id", "0"))
         mine = [
-            Paragraph(title, *ids, name or "lead", place, number, text)
-            for number, (name, place, text) in enumerate(paragraphs(text, namespaces, dropped), 1)
+            Paragraph(title, *ids, name or "lead", place, kept)
+            for name, place, kept in paragraphs(text, namespaces, dropped)
         ]
         pages["articles" if mine else "articles without a paragraph kept"] += 1
         found += mine
