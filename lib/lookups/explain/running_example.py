@@ -18,10 +18,9 @@ def running_neurons(settings: Run, rates: pd.DataFrame) -> list[str]:
     train = rates[rates.split == "train"]
     mine = train[train.selected.eq(True)]
     mine = mine if len(mine) else train[train.examined.eq(True)]
-    mine = mine.sort_values("follow_rate", ascending=False, kind="stable")
-    named = mine.neuron.isin(settings.examples)
     places = mine.neuron.map({name: at for at, name in enumerate(settings.examples)})
-    mine = pd.concat([mine[named].loc[places[named].sort_values().index], mine[~named]])
+    mine = mine.assign(named=places.astype(float))  # of the others not a number, which comes last
+    mine = mine.sort_values(["named", "follow_rate"], ascending=[True, False], kind="stable")
     return mine.drop_duplicates("token").neuron.head(2).tolist()
 
 
