@@ -1,10 +1,9 @@
 """Documents: what a model is shown, as token ids with a key and a source (chapters 1 and 3).
 
-Ids never hold the beginning-of-sequence token: it is put in front where a model reads them. A
-document is a text, or a passage of a long one (`lookups.corpus.texts`). Its key is
-"<corpus>/<split>/<number>": numbers count from 0 in the order of reading, however many are asked
-for. Passages are listed in an order that a hash of their keys decides, so that the first of them
-are a sample of all. Texts of the test split that the train split holds too are left out.
+Ids never hold the beginning-of-sequence token. A document is a text, or a passage of a long one
+(`lookups.corpus.texts`). Its key is "<corpus>/<split>/<number>": numbers count from 0 in the order
+of reading, however many are asked for. Passages are listed in an order that a hash of their keys
+decides, so that the first of them are a sample of all.
 
 Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, so a
 large corpus is never in memory. The files' name says what went in; they may be deleted.

@@ -4,8 +4,7 @@ The package gensim carries part of a MediaWiki export among its test data. What 
 beside its running text goes: references, tables, lists, quotations set apart, formulas, pictures,
 headings, templates. A template that stood in a sentence leaves a hole in it. Where the hole is in
 brackets, the brackets go with it; where it is a note, nothing is missing; a paragraph with any
-other hole is dropped, since its sentence no longer says what its author wrote. Articles, never
-paragraphs, go to the train or the test split.
+other hole is dropped, since its sentence no longer says what its author wrote.
 """
 
 import bz2

@@ -139,11 +139,9 @@ def shuffled_among(pairs: Iterable[Pair], *, seed: int) -> dict[Pair, Pair]:
 def _drawn(
     pairs: Sequence[Pair], allowed: Bool[np.ndarray, "borrower lender"], random: np.random.Generator
 ) -> dict[Pair, Pair]:
-    """Draw a lender for everyone who is allowed one, with as few lending twice as can be.
-
-    The cheapest assignment at random costs is a random one, and it breaks a rule only where it
-    must: that costs more than all random costs together.
-    """
+    """Draw a lender for everyone who is allowed one, with as few lending twice as can be: the
+    cheapest assignment at random costs, in which breaking a rule costs more than all of these
+    together."""
     borrowers = [i for i in range(len(pairs)) if allowed[i].any()]
     if not borrowers:
         return {}

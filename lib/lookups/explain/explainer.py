@@ -1,9 +1,8 @@
 """What an explainer is given, and what it has to do with it (chapters 6 to 9).
 
-`PairPrompts` joins a neuron's cut prompts with what one of its heads does on each. An explainer
-(paper, step 6) turns active and inactive training prompts into an explanation, and an explanation
-and a prompt into a verdict. The rule that an explanation holds is text, so that it can be stored,
-shown, and handed to judge the prompts of another pair. A language model's reply is read as either.
+An explainer (paper, step 6) turns active and inactive training prompts into an explanation, and an
+explanation and a prompt into a verdict. The rule that an explanation holds is text, so that it can
+be stored, shown, and handed to judge the prompts of another pair.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """The running example: one pair that every chapter looks at by hand, and a second one beside it.
 
-A run file may name their neurons (`examples`); the rules below do the rest, so every run has its
-own. Up to chapter 7 the prompt is a training prompt, from chapter 8 on a held-out one.
+A run file may name their neurons (`examples`). Up to chapter 7 the prompt is a training prompt,
+from chapter 8 on a held-out one.
 """
 
 import pandas as pd

@@ -1,10 +1,9 @@
 """Interactive views of attention and activation, and prompts side by side.
 
 The drawing is circuitsvis', with nothing fetched from outside; templates of the folder `page` take
-the place of its own renderer. One-line views (`look_ups`) come in the same script. The same view
-gives the same bytes, and no text from data can become markup or end a script: Jinja escapes what is
-filled in. Every view also has a summary in plain text, for nbval and for readers without
-JavaScript, which numbers the tokens as the drawing does, from 0 at the first one shown.
+the place of its own renderer. The same view gives the same bytes, and no text from data can become
+markup or end a script. Every view also has a summary in plain text, for nbval and for readers
+without JavaScript, which numbers the tokens as the drawing does, from 0 at the first one shown.
 """
 
 import os
@@ -175,11 +174,9 @@ def quotes(rows: pd.DataFrame, notes: Sequence[str] | None = None) -> list[Promp
 
 
 def readable(token: str) -> str:
-    """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣.
-
-    A part of a character is shown as its bytes (`Piece`). What is written from right to left is
-    isolated: what stands beside it would change places.
-    """
+    """Return a token as a reader can see it: a newline as ⏎, a lone space as ␣, a part of a
+    character as its bytes (`Piece`). What is written from right to left is isolated: what stands
+    beside it would change places."""
     seen = getattr(token, "spelled", token).translate(_SEEN)
     if _LEFTWARD.search(seen):
         bare = seen.lstrip()
