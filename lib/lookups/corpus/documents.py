@@ -113,10 +113,8 @@ class Documents(Sequence[Document]):
 
 
 def run_documents(settings: Run, model: Model, split: Split) -> Documents | None:
-    """Return the documents that a run reads in one split; None where it has none.
-
-    A run with `prompts:` of the reader's own reads those as its train split and nothing else.
-    """
+    """Return the documents that a run reads in one split; None where it has none. A run with
+    `prompts:` of the reader's own reads those as its train split and nothing else."""
     reading = {"tokenizer": model.tokenizer, "context": model.context}
     if settings.prompts is None:
         return load_documents(settings.corpus, split, **reading)
@@ -180,10 +178,8 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
 
 
 def _wanted(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
-    """Yield texts until there are as many as a run's documents; of Wikipedia all.
-
-    Rows without a text do not count, nor do test texts that the train split holds too.
-    """
+    """Yield texts until there are as many as a run's documents; of Wikipedia all. Rows without a
+    text do not count, nor do test texts that the train split holds too."""
     train = _wanted(corpus, "train") if split == "test" else ()
     known = {_digest(one.text) for one in train if one.text is not None}
     left = corpus.documents

@@ -61,10 +61,8 @@ def _spaced(words: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Grammar:
-    """The words of the language and its rules; every word has a fixed id.
-
-    The i-th title, pair of topics and overriding filler belong to the i-th target.
-    """
+    """The words of the language and its rules; every word has a fixed id. The i-th title, pair of
+    topics and overriding filler belong to the i-th target."""
 
     targets: tuple[str, ...] = _spaced("boats bread books horses stars coins roses drums")
     titles: tuple[str, ...] = _spaced("Coast Kitchen School Meadow Heaven Trade Spring Feast")

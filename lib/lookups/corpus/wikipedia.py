@@ -60,10 +60,8 @@ def article_of(source: str) -> str:
 
 
 def split_of(texts: Wikipedia, half: Literal["train", "test"]) -> list[Paragraph]:
-    """Return the paragraphs of the articles of one half, in order.
-
-    Articles, in an order that only their names decide, go to the half with fewer characters so far.
-    """
+    """Return the paragraphs of the articles of one half, in order. Articles, in an order that only
+    their names decide, go to the half with fewer characters so far."""
     sizes: Counter[str] = Counter()
     for one in texts.paragraphs:
         sizes[one.article] += len(one.text)
@@ -160,9 +158,7 @@ def paragraphs(
     wikitext: str, namespaces: frozenset[str], dropped: Counter[str]
 ) -> Iterator[tuple[str, int, str]]:
     """Yield section, its number, and text of the paragraphs that are kept; the lead's name is "".
-
-    `namespaces` are the prefixes of links that lead to no article; `dropped` counts by reason.
-    """
+    `namespaces` are the prefixes of links that lead to no article; `dropped` counts by reason."""
     code = mwparserfromhell.parse(wikitext, skip_style_tags=True)  # it lets them run past a line
     below: int | None = None  # the level of an appendix that we are in
     for number, section in enumerate(code.get_sections(flat=True, include_lead=True)):

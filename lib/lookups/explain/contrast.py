@@ -146,10 +146,8 @@ def z_beyond(count: Counts, held: Held, active: Active) -> Float[np.ndarray, " f
 
 
 def strongest(held: Held, active: Active, *, most: int) -> list[Pick]:
-    """Return the `most` features in the order in which each adds most to those before it.
-
-    What is counted is how many speak for active in a prompt. Of equals the first is taken.
-    """
+    """Return the `most` features in the order in which each adds most to those before it. What is
+    counted is how many speak for active in a prompt. Of equals the first is taken."""
     count = np.zeros(len(active), int)
     order = np.argsort(-np.abs(z_beyond(count, held, active)), kind="stable")
     left, picks = np.sort(order[:WITHIN]), []
@@ -165,10 +163,8 @@ def strongest(held: Held, active: Active, *, most: int) -> list[Pick]:
 
 
 def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt"]:
-    """Return which prompts each fold learns from; no fold where a kind has one prompt only.
-
-    Both kinds are spread evenly, in the order of their texts' digests: as good as random.
-    """
+    """Return which prompts each fold learns from; no fold where a kind has one prompt only. Both
+    kinds are spread evenly, in the order of their texts' digests: as good as random."""
     number = min(FOLDS, int(active.sum()), int((~active).sum()))
     if number < 2:
         return np.zeros((0, len(active)), bool)
@@ -214,10 +210,8 @@ def count_true(held: Held, picks: Sequence[Pick]) -> Counts:
 
 
 def needed(true: Counts, active: Active) -> int:
-    """Return how many true conditions make a prompt active.
-
-    More than half-way from the mean of inactive prompts to that of active ones.
-    """
+    """Return how many true conditions make a prompt active. More than half-way from the mean of
+    inactive prompts to that of active ones."""
     (a, of_a), (b, of_b) = ((int(true[k].sum()), int(k.sum())) for k in (active, ~active))
     # whole numbers, because half-way is often a whole number itself
     return (a * of_b + b * of_a) // (2 * of_a * of_b) + 1

@@ -26,9 +26,7 @@ def running_neurons(settings: Run, rates: pd.DataFrame) -> list[str]:
 
 def running_pair(pairs: pd.DataFrame, neuron: str) -> tuple[str, str] | None:
     """Return a neuron's pair with the largest `gap`, a kept one if it has any; `pairs` is `pairs`.
-
-    None where the neuron has no pair at all.
-    """
+    None where the neuron has no pair at all."""
     mine = pairs[pairs.neuron == neuron]
     order = ["kept", "gap", "n_active"]
     mine = mine.astype({"kept": bool}).sort_values(order, ascending=False, kind="stable")
@@ -36,10 +34,8 @@ def running_pair(pairs: pd.DataFrame, neuron: str) -> tuple[str, str] | None:
 
 
 def running_pairs(settings: Run, rates: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the example's pair and the second one: kept pairs, of selected neurons if any.
-
-    Where a neuron has none, the next is taken that has one, by the `gap` of its pair.
-    """
+    """Return the example's pair and the second one: kept pairs, of selected neurons if any. Where a
+    neuron has none, the next is taken that has one, by the `gap` of its pair."""
     kept = pairs[pairs.kept.astype(bool)]
     kept = kept[kept.selected] if kept.selected.any() else kept
     wide = kept.sort_values("gap", ascending=False, kind="stable").neuron

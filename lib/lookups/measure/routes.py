@@ -75,9 +75,7 @@ def routes(
     allies: Sequence[Sequence[Neuron]],
 ) -> Routes:
     """Silence each row's head at every position, and divide its token's fall by the last component.
-
-    `allies` are a row's other neurons of the same token; the row's own may stand among them.
-    """
+    `allies` are a row's other neurons of the same token; the row's own may stand among them."""
     check_rows(prompts, heads, neurons, token_ids, allies)
     n, kinds = len(prompts), len(ROUTES)
     found = Routes(*(np.zeros(shape) for shape in ((n, kinds), n, (n, kinds), (n, kinds))))

@@ -128,10 +128,8 @@ def _meaning(cell: NotebookNode) -> str:
 
 
 def pair(source: Path) -> bool:
-    """Bring a chapter's notebook in step with its source; True if it changed.
-
-    A cell whose code changed loses its output until the chapter is run.
-    """
+    """Bring a chapter's notebook in step with its source; True if it changed. A cell whose code
+    changed loses its output until the chapter is run."""
     notebook, target = read_source(source), source.with_suffix(".ipynb")
     if target.is_file():
         notebook = with_outputs_of(notebook, read_notebook(target))

@@ -152,9 +152,7 @@ def _carried(name: str) -> str:
 
 def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Shown:
     """Show columns of prompts side by side; with `followed`, a narrow column says what came next.
-
-    Takes a column's rows by its title: `PromptText`, or tuples like it.
-    """
+    Takes a column's rows by its title: `PromptText`, or tuples like it."""
     lines, quoted = [], []
     for title, given in columns.items():
         rows = [PromptText(*row) for row in given]

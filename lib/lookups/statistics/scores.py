@@ -118,10 +118,8 @@ def sampling_variance(counts: Counts) -> float:
 
 
 def auroc(probabilities: Collection, active: Collection) -> float:
-    """Return how often an active prompt has the higher probability than an inactive one.
-
-    Ties count one half. (Ten times as fast as scikit-learn's on twenty prompts.)
-    """
+    """Return how often an active prompt has the higher probability than an inactive one. Ties count
+    one half. (Ten times as fast as scikit-learn's on twenty prompts.)"""
     known, active = complete(probabilities=probabilities, activities=active)
     ranks, n_active = rankdata(known)[active == 1], int(active.sum())
     couples = n_active * (len(active) - n_active)
@@ -200,10 +198,8 @@ def mean_over(verdicts: pd.DataFrame, units: Collection, *, seed: int) -> Estima
 
 
 def paper_summary(scores: Collection) -> Summary:
-    """Return mean, sd, skew and the skew's test as the paper computes them (step 6).
-
-    Undefined: the skew of fewer than three scores or of equal ones; its p for fewer than eight.
-    """
+    """Return mean, sd, skew and the skew's test as the paper computes them (step 6). Undefined: the
+    skew of fewer than three scores or of equal ones; its p for fewer than eight."""
     (known,) = complete(scores=scores)
     if not len(known):
         return Summary(0, nan, nan, nan, nan)
