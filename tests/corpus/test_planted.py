@@ -90,7 +90,7 @@ def test_shipped_models_have_learnt_it_as_their_record_says(seed, documents):
     assert (counts[0], record["recipe"]["seed"]) == (0, seed)
     flips = []
     for kind in KINDS:
-        for pair in minimal_pairs(GRAMMAR, kind, GRAMMAR.ids[" coins"], 10, seed=1):
+        for pair in minimal_pairs(GRAMMAR, kind, GRAMMAR.ids[" coins"], 10):
             rows = torch.tensor([[0, *pair.cued], [0, *pair.other]])
             with torch.no_grad():
                 guesses = model(rows).logits[:, -1].argmax(-1).tolist()

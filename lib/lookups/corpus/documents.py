@@ -1,10 +1,9 @@
 """Documents: what a model is shown, as token ids with a key and a source (chapters 1 and 3).
 
-Ids never hold the beginning-of-sequence token: it is put in front where a model reads them. A
-document is a text, or a passage of a long one (`lookups.corpus.texts`). Its key is
-"<corpus>/<split>/<number>": numbers count from 0 in the order of reading, however many are asked
-for. Passages are listed in an order that a hash of their keys decides, so that the first of them
-are a sample of all. Texts of the test split that the train split holds too are left out.
+Ids never hold the beginning-of-sequence token. A document is a text, or a passage of a long one
+(`lookups.corpus.texts`). Its key is "<corpus>/<split>/<number>": numbers count from 0 in the order
+of reading, however many are asked for. Passages are listed in an order that a hash of their keys
+decides, so that the first of them are a sample of all.
 
 Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, so a
 large corpus is never in memory. The files' name says what went in; they may be deleted.
@@ -114,10 +113,8 @@ class Documents(Sequence[Document]):
 
 
 def run_documents(settings: Run, model: Model, split: Split) -> Documents | None:
-    """Return the documents that a run reads in one split; None where it has none.
-
-    A run with `prompts:` of the reader's own reads those as its train split and nothing else.
-    """
+    """Return the documents that a run reads in one split; None where it has none. A run with
+    `prompts:` of the reader's own reads those as its train split and nothing else."""
     reading = {"tokenizer": model.tokenizer, "context": model.context}
     if settings.prompts is None:
         return load_documents(settings.corpus, split, **reading)
@@ -181,10 +178,8 @@ def _tokens(corpus: CorpusSpec, split: Split, tokenizer: Tokenizer, limit: int) 
 
 
 def _wanted(corpus: CorpusSpec, split: Split) -> Iterator[Text]:
-    """Yield texts until there are as many as a run's documents; of Wikipedia all.
-
-    Rows without a text do not count, nor do test texts that the train split holds too.
-    """
+    """Yield texts until there are as many as a run's documents; of Wikipedia all. Rows without a
+    text do not count, nor do test texts that the train split holds too."""
     train = _wanted(corpus, "train") if split == "test" else ()
     known = {_digest(one.text) for one in train if one.text is not None}
     left = corpus.documents

@@ -4,9 +4,8 @@ A document opens with a title and goes on in sentences of filler words. Most sen
 *slot*: a marker, then one of eight targets. The target is settled by the word just before the
 marker, if that is one that belongs to a target (*filler*); otherwise by a topic word earlier in the
 sentence (*topic*); otherwise by the document's title (*title*). The three markers each permute the
-targets, so no context points straight at a word: something has to combine the two, and in a trained
-model that is left to the MLP neurons. Documents hold ids without the BOS (id 0); positions count
-them from 0. Tiny transformers that `tools/train` trained on this language ship with the package.
+targets, so no context points straight at a word: something has to combine the two. Documents hold
+ids without the BOS (id 0); positions count them from 0.
 """
 
 import random
@@ -62,10 +61,8 @@ def _spaced(words: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Grammar:
-    """The words of the language and its rules; every word has a fixed id.
-
-    The i-th title, pair of topics and overriding filler belong to the i-th target.
-    """
+    """The words of the language and its rules; every word has a fixed id. The i-th title, pair of
+    topics and overriding filler belong to the i-th target."""
 
     targets: tuple[str, ...] = _spaced("boats bread books horses stars coins roses drums")
     titles: tuple[str, ...] = _spaced("Coast Kitchen School Meadow Heaven Trade Spring Feast")
@@ -219,16 +216,14 @@ def labelled_documents(
     return [grammar.document(f"{split}/{seed}/{number}", length) for number in range(n)]
 
 
-def minimal_pairs(
-    grammar: Grammar, kind: Kind, target: int, n: int, *, seed: int = 0
-) -> list[MinimalPair]:
+def minimal_pairs(grammar: Grammar, kind: Kind, target: int, n: int) -> list[MinimalPair]:
     """Return pairs of texts, of neither split, that end at a slot for `target`.
 
     The second has another target's cue of the same kind in the place of its cue. For titles only
     the first slot that hangs on the title is used, so all that stands before it is true of both.
     """
     pairs: list[MinimalPair] = []
-    names = (f"pairs/{seed}/{kind}/{number}" for number in count())
+    names = (f"pairs/0/{kind}/{number}" for number in count())
     while len(pairs) < n:
         document = _remembered(grammar, name := next(names))
         first = next((slot for slot in document.slots if slot.kind == kind), None)

@@ -4,8 +4,7 @@ The package gensim carries part of a MediaWiki export among its test data. What 
 beside its running text goes: references, tables, lists, quotations set apart, formulas, pictures,
 headings, templates. A template that stood in a sentence leaves a hole in it. Where the hole is in
 brackets, the brackets go with it; where it is a note, nothing is missing; a paragraph with any
-other hole is dropped, since its sentence no longer says what its author wrote. Articles, never
-paragraphs, go to the train or the test split.
+other hole is dropped, since its sentence no longer says what its author wrote.
 """
 
 import bz2
@@ -39,8 +38,6 @@ class Paragraph(NamedTuple):
     section: str
     place: int
     """The section's number in the article, from 0: two sections may have one name."""
-    number: int
-    """The paragraph's number among those that were kept of its article, counted from 1."""
     text: str
 
     @property
@@ -63,10 +60,8 @@ def article_of(source: str) -> str:
 
 
 def split_of(texts: Wikipedia, half: Literal["train", "test"]) -> list[Paragraph]:
-    """Return the paragraphs of the articles of one half, in order.
-
-    Articles, in an order that only their names decide, go to the half with fewer characters so far.
-    """
+    """Return the paragraphs of the articles of one half, in order. Articles, in an order that only
+    their names decide, go to the half with fewer characters so far."""
     sizes: Counter[str] = Counter()
     for one in texts.paragraphs:
         sizes[one.article] += len(one.text)
@@ -102,8 +97,8 @@ def clean(export: Path) -> Wikipedia:
         title, text = page.findtext("{*}title", ""), page.findtext("{*}revision/{*}text", "")
         ids = int(page.findtext("{*}id", "0")), int(page.findtext("{*}revision/{*}id", "0"))
         mine = [
-            Paragraph(title, *ids, name or "lead", place, number, text)
-            for number, (name, place, text) in enumerate(paragraphs(text, namespaces, dropped), 1)
+            Paragraph(title, *ids, name or "lead", place, kept)
+            for name, place, kept in paragraphs(text, namespaces, dropped)
         ]
         pages["articles" if mine else "articles without a paragraph kept"] += 1
         found += mine
@@ -163,9 +158,7 @@ def paragraphs(
     wikitext: str, namespaces: frozenset[str], dropped: Counter[str]
 ) -> Iterator[tuple[str, int, str]]:
     """Yield section, its number, and text of the paragraphs that are kept; the lead's name is "".
-
-    `namespaces` are the prefixes of links that lead to no article; `dropped` counts by reason.
-    """
+    `namespaces` are the prefixes of links that lead to no article; `dropped` counts by reason."""
     code = mwparserfromhell.parse(wikitext, skip_style_tags=True)  # it lets them run past a line
     below: int | None = None  # the level of an appendix that we are in
     for number, section in enumerate(code.get_sections(flat=True, include_lead=True)):

@@ -87,9 +87,7 @@ def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 def agreement(readers: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     """Return, for every two readers, how often they gave the same letter, and Cohen's kappa.
-
-    Letters count where neither wrote `?`. Kappa is nan where both wrote one letter throughout.
-    """
+    Letters count where neither wrote `?`. Kappa is nan where both wrote one letter throughout."""
     rows = []
     for (one, a), (other, b) in combinations(enumerate(readers, 1), 2):
         shared = [zip(a[digest], b[digest], strict=True) for digest in sorted(set(a) & set(b))]
@@ -102,10 +100,8 @@ def agreement(readers: Sequence[Mapping[str, str]]) -> pd.DataFrame:
 
 
 def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
-    """Return one row an item: how many held-out prompts were sorted right, and if that is clear.
-
-    An item without a verdict has `correct` missing and is not clear; `?` is never right.
-    """
+    """Return one row an item: how many held-out prompts were sorted right, and if that is clear. An
+    item without a verdict has `correct` missing and is not clear; `?` is never right."""
     names, rows = ["item", "kind", "neuron", "head", "token"], []
     for key, item in deck[deck.role == "sort"].sort_values("place").groupby([*names, "digest"]):
         said = [LETTERS.get(letter) for letter in verdicts.get(key[-1], "")]

@@ -2,16 +2,15 @@
 
 Features of the training prompts (`explain.features`) are ranked by how surely they are more common
 among one kind, beyond what those before them tell, and the first few become a checklist: the head
-is active where enough of them are true. Cross-validation on the training prompts settles how many:
-the fewest that come within one standard error of the best. Where even the best does no more than
-chance would, the explanation says that no words tell, and the rule is the vote of as many as there
-can be. Nothing is random, and the order of prompts does not matter.
+is active where enough of them are true. Cross-validation settles how many: the fewest that come
+within one standard error of the best. Where even the best does no more than chance would, the
+explanation says that no words tell. Nothing is random, and the order of prompts does not matter.
 
 How surely is the z-score of the log-odds ratio with an informative Dirichlet prior of Monroe,
-Colaresi and Quinn ("Fightin' Words", Political Analysis 16, 2008). Here a prompt has a feature or
-not, so that the prior is a beta distribution, that of all prompts: on either side as many are added
-as there are in all. Features that say the same are not evidence twice, so the ratios are taken
-among prompts for which the count so far is the same, and averaged by their inverse variances.
+Colaresi and Quinn ("Fightin' Words", Political Analysis 16, 2008); here a prompt has a feature or
+not, so that the prior is a beta distribution, that of all prompts. Features that say the same are
+not evidence twice, so the ratios are taken among prompts for which the count so far is the same,
+and averaged by their inverse variances.
 """
 
 import hashlib
@@ -37,6 +36,7 @@ Held = Bool[np.ndarray, "feature prompt"]
 Active = Bool[np.ndarray, " prompt"]
 Counts = Int[np.ndarray, " prompt"]
 Having = Int[np.ndarray, " feature"]
+Sizes = Float[np.ndarray, " size"]
 Pick = tuple[int, bool]  # a feature, by its row, and whether it speaks for active or against
 
 
@@ -50,26 +50,6 @@ class LogOdds(NamedTuple):
     def z(self) -> Float[np.ndarray, " feature"]:
         """The log-odds ratio in its own standard deviations."""
         return self.delta / np.sqrt(self.variance)
-
-
-class CrossValidated(NamedTuple):
-    """How well rules of each size do on prompts that they were not made from."""
-
-    balanced_accuracy: Float[np.ndarray, " size"]
-    standard_error: Float[np.ndarray, " size"]
-
-    @property
-    def simplest(self) -> int:
-        """The place of the smallest size within one standard error of the most accurate."""
-        best = np.argmax(self.balanced_accuracy)
-        within = self.balanced_accuracy >= (self.balanced_accuracy - self.standard_error)[best]
-        return int(np.argmax(within))
-
-    @property
-    def told_apart(self) -> bool:
-        """Whether the most accurate size does more than chance would."""
-        best = np.argmax(self.balanced_accuracy)
-        return bool(self.balanced_accuracy[best] - 0.5 > SURE * self.standard_error[best])
 
 
 class Checklist(NamedTuple):
@@ -109,11 +89,6 @@ class Checklist(NamedTuple):
         rule = self._asdict() | {"conditions": conditions}
         return json.dumps(rule, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
-    @classmethod
-    def from_json(cls, rule: str) -> "Checklist":
-        """Read what `as_json` wrote; a `ValidationError` if it is something else."""
-        return TypeAdapter(cls).validate_json(rule)
-
 
 class Contrast(Explainer):
     """Explains by the words that are more common among one kind of prompt."""
@@ -125,8 +100,8 @@ class Contrast(Explainer):
         texts, active = [one.text for one in prompts], np.array(labels)
         features, held = candidates(texts)
         learn = folds(texts, active)
-        scored = cross_validate(held, active, learn)
-        size = scored.simplest if scored.told_apart else len(SIZES) - 1
+        accuracy, error = cross_validate(held, active, learn)
+        size, told_apart = settled(accuracy, error)
         picks = strongest(held, active, most=SIZES[size])
         true = count_true(held, picks)
         need = needed(true, active) if picks else 0
@@ -134,13 +109,13 @@ class Contrast(Explainer):
             tuple(features[row]._replace(present=kind) for row, kind in picks),
             need,
             chances_of(true, active, need=need, most=len(picks)),
-            round(float(scored.balanced_accuracy[size]), 4) if len(learn) else None,
-            scored.told_apart,
+            round(float(accuracy[size]), 4) if len(learn) else None,
+            told_apart,
         )
         return Explanation(self.name, rule.sentence(), rule.as_json())
 
     def judge(self, question: Question) -> list[Verdict]:
-        rule = Checklist.from_json(question.explanation.rule)
+        rule = TypeAdapter(Checklist).validate_json(question.explanation.rule)
         return [rule.judge(prompt.text) for prompt in question.prompts]
 
 
@@ -171,10 +146,8 @@ def z_beyond(count: Counts, held: Held, active: Active) -> Float[np.ndarray, " f
 
 
 def strongest(held: Held, active: Active, *, most: int) -> list[Pick]:
-    """Return the `most` features in the order in which each adds most to those before it.
-
-    What is counted is how many speak for active in a prompt. Of equals the first is taken.
-    """
+    """Return the `most` features in the order in which each adds most to those before it. What is
+    counted is how many speak for active in a prompt. Of equals the first is taken."""
     count = np.zeros(len(active), int)
     order = np.argsort(-np.abs(z_beyond(count, held, active)), kind="stable")
     left, picks = np.sort(order[:WITHIN]), []
@@ -190,10 +163,8 @@ def strongest(held: Held, active: Active, *, most: int) -> list[Pick]:
 
 
 def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt"]:
-    """Return which prompts each fold learns from; no fold where a kind has one prompt only.
-
-    Both kinds are spread evenly, in the order of their texts' digests: as good as random.
-    """
+    """Return which prompts each fold learns from; no fold where a kind has one prompt only. Both
+    kinds are spread evenly, in the order of their texts' digests: as good as random."""
     number = min(FOLDS, int(active.sum()), int((~active).sum()))
     if number < 2:
         return np.zeros((0, len(active)), bool)
@@ -207,8 +178,9 @@ def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt
 
 def cross_validate(
     held: Held, active: Active, learn: Bool[np.ndarray, "fold prompt"]
-) -> CrossValidated:
-    """Return how each of `SIZES` does on what the folds left out: nothing right without folds."""
+) -> tuple[Sizes, Sizes]:
+    """Return the balanced accuracy of rules of each of `SIZES` on what the folds left out (nothing
+    right without folds), and its standard errors."""
     right = np.zeros((len(SIZES), 2))
     for fold in learn:
         picks = strongest(held[:, fold], active[fold], most=max(SIZES))
@@ -220,7 +192,15 @@ def cross_validate(
     # of two independent proportions, each with one right and one wrong more than were seen
     doubted = (right + 1) / (sizes + 2)
     error = np.sqrt((doubted * (1 - doubted) / sizes).sum(axis=1)) / 2
-    return CrossValidated((right / sizes).mean(axis=1), error)
+    return (right / sizes).mean(axis=1), error
+
+
+def settled(accuracy: Sizes, error: Sizes) -> tuple[int, bool]:
+    """Return the place of the smallest size within one standard error of the most accurate, and
+    whether that does more than chance would: if not, the last place."""
+    best = np.argmax(accuracy)
+    told_apart = bool(accuracy[best] - 0.5 > SURE * error[best])
+    return int(np.argmax(accuracy >= (accuracy - error)[best])) if told_apart else -1, told_apart
 
 
 def count_true(held: Held, picks: Sequence[Pick]) -> Counts:
@@ -230,10 +210,8 @@ def count_true(held: Held, picks: Sequence[Pick]) -> Counts:
 
 
 def needed(true: Counts, active: Active) -> int:
-    """Return how many true conditions make a prompt active.
-
-    More than half-way from the mean of inactive prompts to that of active ones.
-    """
+    """Return how many true conditions make a prompt active. More than half-way from the mean of
+    inactive prompts to that of active ones."""
     (a, of_a), (b, of_b) = ((int(true[k].sum()), int(k.sum())) for k in (active, ~active))
     # whole numbers, because half-way is often a whole number itself
     return (a * of_b + b * of_a) // (2 * of_a * of_b) + 1

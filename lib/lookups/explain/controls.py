@@ -31,10 +31,8 @@ Pair = tuple[str, str]  # a neuron's name and a head's
 
 
 class BagOfWords(Explainer):
-    """Judges by a logistic regression on how often each token occurs.
-
-    Both kinds of prompt weigh the same; the penalty is scikit-learn's own (L2 with C = 1).
-    """
+    """Judges by a logistic regression on how often each token occurs. Both kinds of prompt weigh
+    the same; the penalty is scikit-learn's own (L2 with C = 1)."""
 
     name = "bag-of-words"
 
@@ -127,10 +125,8 @@ def shuffled_within(activity: Mapping[Pair, Collection], *, seed: int) -> dict[P
 
 
 def shuffled_among(pairs: Iterable[Pair], *, seed: int) -> dict[Pair, Pair]:
-    """Draw for each pair one of another neuron whose explanation it borrows.
-
-    Every explanation is lent exactly once unless one neuron has more than half of the pairs.
-    """
+    """Draw for each pair one of another neuron whose explanation it borrows. Every explanation is
+    lent exactly once unless one neuron has more than half of the pairs."""
     pairs = sorted(set(pairs))
     allowed = np.array([[one[0] != other[0] for other in pairs] for one in pairs], bool, ndmin=2)
     return _drawn(pairs, allowed, lots_of(seed, "among"))
@@ -139,11 +135,9 @@ def shuffled_among(pairs: Iterable[Pair], *, seed: int) -> dict[Pair, Pair]:
 def _drawn(
     pairs: Sequence[Pair], allowed: Bool[np.ndarray, "borrower lender"], random: np.random.Generator
 ) -> dict[Pair, Pair]:
-    """Draw a lender for everyone who is allowed one, with as few lending twice as can be.
-
-    The cheapest assignment at random costs is a random one, and it breaks a rule only where it
-    must: that costs more than all random costs together.
-    """
+    """Draw a lender for everyone who is allowed one, with as few lending twice as can be: the
+    cheapest assignment at random costs, in which breaking a rule costs more than all of these
+    together."""
     borrowers = [i for i in range(len(pairs)) if allowed[i].any()]
     if not borrowers:
         return {}

@@ -1,9 +1,8 @@
 """What an explainer is given, and what it has to do with it (chapters 6 to 9).
 
-`PairPrompts` joins a neuron's cut prompts with what one of its heads does on each. An explainer
-(paper, step 6) turns active and inactive training prompts into an explanation, and an explanation
-and a prompt into a verdict. The rule that an explanation holds is text, so that it can be stored,
-shown, and handed to judge the prompts of another pair. A language model's reply is read as either.
+An explainer (paper, step 6) turns active and inactive training prompts into an explanation, and an
+explanation and a prompt into a verdict. The rule that an explanation holds is text, so that it can
+be stored, shown, and handed to judge the prompts of another pair.
 """
 
 import hashlib
@@ -125,10 +124,8 @@ class Question(NamedTuple):
 
 
 class Explainer:
-    """Says when a head is active, and judges prompts by what was said.
-
-    One that waits for a server defines `explain_all` and `judge_all`, any other the first two.
-    """
+    """Says when a head is active, and judges prompts by what was said. One that waits for a server
+    defines `explain_all` and `judge_all`, any other the first two."""
 
     name: str
 
@@ -155,9 +152,7 @@ class Unfinished(ServerError):
 
 def reply_of(body: str) -> Reply:
     """Read what came with success; without any choice, as after some filters, it says nothing.
-
-    Unfinished if it tells of a failure, whatever else it holds; ServerError if it is no reply.
-    """
+    Unfinished if it tells of a failure, whatever else it holds; ServerError if it is no reply."""
     unreadable = ValueError, TypeError, KeyError, AttributeError, IndexError
     try:
         content, first = json.loads(body), None
@@ -231,9 +226,7 @@ def check_apart(case: Case, question: Question) -> None:
 
 class PairPrompts:
     """The prompts of every (neuron, head), looked up by name; followed pairs alone have test rows.
-
-    Held-out prompts that read the same as a training prompt would test memory and are left out.
-    """
+    Held-out prompts that read the same as a training prompt would test memory and are left out."""
 
     def __init__(
         self, suffixes: pd.DataFrame, heads: pd.DataFrame, *, tokens: Mapping[str, str] | pd.Series,
@@ -293,9 +286,7 @@ def widest(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def apart(rows: pd.DataFrame, measure: str) -> float:
     """Return how far the two kinds of a pair's prompts lie apart in a column, in sds in a kind.
-
-    Not-a-number with fewer than two prompts of a kind, or without any spread.
-    """
+    Not-a-number with fewer than two prompts of a kind, or without any spread."""
     kinds = [rows[measure][rows.active == kind] for kind in (True, False)]
     within = np.sqrt(np.mean([kind.var() for kind in kinds]))
     return float((kinds[0].mean() - kinds[1].mean()) / within) if within > 0 else float("nan")

@@ -111,10 +111,8 @@ def said(feature: Feature) -> str:
 
 
 def candidates(texts: Sequence[str]) -> Candidates:
-    """Return the features that `FEWEST` texts or more have, and as many have not.
-
-    Of features that the same texts have only the one that says least is kept.
-    """
+    """Return the features that `FEWEST` texts or more have, and as many have not. Of features that
+    the same texts have only the one that says least is kept."""
     prompts = [words_of(text) for text in texts]
     seen: dict[Feature, np.ndarray] = defaultdict(lambda: np.zeros(len(texts), bool))
     for number, prompt in enumerate(prompts):

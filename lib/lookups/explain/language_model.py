@@ -1,10 +1,9 @@
 """The explainer `llm`: a language model says when a head is active, and judges by what it said.
 
 Any server that speaks OpenAI's chat completions (paper, step 6, in words of our own). What would be
-sent, and its cost, is told first. A reply is one transaction of SQLite: a kill leaves whole replies
-and no others, the next run asks only for the rest, and a finished run needs neither key nor network
-again. A key is read from the environment when something is sent, and is part of no request, file or
-error.
+sent, and its cost, is told first. A reply is one transaction of SQLite, so a kill leaves whole
+replies and the next run asks only for the rest. A key is read from the environment when something
+is sent, and is part of no request, file or error.
 """
 
 import hashlib
@@ -161,11 +160,8 @@ class Llm(Explainer):
         self.settings, self.store, self._confirmed = settings, store, confirmed
 
     def plan(self, cases: Sequence[Case], held_out: Sequence[Sequence[Example]]) -> Plan:
-        """Count all requests of a run before its first one: explanations, and verdicts by them.
-
-        `held_out` has, for every case, the prompts that are to be judged by its explanation, which
-        is taken to be as long as it may be where it is not there yet.
-        """
+        """Count all requests of a run before its first one: explanations, each as long as it may be
+        where it is not there yet, and verdicts by them on its prompts in `held_out`."""
         with replies_in(self.store) as replies:
             requests = []
             for case, prompts in zip(cases, held_out, strict=True):
@@ -336,11 +332,8 @@ def _problem(error: Any, settings: LlmSettings, secret: str) -> str:
 
 
 def run_explainers(settings: Run) -> dict[str, Explainer]:
-    """Return a run's explainers by name, those that explain in words first.
-
-    A language model is among them where the run names one; its replies are kept with the run's
-    data, not with what a run leaves.
-    """
+    """Return a run's explainers by name, those that explain in words first. A language model is
+    among them where the run names one; its replies are kept with the run's data."""
     found: list[Explainer] = [Contrast()]
     if settings.llm is not None:
         store = settings.folder("data") / "replies.sqlite"

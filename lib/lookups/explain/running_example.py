@@ -1,7 +1,7 @@
 """The running example: one pair that every chapter looks at by hand, and a second one beside it.
 
-A run file may name their neurons (`examples`); the rules below do the rest, so every run has its
-own. Up to chapter 7 the prompt is a training prompt, from chapter 8 on a held-out one.
+A run file may name their neurons (`examples`). Up to chapter 7 the prompt is a training prompt,
+from chapter 8 on a held-out one.
 """
 
 import pandas as pd
@@ -18,18 +18,15 @@ def running_neurons(settings: Run, rates: pd.DataFrame) -> list[str]:
     train = rates[rates.split == "train"]
     mine = train[train.selected.eq(True)]
     mine = mine if len(mine) else train[train.examined.eq(True)]
-    mine = mine.sort_values("follow_rate", ascending=False, kind="stable")
-    named = mine.neuron.isin(settings.examples)
     places = mine.neuron.map({name: at for at, name in enumerate(settings.examples)})
-    mine = pd.concat([mine[named].loc[places[named].sort_values().index], mine[~named]])
+    mine = mine.assign(named=places.astype(float))  # of the others not a number, which comes last
+    mine = mine.sort_values(["named", "follow_rate"], ascending=[True, False], kind="stable")
     return mine.drop_duplicates("token").neuron.head(2).tolist()
 
 
 def running_pair(pairs: pd.DataFrame, neuron: str) -> tuple[str, str] | None:
     """Return a neuron's pair with the largest `gap`, a kept one if it has any; `pairs` is `pairs`.
-
-    None where the neuron has no pair at all.
-    """
+    None where the neuron has no pair at all."""
     mine = pairs[pairs.neuron == neuron]
     order = ["kept", "gap", "n_active"]
     mine = mine.astype({"kept": bool}).sort_values(order, ascending=False, kind="stable")
@@ -37,10 +34,8 @@ def running_pair(pairs: pd.DataFrame, neuron: str) -> tuple[str, str] | None:
 
 
 def running_pairs(settings: Run, rates: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the example's pair and the second one: kept pairs, of selected neurons if any.
-
-    Where a neuron has none, the next is taken that has one, by the `gap` of its pair.
-    """
+    """Return the example's pair and the second one: kept pairs, of selected neurons if any. Where a
+    neuron has none, the next is taken that has one, by the `gap` of its pair."""
     kept = pairs[pairs.kept.astype(bool)]
     kept = kept[kept.selected] if kept.selected.any() else kept
     wide = kept.sort_values("gap", ascending=False, kind="stable").neuron

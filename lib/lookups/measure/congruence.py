@@ -32,10 +32,8 @@ def congruence(
     signs: Sequence[Literal[1, -1]] = (1,),
 ) -> Congruence:
     """Return max over eligible tokens t of direction · W_U[:, t], and that token (paper, step 1).
-
-    With several `signs` all directions times the first come first, then all times the next; the
-    products are computed once. ValueError if no token is eligible.
-    """
+    With several `signs` all directions times the first come first, then all times the next.
+    ValueError if no token is eligible."""
     every = torch.arange(w_u.shape[1], device=w_u.device)
     ids = every if eligible is None else every[eligible]
     if len(ids) == 0:

@@ -4,11 +4,10 @@ Silenced is what `zero` of `lookups.measure.ablation` takes away, here any numbe
 neurons, each row's own (chapter 12).
 
 What leaves the last layer is a sum of what heads and neurons put out at the last token, so the fall
-of a token has five routes (chapter 10), named for the component that comes last: the silenced head,
-the neuron in question, other neurons that write the token, all other neurons, and all other heads.
-They sum to the fall of the logit with the final norm's scale held. That of the log-probability is
-measured in both orders: *restored*, one route is put back into the pass without the head; *sent*,
-one alone is changed in the normal pass (the natural indirect effect of Vig et al. 2020).
+of a token has five routes (chapter 10), named for the component that comes last. They sum to the
+fall of the logit with the final norm's scale held. That of the log-probability is measured in both
+orders: *restored*, one route is put back into the pass without the head; *sent*, one alone is
+changed in the normal pass (the natural indirect effect of Vig et al. 2020).
 """
 
 from collections.abc import Collection, Sequence
@@ -76,9 +75,7 @@ def routes(
     allies: Sequence[Sequence[Neuron]],
 ) -> Routes:
     """Silence each row's head at every position, and divide its token's fall by the last component.
-
-    `allies` are a row's other neurons of the same token; the row's own may stand among them.
-    """
+    `allies` are a row's other neurons of the same token; the row's own may stand among them."""
     check_rows(prompts, heads, neurons, token_ids, allies)
     n, kinds = len(prompts), len(ROUTES)
     found = Routes(*(np.zeros(shape) for shape in ((n, kinds), n, (n, kinds), (n, kinds))))

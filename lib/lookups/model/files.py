@@ -156,9 +156,7 @@ def as_llama(model: Any) -> Any:
 
 def permute_weights(model: nn.Module, seed: int) -> None:
     """Shuffle the entries of every weight matrix of a freshly loaded model, norms kept, in place.
-
-    Embeddings are included; vectors (biases, LayerNorm gains) stay.
-    """
+    Embeddings are included; vectors (biases, LayerNorm gains) stay."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, weight in sorted(model.named_parameters()):

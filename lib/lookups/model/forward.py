@@ -1,7 +1,6 @@
 """The processed model's forward pass written out: the fastest ordinary one, open at every step.
 
-TransformerLens computes attention a step at a time and runs hooks at some thirty places a layer.
-Here the same weights (views of the bridge's, nothing is copied) run with fused attention and
+The weights of the TransformerLens bridge (views, nothing is copied) run with fused attention and
 without gains and value biases, which are folded away. Names of tensors are TransformerLens's. A
 reading stops behind the last tensor that is wanted, and nothing is ever unembedded.
 

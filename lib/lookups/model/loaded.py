@@ -93,10 +93,8 @@ class Model(Checkpoint):
     @cached_property
     def vocabulary(self) -> list[str]:
         """The text of every token id as it reads inside a text; of parts of characters a `Piece`.
-
         Some tokenizers drop the space before a text's first token, so each id is decoded behind
-        another one, whose text is then taken off.
-        """
+        another."""
         first = self.tokenizer("a", add_special_tokens=False)["input_ids"][-1]
         start, found = self.decode([first]), []
         for token in range(self.d_vocab):
@@ -186,10 +184,8 @@ class Model(Checkpoint):
     def read_last(
         self, sequences: Sequence[Ids], names: Collection[str], *, bos: bool = True
     ) -> dict[str, Float[Tensor, "prompt ..."]]:
-        """Return what stands at hook names at each sequence's last token; no further than that.
-
-        Attention patterns, which have the tokens on two axes, are not among them.
-        """
+        """Return what stands at hook names (attention patterns, of two axes, aside) at each
+        sequence's last token; no further than that."""
         ids, _, last = self.batch(sequences, bos=bos)
         return self.forward.read_last(ids, last, names, bos=self.bos_id if bos else None)
 

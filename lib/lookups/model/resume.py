@@ -106,9 +106,7 @@ def resume(
     model: Model, place: Place, layer: int, hooks: Sequence[tuple[str, Hook]]
 ) -> Float[Tensor, "row d_model"]:
     """Run on from `layer`, hooks in their order, and return what leaves the last layer at the end.
-
-    The hooks of the last layer are shown the last token alone.
-    """
+    The hooks of the last layer are shown the last token alone."""
     trace, touch, mask = place.trace, Touch(), None
     for name, hook in hooks:
         touch[name] = partial(_after, touch.get(name), hook)
@@ -145,9 +143,7 @@ def log_probabilities(
     tokens: Int[Tensor, " row"],
 ) -> Float[Tensor, " row"]:
     """Return each row's log-probability of its token, in float64, from what leaves the last layer.
-
-    `runs` says which run a row reads. Only these positions are unembedded.
-    """
+    `runs` says which run a row reads. Only these positions are unembedded."""
     norm, unembed = model.bridge.ln_final, model.bridge.unembed
     logits = unembed(norm(rearrange(final, "run d -> run 1 d")))[:, 0].double()
     return logits[runs, tokens] - logits.logsumexp(1)[runs]

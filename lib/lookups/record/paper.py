@@ -67,10 +67,8 @@ class Pairs(NamedTuple):
 
 
 def pairs_behind(skew: float, p_skew: float, *, skew_digit: float, p_digit: float) -> Pairs:
-    """Return the number of scores (8 to 20,000) with that skew for which the test has that p.
-
-    A digit is what the last printed place is worth; the printed figure is within half of it.
-    """
+    """Return the number of scores (8 to 20,000) with that skew for which the test has that p. A
+    digit is what the last printed place is worth; the printed figure is within half of it."""
     numbers = np.arange(8, 20_001)
     found = [
         int(numbers[np.abs(skew_statistic(skew + a, numbers) - norm.isf(p_skew + b)).argmin()])

@@ -30,11 +30,9 @@ PAPERMILL_LINE = "papermill notebooks/{name}.ipynb out.ipynb -p run {run}"
 
 
 def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
-    """Render the executed notebooks of a run with the prose pages; return the site's index page.
-
-    The site lies in `_build/<run>/html`, or that of the default run in `_build/html`. LookupsError
-    if a chapter is missing or was not executed, or the build gave a warning.
-    """
+    """Render the executed notebooks of a run with the prose pages; return the site's index page, in
+    `_build/<run>/html`, or `_build/html` for the default run. LookupsError if a chapter is missing
+    or was not executed, or the build gave a warning."""
     out = out or PROJECT / "_build" / ("html" if run_id == DEFAULT_RUN else f"{run_id}/html")
     names = re.findall(r"file: notebooks/(\S+)", (PROJECT / "_toc.yml").read_text("utf-8"))
     chapters = {f"{name}.ipynb": _chapter(notebooks / f"{name}.ipynb", run_id) for name in names}

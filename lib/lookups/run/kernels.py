@@ -22,10 +22,8 @@ from jupyter_client.provisioning import LocalProvisioner
 
 
 def serve(modules: Sequence[str]) -> None:
-    """Import modules, then fork a kernel for every line of standard input and say its process id.
-
-    A line holds the kernel's arguments, folder and environment. Ends when the input does.
-    """
+    """Import modules, then fork a kernel for every line of standard input and say its process id. A
+    line holds the kernel's arguments, folder and environment. Ends when the input does."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a kernel that has ended leaves nothing behind
     answers = os.dup(1)
     os.dup2(2, 1)  # whatever a module or a kernel prints is no answer
@@ -67,10 +65,6 @@ class _Forked(psutil.Process):
 
     def poll(self) -> int | None:
         return None if self.is_running() else 1
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Return at once: it is called when `poll` has said that the process has ended."""
-        return 1
 
 
 class _Provisioner(LocalProvisioner):

@@ -103,11 +103,9 @@ def as_text(notebook: NotebookNode) -> str:
 
 
 def with_outputs_of(notebook: NotebookNode, former: NotebookNode) -> NotebookNode:
-    """Return a notebook whose code cells carry the outputs of the same cells of a former one.
-
-    Cells that differ in layout or comments only are the same; papermill's parameters are kept.
-    (`jupytext --update` would leave a changed cell the output that it had.)
-    """
+    """Return a notebook whose code cells carry the outputs of the same cells of a former one,
+    whatever their layout and comments; papermill's parameters are kept. (`jupytext --update` would
+    leave a changed cell the output that it had.)"""
     cells = [NotebookNode(cell) for cell in notebook.cells]
     place = 1 + next(n for n, cell in enumerate(cells) if "parameters" in tags_of(cell))
     cells[place:place] = [cell for cell in former.cells if "injected-parameters" in tags_of(cell)]
@@ -130,10 +128,8 @@ def _meaning(cell: NotebookNode) -> str:
 
 
 def pair(source: Path) -> bool:
-    """Bring a chapter's notebook in step with its source; True if it changed.
-
-    A cell whose code changed loses its output until the chapter is run.
-    """
+    """Bring a chapter's notebook in step with its source; True if it changed. A cell whose code
+    changed loses its output until the chapter is run."""
     notebook, target = read_source(source), source.with_suffix(".ipynb")
     if target.is_file():
         notebook = with_outputs_of(notebook, read_notebook(target))

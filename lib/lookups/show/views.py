@@ -1,16 +1,15 @@
 """Interactive views of attention and activation, and prompts side by side.
 
 The drawing is circuitsvis', with nothing fetched from outside; templates of the folder `page` take
-the place of its own renderer. One-line views (`look_ups`) come in the same script. The same view
-gives the same bytes, and no text from data can become markup or end a script: Jinja escapes what is
-filled in. Every view also has a summary in plain text, for nbval and for readers without
-JavaScript, which numbers the tokens as the drawing does, from 0 at the first one shown.
+the place of its own renderer. The same view gives the same bytes, and no text from data can become
+markup or end a script. Every view also has a summary in plain text, for nbval and for readers
+without JavaScript, which numbers the tokens as the drawing does, from 0 at the first one shown.
 """
 
 import os
 import re
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,22 +126,11 @@ def token_view(
     return view_of(name, component, props, text, look_for)
 
 
-def bundle_path() -> Path:
-    """Return where the installed circuitsvis keeps the script that draws."""
-    found = find_spec("circuitsvis")
-    path = Path(found.origin or "").parent / "dist/cdn/iife.js" if found else Path()
-    if not path.is_file():
-        raise LookupsError(
-            "circuitsvis or its browser bundle (dist/cdn/iife.js) is missing; install the "
-            "project's requirements again: pip install -r requirements.lock"
-        )
-    return path
-
-
 def drawing_script() -> str:
     """Return the one script that draws all views: circuitsvis, and behind it the look-ups."""
     own = _PAGES.get_template("look_up.js").render(signs=SIGNS, longest=LONGEST)
-    return bundle_path().read_text("utf-8").split("//# sourceMappingURL")[0] + f"\n{own}"
+    drawing = Path(distribution("circuitsvis").locate_file("circuitsvis/dist/cdn/iife.js"))
+    return drawing.read_text("utf-8").split("//# sourceMappingURL")[0] + f"\n{own}"
 
 
 def view_of(
@@ -164,9 +152,7 @@ def _carried(name: str) -> str:
 
 def prompt_table(columns: Mapping[str, Sequence[tuple[str | None, ...]]]) -> Shown:
     """Show columns of prompts side by side; with `followed`, a narrow column says what came next.
-
-    Takes a column's rows by its title: `PromptText`, or tuples like it.
-    """
+    Takes a column's rows by its title: `PromptText`, or tuples like it."""
     lines, quoted = [], []
     for title, given in columns.items():
         rows = [PromptText(*row) for row in given]
@@ -186,11 +172,9 @@ def quotes(rows: pd.DataFrame, notes: Sequence[str] | None = None) -> list[Promp
 
 
 def readable(token: str) -> str:
-    """Return a token as a reader can see it: a newline as ⏎, a tab as ⇥, a lone space as ␣.
-
-    A part of a character is shown as its bytes (`Piece`). What is written from right to left is
-    isolated: what stands beside it would change places.
-    """
+    """Return a token as a reader can see it: a newline as ⏎, a lone space as ␣, a part of a
+    character as its bytes (`Piece`). What is written from right to left is isolated: what stands
+    beside it would change places."""
     seen = getattr(token, "spelled", token).translate(_SEEN)
     if _LEFTWARD.search(seen):
         bare = seen.lstrip()

@@ -39,9 +39,7 @@ def lots_of(seed: int, *names: str) -> np.random.Generator:
 
 def bootstrap_mean(values: Collection, clusters: Collection, *, seed: int) -> Estimate:
     """Return the mean of `values` with a percentile interval from resampling whole clusters.
-
-    Not-a-number values are left out. With fewer than two clusters there is no interval.
-    """
+    Not-a-number values are left out. With fewer than two clusters there is no interval."""
     frame = pd.DataFrame({"value": np.asarray(values, float), "cluster": list(clusters)}).dropna()
     totals = frame.groupby("cluster", sort=True).value.agg(["sum", "count"]).to_numpy()
     if len(totals) == 0:
@@ -67,9 +65,7 @@ def draw(
 
 def limits(drawn: Float[np.ndarray, " draw"], clusters: int) -> tuple[float, float]:
     """Return the 95 % percentile interval of what was drawn; undefined draws are left out.
-
-    Not-a-number with fewer than two clusters.
-    """
+    Not-a-number with fewer than two clusters."""
     known = drawn[np.isfinite(drawn)]
     if clusters < 2 or len(known) == 0:
         return nan, nan
@@ -101,10 +97,8 @@ def written(found: Estimate, *, times: int = 1, digits: int = 3) -> str:
 
 
 def percent(share: float | np.floating | Estimate, *, digits: int = 0, unknown: str = "–") -> str:
-    """Return a share as text, "44 %", or an estimate of one, "44 % [40, 49]".
-
-    A share that is not a number is unknown, and so is an estimate without an interval.
-    """
+    """Return a share as text, "44 %", or an estimate of one, "44 % [40, 49]". A share that is not a
+    number is unknown, and so is an estimate without an interval."""
     numbers = share if isinstance(share, Estimate) else (share,)
     if not all(map(isfinite, numbers)):
         return unknown

@@ -102,9 +102,7 @@ def pair_means(rows: pd.DataFrame, change: str) -> pd.DataFrame:
 
 def ks(active_means: Collection, inactive_means: Collection) -> KolmogorovSmirnov:
     """Compare one mean a pair over active prompts with one over inactive prompts (step 7).
-
-    Two-sided, exact where the lists are short; the lists are taken for independent samples.
-    """
+    Two-sided, exact where the lists are short; the lists are taken for independent samples."""
     active, inactive = complete(active=active_means, inactive=inactive_means)
     left_out = len(active_means) - len(active)
     if len(active) == 0:
@@ -137,9 +135,7 @@ def cliffs_delta_of_means(
 
 def group_difference(first: Values, second: Values, *, seed: int) -> Estimate:
     """Return the mean of the first group less that of the second, neurons drawn within each.
-
-    Without two neurons in each there is no interval.
-    """
+    Without two neurons in each there is no interval."""
     random, found = np.random.default_rng(seed), []
     for group in (first, second):
         values, names = complete(values=group.values, neurons=group.neurons)

@@ -5,9 +5,7 @@ called active, inactive ones that were called inactive (paper, step 6). A coin s
 Answers that could not be read are left out. What is undefined, as a share of no prompts and then E,
 is not-a-number, and what is not-a-number is left out of lists.
 
-Tests are exact and one-sided: they ask whether *active* is said more often of active prompts. With
-few prompts, or with nearly all of one kind, no verdicts whatever can be significant, so beside each
-p stands the smallest that the pair could have had.
+Tests are exact and one-sided: they ask whether *active* is said more often of active prompts.
 """
 
 from collections.abc import Collection
@@ -120,10 +118,8 @@ def sampling_variance(counts: Counts) -> float:
 
 
 def auroc(probabilities: Collection, active: Collection) -> float:
-    """Return how often an active prompt has the higher probability than an inactive one.
-
-    Ties count one half. (Ten times as fast as scikit-learn's on twenty prompts.)
-    """
+    """Return how often an active prompt has the higher probability than an inactive one. Ties count
+    one half. (Ten times as fast as scikit-learn's on twenty prompts.)"""
     known, active = complete(probabilities=probabilities, activities=active)
     ranks, n_active = rankdata(known)[active == 1], int(active.sum())
     couples = n_active * (len(active) - n_active)
@@ -152,11 +148,9 @@ def smallest_p_as_called(n_active: int, n_inactive: int, called_active: int) -> 
 
 
 def q_values(p: Collection, *, method: Literal["bh", "by"] = "bh") -> Float[np.ndarray, " pair"]:
-    """Return for each p the smallest false discovery rate at which it is still a discovery.
-
-    `bh` (Benjamini and Hochberg) holds for tests that are independent or depend on each other
-    positively, `by` (Benjamini and Yekutieli) is stricter and holds for any.
-    """
+    """Return for each p the smallest false discovery rate at which it is still a discovery: by
+    Benjamini and Hochberg (`bh`, tests independent or positively dependent), or the stricter
+    Benjamini and Yekutieli (`by`, any tests)."""
     found = np.array(list(p), float)
     known = ~np.isnan(found)
     if known.any():
@@ -204,10 +198,8 @@ def mean_over(verdicts: pd.DataFrame, units: Collection, *, seed: int) -> Estima
 
 
 def paper_summary(scores: Collection) -> Summary:
-    """Return mean, sd, skew and the skew's test as the paper computes them (step 6).
-
-    Undefined: the skew of fewer than three scores or of equal ones; its p for fewer than eight.
-    """
+    """Return mean, sd, skew and the skew's test as the paper computes them (step 6). Undefined: the
+    skew of fewer than three scores or of equal ones; its p for fewer than eight."""
     (known,) = complete(scores=scores)
     if not len(known):
         return Summary(0, nan, nan, nan, nan)
