@@ -130,6 +130,8 @@ def test_pages_fit_are_accessible_complain_of_nothing_and_ask_nothing_of_the_net
         assert page.evaluate("document.documentElement.dataset.theme") == screen.scheme
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= screen.size["width"], path.name
+        if path.name == "api.html" and screen.size != WIDE:
+            continue  # 35,000 elements of a few kinds, a minute of axe: once is enough
         page.evaluate(axe)
         # circuitsvis chooses the colours of letters on the tokens that it draws
         what = "{exclude: ['.cv-tokens .cv-mount']}, {resultTypes: ['violations']}"
