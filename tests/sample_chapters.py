@@ -1,15 +1,13 @@
 """Small executed notebooks in place of the chapters, to test the book without running the analysis.
 
-They hold what chapters hold that a book can get wrong: views, prompts, a captioned figure, tables,
-glued numbers, folds, hostile text. Whatever the prose pages glue from a chapter is glued here.
+They hold what chapters hold that a book can get wrong: views, prompts, tables, glued numbers,
+folds, hostile text, cards of the gallery. Whatever the prose pages glue is glued here.
 """
 
+import json
 import re
-from base64 import b64encode
-from io import BytesIO
 from pathlib import Path
 
-import matplotlib.image
 import nbformat
 import numpy as np
 import pandas as pd
@@ -27,23 +25,17 @@ HOSTILE = (
     "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
 )
 GLUED = "application/papermill.record/"
+CARDS = "application/vnd.lookups.gallery+json"
 SAMPLE = "sample"
 """The id of the run whose book these chapters make."""
 
 
-def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the sample chapters once in a test session, into `notebooks` of the folder returned."""
+def sample_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the book of the sample chapters, with a gallery, once in a test session."""
     folder = tmp_path_factory.getbasetemp() / SAMPLE
     if not folder.exists():
-        write_sample_chapters(folder / "notebooks")
-    return folder
-
-
-def sample_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the book of the sample chapters once in a test session."""
-    folder = sample_folder(tmp_path_factory)
-    if not (folder / "html").exists():
-        build_book(SAMPLE, folder / "notebooks", folder / "html")
+        carried = {"run": SAMPLE, "split": "test", "cards": cards()}
+        build_book(SAMPLE, with_gallery(folder / "notebooks", carried), folder / "html")
     return folder / "html"
 
 
@@ -64,8 +56,6 @@ def write_sample_chapters(folder: Path) -> Path:
         cells += [_glue(key) for chapter, key in sorted(glued) if chapter == name]
         if number == 1:
             cells += [_markdown(f"$$ x $$ ({label})") for label in sorted(equations)]
-        if number == 4:
-            cells += [_figure()]
         if number == 5:
             cells += _shown(f"sample{number}")
         if number in (3, 4):  # in one of them the record shows something
@@ -74,6 +64,45 @@ def write_sample_chapters(folder: Path) -> Path:
         cells += [_markdown("The end. {numref}`fig-not-drawn`")]
         notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
         nbformat.write(notebook, folder / f"{name}.ipynb")
+    return folder
+
+
+def cards(number: int = 200) -> list[dict]:
+    """Made-up cards: every seventh has hostile text, some have no score and no fall."""
+    rng, made = np.random.default_rng(0), []
+    for i in range(number):
+        hostile = i % 7 == 3
+        token = HOSTILE if hostile else f" word{i // 3}"
+        tokens = ["⟨BOS⟩", *(f" w{j}" for j in range(8 + i % 14)), HOSTILE if hostile else " end"]
+        pattern = np.tril(rng.random((len(tokens), len(tokens))))
+        pattern = (pattern / pattern.sum(1, keepdims=True)).round(2)
+        brought, activation = rng.normal(size=(2, len(tokens))).round(2).tolist()
+        prompt = {
+            "tokens": tokens, "pattern": pattern.tolist(), "attention": pattern[-1].tolist(),
+            "brought": brought, "activation": activation, "with": [[token, 0.4], [" the", 0.2]],
+            "without": [[" the", 0.3], [token, 0.1]], "token": token, "p": [0.4, 0.1],
+            "next": " other", "source": "a text",
+        }  # fmt: skip
+        some = [prompt | {"active": active} for active in (True, False) for _ in range(3)]
+        made.append({
+            "token": token, "neuron": f"L{20 + i % 9}.N{i}{'-' if i % 2 else ''}",
+            "head": f"L{i % 20}.H{i % 5}", "layer": 20 + i % 9, "head_layer": i % 20,
+            "group": ("selected", "random", "middle")[i % 3], "gap": round(0.1 + i / 400, 2),
+            "sentence": f"It ends in {token}.", "explainer": "contrast", "low": 0.5, "high": 0.9,
+            "score": None if i % 10 == 9 else round(0.5 + i / 400, 2), "through": 0.4,
+            "fall": None if i % 5 == 4 else {"active": i / 4, "inactive": 0.2},
+            "sort": {"right": 8, "of": 10, "clear": False} if i % 2 else None,
+            "table": [" as", token], "prompts": json.dumps(some),
+        })  # fmt: skip
+    return made
+
+
+def with_gallery(folder: Path, carried: dict) -> Path:
+    """Write sample chapters of which the gallery's carries some cards."""
+    path = write_sample_chapters(folder) / "15_gallery.ipynb"
+    notebook = nbformat.read(path, 4)
+    notebook.cells.append(_code("cards", {CARDS: carried, "text/plain": "cards"}))
+    nbformat.write(notebook, path)
     return folder
 
 
@@ -107,19 +136,6 @@ def _shown(name: str) -> list[NotebookNode]:
 def _table(columns: int) -> dict:
     table = pd.DataFrame({f"a column {i}": [0.123, 12.5] for i in range(columns)})
     return {"text/html": table.to_html(), "text/plain": repr(table)}
-
-
-def _figure() -> NotebookNode:
-    file = BytesIO()
-    matplotlib.image.imsave(file, np.eye(90), format="png")
-    cell = _code("draw()", _table(2), "hide-input")
-    picture = {"image/png": b64encode(file.getvalue()).decode(), "text/plain": "a figure"}
-    cell.outputs.append(new_output("display_data", picture))
-    cell.metadata["mystnb"] = {
-        "figure": {"caption": "Read it upwards.", "name": "fig-sample"},
-        "image": {"alt": "A line."},
-    }
-    return cell
 
 
 def _glue(key: str) -> NotebookNode:

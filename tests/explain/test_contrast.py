@@ -22,21 +22,10 @@ PLANTS = {
     "any word": {"active": ["A", "B", "C"], "inactive": [""]},
     "gap": {"active": ["ABxC"], "inactive": ["AxC", "BxC", "CxAB", "AB", "C", ""]},
 }
-"""What is put into prompts: capitals are the planted words, x is where other words may come."""
-NAMED = {"phrase": "“{} {}”", "both words": "“{}”", "any word": "“{}”", "gap": "“{} {} … {}”"}
-
-
-def is_planted(kind: str, words: list[str], clue: dict[str, str]) -> bool:
-    """Whether some words have the planted clue, told without the features under test."""
-    text = f" {' '.join(words)} "
-    a, b, c = (f" {clue[letter]} " for letter in "ABC")
-    ab = f"{a}{b.lstrip()}"
-    return {
-        "phrase": ab in text,
-        "both words": a in text and b in text,
-        "any word": a in text or b in text or c in text,
-        "gap": ab in text and c in f" {text.partition(ab)[2]}",
-    }[kind]
+"""What is put into prompts: capitals are the planted words, at x there is another word or more."""
+CLUE = {"A": "alpha", "B": "beta", "C": "gamma"}
+NAMED = {"phrase": "“alpha beta”", "both words": "“alpha”", "any word": "“alpha”"}
+NAMED["gap"] = "“alpha beta … gamma”"
 
 
 def random_words(random: np.random.Generator) -> list[str]:
@@ -44,33 +33,26 @@ def random_words(random: np.random.Generator) -> list[str]:
     return [VOCABULARY[rank] for rank in random.choice(300, size, p=ZIPF)]
 
 
-def planted_prompt(form: str, clue: dict[str, str], random: np.random.Generator) -> list[str]:
+def planted_prompt(form: str, random: np.random.Generator) -> str:
     words = random_words(random)
     parts = form.split("x") if form else []
-    places = sorted(random.integers(0, len(words) + 1, len(parts)).tolist(), reverse=True)
-    for place, part in zip(places, parts[::-1], strict=True):
-        words[place:place] = [clue[letter] for letter in part]
-    return words
+    places = random.choice(len(words) + 1, len(parts), replace=False).tolist()
+    for place, part in zip(sorted(places, reverse=True), parts[::-1], strict=True):
+        words[place:place] = [CLUE[letter] for letter in part]
+    return " ".join(words)
 
 
-def planted(kind: str, number: int, seed: int, *, share: float = 0.5) -> tuple[Case, tuple, list]:
-    """Return a case of `number` prompts, 100 held-out prompts and their labels."""
+def planted(kind: str, number: int, seed: int, *, share: float) -> tuple[Case, tuple]:
+    """Return a case of `number` prompts and 100 held-out prompts, of which 50 are active."""
     random = np.random.default_rng(seed)
-    ranks = random.choice(np.arange(10, 120), 3, replace=False)
-    clue = {letter: VOCABULARY[rank] for letter, rank in zip("ABC", ranks, strict=True)}
 
-    def drawn(label: bool, count: int) -> list[str]:
-        forms, made = PLANTS[kind]["active" if label else "inactive"], []
-        while len(made) < count:
-            words = planted_prompt(forms[len(made) % len(forms)], clue, random)
-            if is_planted(kind, words, clue) == label:
-                made.append(" ".join(words))
-        return made
+    def drawn(label: str, count: int) -> list[str]:
+        forms = PLANTS[kind][label]
+        return [planted_prompt(forms[n % len(forms)], random) for n in range(count)]
 
     active = round(number * share)
-    case = case_of(drawn(True, active), drawn(False, number - active))
-    held_out = examples([*drawn(True, 50), *drawn(False, 50)], "test")
-    return case, held_out, [clue[letter] for letter in "ABC"]
+    case = case_of(drawn("active", active), drawn("inactive", number - active))
+    return case, examples([*drawn("active", 50), *drawn("inactive", 50)], "test")
 
 
 def examples(texts: list[str], split: str = "train", start: int = 0) -> tuple[Example, ...]:
@@ -96,10 +78,10 @@ def right(explanation: Explanation, held_out: tuple[Example, ...]) -> tuple[int,
 @pytest.mark.parametrize("kind", PLANTS)
 def test_a_planted_clue_is_found_and_named(kind: str, number: int, share: float, seeds: int):
     for seed in range(seeds):
-        case, held_out, clue = planted(kind, number, seed, share=share)
+        case, held_out = planted(kind, number, seed, share=share)
         explanation = Contrast().explain(case)
         assert sum(right(explanation, held_out)) / 100 >= 0.95, (seed, explanation.text)
-        assert NAMED[kind].format(*clue) in explanation.text, (seed, explanation.text)
+        assert NAMED[kind] in explanation.text, (seed, explanation.text)
 
 
 def no_difference(seed: int, number: int = 60) -> tuple[Case, tuple[Example, ...]]:

@@ -72,9 +72,3 @@ def test_how_far_kinds_lie_apart_is_counted_in_sds_within_a_kind():
     assert apart(rows, "effect") == pytest.approx(0.5 / 0.02**0.5)
     assert pd.isna(apart(rows.assign(effect=1.0), "effect"))
     assert pd.isna(apart(rows[:3], "effect"))  # one inactive prompt has no spread
-
-
-def test_pairs_go_by_gap_then_name():
-    pairs = pd.DataFrame({"neuron": ["L1.N2", "L1.N1", "L1.N0"], "gap": [0.5, 0.5, None]})
-    widest = explainer.widest(pairs.assign(head="L0.H0"))
-    assert widest.neuron.tolist() == ["L1.N1", "L1.N2", "L1.N0"]

@@ -192,7 +192,7 @@ def test_questions_keep_their_order_and_no_explanation_judges_nothing(store):
     assert server.asked.total() == 1 + 7
 
 
-def test_a_whole_run_is_planned_before_its_first_explanation(store):
+def test_a_whole_run_is_planned_before_its_first_explanation(store, monkeypatch):
     cases, held_out = [case(100), case(300)], [question(4).prompts, question(6).prompts]
     with Server(answer=lambda body: says(["Yes", SAID.text][body["max_tokens"] > 1])) as server:
         before = llm(server, store, confirmed=False).plan(cases, held_out)
@@ -214,18 +214,12 @@ def test_a_whole_run_is_planned_before_its_first_explanation(store):
         after = asked.plan(cases, held_out)
         assert after == Plan(0, 8, 0, 0, 0.0)
         llm(server, store, confirmed=False).confirm(after)
-
-
-def test_a_finished_run_needs_neither_server_nor_key_nor_package(store, monkeypatch):
-    with Server(answer=lambda body: says("Yes" if body["max_tokens"] == 1 else "Lists.")) as server:
-        said = llm(server, store).explain_all([case()])
-        verdicts = llm(server, store).judge_all([Question(said[0], question(4).prompts)])
+    # a finished run needs neither the server nor a key nor the package
     monkeypatch.setitem(sys.modules, "openai", None)
-    for address in ({"base_url": server.url}, {}, {"base_url": "https://elsewhere.example/v1"}):
+    for address in ({"base_url": "https://elsewhere.example/v1"}, {}):
         again = Llm(LlmSettings(model="tiny", **address), store)
-        assert again.explain_all([case()]) == said
-        assert again.judge_all([Question(said[0], question(4).prompts)]) == verdicts
-        assert again.plan([case()], [question(4).prompts]) == Plan(0, 5, 0, 0, None)
+        assert again.explain_all(cases) == said
+        assert len(again.judge(Question(said[1], held_out[1]))) == 6
 
 
 def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, monkeypatch):
@@ -350,9 +344,14 @@ def test_log_probabilities_that_are_none_or_of_another_token_decide_nothing(wron
 
     told = [("Yes", "Yes", wrong), ("Yes", "No", -0.1), ("No", "▁No", -1.0)]
     script = [chooses(text, logprobs=chosen(token, value)) for text, token, value in told]
+    # and what is not given as OpenAI gives it is unknown
+    given = {"content": []}, {"tokens": ["Yes"]}, [], {"content": [{}]}
+    script += [chooses("No", logprobs=logprobs) for logprobs in given]
+    script.append(sends(b'{"choices": []}'))
     with Server(script) as server:
-        said = llm(server, store).judge(question(3))
-    assert said == [Verdict(True), Verdict(True), Verdict(False, 0.0)]
+        said = llm(server, store).judge(question(8))
+    assert said[:3] == [Verdict(True), Verdict(True), Verdict(False, 0.0)]
+    assert said[3:] == [Verdict(False)] * 4 + [Verdict(None)]
 
 
 def test_failures_then_success_with_the_pause_that_was_asked_for(store):
@@ -372,14 +371,6 @@ def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(
         with pytest.raises(ServerError, match="1 of 9 replies"):
             ask(server, store, 9, start=50, concurrency=2)
         assert server.asked.total() == 2
-
-
-def test_what_is_not_given_as_openai_gives_it_is_unknown(store):
-    given = {"content": []}, {"tokens": ["Yes"]}, [], {"content": [{}]}
-    said = [[{"message": {"content": "No"}, "logprobs": logprobs}] for logprobs in given]
-    script = [sends(json.dumps({"choices": choices}).encode()) for choices in [*said, []]]
-    with Server(script) as server:
-        assert ask(server, store, 5) == [Reply("No")] * 4 + [Reply("")]
 
 
 def test_a_process_killed_half_way_goes_on_where_it_stood(store):

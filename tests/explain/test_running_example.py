@@ -31,24 +31,18 @@ def test_named_neurons_come_first_then_the_most_followed_each_for_a_token_of_its
     assert running_neurons(named(), RATES[:0]) == []
 
 
-def test_the_pair_is_the_kept_one_with_the_largest_gap():
-    pairs = pd.DataFrame(
-        [("n", "L0.H0", False, 0.9, 3), ("n", "L0.H1", True, 0.2, 3), ("n", "L0.H2", True, 0.4, 3)],
-        columns=["neuron", "head", "kept", "gap", "n_active"],
-    )
-    running_pair = running_example.running_pair
-    assert running_pair(pairs, "n") == ("n", "L0.H2")
-    assert running_pair(pairs.assign(kept=False), "n") == ("n", "L0.H0")
-    assert running_pair(pairs, "other") is None
-
-
-def test_a_neuron_without_a_kept_pair_is_passed_over():
-    rows = [("L1.N2", "L0.H0", True, 0.3, 3), ("L1.N7", "L0.H1", True, 0.9, 3)]
+def test_pairs_are_kept_ones_with_the_largest_gap_and_a_neuron_without_is_passed_over():
+    rows = [("L1.N2", "L0.H0", False, 0.9, 3), ("L1.N2", "L0.H1", True, 0.2, 3)]
+    rows += [("L1.N2", "L0.H2", True, 0.4, 3), ("L1.N7", "L0.H1", True, 0.9, 3)]
     pairs = pd.DataFrame(rows, columns=["neuron", "head", "kept", "gap", "n_active"])
     pairs["selected"] = True
-    assert running_pairs(named("L1.N2"), RATES, pairs) == [("L1.N2", "L0.H0"), ("L1.N7", "L0.H1")]
-    assert running_pairs(named(), RATES, pairs) == [("L1.N7", "L0.H1"), ("L1.N2", "L0.H0")]
-    assert running_pairs(named(), RATES, pairs.assign(kept=False)) == []
+    assert running_pairs(named("L1.N2"), RATES, pairs) == [("L1.N2", "L0.H2"), ("L1.N7", "L0.H1")]
+    assert running_pairs(named(), RATES, pairs) == [("L1.N7", "L0.H1"), ("L1.N2", "L0.H2")]
+    assert running_example.running_pair(pairs, "L1.N2") == ("L1.N2", "L0.H2")
+    none = pairs.assign(kept=False)
+    assert running_pairs(named(), RATES, none) == []
+    assert running_example.running_pair(none, "L1.N2") == ("L1.N2", "L0.H0")
+    assert running_example.running_pair(pairs, "other") is None
 
 
 def test_the_prompt_is_a_typical_one_of_those_that_are_active_and_followed():

@@ -4,10 +4,15 @@ import time
 from pathlib import Path
 
 import pytest
-from lookups.run.book import build_book
-from sample_chapters import SAMPLE
-from sample_gallery import cards, with_gallery
-from test_browser import LOCAL, browser, no_scripts, on_every_screen, screen  # noqa: F401
+from sample_chapters import cards, sample_site
+from test_browser import (  # noqa: F401
+    LOCAL,
+    browser,
+    found_by_search,
+    no_scripts,
+    on_both_screens,
+    screen,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SHOWN = "details.look-up:not([hidden])"
@@ -15,9 +20,7 @@ SHOWN = "details.look-up:not([hidden])"
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("gallery")
-    with_gallery(folder / "notebooks", {"run": SAMPLE, "split": "test", "cards": cards()})
-    return build_book(SAMPLE, folder / "notebooks", folder / "html").parent / "gallery"
+    return sample_site(tmp_path_factory) / "gallery"
 
 
 def drawn(page, key: str):
@@ -25,7 +28,7 @@ def drawn(page, key: str):
     return page.locator(f'[id="{key}"]')
 
 
-@on_every_screen
+@on_both_screens
 def test_an_address_opens_its_card_and_only_then_is_it_drawn(screen, gallery):  # noqa: F811
     start = time.monotonic()
     page = screen.open(gallery / "index.html")
@@ -81,15 +84,14 @@ def test_keys_open_a_card_and_pages_of_heads_and_tokens_do_the_same(screen, gall
     assert screen.complaints == []
 
 
-def test_search_finds_a_head_and_a_neuron(screen, gallery):  # noqa: F811
-    for name in ("L10.H0", "N198"):
-        page = screen.open(gallery.parent / "search.html")
-        page.goto(f"{(gallery.parent / 'search.html').as_uri()}?q={name}")
-        page.wait_for_selector("#search-results li a[href*='gallery/']")
-
-
 @no_scripts
 def test_cards_can_be_read_without_scripts(screen, gallery):  # noqa: F811
     page = screen.open(gallery / "index.html")
     page.locator("summary").first.click()
     assert "The head looks most at" in page.locator("details.look-up").first.inner_text()
+
+
+def test_search_finds_a_head_and_a_neuron(screen, gallery):  # noqa: F811
+    for name in ("L10.H0", "N198"):
+        found_by_search(screen, gallery.parent, name)
+        assert screen.page.locator("#search-results li a[href*='gallery/']").count(), name

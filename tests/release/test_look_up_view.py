@@ -7,7 +7,7 @@ from lookups.show import views
 from lookups.show.look_ups import look_up_view
 from lookups.show.views import BOS
 from sample_look_ups import made
-from test_browser import PHONE, browser, no_scripts, screen  # noqa: F401
+from test_browser import PHONE, browser, screen  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -21,9 +21,9 @@ LONG = made(tokens=[BOS, *(f" t{i}" for i in range(49))], active=False) ._replac
 
 
 @pytest.fixture
-def shown(tmp_path, monkeypatch) -> tuple[str, Path]:
-    """The summary of a view, and a page with it as a live notebook makes it."""
-    monkeypatch.delenv("LOOKUPS_VIEWS", raising=False)
+def shown(request, tmp_path, monkeypatch) -> tuple[str, Path]:
+    """The summary of a view, and a page with it as a live notebook makes it, script or not."""
+    monkeypatch.setenv("LOOKUPS_VIEWS", getattr(request, "param", "live"))
     monkeypatch.setattr(views, "_carriers", [])
     view = look_up_view([made(), CALM, LONG], "H → N", name="one", look_for="Look.")
     page = tmp_path / "live.html"
@@ -93,12 +93,10 @@ def test_another_prompt_can_be_chosen_and_a_long_one_starts_at_its_end(screen, s
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-@no_scripts
-def test_without_scripts_there_are_a_picture_and_the_words(screen, shown):  # noqa: F811
+@pytest.mark.parametrize("shown", ["linked"], indirect=True)
+def test_a_notebook_without_the_script_says_so_and_keeps_the_words(screen, shown):  # noqa: F811
     page = screen.open(shown[1])
-    assert page.locator(".lu-side svg:visible").count() == 2
-    assert page.locator(".lu-inactive .lu-tick").all_text_contents() == ["0", "1", "2"]
+    page.wait_for_selector(".cv-stuck")
+    assert "run this cell" in page.locator(".cv-stuck").inner_text()
     assert page.locator(".cv-text").text_content() == shown[0]
-    for kind in ("active", "inactive"):
-        fired = page.locator(f".lu-{kind} .lu-fired").text_content()
-        assert f"activation: {fired} at" in shown[0]
+    assert screen.complaints == []

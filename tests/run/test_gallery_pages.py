@@ -5,8 +5,7 @@ import sys
 
 import pytest
 from lookups.paths import PROJECT
-from sample_chapters import HOSTILE
-from sample_gallery import cards, with_gallery
+from sample_chapters import HOSTILE, cards, with_gallery
 from sphinx.errors import ExtensionError
 
 sys.path.insert(0, str(PROJECT / "book" / "_ext"))

@@ -27,8 +27,6 @@ from scipy.stats import binom, fisher_exact, hypergeom
 from sklearn.metrics import balanced_accuracy_score
 from statsmodels.stats.multitest import multipletests
 
-SAID = [True, True, None, False, True, None, False, False, False]
-ACTIVE = [True, True, True, True, False, False, False, False, False]
 NO_ACTIVE, NO_INACTIVE = Counts(0, 3, 4, 0, 2, 0), Counts(3, 0, 0, 4, 0, 2)
 
 
@@ -48,15 +46,6 @@ def weights(n_active: int, n_inactive: int, tpr: float, tnr: float) -> np.ndarra
 
 def each(function, table: list[list[Counts]]) -> np.ndarray:
     return np.array([[function(counts) for counts in row] for row in table])
-
-
-def test_every_prompt_is_counted_once_by_what_was_said_and_what_is_so():
-    assert count(SAID, ACTIVE) == Counts(2, 1, 3, 1, unread_active=1, unread_inactive=1)
-    frame = pd.DataFrame({"said": SAID, "active": ACTIVE})
-    assert count(frame.said, frame.active) == count(SAID, ACTIVE)
-    assert count(frame.said.astype("boolean"), frame.active.to_numpy()) == count(SAID, ACTIVE)
-    with pytest.raises(ValueError, match="only verdicts can be unread"):
-        count([True, None], [True, None])
 
 
 def test_the_score_is_balanced_accuracy_of_what_was_read():
