@@ -13,9 +13,10 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from _side_by_side import machine_of, write_row
-from lookups.corpus.documents import load_documents
+from lookups.corpus.documents import run_documents
 from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
 from lookups.run.stages import CHAPTERS
@@ -55,14 +56,10 @@ def congruence(model: Model, settings: Run, cost: Cost) -> float:
 
 def prompts(model: Model, settings: Run, cost: Cost) -> float:
     """Chapter 3: all documents of both splits, to the last layer that is examined."""
-    deepest, reading = max(settings.layers) + 1, (settings.corpus, model.tokenizer, model.context)
-    return sum(
-        cost.layers(deepest, int(length) + 1)
-        for split in ("train", "test")
-        for length in load_documents(
-            reading[0], split, tokenizer=reading[1], context=reading[2]
-        ).lengths
-    )
+    deepest = max({*settings.layers, *settings.middle_layers}) + 1
+    texts = [run_documents(settings, model, split) for split in ("train", "test")]
+    lengths = np.concatenate([one.lengths for one in texts if one is not None])
+    return sum(cost.layers(deepest, int(length) + 1) for length in lengths)
 
 
 def suffixes(model: Model, settings: Run, cost: Cost) -> float:
@@ -88,9 +85,8 @@ def heads(model: Model, settings: Run, cost: Cost) -> float:
     patched = load(settings, "heads")
     patched = patched[(patched.split == "test") & (patched.effect != 0)]
     after = patched.neuron.map(lambda one: Neuron.parse(one).layer)
-    return total + float((after - patched["head"].map(lambda one: Head.parse(one).layer)).sum()) * (
-        cost.mlp
-    )
+    between = after - patched["head"].map(lambda one: Head.parse(one).layer)
+    return total + float(between.sum()) * cost.mlp
 
 
 def ablations(model: Model, settings: Run, cost: Cost) -> float:
@@ -134,8 +130,12 @@ def rate_of(model: Model, tokens: int = 2048) -> float:
 
 def seconds_of(settings: Run, chapters: Iterable[str]) -> dict[str, float]:
     """Return how long each chapter took the last time; those never executed are left out."""
-    records = {name: settings.place("notebooks") / f"{name}.json" for name in chapters}
-    return {name: json.loads(path.read_text())["seconds"] for name, path in records.items() if path.is_file()}  # fmt: skip
+    found = {}
+    for name in chapters:
+        record = settings.place("notebooks") / f"{name}.json"
+        if record.is_file():
+            found[name] = json.loads(record.read_text("utf-8"))["seconds"]
+    return found
 
 
 def main(asked: Sequence[str] | None = None) -> None:
@@ -158,8 +158,8 @@ def main(asked: Sequence[str] | None = None) -> None:
             needed = COUNTED[number](model, settings, cost)
             floor, share = f"{needed / rate:.1f}", f"{needed / rate / took:.2f}"
             how = f"{needed / 1e12:.2f} trillion operations"
-        about = about.replace("_", " ")
-        write_row(f"chapter {number}", machine, name, about, floor, f"{took:.0f}", share, how, of_gpu=of_gpu)  # fmt: skip
+        cells = about.replace("_", " "), floor, f"{took:.0f}", share, how
+        write_row(f"chapter {number}", machine, name, *cells, of_gpu=of_gpu)
 
 
 if __name__ == "__main__":

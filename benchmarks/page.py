@@ -67,9 +67,10 @@ def found(rows: Iterable[Row], measured: str, device: str) -> Row | None:
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown; columns of numbers stand to the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+    """A table of Markdown; columns whose head begins with `>` stand to the right."""
+    rule = ["---:" if name.startswith(">") else "---" for name in head]
+    names = [name.removeprefix(">") for name in head]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (names, rule, *body))
 
 
 def rates(row: Row) -> tuple[float, float, float]:
@@ -89,10 +90,11 @@ def plain_table(rows: list[Row]) -> str:
             row, limit = found(rows, measured, device), PLAIN_LIMITS.get((model, device))
             if row is not None:
                 plain, scanned, _ = rates(row)
-                body.append((f"{model}, {row.machine}", f"{plain:,.0f}", f"{scanned:,.0f}", row.ratio, at_least(limit)))  # fmt: skip
+                speeds = f"{plain:,.0f}", f"{scanned:,.0f}", row.ratio
+                body.append((f"{model}, {row.machine}", *speeds, at_least(limit)))
             elif limit is not None:
                 body.append((f"{model}, a {device}", UNKNOWN, "", "", at_least(limit)))
-    head = ("model and machine", "plain pass, tokens a second", "scan", "ratio", "at least")
+    head = ("model and machine", ">plain pass, tokens a second", ">scan", ">ratio", ">at least")
     return table(head, body)
 
 
@@ -104,18 +106,10 @@ def steps_table(rows: list[Row]) -> str:
             if row is None:
                 body.append((f"{step}, a {device}", UNKNOWN, "", "", "", at_least(least), ""))
             else:
-                name = f"{step}, {row.machine}"
-                body.append((name, row.rows, row.naive, row.fast, row.ratio, at_least(least), row.agreement))  # fmt: skip
-    head = (
-        "step and machine",
-        "of",
-        "naive, s",
-        "ours, s",
-        "times faster",
-        "at least",
-        "agreement",
-    )
-    return table(head, body)
+                shown = row.naive, row.fast, row.ratio, at_least(least), row.agreement
+                body.append((f"{step}, {row.machine}", row.rows, *shown))
+    numbers = ">naive, s", ">ours, s", ">times faster", ">at least"
+    return table(("step and machine", "of", *numbers, "agreement"), body)
 
 
 def growth_table(rows: list[Row]) -> str:
@@ -127,10 +121,12 @@ def growth_table(rows: list[Row]) -> str:
         each, memory = row.agreement.split(", ")
         of = row.measured.removeprefix("growth with ").split(":")[0]
         seconds = f"{float(row.fast):,.1f}"
-        body.append((f"{of}: {row.model}, {row.machine}", row.rows, seconds, each, memory))
+        name = f"{of}: {row.model}, {row.machine}"
+        body.append((name, row.rows, seconds, each, memory, row.ratio))
     flat = [r for r in rows if r.measured == "growth of memory with documents"]
     said = [f"Memory over {r.rows}, {r.machine}: {r.agreement}." for r in flat]
-    head = ("what grows, model, machine", "size", "seconds", "time", "memory beyond the model")
+    numbers = ">seconds", ">time", ">memory", ">beside the plain pass"
+    head = ("what grows, model, machine", "size", *numbers)
     return "\n\n".join([table(head, body) if body else f"Growth: {UNKNOWN}.", *said])
 
 
@@ -140,7 +136,7 @@ def workers_table(rows: list[Row]) -> str:
         for r in rows
         if "worker" in r.measured
     ]
-    head = ("measured", "of", "seconds", "ratio", "agreement")
+    head = ("measured", "of", ">seconds", ">ratio", "agreement")
     return table(head, body) if body else f"With one worker and with two: {UNKNOWN}."
 
 
@@ -151,8 +147,9 @@ def chapters_table(rows: list[Row]) -> str:
          f"{float(r.naive) / 60:.1f}" if r.naive else "", r.ratio)
         for r in mine
     ]  # fmt: skip
-    rate = [f"Matrix products on a {r.machine}: {r.agreement}." for r in rows if r.measured == "matrix products"]  # fmt: skip
-    head = ("chapter and machine", "minutes", "floor, minutes", "share")
+    products = [r for r in rows if r.measured == "matrix products"]
+    rate = [f"Matrix products on a {r.machine}: {r.agreement}." for r in products]
+    head = ("chapter and machine", ">minutes", ">floor, minutes", ">share")
     return "\n\n".join([table(head, body) if body else f"Chapters: {UNKNOWN}.", *rate])
 
 
@@ -178,19 +175,23 @@ def plan(rows: list[Row]) -> str:
             body.append((f"a {device}", UNKNOWN, "", "", ""))
             continue
         second = rate / operations * share
-        month = second * 86_400 * DAYS
-        body.append((name, words(rate), f"{share:.2f}", f"{second:,.2g}" if second < 10 else f"{second:,.0f}", words(month)))  # fmt: skip
+        shown = f"{second:.2g}" if second < 10 else f"{second:,.0f}"
+        body.append((name, words(rate), f"{share:.2f}", shown, words(second * 86_400 * DAYS)))
     neurons = LARGE["layers"] * LARGE["neurons"] * LARGE["signs"]
     kept = (STRONGEST + PER_BAND * (BANDS + 1)) * BYTES + 8 * (BANDS + 3)
-    head = ("machine", "operations a second", "scan beside plain", "tokens a second", f"tokens in {DAYS} days")  # fmt: skip
-    return f"""{table(head, body)}
-
-A token takes two operations a weight, so {words(operations)} here. For the GPU, if nobody has measured one, we
-assume {REACHED:.0%} of the {words(SHEET)} float32 operations a second that the maker states for an H100, and the
-least ratio that we ask for. The weights take {4 * LARGE["weights"] / 1e9:.0f} GB in float32. A model of
-{LARGE["layers"]} gated layers with {LARGE["neurons"]:,} neurons has {neurons:,} neurons with their signs; what a scan keeps of each takes
-{kept:,} bytes with the default run's numbers, {neurons * kept / 1e9:.1f} GB together, whatever the number of documents.
-Each machine holds that much and hands it over at the end; a document adds 16 bytes."""
+    columns = ">operations a second", ">scan beside plain", ">tokens a second", f">in {DAYS} days"
+    gigabytes, kept_by_all = 4 * LARGE["weights"] / 1e9, neurons * kept / 1e9
+    sentences = (
+        f"A token takes two operations a weight, {words(operations)} together. For a GPU that",
+        f"nobody has measured we assume {REACHED:.0%} of the {words(SHEET)} float32 operations",
+        "a second that the maker states for an H100, and the least ratio that we ask for. The",
+        f"weights take {gigabytes:.0f} GB in float32. A model of {LARGE['layers']} gated layers",
+        f"with {LARGE['neurons']:,} neurons each has {neurons:,}, counted with their signs. What a",
+        f"scan keeps of one takes {kept:,} bytes with the default run's numbers, of all",
+        f"{kept_by_all:.1f} GB, whatever the number of documents. Each machine holds that much and",
+        "hands it over at the end; a document adds 16 bytes.",
+    )
+    return "\n".join([table(("machine", *columns), body), "", *sentences])
 
 
 def blocks(rows: list[Row]) -> dict[str, str]:

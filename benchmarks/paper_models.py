@@ -73,8 +73,8 @@ def note(run: str, found: dict[str, Any]) -> None:
         f"chapters, {run}", cpu(), "narrow, random",
         f"{shape.layers} layers × {shape.heads} heads, {found['suffixes']} suffixes",
         "", f"{total:.0f}", "",
-        f"to the end, {found['sound']} sound neurons, {found['kept']} pairs kept; processor seconds, "
-        f"most in chapter {longest.split('_')[0]}: {found['seconds'][longest]:.0f}",
+        f"to the end, {found['sound']} sound neurons, {found['kept']} pairs kept; processor "
+        f"seconds, most in chapter {longest.split('_')[0]}: {found['seconds'][longest]:.0f}",
     )  # fmt: skip
 
 

@@ -3,8 +3,9 @@
 The plain passes keep nothing and unembed nothing. They end behind the last layer that the scan
 reads, and have their fused attention; both read the same batches. Measured in turn, three times,
 the middle of which counts, over as many texts as a scan reads before it sorts what it has found, so
-that each of its measurements holds the work that recurs. Other shapes than the run's model are of the paper's models: their true
-layers, heads, width and neurons with random weights, which take as long as trained ones.
+that the work that recurs is measured as often as it recurs. Besides the run's model there are
+shapes of the paper's: their true layers, heads, width and neurons with random weights, which take
+as long as trained ones.
 """
 
 import statistics
@@ -82,7 +83,8 @@ def compare(name: str, found: Setting, spec: ModelSpec, layers: Sequence[int]) -
     record(
         f"scan beside the plain pass, {name}",
         found,
-        f"{len(found.documents)} texts, {len(layers)} layers of {weights / 1e6:.1f} million weights",
+        f"{len(found.documents)} texts, {len(layers)} layers of "
+        f"{weights / 1e6:.1f} million weights",
         naive=plain,
         fast=scanned,
         agreement=f"{tokens / plain:.0f} and {tokens / scanned:.0f} tokens a second",
