@@ -37,7 +37,7 @@ sys.path.insert(0, str(PROJECT / "tests"))
 PARTS = ("documents", "neurons", "model", "shapes")
 WORDS, WARM, STRONGEST, FLAT = 24, 20, 20, 0.1
 LEAST = 10_000  # texts: few are scanned again and again, so that no short peak is missed
-TINY = {"width": 32, "layers": 2, "heads": 4, "mlp": 512}
+TINY = {"width": 32, "layers": 2, "heads": 4, "mlp": 1024}
 DEEP = {"width": 32, "layers": 100, "heads": 4, "mlp": 256}
 SHAPES = (
     "gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl",
