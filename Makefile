@@ -2,7 +2,7 @@
 # make check [WORKERS=2]    set up, check in five minutes what a change may break, in two processes
 # make test [WORKERS=2]     set up, check everything: committed outputs, book and browser, too
 # make style                format the code and check it
-# make bench                measure side by side
+# make bench [DEVICE=cuda]  measure side by side, and write the book's page on speed
 # make pair                 bring notebooks/*.ipynb in step with notebooks/*.py
 # make clean                remove what was made, except .venv and downloads (data, models)
 
@@ -12,6 +12,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 READY := .venv/.ready
+DEVICE ?= cpu
+SIDE_BY_SIDE := plain scan suffix attribution path_patching ablation growth floor
 CODE := lib tests tools benchmarks notebooks
 # A file of tests stays in one process, since its tests share what is costly to make.
 TEST := LOOKUPS_DEVICE=cpu $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
@@ -38,7 +40,9 @@ style: $(READY)
 	$(BIN)/ruff check $(CODE)
 
 bench: $(READY)
-	@for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+	@for name in $(SIDE_BY_SIDE); do \
+		echo "$$name"; $(BIN)/python "benchmarks/$$name.py" --device $(DEVICE) || exit 1; done
+	$(BIN)/python benchmarks/page.py
 
 pair: $(READY)
 	$(BIN)/lookups pair

@@ -8,23 +8,27 @@ the machine does as much as seconds do.
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lookups.corpus.documents import Documents, load_documents
+from lookups.corpus.documents import Document, Documents, load_documents
 from lookups.measure.congruence import congruence
 from lookups.measure.scan import maxima_table, scan
 from lookups.model.loaded import Model, load_model
 from lookups.names import Neuron
 from lookups.settings import read_run
 
-RESULTS = Path(__file__).with_name("results.md")
+RESULTS = Path(os.environ.get("LOOKUPS_RESULTS", Path(__file__).with_name("results.md")))
+"""The table; the variable names another file for a trial."""
+
 HEADING = "| measured | machine | model | rows | naive, s | fast, s | ratio | agreement |"
 RULE = "| --- | --- | --- | --- | ---: | ---: | ---: | --- |"
 GPU_UNKNOWN = "one GPU"
+ON_A_GPU = 10
+"""How many times as many texts are read there: few fill no GPU."""
 
 
 class Setting(NamedTuple):
@@ -43,16 +47,39 @@ class Rows(NamedTuple):
     whole: list[float]
 
 
-def setting(description: str, *, documents: int) -> tuple[Setting, argparse.Namespace]:
-    """Read the command line and load what it names."""
+class First(Sequence[Document]):
+    """The first few documents, to warm up on."""
+
+    def __init__(self, documents: Documents, n: int):
+        self.documents, self.n = documents, min(n, len(documents))
+        self.corpus, self.split, self.digest = documents.corpus, documents.split, ""
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, row: int) -> Document:  # type: ignore[override]
+        return self.documents[range(self.n)[row]]
+
+    def __iter__(self) -> Iterator[Document]:
+        return (self.documents[row] for row in range(self.n))
+
+
+def setting(
+    description: str, *, documents: int, more: Mapping[str, Mapping[str, Any]] = {}
+) -> tuple[Setting, argparse.Namespace]:
+    """Read the command line, with `more` options of a script's own, and load what it names."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--run", default="smollm2", help="a run's id, or a path to its .yml")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
-    parser.add_argument("--documents", type=int, default=documents, help="texts to read")
+    parser.add_argument("--documents", type=int, help=f"texts to read; {documents} on a CPU")
+    parser.add_argument("--prompts", type=int, help="prompts a neuron, where there are some")
+    for name, about in more.items():
+        parser.add_argument(name, **about)
     chosen = parser.parse_args()
     run = read_run(chosen.run)
     model = load_model(run.model.model_copy(update={"device": chosen.device}))
-    corpus = run.corpus.model_copy(update={"documents": chosen.documents})
+    usual = documents * (ON_A_GPU if model.device.type == "cuda" else 1)
+    corpus = run.corpus.model_copy(update={"documents": chosen.documents or usual})
     texts = load_documents(corpus, "train", tokenizer=model.tokenizer, context=model.context)
     return Setting(model, texts, run.layers), chosen
 
@@ -89,11 +116,10 @@ def record(
     measured: str, found: Setting, rows: str, *, naive: float, fast: float, agreement: str
 ) -> None:
     """Print one line, and write it into the table in place of the last one of its kind."""
-    given = measured, _machine(found.model), Path(found.model.name).name, rows
+    given = measured, machine_of(found.model), Path(found.model.name).name, rows
     of_gpu = found.model.device.type == "cuda"
-    write_row(
-        *given, f"{naive:.1f}", f"{fast:.2f}", f"{naive / fast:.1f}", agreement, of_gpu=of_gpu
-    )
+    times = f"{naive / fast:.2f}" if naive < 2 * fast else f"{naive / fast:.1f}"
+    write_row(*given, f"{naive:.1f}", f"{fast:.2f}", times, agreement, of_gpu=of_gpu)
 
 
 def write_row(measured: str, machine: str, *cells: str, of_gpu: bool = False) -> None:
@@ -112,7 +138,8 @@ def write_row(measured: str, machine: str, *cells: str, of_gpu: bool = False) ->
     RESULTS.write_text("\n".join([*intro, *body]).strip() + "\n", "utf-8")
 
 
-def _machine(model: Model) -> str:
+def machine_of(model: Model) -> str:
+    """The name of the device in the table."""
     if model.device.type == "cuda":
         return f"one {torch.cuda.get_device_name(model.device)}"
     return cpu()

@@ -33,13 +33,14 @@ def fast(found: Setting, rows: Rows) -> torch.Tensor:
 
 
 def main() -> None:
-    found, _ = setting(__doc__, documents=300)
-    rows = rows_of(found, neurons=20, prompts=10, longest=LONGEST)
+    found, chosen = setting(__doc__, documents=300)
+    rows = rows_of(found, neurons=20, prompts=chosen.prompts or 10, longest=LONGEST)
     warm = Rows(*(part[:5] for part in rows))
     naive(found, warm), fast(found, warm)
     slow, expected = timed(found.model, lambda: naive(found, rows))
     quick, ours = timed(found.model, lambda: fast(found, rows))
     off = float((ours - expected).abs().max() / expected.abs().max())
+    assert off < 1e-4, f"attributions differ by {off:.0e} of the largest"
     record(
         "attribution",
         found,

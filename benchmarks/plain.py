@@ -2,25 +2,37 @@
 
 The plain passes keep nothing and unembed nothing. They end behind the last layer that the scan
 reads, and have their fused attention; both read the same batches. Measured in turn, three times,
-the middle of which counts.
+the middle of which counts, over as many texts as a scan reads before it sorts what it has found, so
+that the work that recurs is measured as often as it recurs. Besides the run's model there are
+shapes of the paper's: their true layers, heads, width and neurons with random weights, which take
+as long as trained ones.
 """
 
 import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from _side_by_side import Setting, record, setting, timed
-from lookups.measure.scan import scan
+from lookups.measure.scan import SETTLE, scan
 from lookups.model.batches import batches_by_length
 from lookups.model.files import find_checkpoint
-from lookups.settings import read_run
+from lookups.model.loaded import load_model
+from lookups.paths import PROJECT
+from lookups.settings import ModelSpec, read_run
 
-STRONGEST = 40
+sys.path.insert(0, str(PROJECT / "tests"))
+
+STRONGEST, ROUNDS, D_HEAD = 40, 3, 64
+SHAPES = {"cpu": ("gpt2-small",), "cuda": ("gpt2-small", "gpt2-large")}
+"""What is measured beside the run's model where nothing else is asked for."""
 
 
-def plain_model(found: Setting, run: str, layers: int) -> torch.nn.Module:
+def plain_model(spec: ModelSpec, device: torch.device, layers: int) -> torch.nn.Module:
     """Load Hugging Face's own modules, all but the last few layers."""
-    checkpoint = find_checkpoint(read_run(run).model)
-    whole = checkpoint.weights(found.model.dtype, found.model.device)
+    whole = find_checkpoint(spec).weights(torch.float32, device)
     whole.set_attn_implementation("sdpa")
     whole.config.num_hidden_layers = layers
     base = whole.base_model
@@ -30,6 +42,7 @@ def plain_model(found: Setting, run: str, layers: int) -> torch.nn.Module:
 
 
 def read(found: Setting, base: torch.nn.Module) -> None:
+    """Read all texts, and keep nothing."""
     sequences = [document.ids for document in found.documents]
     tokens = found.model.tokens()
     with torch.inference_mode():
@@ -37,28 +50,57 @@ def read(found: Setting, base: torch.nn.Module) -> None:
             base(found.model.batch([sequences[i] for i in some]).ids, use_cache=False)
 
 
+def of_true_width(shape: str, found: Setting, scratch: Path) -> tuple[ModelSpec, Setting]:
+    """Build a model of a shape, with random weights, that reads the texts of another."""
+    import narrow_models
+
+    of = narrow_models.SHAPES[shape]
+    words = max(50_257, found.model.d_vocab)
+    built = narrow_models.random_model(shape, D_HEAD, words=words, context=of.context)
+    place = scratch / f"{shape}, random"
+    built.save_pretrained(place)
+    found.model.tokenizer.save_pretrained(place)
+    spec = ModelSpec(name=str(place), device=found.model.device.type)
+    model = load_model(spec)
+    return spec, Setting(model, found.documents, range(model.n_layers))
+
+
+def compare(name: str, found: Setting, spec: ModelSpec, layers: Sequence[int]) -> None:
+    """Measure both ways in turn, and write the middle of each."""
+    base = plain_model(spec, found.model.device, max(layers) + 1)
+
+    def ours() -> None:
+        scan(found.model, found.documents, layers, strongest=STRONGEST)
+
+    rounds = [
+        (timed(found.model, lambda: read(found, base))[0], timed(found.model, ours)[0])
+        for _ in range(ROUNDS)
+    ]
+    plain, scanned = map(statistics.median, zip(*rounds, strict=True))
+    tokens = sum(len(document.ids) + 1 for document in found.documents)
+    blocks = next(one for one in base.children() if isinstance(one, torch.nn.ModuleList))
+    weights = sum(part.numel() for part in blocks.parameters())
+    record(
+        f"scan beside the plain pass, {name}",
+        found,
+        f"{len(found.documents)} texts, {len(layers)} layers of "
+        f"{weights / 1e6:.1f} million weights",
+        naive=plain,
+        fast=scanned,
+        agreement=f"{tokens / plain:.0f} and {tokens / scanned:.0f} tokens a second",
+    )
+
+
 def main() -> None:
-    found, chosen = setting(__doc__, documents=200)
-    run = read_run(chosen.run)
-    some = sorted({*run.layers, *(run.middle_layers or ())})
-    for name, layers in (("the run's", some), ("all", range(found.model.n_layers))):
-        base = plain_model(found, chosen.run, max(layers) + 1)
-        seconds: dict[str, list[float]] = {"plain": [], "scan": []}
-        for _ in range(3):
-            seconds["plain"].append(timed(found.model, lambda base=base: read(found, base))[0])
-            every = timed(found.model, lambda layers=layers: scan(
-                found.model, found.documents, layers, strongest=STRONGEST))[0]  # fmt: skip
-            seconds["scan"].append(every)
-        plain, ours = (statistics.median(seconds[way]) for way in ("plain", "scan"))
-        tokens = sum(len(document.ids) + 1 for document in found.documents)
-        record(
-            f"scan beside the plain pass, {name} layers",
-            found,
-            f"{len(found.documents)} texts, {len(layers)} layers",
-            naive=plain,
-            fast=ours,
-            agreement=f"{tokens / plain:.0f} and {tokens / ours:.0f} tokens a second",
-        )
+    shape = {"nargs": "*", "help": "shapes besides the run's model, such as gpt2-small"}
+    found, chosen = setting(__doc__, documents=SETTLE, more={"--shape": shape})
+    spec = read_run(chosen.run).model.model_copy(update={"device": chosen.device})
+    compare("all layers", found, spec, range(found.model.n_layers))
+    usual = SHAPES[found.model.device.type]
+    for one in usual if chosen.shape is None else chosen.shape:
+        with tempfile.TemporaryDirectory(prefix="lookups-shape-") as scratch:
+            spec, other = of_true_width(one, found, Path(scratch))
+            compare(f"all layers, {one}", other, spec, other.layers)
 
 
 if __name__ == "__main__":

@@ -47,14 +47,16 @@ WORDS = 160  # of the small tokenizer
 VOCABULARY = 176  # ids of the models: more than the tokenizer has, as in Pythia
 
 
-def random_model(run: str, d_head: int) -> nn.Module:
-    """Build the narrow model; the same every time."""
+def random_model(
+    run: str, d_head: int, *, words: int = VOCABULARY, context: int = tiny.CONTEXT
+) -> nn.Module:
+    """Build the narrow model, or a wider one; the same every time."""
     torch.manual_seed(list(SHAPES).index(run))
     shape = SHAPES[run]
     own = {"num_key_value_heads": shape.key_value_heads, "tie_word_embeddings": True}
     config = tiny.config_of(
         shape.kind, width=shape.heads * d_head, layers=shape.layers, heads=shape.heads,
-        mlp=shape.d_mlp, words=VOCABULARY, **(own if shape.gated else {}),
+        mlp=shape.d_mlp, words=words, context=context, **(own if shape.gated else {}),
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
