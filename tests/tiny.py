@@ -312,13 +312,8 @@ def held(unit: Head | Neuron, positions: Any, value: Any) -> list[tuple]:
 
 
 def normed(model: Model, x: Tensor, of: Tensor | None = None) -> Tensor:
-    """Put `x` behind a norm without a gain, written out, with the scale that `of` has."""
-    norm = model.bridge.blocks[0].ln2.original_component
-    eps = getattr(norm, "eps", None) or norm.variance_epsilon
-    of = x if of is None else of
-    if not model.gated:
-        x, of = (one - one.mean(-1, keepdim=True) for one in (x, of))
-    return x / (of.square().mean(-1, keepdim=True) + eps).sqrt()
+    """Put `x` behind a norm, whose gain is folded, written out, with the scale that `of` has."""
+    return _norm(model.bridge.blocks[0].ln2.original_component, x, of)
 
 
 def close(model: Model) -> float:

@@ -1,6 +1,8 @@
-"""The planted language does what it says, and the shipped models have learnt it."""
+"""The planted language does what it says, and the shipped models have learnt it.
 
-import hashlib
+What its labels say is read a second time in release/test_harder_worlds.py, with other worlds.
+"""
+
 import json
 
 import pytest
@@ -20,20 +22,8 @@ def documents():
     return labelled_documents("test", 400)
 
 
-def test_every_label_is_what_a_reader_would_say(documents):
-    for document in documents:
-        found, words = read(GRAMMAR.text(document.ids))
-        whole = [slot for slot in found if slot[0] + 1 < len(words)]
-        labels = [(s.position, s.kind, s.cue, GRAMMAR.words[s.target]) for s in document.slots]
-        assert labels == whole
-        for at, _, _, target in whole:
-            assert words[at + 1] == target
-
-
-def test_every_kind_calls_for_every_target_at_the_distances_of_the_grammar(documents):
+def test_slots_stand_at_the_distances_of_the_grammar(documents):
     slots = [slot for document in documents for slot in document.slots]
-    every = {(kind, GRAMMAR.ids[target]) for kind in KINDS for target in GRAMMAR.targets}
-    assert {(slot.kind, slot.target) for slot in slots} == every
     far = {kind: {s.position - s.cue for s in slots if s.kind == kind} for kind in KINDS}
     assert (far["filler"], far["topic"]) == ({1}, set(range(4, 15)))
     assert {slot.cue for slot in slots if slot.kind == "title"} == {0}
@@ -44,8 +34,6 @@ def test_every_kind_calls_for_every_target_at_the_distances_of_the_grammar(docum
 def test_a_name_always_gives_the_same_text():
     short, long = (GRAMMAR.document("test/0/7", length) for length in (20, 60))
     assert long.ids[:20] == short.ids
-    written = json.dumps([one.ids for one in labelled_documents("train", 50)]).encode()
-    assert hashlib.sha256(written).hexdigest()[:16] == "88da47986bf438ce"
     halves = (("train", 0), ("train", 1), ("test", 0))
     texts = {one.ids for half, n in halves for one in labelled_documents(half, 500, seed=n)}
     assert len(texts) == 1500, "a text stands in two of them"
@@ -88,11 +76,3 @@ def test_shipped_models_have_learnt_it_as_their_record_says(seed, documents):
     assert accuracy == pytest.approx(record["accuracy"], abs=0.01)
     assert sum(counts) == record["data"]["train_tokens"]
     assert (counts[0], record["recipe"]["seed"]) == (0, seed)
-    flips = []
-    for kind in KINDS:
-        for pair in minimal_pairs(GRAMMAR, kind, GRAMMAR.ids[" coins"], 10):
-            rows = torch.tensor([[0, *pair.cued], [0, *pair.other]])
-            with torch.no_grad():
-                guesses = model(rows).logits[:, -1].argmax(-1).tolist()
-            flips.append(guesses == [pair.slot.target, pair.other_target])
-    assert sum(flips) / len(flips) >= 0.9

@@ -55,17 +55,12 @@ class Rows:
 
 def naive_pass(one: Model, ids, neuron: Neuron, token: int, edits=()) -> dict[str, float]:
     """One prompt, no padding, every layer, all logits."""
-    seen, ends = {}, {"pre": "pre", "act": "post"} | ({"up": "pre_linear"} if one.gated else {})
-
-    def keep(tensor, hook, column):
-        seen[column] = neuron.sign * float(tensor[0, -1, neuron.index])
-
-    block = f"blocks.{neuron.layer}.mlp.hook_"
-    hooks = [(block + end, functools.partial(keep, column=column)) for column, end in ends.items()]
-    with torch.no_grad():
-        logits = one.bridge.run_with_hooks(torch.tensor([[0, *ids]]), fwd_hooks=[*edits, *hooks])
-    logp = logits[0, -1].double().log_softmax(-1)[token]
-    return seen | {"logp": float(logp), "p": float(logp.exp())}
+    logits, seen = whole_pass(one, ids, edits)
+    ends = {"pre": "pre", "act": "post"} | ({"up": "pre_linear"} if one.gated else {})
+    mine = {to: seen[f"blocks.{neuron.layer}.mlp.hook_{end}"] for to, end in ends.items()}
+    logp = float(logits.log_softmax(-1)[token])
+    found = {to: neuron.sign * float(each[0, -1, neuron.index]) for to, each in mine.items()}
+    return found | {"logp": logp, "p": np.exp(logp)}
 
 
 @functools.cache

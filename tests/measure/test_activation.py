@@ -1,15 +1,12 @@
 """Every row's own neuron at its prompt's last token, as if each were read alone; and the first
 length that is long enough, measured on exactly what is kept."""
 
-from unittest.mock import patch
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lookups.errors import LookupsError
 from lookups.measure.activation import Suffix, activations, shortest_suffixes
-from lookups.model.forward import Forward
 from lookups.names import Neuron
 from tiny import LAYERS, VARIANTS, anatomy, model, random_ids
 
@@ -28,17 +25,7 @@ def test_equals_one_prompt_at_a_time(name, bos):
     for value, neuron, ids in zip(found, neurons, sequences, strict=True):
         post = anatomy(name, ids, bos=bos).post[neuron.layer]
         assert value == pytest.approx(neuron.sign * float(post[-1, neuron.index]), abs=1e-5)
-
-
-def test_rows_that_share_ids_share_the_pass():
-    neurons = [Neuron(0, 1), Neuron(2, 5), Neuron(0, 1), Neuron(1, 7)]
-    sequences = [[4, 5], np.array([4, 5]), [4, 5], [6]]
-    whole = Forward.read_last
-    with patch.object(Forward, "read_last", autospec=True, side_effect=whole) as passes:
-        found = activations(model("gpt2"), neurons, sequences)
-    assert sum(len(call.args[1]) for call in passes.call_args_list) == 2
-    assert found[0] == found[2] != found[1]
-    assert activations(model("gpt2"), [], []).shape == (0,)
+    assert activations(one, [], []).shape == (0,)
 
 
 # --- The shortest suffix ---

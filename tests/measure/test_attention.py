@@ -8,9 +8,10 @@ import torch
 from lookups.measure.attention import HEAD_TYPES, head_kinds, look, looks, repeated
 from lookups.measure.attribution import attribute
 from lookups.names import Head, Neuron
-from tiny import ARCHITECTURES, HEADS, LAYERS, VARIANTS, model, parts_of, plain, random_ids
+from tiny import ARCHITECTURES, HEADS, LAYERS, VARIANTS, anatomy, model, parts_of, plain, random_ids
 
 IDS = random_ids(1, seed=41, shortest=9, longest=9)[0]
+PROMPTS = [IDS, *random_ids(4, seed=42, shortest=2, longest=11)]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -18,13 +19,14 @@ def test_contributions_sum_to_the_attribution(name):
     one = model(name)
     for sign in one.signs:
         neuron = Neuron(2, 17, sign)
-        for into, parts in attribute(one, [neuron], [IDS]).items():
-            looked = look(one, neuron, parts.heads, IDS, into=into)
-            assert looked.heads == parts.heads
-            assert (looked.attribution - parts.by_head[0]).abs().max() < 1e-5
+        for into, parts in attribute(one, [neuron] * len(PROMPTS), PROMPTS).items():
+            together = looks(one, neuron, parts.heads, PROMPTS, into=into)
+            for looked, by_head in zip(together, parts.by_head, strict=True):
+                assert looked.heads == parts.heads
+                assert (looked.attribution - by_head).abs().max() < 1e-5
             if into in ("in", "post"):  # the default
                 usual = look(one, neuron, parts.heads, IDS)
-                assert torch.equal(usual.contribution, looked.contribution)
+                assert torch.allclose(usual.contribution, together[0].contribution, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -32,41 +34,29 @@ def test_patterns_and_what_each_key_brings_by_hand(name):
     """Pattern × value × W_O × normalised W_in, from Hugging Face's modules and nothing of ours."""
     one, hf, head = model(name), plain(name), Head(1, 2)
     neuron, into = Neuron(2, 17), "up" if one.gated else "in"
-    source, parts, seen = parts_of(name, hf, 1), parts_of(name, hf, 2), {}
+    source, parts, seen = parts_of(name, hf, 1), parts_of(name, hf, 2), []
     attn = {"gpt2": "transformer.h.1.attn.c_attn", "neox": "gpt_neox.layers.1.attention."
             "query_key_value", "phi3": "model.layers.1.self_attn.qkv_proj"}  # fmt: skip
     attn = attn.get(name[:4], "model.layers.1.self_attn.v_proj")
-    hooks = [
-        module.register_forward_hook(
-            lambda _, args, output, key=key: seen.update({key: (args[0][0], output[0])})
-        )
-        for key, module in {"v": hf.get_submodule(attn), "norm": parts.norm}.items()
-    ]
+    hook = hf.get_submodule(attn).register_forward_hook(
+        lambda module, args, output: seen.append(output[0])
+    )
     with torch.no_grad():
         patterns = hf(torch.tensor([[0, *IDS]]), output_attentions=True).attentions
-    for hook in hooks:
-        hook.remove()
-    v, size, shared = seen["v"][1], one.d_head, one.key_head(head)  # of two, heads 2 and 3 share 1
+    hook.remove()
+    v, size, shared = seen[0], one.d_head, one.key_head(head)  # of two, heads 2 and 3 share 1
     assert shared == 2 * tiny.OWN[name].get("num_key_value_heads", 4) // 4
     start = {"gpt2": 64 + 16, "neox": 2 * 24 + 16, "phi3": 32 + 16 + 8}.get(name[:4], shared * size)
     rows = slice(2 * size, 3 * size)
     written = (v[:, start : start + size] - source.b_v[rows]) @ source.w_o[rows]
     with torch.no_grad():
-        shares = parts.normalised(written, of=seen["norm"][0][-1]) @ parts.w_in(into)[:, 17]
+        of = anatomy(name, IDS).norm_in[2][-1]
+        shares = parts.normalised(written, of) @ parts.w_in(into)[:, 17]
     heads = [head, Head(1, 3), Head(0, 3), Head(0, 0)]
-    looked = look(one, neuron, heads, IDS, into=into)
+    looked = looks(one, neuron, heads, PROMPTS, into=into)[0]
     for each, pattern in zip(heads, looked.pattern, strict=True):
         assert (pattern - patterns[each.layer][0, each.index]).abs().max() < 1e-5
     assert (looked.contribution[0] - patterns[1][0, 2, -1] * shares).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_prompts_of_unequal_length_are_seen_together_as_each_alone(name):
-    one, neuron, heads = model(name), Neuron(2, 17), [Head(1, 2), Head(0, 3)]
-    prompts = random_ids(4, seed=42, shortest=2, longest=11)
-    for ids, together in zip(prompts, looks(one, neuron, heads, prompts), strict=True):
-        for both in zip(together[1:], look(one, neuron, heads, ids)[1:], strict=True):
-            assert torch.allclose(*both, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "head"), [("gpt2", Head(2, 1)), ("neox", Head(1, 1))])
@@ -86,8 +76,7 @@ def test_scores_equal_a_loop_over_positions(name):
     sums = np.zeros((LAYERS, HEADS, 3))
     alike, counts = np.zeros(3), np.zeros(3)
     for ids in texts:
-        with torch.no_grad():
-            _, seen = one.bridge.run_with_cache(one.batch([ids]).ids)
+        seen = tiny.whole_pass(one, ids)[1]
         for query in range(len(ids)):
             places = [
                 [key for key in range(query) if key == query - 1],

@@ -14,7 +14,6 @@ TEXTS = [ids.tolist() for ids in tiny.random_ids(6, seed=1, shortest=3, longest=
 def by_hooks(model, neuron, ids, head, instead, *, through_mlps=True):
     """One head's output replaced at the last token, all other heads held; the whole model runs."""
     usual = tiny.whole_pass(model, ids)[1]
-    found, block = [], f"blocks.{neuron.layer}.mlp"
 
     def held(z, hook):
         z = usual[hook.name].clone()
@@ -22,16 +21,12 @@ def by_hooks(model, neuron, ids, head, instead, *, through_mlps=True):
             z[:, -1, head.index] = instead
         return z
 
-    def keep(tensor, hook):
-        found.append(neuron.sign * float(tensor[0, -1, neuron.index]))
-
     hooks = [(f"blocks.{layer}.attn.hook_z", held) for layer in range(model.n_layers)]
     if not through_mlps:
         hooks += [(f"blocks.{at}.hook_mlp_out", held) for at in range(neuron.layer)]
-    hooks += [(f"{block}.hook_pre", keep), (f"{block}.hook_post", keep)]
-    with torch.no_grad():
-        model.bridge.run_with_hooks(model.batch([ids]).ids, fwd_hooks=hooks)
-    return tuple(found)
+    seen, block = tiny.whole_pass(model, ids, hooks)[1], f"blocks.{neuron.layer}.mlp"
+    ends = (seen[f"{block}.hook_{end}"][0, -1, neuron.index] for end in ("pre", "post"))
+    return tuple(neuron.sign * float(value) for value in ends)
 
 
 @pytest.mark.parametrize("name", tiny.VARIANTS)

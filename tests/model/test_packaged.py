@@ -21,16 +21,6 @@ def test_every_package_of_the_table_is_locked_at_its_version():
     assert set(pins) == {(one.distribution, one.version) for one in PACKAGED.values()}
 
 
-@pytest.mark.parametrize("name", PACKAGED)
-def test_a_packaged_file_is_found_and_its_package_is_not_imported(name):
-    try:
-        found = packaged_file(name)
-    except SourceError:
-        pytest.skip(f"NOT RUN: {PACKAGED[name].distribution} is not installed here")
-    assert found.name == Path(PACKAGED[name].path).name
-    assert PACKAGED[name].path.split("/")[0] not in sys.modules
-
-
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch) -> Path:
     """A package `tinytexts` in a folder of wheels, which is all that pip sees; not installed."""

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import random
 from pathlib import Path
 
 import pandas as pd
@@ -26,9 +25,7 @@ NOTES: list[str] = []
 
 
 def parquet(folder: Path) -> bytes:
-    draw = random.Random(0)
-    texts = [" ".join(f"w{draw.randint(1, 100)}" for _ in range(24)) for _ in range(400)]
-    pd.DataFrame({"text": texts}).to_parquet(folder / "made.parquet")
+    pd.DataFrame({"text": tiny.texts(400, words=24)}).to_parquet(folder / "made.parquet")
     return (folder / "made.parquet").read_bytes()
 
 
@@ -106,16 +103,6 @@ def test_a_downloaded_run_needs_no_network(world, call, monkeypatch):
     read = [text for half in ("train", "test") for text in corpus_texts(settings.corpus, half)]
     assert len(read) == 400
     assert call("download", str(world.run))[:2] == (0, "all of it is here\n")
-
-
-def test_a_plan_shows_sizes_and_fetches_nothing(world):
-    parts = plan_run(world.run, NOTES.append)
-    sizes = {path: size for part in parts for path, size in part.files.items()}
-    expected = {name: len(data) for name, data in model_files().items()}
-    assert sizes == expected | {TRAIN: len(world.texts[TRAIN])}
-    assert [part.missing() for part in parts] == [part.files for part in parts]
-    assert not world.hub.fetched()
-    assert not world.models.exists()
 
 
 def test_a_token_is_sent_and_written_nowhere(world, monkeypatch):

@@ -16,7 +16,7 @@ from faults import note
 from lookups.errors import ChapterError, LookupsError, RunError
 from lookups.paths import PROJECT
 from lookups.run import execute, notebooks
-from lookups.run.execute import Chapter, chapters_of, run_chapters, stages_read, why_stale
+from lookups.run.execute import Chapter, chapters_of, run_chapters, why_stale
 from lookups.run.notebooks import kernel_environment, read_source
 from lookups.run.stages import chapters_to, other_runs
 from lookups.settings import read_run
@@ -87,11 +87,8 @@ def test_executed_copies_hold_only_what_source_run_and_outputs_decide(done):
     for chapter in chapters():
         text = chapter.executed.read_text()
         notebook = nbformat.reads(text, as_version=4)
-        nbformat.validate(notebook)
         assert set(notebook.metadata) == {"kernelspec", "language_info"}
         assert not [w for w in ("papermill", str(PROJECT), str(done.parent)) if w in text]
-        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
         tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
         injected = notebook.cells[tags.index(["parameters"]) + 1]
         assert injected.metadata.tags == ["injected-parameters"]
@@ -100,15 +97,6 @@ def test_executed_copies_hold_only_what_source_run_and_outputs_decide(done):
     last = nbformat.read(chapters()[0].executed, 4).cells[-1]
     assert [output.get("name") for output in last.outputs] == ["stdout", None]
     assert "to stderr" not in json.dumps(last.outputs)
-
-
-@pytest.mark.slow
-def test_two_executions_are_the_same_bytes(done):
-    before = [chapter.executed.read_bytes() for chapter in chapters()]
-    for chapter in chapters():
-        chapter.executed.unlink()
-    assert execute_all() == list(NAMES)
-    assert [chapter.executed.read_bytes() for chapter in chapters()] == before
 
 
 def test_a_setting_a_package_and_a_module_make_every_chapter_stale(done, tmp_path, monkeypatch):
@@ -272,17 +260,6 @@ def test_plain_papermill_takes_a_relative_path(sources, tmp_path):
         subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, check=True)
     assert dict(os.environ) == before
     assert (tmp_path / "artifacts" / "mine" / "neurons" / "table.parquet").is_file()
-
-
-def test_the_stages_that_a_chapter_reads_are_named_in_its_code(sources):
-    def read() -> list[str]:
-        return [stage.name for _, stage in stages_read(chapters()[2])]
-
-    assert read() == ["prompts", "follow_rates"]
-    edit(sources / "04_suffixes.py", 'load(settings, "follow_rates")', '"heads"; load(other, "x")')
-    assert read() == ["prompts"]
-    with pytest.raises(LookupsError, match="no stage neurons; run the chapter 02_next_token"):
-        execute_all(only=["04"])
 
 
 def test_the_runs_that_chapters_read_are_run_as_far_as_they_are_read():

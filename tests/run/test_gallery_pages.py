@@ -70,8 +70,3 @@ def test_words_tell_where_the_head_looks_and_the_beginning_apart():
     tokens = ["⟨BOS⟩", " far", *(f" w{i}" for i in range(20))]
     told = gallery.words_of({"tokens": tokens, "attention": [0.1, 0.9, *[0.0] * 20]})
     assert told["sample"] == ["", " far", " …" + "".join(tokens[-gallery.SAMPLE :])]
-
-
-@pytest.mark.parametrize(("number", "words"), [(24.3, "−24"), (-3, "+3"), (0.2, "0"), (None, "–")])
-def test_a_fall_is_written_as_a_negative_change(number, words):
-    assert gallery.points(number) == words
