@@ -99,6 +99,15 @@ def test_executed_copies_hold_only_what_source_run_and_outputs_decide(done):
     assert "to stderr" not in json.dumps(last.outputs)
 
 
+@pytest.mark.slow
+def test_two_executions_are_the_same_bytes(done):
+    before = [chapter.executed.read_bytes() for chapter in chapters()]
+    for chapter in chapters():
+        chapter.executed.unlink()
+    assert execute_all() == list(NAMES)
+    assert [chapter.executed.read_bytes() for chapter in chapters()] == before
+
+
 def test_a_setting_a_package_and_a_module_make_every_chapter_stale(done, tmp_path, monkeypatch):
     assert stale(keep=0.5) == {
         "02_next_token_neurons": "changed: setting keep",
