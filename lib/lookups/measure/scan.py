@@ -7,10 +7,11 @@ before they are compared, since equal contexts differ in the last bits from batc
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from hashlib import blake2b
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +23,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lookups.corpus.documents import Documents
+from lookups.corpus.documents import Document, Documents
 from lookups.errors import LookupsError, SourceError
 from lookups.measure.activation import Site
 from lookups.measure.kept_maxima import Maxima, Spread, Strongest, joined, level_of
 from lookups.model.batches import Batch, batches_by_length
 from lookups.model.loaded import Model
+from lookups.model.workers import number_of_workers, results_of
 from lookups.names import Neuron
 from lookups.paths import replacing
 
@@ -78,8 +80,12 @@ def scan(
     )
     if kept_in is not None:
         found.take_up(kept_in)
-    for start in range(0, len(documents), WINDOW):
-        found.read(range(start, min(start + WINDOW, len(documents))), progress)
+    starts = range(0, len(documents), WINDOW)
+    windows = [range(start, min(start + WINDOW, len(documents))) for start in starts]
+    reading = (found.read(rows, progress) for rows in windows)
+    if workers := number_of_workers(model):
+        reading = found.read_by_workers(windows, workers, progress)
+    for _ in reading:
         if kept_in is not None:
             found.write_down(kept_in)
     return found.scan()
@@ -92,13 +98,14 @@ class Findings:
     """
 
     def __init__(
-        self, model: Model, documents: Documents, layers: Sequence[int], *,
+        self, model: Model, documents: Sequence[Document], layers: Sequence[int], *,
         strongest: int, per_band: int, only_last: bool = False,
     ):  # fmt: skip
         self.model, self.documents, self.layers = model, documents, layers
         self.only_last, self.tokens = only_last, model.tokens()
         self.neurons = model.neurons(layers)
         numbers, lots = torch.zeros(2, len(documents), dtype=torch.long, device=model.device)
+        self.lengths = np.zeros(len(documents), np.int64)
         self.best = Strongest(strongest, len(self.neurons), numbers)
         self.spread = Spread(per_band, len(self.neurons), lots)
         self.successors = torch.zeros(model.d_vocab, dtype=torch.long, device=model.device)
@@ -107,35 +114,49 @@ class Findings:
 
     def read(self, rows: range, progress: Callable[[int], None] = lambda n: None) -> None:
         """Read some documents, unless they were read; LookupsError if a part of them was."""
-        length = self._note(rows)
-        left = length.argsort(kind="stable")
-        left = left[length[left] >= (1 if self.only_last else 2)]
-        if not self._are_new([rows]):
-            progress(len(left))
-            return
-        waiting: list[Maxima] = []
-        while len(left):
-            some = next(batches_by_length(length[left].tolist(), tokens=self.tokens))
-            here = (rows.start + left[some]).tolist()
-            try:
-                waiting.append(self._read_together(here))
-            except torch.OutOfMemoryError:
-                if len(here) == 1:
-                    raise LookupsError(
-                        f"the device has no memory for one document of {length[left[0]]} tokens; "
-                        "choose a smaller `length`, or device: cpu"
-                    ) from None
-                self.tokens //= 2
-                torch.cuda.empty_cache()
-                continue
-            left = left[len(here) :]
-            if not len(left) or sum(len(one.document) for one in waiting) >= SETTLE:
-                found = joined(*waiting)
-                self.best.add(found)
-                self.spread.add(found)
-                waiting.clear()
-            progress(len(here))
-        self.ranges.append(rows)
+        batches = self._batches(rows)
+        if self._are_new([rows]):
+            self._read_batches(batches, progress)
+            self.ranges.append(rows)
+        else:
+            progress(sum(map(len, batches)))
+
+    def read_by_workers(
+        self, windows: Sequence[range], workers: int, progress: Callable[[int], None]
+    ) -> Iterator[None]:
+        """Let so many workers read the batches of some ranges of documents, and stop wherever what
+        they have read makes up whole ranges."""
+        size, under_way = -(-len(self.documents) // (4 * workers)), deque()
+        how = self.layers, len(self.best.kept.activation), self.spread.per_band, self.only_last
+
+        def call_of(some: list[tuple[np.ndarray, list[range]]]) -> tuple:
+            under_way.append(some)
+            return [[self.documents[row] for row in batch] for batch, _ in some], *how
+
+        def calls() -> Iterator[tuple]:
+            some: list[tuple[np.ndarray, list[range]]] = []
+            for rows in windows:
+                batches = self._batches(rows)
+                if rows in self.ranges:
+                    progress(sum(map(len, batches)))
+                    continue
+                for batch in batches:
+                    some.append((batch, [rows] if batch is batches[-1] else []))
+                    if sum(len(one) for one, _ in some) >= size:
+                        yield call_of(some)
+                        some = []
+            if some:
+                yield call_of(some)
+
+        for best, spread, successors in results_of(self.model, _read_apart, calls()):
+            batches, ends = zip(*under_way.popleft(), strict=True)
+            rows = torch.from_numpy(np.concatenate(batches)).to(self.model.device)
+            spread.kept = _of_rows(rows, spread.kept)
+            self._take(_of_rows(rows, best), spread, successors)
+            self.ranges += chain.from_iterable(ends)
+            progress(len(rows))
+            if any(ends):
+                yield
 
     def merge(self, other: "Findings") -> None:
         """Add what was found in other documents of the same; the same again changes nothing.
@@ -143,10 +164,13 @@ class Findings:
         if self._are_new(other.ranges):
             for rows in other.ranges:
                 self._note(rows)
-            self.best.add(other.best.kept)
-            self.spread.merge(other.spread)
-            self.successors += other.successors
+            self._take(other.best.kept, other.spread, other.successors)
             self.ranges += other.ranges
+
+    def _take(self, best: Maxima, spread: Spread, successors: Int[Tensor, " vocab"]) -> None:
+        self.best.add(best)
+        self.spread.merge(spread)
+        self.successors += successors
 
     def scan(self) -> Scan:
         """Return what was found."""
@@ -204,13 +228,49 @@ class Findings:
                 )
         return True
 
-    def _note(self, rows: range) -> Int[np.ndarray, " row"]:
-        """Note the numbers and lots of some documents; return how many tokens they have."""
+    def _note(self, rows: range) -> None:
+        """Note the numbers, lots and lengths of some documents."""
         here = [self.documents[row] for row in rows]
         some = slice(rows.start, rows.stop)
         self.best.numbers[some] = torch.tensor([int(one.key.rpartition("/")[2]) for one in here])
         self.spread.lots[some] = torch.tensor([lot_of(one.key) for one in here])
-        return np.array([len(one.ids) for one in here])
+        self.lengths[some] = [len(one.ids) for one in here]
+
+    def _batches(self, rows: range) -> list[np.ndarray]:
+        """Note some documents; return those that are long enough in batches, the shortest first."""
+        self._note(rows)
+        left = rows.start + self.lengths[rows.start : rows.stop].argsort(kind="stable")
+        left = left[self.lengths[left] >= (1 if self.only_last else 2)]
+        batches = batches_by_length(self.lengths[left].tolist(), tokens=self.tokens)
+        return [left[some] for some in batches]
+
+    def _read_batches(self, batches: Sequence[np.ndarray], progress: Callable[[int], None]) -> None:
+        """Read batches; in halves from where there was no memory for a whole one."""
+        left, waiting = list(reversed(batches)), []
+        while left:
+            here = left.pop()
+            size, half = len(here) * (1 + int(self.lengths[here].max())), len(here) // 2
+            if size > self.tokens and half:
+                left += [here[half:], here[:half]]
+                continue
+            try:
+                waiting.append(self._read_together(here.tolist()))
+            except torch.OutOfMemoryError:
+                if not half:
+                    raise LookupsError(
+                        f"the device has no memory for one document of {self.lengths[here[0]]} "
+                        "tokens; choose a smaller `length`, or device: cpu"
+                    ) from None
+                self.tokens = size // 2
+                left.append(here)
+                torch.cuda.empty_cache()
+                continue
+            if not left or sum(len(one.document) for one in waiting) >= SETTLE:
+                found = joined(*waiting)
+                self.best.add(found)
+                self.spread.add(found)
+                waiting.clear()
+            progress(len(here))
 
     def _read_together(self, rows: list[int]) -> Maxima:
         """Each document's maximum of every neuron, and count what follows its tokens."""
@@ -220,6 +280,26 @@ class Findings:
             following = batch.ids[:, 2:][batch.mask[:, 2:]]
             self.successors += torch.bincount(following, minlength=self.model.d_vocab)
         return found
+
+
+def _read_apart(
+    model: Model, batches: Sequence[Sequence[Document]], layers: Sequence[int],
+    strongest: int, per_band: int, only_last: bool,
+) -> tuple[Maxima, Spread, Int[Tensor, " vocab"]]:  # fmt: skip
+    """What a scan finds in some batches, of which it has the documents alone."""
+    documents = list(chain.from_iterable(batches))
+    how = {"strongest": strongest, "per_band": per_band, "only_last": only_last}
+    found = Findings(model, documents, layers, **how)
+    found._note(range(len(documents)))
+    ends = np.cumsum([len(batch) for batch in batches])
+    found._read_batches(np.split(np.arange(len(documents)), ends[:-1]), lambda n: None)
+    return found.best.kept, found.spread, found.successors
+
+
+def _of_rows(rows: Int[Tensor, " row"], kept: Maxima) -> Maxima:
+    """Maxima of some documents, numbered among all."""
+    nowhere = kept.document < 0
+    return kept._replace(document=torch.where(nowhere, -1, rows[kept.document.clamp(min=0)]))
 
 
 def maxima_table(
