@@ -7,8 +7,7 @@ before they are compared, since equal contexts differ in the last bits from batc
 """
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import chain, pairwise, product
@@ -29,7 +28,7 @@ from lookups.measure.activation import Site
 from lookups.measure.kept_maxima import Maxima, Spread, Strongest, joined, level_of
 from lookups.model.batches import Batch, batches_by_length
 from lookups.model.loaded import Model
-from lookups.model.workers import number_of_workers, results_of
+from lookups.model.workers import results_of, workers_of
 from lookups.names import Neuron
 from lookups.paths import replacing
 
@@ -82,10 +81,9 @@ def scan(
         found.take_up(kept_in)
     starts = range(0, len(documents), WINDOW)
     windows = [range(start, min(start + WINDOW, len(documents))) for start in starts]
-    reading = (found.read(rows, progress) for rows in windows)
-    if workers := number_of_workers(model):
-        reading = found.read_by_workers(windows, workers, progress)
-    for _ in reading:
+    together = max(1, 4 * len(workers_of(model)))
+    for at in range(0, len(windows), together):
+        found.read(*windows[at : at + together], progress=progress)
         if kept_in is not None:
             found.write_down(kept_in)
     return found.scan()
@@ -112,51 +110,21 @@ class Findings:
         self.ranges: list[range] = []
         """The documents that were read."""
 
-    def read(self, rows: range, progress: Callable[[int], None] = lambda n: None) -> None:
-        """Read some documents, unless they were read; LookupsError if a part of them was."""
-        batches = self._batches(rows)
-        if self._are_new([rows]):
-            self._read_batches(batches, progress)
-            self.ranges.append(rows)
+    def read(self, *ranges: range, progress: Callable[[int], None] = lambda n: None) -> None:
+        """Read ranges of documents, each packed by itself, unless they were read; of workers each
+        reads some batches. LookupsError if some documents of a range were read, and some not."""
+        batches, new = [], [rows for rows in ranges if self._are_new([rows])]
+        for rows in ranges:
+            here = self._batches(rows)
+            if rows in new:
+                batches += here
+            else:
+                progress(sum(map(len, here)))
+        if workers := workers_of(self.model):
+            self._read_by_workers(batches, 4 * len(workers), progress)
         else:
-            progress(sum(map(len, batches)))
-
-    def read_by_workers(
-        self, windows: Sequence[range], workers: int, progress: Callable[[int], None]
-    ) -> Iterator[None]:
-        """Let so many workers read the batches of some ranges of documents, and stop wherever what
-        they have read makes up whole ranges."""
-        size, under_way = -(-len(self.documents) // (4 * workers)), deque()
-        how = self.layers, len(self.best.kept.activation), self.spread.per_band, self.only_last
-
-        def call_of(some: list[tuple[np.ndarray, list[range]]]) -> tuple:
-            under_way.append(some)
-            return [[self.documents[row] for row in batch] for batch, _ in some], *how
-
-        def calls() -> Iterator[tuple]:
-            some: list[tuple[np.ndarray, list[range]]] = []
-            for rows in windows:
-                batches = self._batches(rows)
-                if rows in self.ranges:
-                    progress(sum(map(len, batches)))
-                    continue
-                for batch in batches:
-                    some.append((batch, [rows] if batch is batches[-1] else []))
-                    if sum(len(one) for one, _ in some) >= size:
-                        yield call_of(some)
-                        some = []
-            if some:
-                yield call_of(some)
-
-        for best, spread, successors in results_of(self.model, _read_apart, calls()):
-            batches, ends = zip(*under_way.popleft(), strict=True)
-            rows = torch.from_numpy(np.concatenate(batches)).to(self.model.device)
-            spread.kept = _of_rows(rows, spread.kept)
-            self._take(_of_rows(rows, best), spread, successors)
-            self.ranges += chain.from_iterable(ends)
-            progress(len(rows))
-            if any(ends):
-                yield
+            self._read_batches(batches, progress)
+        self.ranges += new
 
     def merge(self, other: "Findings") -> None:
         """Add what was found in other documents of the same; the same again changes nothing.
@@ -272,6 +240,21 @@ class Findings:
                 waiting.clear()
             progress(len(here))
 
+    def _read_by_workers(
+        self, batches: Sequence[np.ndarray], portions: int, progress: Callable[[int], None]
+    ) -> None:
+        """Let workers read batches, as many in each portion."""
+        ends = np.linspace(0, len(batches), 1 + min(portions, len(batches))).astype(int)
+        parts = [batches[start:stop] for start, stop in pairwise(ends)]
+        how = self.layers, len(self.best.kept.activation), self.spread.per_band, self.only_last
+        texts = ([[self.documents[row] for row in batch] for batch in part] for part in parts)
+        found = results_of(self.model, _read_apart, ((some, *how) for some in texts))
+        for part, (best, spread, successors) in zip(parts, found, strict=True):
+            rows = torch.from_numpy(np.concatenate(part)).to(self.model.device)
+            spread.kept = _of_rows(rows, spread.kept)
+            self._take(_of_rows(rows, best), spread, successors)
+            progress(len(rows))
+
     def _read_together(self, rows: list[int]) -> Maxima:
         """Each document's maximum of every neuron, and count what follows its tokens."""
         batch = self.model.batch([self.documents[row].ids for row in rows])
@@ -286,7 +269,7 @@ def _read_apart(
     model: Model, batches: Sequence[Sequence[Document]], layers: Sequence[int],
     strongest: int, per_band: int, only_last: bool,
 ) -> tuple[Maxima, Spread, Int[Tensor, " vocab"]]:  # fmt: skip
-    """What a scan finds in some batches, of which it has the documents alone."""
+    """Find what is in some batches, of which there are the documents alone."""
     documents = list(chain.from_iterable(batches))
     how = {"strongest": strongest, "per_band": per_band, "only_last": only_last}
     found = Findings(model, documents, layers, **how)

@@ -1,194 +1,168 @@
 """Spread a chapter's work over processors, GPUs or machines with Ray (`lookups run --engine ray`).
 
-What is spread are the batches that are formed in any case, each read by the same model with as many
-threads, so results are the same to the last bit with any number of workers, or none. A worker that
-dies is started again, and its batch with it. Ray is imported only where it is asked for.
+What is spread are batches that are formed in any case, read by the same model with as many threads,
+so results are the same to the last bit with any number of workers, or none. A worker that dies is
+started again, and what it did is done again. Ray is imported only where it is asked for.
 """
 
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.metadata import version
 from io import BytesIO
+from itertools import cycle
 from secrets import token_hex
 from typing import Any
 
 import torch
 
-from lookups.errors import LookupsError
+from lookups.errors import LookupsError, in_words
 from lookups.model.loaded import Model, load_model
-from lookups.settings import ModelSpec
 
 ENGINE, ADDRESS = "LOOKUPS_ENGINE", "LOOKUPS_RAY_ADDRESS"
-"""These variables say what work is spread by (`ray`), and where the cluster is; kernels inherit
-them from `cluster`."""
+"""Variables that say who is given work ("ray"), and where; kernels inherit what `cluster` sets."""
 
-AGAIN = 3
-"""How often a worker that died is started again."""
+AGAIN = {"max_restarts": 3, "max_task_retries": 3}
+"""How often a worker that dies is started again, and how often what it did."""
+
+OURS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
+"""Nobody else on the network may use a cluster that we start."""
+
+SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Ray reports to nobody, and says nothing in the midst of what chapters print."""
 
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 
-Function = Callable[..., Any]
 
+def results_of(model: Model, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
+    """Yield what a function of a module returns of the model and each call, in the calls' order.
 
-def results_of(model: Model, function: Function, calls: Iterable[tuple]) -> Iterator[Any]:
-    """Yield what a module's function returns of the model and each call, calls in their order.
-
-    LookupsError if Ray is missing, no cluster answers, or it has no room for a worker or has lost
-    one too often. What the function raises in a worker is raised here.
+    What it raises in a worker is raised here. LookupsError if no cluster answers, if it has no room
+    for a worker, or has lost one too often.
     """
-    if number_of_workers(model):
-        return _spread(model, function, calls)
+    if workers := workers_of(model):
+        return _spread(workers, model, function, calls)
     return (function(model, *call) for call in calls)
 
 
-def number_of_workers(model: Model) -> int:
-    """Return how many workers do what is asked of a model: 0 if it is done here, as it is without
-    an engine, and with a model that was operated on."""
-    spread = os.environ.get(ENGINE) == "ray" and model.forward.as_loaded
-    return len(_workers_for(model)) if spread else 0
+def workers_of(model: Model) -> list[Any]:
+    """Return who does the work of a model: nobody else where it is not given away, or the model was
+    operated on. They are started when they are first asked for."""
+    if not (os.environ.get(ENGINE) and model.forward.as_loaded):
+        return []
+    on_cpu = (os.environ.get("LOOKUPS_DEVICE") or model.spec.device).startswith("cpu")
+    return _workers(os.environ[ADDRESS], torch.get_num_threads(), on_cpu)
 
 
 @contextmanager
 def cluster(address: str | None = None, *, processors: int | None = None) -> Iterator[None]:
-    """Let work be spread meanwhile over the cluster at an address (HOST:PORT), or over a local one
-    that lasts as long, with all processors or so many. LookupsError if none answers there."""
+    """Give work meanwhile to the cluster at an address (HOST:PORT), or to a local one that ends
+    with the block and has all processors, or so many. LookupsError if there is none."""
     former = dict(os.environ)
-    if address is None:  # nobody else may use it
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
+    os.environ |= SILENT | ({} if address else OURS)
     try:
-        ray = _ray()
+        import ray
+    except ImportError:
+        advice = "type `pip install -e '.[cluster]'` in the project's folder"
+        raise LookupsError(f"--engine ray needs Ray, which is not installed; {advice}") from None
+    try:
         if address is None:
             ray.init(num_cpus=processors, include_dashboard=False, **QUIET)
             address = ray.get_runtime_context().gcs_address
-        os.environ |= {ENGINE: "ray", ADDRESS: address}
         _connect(address)
+        os.environ |= {ENGINE: "ray", ADDRESS: address}
         yield
     finally:
-        _workers.cache_clear()
         ray.shutdown()
         os.environ.clear()
         os.environ |= former
 
 
-def _ray() -> Any:
-    """Import Ray, which then reports to nobody."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        import ray
-    except ImportError:
-        advice = "type `pip install -e '.[cluster]'` in the project's folder, or run without it"
-        raise LookupsError(
-            f"Ray is not installed, and --engine ray asks for it; {advice}"
-        ) from None
-    return ray
-
-
 def _connect(address: str) -> None:
-    """Connect to a cluster, unless this process has one."""
-    ray, (host, _, port) = _ray(), address.rpartition(":")
-    try:
+    """Connect this process with a cluster, if it is not."""
+    import ray
+
+    host, _, port = address.rpartition(":")
+    advice = "give the HOST:PORT that `ray start --head` told, or leave out --address"
+    with in_words(f"a Ray cluster at {address}", advice, done="reached"):
         socket.create_connection((host, int(port)), timeout=5).close()  # Ray tries for minutes
         ray.init(address, ignore_reinit_error=True, **QUIET)
-    except Exception as error:  # of many kinds
-        raise LookupsError(
-            f"no Ray cluster answers at {address} ({_reason(error)}); type `ray start --head` "
-            "there, and the HOST:PORT that it tells here, or leave out --address"
-        ) from error
-
-
-def _workers_for(model: Model) -> list[Any]:
-    device = os.environ.get("LOOKUPS_DEVICE") or model.spec.device
-    return _workers(os.environ[ADDRESS], torch.get_num_threads(), gpus=not device.startswith("cpu"))
 
 
 @cache
-def _workers(address: str, threads: int, *, gpus: bool) -> list[Any]:
+def _workers(address: str, threads: int, on_cpu: bool) -> list[Any]:
     """Start the workers of this process: one a GPU where there are any, else one for as many
     processors as this process has threads."""
+    import ray
+
     _connect(address)
-    ray = _ray()
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    number = gpus and sum(int(node.get("GPU", 0)) for node in nodes)
-    needs = {"num_gpus": 1, "num_cpus": 0} if number else {"num_cpus": threads}
-    number = number or sum(int(node.get("CPU", 0)) // threads for node in nodes)
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = 0 if on_cpu else sum(int(has.get("GPU", 0)) for has in machines)
+    number = gpus or sum(int(has.get("CPU", 0)) // threads for has in machines)
     if not number:
-        raise LookupsError(
-            f"no machine at {address} has {threads} processors for a worker with as many threads "
-            "as this process; set OMP_NUM_THREADS to fewer"
-        )
-    own = {name: it for name, it in os.environ.items() if name.startswith(("LOOKUPS_", "HF_"))}
-    left_out = {ENGINE, ADDRESS, "HF_TOKEN"}  # a secret would stand in Ray's logs
-    own = {name: own[name] for name in own.keys() - left_out} | {"OMP_NUM_THREADS": str(threads)}
-    lasting = {"max_restarts": AGAIN, "max_task_retries": AGAIN, "runtime_env": {"env_vars": own}}
-    return [ray.remote(_Worker).options(**needs, **lasting).remote() for _ in range(number)]
+        words = f"no machine at {address} has the {threads} processors that a worker needs"
+        raise LookupsError(f"{words}; set OMP_NUM_THREADS to as many as one has")
+    known = {ENGINE, ADDRESS, "HF_TOKEN"}  # a secret would stand in Ray's logs
+    names = [one for one in os.environ if one.startswith(("LOOKUPS_", "HF_")) and one not in known]
+    environment = {name: os.environ[name] for name in names} | {"OMP_NUM_THREADS": str(threads)}
+    needs = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": threads}
+    how = needs | AGAIN | {"runtime_env": {"env_vars": environment}}
+    return [ray.remote(_Worker).options(**how).remote() for _ in range(number)]
 
 
 class _Worker:
-    """What a worker does; it keeps the models that it was last asked for."""
+    """Another process, on this machine or another one; it keeps the models that it loads."""
 
-    def call(self, of: tuple[ModelSpec, bool, int], known: list, function: Function, given: bytes):
-        """Call a function; what comes and goes lies in the bytes."""
-        if known != (here := _versions()):
-            raise LookupsError(
-                f"on {socket.gethostname()} there are {' and '.join(here)}, and where the work "
-                f"comes from {' and '.join(known)}; install the same on all machines"
-            )
-        spec, exact, bos_id = of
-        model = replace(_loaded(spec, exact), bos_id=bos_id)
-        return _packed(function(model, *_unpacked(given, model.device)))
+    load = staticmethod(lru_cache(maxsize=2)(load_model))
 
-
-@lru_cache(maxsize=2)
-def _loaded(spec: ModelSpec, exact: bool) -> Model:
-    return load_model(spec, exact=exact)
+    def call(self, versions: str, spec: Any, exact: bool, bos_id: int, given: bytes) -> bytes:
+        """Call a function with a model; function, arguments and result are bytes."""
+        if versions != (here := _versions()):
+            where = f"the worker on {socket.gethostname()} has {here}, and this process {versions}"
+            raise LookupsError(f"{where}; install the same on every machine")
+        model = replace(self.load(spec, exact=exact), bos_id=bos_id)
+        function, call = _unpacked(given, model.device)
+        return _packed(function(model, *call))
 
 
-def _versions() -> list[str]:
-    return [f"{name} {version(name)}" for name in ("lookups", "torch")]
+def _versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("lookups", "torch"))
 
 
 def _packed(value: Any) -> bytes:
-    """Put anything with tensors into bytes, from which it comes to any device."""
+    """Put something into bytes from which its tensors come out on any device."""
     torch.save(value, content := BytesIO())
     return content.getvalue()
 
 
 def _unpacked(content: bytes, device: torch.device) -> Any:
-    return torch.load(BytesIO(content), device, weights_only=False)  # our own, not a model's
+    return torch.load(BytesIO(content), device, weights_only=False)  # it is from ourselves
 
 
-def _spread(model: Model, function: Function, calls: Iterable[tuple]) -> Iterator[Any]:
-    """Give each worker two calls at a time; hold back few results until those before are there."""
-    ray, workers = _ray(), _workers_for(model)
-    of, numbered = (model.spec, model.exact, model.bos_id), enumerate(calls)
-    idle, under_way, done, following = workers * 2, {}, {}, 0
-    try:
-        while True:
-            while idle and len(done) < 4 * len(workers) and (one := next(numbered, None)):
-                worker = idle.pop(0)
-                task = worker.call.remote(of, _versions(), function, _packed(one[1]))
-                under_way[task] = one[0], worker
-            if not under_way:
-                return
-            ready, _ = ray.wait([*under_way])
-            place, worker = under_way.pop(ready[0])
-            idle.append(worker)
-            done[place] = ray.get(ready[0])
-            while following in done:
-                yield _unpacked(done.pop(following), model.device)
-                following += 1
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
-    except ray.exceptions.RayError as error:
-        raise LookupsError(
-            f"the Ray cluster has lost work ({_reason(error)}); see that its machines are up and "
-            "have memory, then give the command again: it goes on from what is finished"
-        ) from error
+def _spread(
+    workers: list[Any], model: Model, function: Callable, calls: Iterable[tuple]
+) -> Iterator[Any]:
+    """Give workers calls in turn, two at a time."""
+    import ray
 
+    tasks, of = deque(), (_versions(), model.spec, model.exact, model.bos_id)
 
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    def result() -> Any:
+        advice = "see that its machines are up and have memory, then give the command again"
+        with in_words("the work of a Ray cluster", advice, done="finished"):
+            try:
+                return _unpacked(ray.get(tasks.popleft()), model.device)
+            except ray.exceptions.RayTaskError as error:
+                raised = error.cause
+        raise raised
+
+    for worker, call in zip(cycle(workers), calls, strict=False):
+        tasks.append(worker.call.remote(*of, _packed((function, call))))
+        if len(tasks) == 2 * len(workers):
+            yield result()
+    while tasks:
+        yield result()
