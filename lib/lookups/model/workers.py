@@ -104,7 +104,7 @@ def _workers(address: str, threads: int, on_cpu: bool) -> list[Any]:
     gpus = 0 if on_cpu else sum(int(has.get("GPU", 0)) for has in machines)
     number = gpus or sum(int(has.get("CPU", 0)) // threads for has in machines)
     if not number:
-        words = f"no machine at {address} has the {threads} processors that a worker needs"
+        words = f"no machine of the cluster has the {threads} processors that a worker needs"
         raise LookupsError(f"{words}; set OMP_NUM_THREADS to as many as one has")
     known = {ENGINE, ADDRESS, "HF_TOKEN"}  # a secret would stand in Ray's logs
     names = [one for one in os.environ if one.startswith(("LOOKUPS_", "HF_")) and one not in known]
