@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.metadata import version
 from io import BytesIO
-from itertools import cycle
 from secrets import token_hex
 from typing import Any
 
@@ -160,7 +159,8 @@ def _spread(
                 raised = error.cause
         raise raised
 
-    for worker, call in zip(cycle(workers), calls, strict=False):
+    for call in calls:
+        workers.append(worker := workers.pop(0))
         tasks.append(worker.call.remote(*of, _packed((function, call))))
         if len(tasks) == 2 * len(workers):
             yield result()
