@@ -114,10 +114,11 @@ def test_a_run_with_workers_leaves_the_same_tables(call, tmp_path, monkeypatch):
     for name, more in (("usual", []), ("spread", ["--engine", "ray"])):
         path = tmp_path / f"{name}.yml"
         path.write_text(yaml.safe_dump(about), "utf-8")
-        code, _, err = call("run", str(path), "--only", "01-05,09,12", *more)
+        code, _, err = call("run", str(path), "--only", "01-09", *more)
         assert code == 0, err
         runs.append(read_run(path))
-    made = [one.name for one in STAGES if one.chapter[:2] in ("02", "03", "04", "05", "09", "12")]
+    chapters = [f"{number:02}" for number in range(1, 10)]
+    made = [one.name for one in STAGES if one.chapter[:2] in chapters]
     for stage in made:
         pd.testing.assert_frame_equal(*(load(run, stage) for run in runs), check_exact=True)
 
@@ -164,7 +165,7 @@ def test_what_is_refused_in_a_worker_is_refused_here(workers, monkeypatch):
     with pytest.raises(LookupsError, match="a sequence of 66 tokens does not fit into the 64"):
         attribute(one, [neuron], [np.ones(65, int)])
     with monkeypatch.context() as patch:
-        patch.setattr("lookups.model.workers._versions", lambda: "torch 1")
+        patch.setattr("lookups.model.workers.VERSIONS", "torch 1")
         try:  # not by pytest.raises, for the page of faults would name this machine
             said = str(activations(one, [neuron], [[5]]))
         except LookupsError as error:

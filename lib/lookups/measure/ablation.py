@@ -105,19 +105,19 @@ def ablate(
     if "resample" in kinds:
         hook, donated = Site.Z if of_heads else Site.POST, [prompts[at] for at in donors]
         lent = own_at_last(model, hook, units, donated)
-    columns = [prompts, neurons, token_ids, units]
-    columns += [[None] * len(units) if one is None else one for one in (lent, donors, on)]
+    on = None if on is None else np.asarray(on)
+    columns, more = (prompts, neurons, token_ids, units), (lent, donors, on)
     batches = portions(model, prompts)
-    each = ([[column[row] for row in rows] for column in columns] for rows in batches)
-    calls = ((kinds, of_heads, means, *one) for one in each)
-    parts = list(results_of(model, _ablated, calls))
-    back = np.concatenate(batches).argsort()
+    calls = (
+        (kinds, of_heads, means, *([column[row] for row in rows] for column in columns),
+         *(column if column is None else column[rows] for column in more))
+        for rows in batches
+    )  # fmt: skip
+    parts, back = list(results_of(model, _ablated, calls)), np.concatenate(batches).argsort()
 
     def whole(some: Sequence[Measured]) -> Measured:
-        found = (
-            None if one[0] is None else np.concatenate(one)[back] for one in zip(*some, strict=True)
-        )
-        return Measured(*found)
+        found = zip(*some, strict=True)
+        return Measured(*(one[0] if one[0] is None else np.concatenate(one)[back] for one in found))
 
     after = {kind: whole([part.after[kind] for part in parts]) for kind in kinds}
     return Edited(whole([part.before for part in parts]), after)
@@ -126,7 +126,8 @@ def ablate(
 def _ablated(
     model: Model, kinds: Sequence[Kind], of_heads: bool, means: Means | None,
     prompts: Sequence[Ids], neurons: Sequence[Neuron], token_ids: Sequence[int],
-    units: Sequence[Head] | Sequence[Neuron], lent: Sequence, donors: Sequence, on: Sequence,
+    units: Sequence[Head] | Sequence[Neuron], lent: Tensor | None,
+    donors: np.ndarray | None, on: np.ndarray | None,
 ) -> Edited:  # fmt: skip
     """What `ablate` measures, of rows that are read together; `lent` is what donors put out."""
     put = partial(_in_place_of, model, Site.Z if of_heads else Site.POST, units)
@@ -137,7 +138,7 @@ def _ablated(
         elif kind == "mean":
             edits[kind] = put(means.of(units), "behind_bos")
         elif kind == "resample":
-            edits[kind] = put(torch.stack(lent), "last", donors)
+            edits[kind] = put(lent, "last", donors)
         elif kind == "on":
             signed = np.multiply([unit.sign for unit in units], on)
             edits[kind] = put(torch.from_numpy(signed).to(model.device, model.dtype), "last", on)

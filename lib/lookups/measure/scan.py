@@ -113,13 +113,9 @@ class Findings:
     def read(self, *ranges: range, progress: Callable[[int], None] = lambda n: None) -> None:
         """Read ranges of documents, each packed by itself, unless they were read; of workers each
         reads some batches. LookupsError if some documents of a range were read, and some not."""
-        batches, new = [], [rows for rows in ranges if self._are_new([rows])]
-        for rows in ranges:
-            here = self._batches(rows)
-            if rows in new:
-                batches += here
-            else:
-                progress(sum(map(len, here)))
+        new = [rows for rows in ranges if self._are_new([rows])]
+        progress(sum(len(rows) for rows in ranges if rows not in new))
+        batches = [batch for rows in new for batch in self._batches(rows)]
         if workers := workers_of(self.model):
             self._read_by_workers(batches, 4 * len(workers), progress)
         else:

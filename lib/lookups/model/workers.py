@@ -34,6 +34,7 @@ OURS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 """Ray reports to nobody, and says nothing in the midst of what chapters print."""
 
+VERSIONS = f"lookups {version('lookups')}, torch {torch.__version__}"
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 
 
@@ -114,22 +115,19 @@ def _workers(address: str, threads: int, on_cpu: bool) -> list[Any]:
 
 
 class _Worker:
-    """Another process, on this machine or another one; it keeps the models that it loads."""
+    """Another process, on this machine or another one; it keeps two models that it loaded."""
 
     load = staticmethod(lru_cache(maxsize=2)(load_model))
 
     def call(self, versions: str, spec: Any, exact: bool, bos_id: int, given: bytes) -> bytes:
         """Call a function with a model; function, arguments and result are bytes."""
-        if versions != (here := _versions()):
-            where = f"the worker on {socket.gethostname()} has {here}, and this process {versions}"
+        if versions != VERSIONS:
+            host = socket.gethostname()
+            where = f"the worker on {host} has {VERSIONS}, and this process {versions}"
             raise LookupsError(f"{where}; install the same on every machine")
         model = replace(self.load(spec, exact=exact), bos_id=bos_id)
         function, call = _unpacked(given, model.device)
         return _packed(function(model, *call))
-
-
-def _versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in ("lookups", "torch"))
 
 
 def _packed(value: Any) -> bytes:
@@ -148,7 +146,7 @@ def _spread(
     """Give workers calls in turn, two at a time."""
     import ray
 
-    tasks, of = deque(), (_versions(), model.spec, model.exact, model.bos_id)
+    tasks, of = deque(), (VERSIONS, model.spec, model.exact, model.bos_id)
 
     def result() -> Any:
         advice = "see that its machines are up and have memory, then give the command again"
