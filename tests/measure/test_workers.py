@@ -114,10 +114,10 @@ def test_a_run_with_workers_leaves_the_same_tables(call, tmp_path, monkeypatch):
     for name, more in (("usual", []), ("spread", ["--engine", "ray"])):
         path = tmp_path / f"{name}.yml"
         path.write_text(yaml.safe_dump(about), "utf-8")
-        code, _, err = call("run", str(path), "--only", "01-09", *more)
+        code, _, err = call("run", str(path), "--only", "02-05", *more)
         assert code == 0, err
         runs.append(read_run(path))
-    chapters = [f"{number:02}" for number in range(1, 10)]
+    chapters = ("02", "03", "04", "05")
     made = [one.name for one in STAGES if one.chapter[:2] in chapters]
     for stage in made:
         pd.testing.assert_frame_equal(*(load(run, stage) for run in runs), check_exact=True)
