@@ -35,7 +35,9 @@ class ServerError(LookupsError):
 
 
 @contextmanager
-def in_words(what: str, advice: str, *, into: Path | None = None) -> Iterator[None]:
+def in_words(
+    what: str, advice: str, *, into: Path | None = None, done: str = "read"
+) -> Iterator[None]:
     """Turn what others raise for a missing or damaged file, errors of any kind, into words; where
     it is fetched `into` a folder, those of the disk into words about that."""
     try:
@@ -47,7 +49,7 @@ def in_words(what: str, advice: str, *, into: Path | None = None) -> Iterator[No
         if into and of_disk:
             raise not_written(into, error) from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        done = "fetched" if into else "read"
+        done = "fetched" if into else done
         raise SourceError(f"{what} cannot be {done} ({reason}); {advice}") from error
 
 

@@ -22,10 +22,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.measure.activation import Site, batched, check_feed, check_rows, keeper, own_at_last
-from lookups.measure.intervention import Edit, Edited, Hooks, Measured, Rows, measure_edits
+from lookups.measure.intervention import (
+    Edit,
+    Edited,
+    Hooks,
+    Measured,
+    Rows,
+    measure_edits,
+    portions,
+)
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.model.resume import Place
+from lookups.model.workers import results_of
 from lookups.names import Head, Neuron
 
 Kind = Literal[
@@ -86,9 +95,42 @@ def ablate(
     """
     given = [column for column in (donors, on) if column is not None]
     check_rows(prompts, neurons, token_ids, units, *given)
+    if outside := [int(token) for token in token_ids if not 0 <= token < model.d_vocab]:
+        raise ValueError(f"token {outside[0]} is not one of the {model.d_vocab} of {model.name}")
+    if {"direct_frozen", "direct_recomputed"}.intersection(kinds):
+        for neuron, head in zip(neurons, units, strict=True):
+            check_feed(model, [head], neuron.layer)
     of_heads = len(units) > 0 and isinstance(units[0], Head)
-    hook = Site.Z if of_heads else Site.POST
-    put = partial(_in_place_of, model, hook, units)
+    lent = None
+    if "resample" in kinds:
+        hook, donated = Site.Z if of_heads else Site.POST, [prompts[at] for at in donors]
+        lent = own_at_last(model, hook, units, donated)
+    on = None if on is None else np.asarray(on)
+    columns, more = (prompts, neurons, token_ids, units), (lent, donors, on)
+    batches = portions(model, prompts)
+    calls = (
+        (kinds, of_heads, means, *([column[row] for row in rows] for column in columns),
+         *(column if column is None else column[rows] for column in more))
+        for rows in batches
+    )  # fmt: skip
+    parts, back = list(results_of(model, _ablated, calls)), np.concatenate(batches).argsort()
+
+    def whole(some: Sequence[Measured]) -> Measured:
+        found = zip(*some, strict=True)
+        return Measured(*(one[0] if one[0] is None else np.concatenate(one)[back] for one in found))
+
+    after = {kind: whole([part.after[kind] for part in parts]) for kind in kinds}
+    return Edited(whole([part.before for part in parts]), after)
+
+
+def _ablated(
+    model: Model, kinds: Sequence[Kind], of_heads: bool, means: Means | None,
+    prompts: Sequence[Ids], neurons: Sequence[Neuron], token_ids: Sequence[int],
+    units: Sequence[Head] | Sequence[Neuron], lent: Tensor | None,
+    donors: np.ndarray | None, on: np.ndarray | None,
+) -> Edited:  # fmt: skip
+    """What `ablate` measures, of rows that are read together; `lent` is what donors put out."""
+    put = partial(_in_place_of, model, Site.Z if of_heads else Site.POST, units)
     edits: dict[str, Edit] = {}
     for kind in kinds:
         if kind == "zero":
@@ -96,7 +138,6 @@ def ablate(
         elif kind == "mean":
             edits[kind] = put(means.of(units), "behind_bos")
         elif kind == "resample":
-            lent = own_at_last(model, hook, units, [prompts[at] for at in donors])
             edits[kind] = put(lent, "last", donors)
         elif kind == "on":
             signed = np.multiply([unit.sign for unit in units], on)
@@ -182,8 +223,6 @@ def _direct_path(
 ) -> Edit:
     """Take a head's output away from one neuron's input at the last token: the MLP reads its input
     without the head, then every neuron but the row's own is put back."""
-    for neuron, head in zip(neurons, heads, strict=True):
-        check_feed(model, [head], neuron.layer)
 
     def hooks(rows: np.ndarray, place: Place, _: Mapping[str, Measured]) -> Hooks:
         layer, at_last = neurons[rows[0]].layer, place.trace.at_last

@@ -15,6 +15,7 @@ from torch import Tensor
 from lookups.errors import LookupsError
 from lookups.model.batches import TOGETHER, Ids, batches_by_length
 from lookups.model.loaded import Model
+from lookups.model.workers import results_of
 from lookups.names import Head, Neuron
 
 APART = 1024
@@ -93,15 +94,26 @@ def own_at_last(
 ) -> Float[Tensor, "row ..."]:
     """Return what each row's neuron or head has at a hook of its layer, at the row's last token."""
     layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
-    pieces, order = [torch.empty(0, dtype=model.dtype, device=model.device)], [layers[:0]]
+    calls, order = [], [layers[:0]]
     for first, rows, places in in_batches([sequences], tokens=model.tokens(), layers=layers):
-        names = {at: hook.format(at) for at in np.unique(layers[rows]).tolist()}
-        found = model.read_last([sequences[row] for row in first], names.values(), bos=bos)
-        for at, name in names.items():
-            mine = layers[rows] == at
-            pieces.append(found[name][places[mine], indices[rows[mine]]])
-            order.append(rows[mine])
+        by_layer = layers[rows].argsort(kind="stable")
+        order.append(rows[by_layer])
+        own = layers[order[-1]], indices[order[-1]], places[by_layer]
+        calls.append((hook, [sequences[row] for row in first], bos, *own))
+    pieces = [torch.empty(0, dtype=model.dtype, device=model.device)]
+    pieces += results_of(model, _read_own, calls)
     return torch.cat(pieces)[np.concatenate(order).argsort()]
+
+
+def _read_own(
+    model: Model, hook: str, texts: Sequence[Ids], bos: bool,
+    layers: np.ndarray, indices: np.ndarray, places: np.ndarray,
+) -> Float[Tensor, "row ..."]:  # fmt: skip
+    """What stands at a hook of rows in the order of their layers, whose texts are read together."""
+    names = {at: hook.format(at) for at in np.unique(layers).tolist()}
+    found = model.read_last(texts, names.values(), bos=bos)
+    return torch.cat([found[name][places[layers == at], indices[layers == at]]
+                      for at, name in names.items()])  # fmt: skip
 
 
 def inputs_of(model: Model, layer: int) -> dict[str, str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from lookups.measure.activation import Site, batched, inputs_of
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
+from lookups.model.workers import results_of
 from lookups.names import Head, Neuron
 
 Input = Literal["in", "gate", "up", "post"]
@@ -51,10 +52,8 @@ def attribute(
     """
     layer = layer_of(neurons)
     batches = list(batched(model, sequences))
-    pieces = [
-        _taken_apart(model, layer, [neurons[i] for i in some], [sequences[i] for i in some])
-        for some in batches
-    ]
+    calls = ((layer, *([one[i] for i in some] for one in (neurons, sequences))) for some in batches)
+    pieces = list(results_of(model, _taken_apart, calls))
     back = torch.from_numpy(np.concatenate(batches).argsort()).to(model.device)
     found: dict[Input, Attribution] = {}
     for name, (heads, parts, *_) in pieces[0].items():

@@ -98,9 +98,9 @@ def cut_off(model: Model, head: Head, neuron: Neuron) -> Iterator[None]:
         matrix -= (matrix.double() @ basis @ basis.T).to(matrix.dtype)
     else:
         matrix.zero_()
-    model.forward.forget()
+    model.forward.forget(as_loaded=False)
     try:
         yield
     finally:
         matrix.copy_(usual)
-        model.forward.forget()
+        model.forward.forget(as_loaded=True)

@@ -75,10 +75,14 @@ class Edit(NamedTuple):
     hooks: Callable[[Int[np.ndarray, " row"], Place, Mapping[str, Measured]], Hooks]
 
 
+def portions(model: Model, prompts: Sequence[Ids]) -> list[Int[np.ndarray, " _"]]:
+    """Return the rows that are measured together."""
+    found = in_batches([prompts], tokens=TOGETHER * model.tokens())
+    return [rows for _, rows, _ in found] or [np.zeros(0, np.int64)]
+
+
 def measure_edits(model: Model, rows: Rows, edits: Mapping[str, Edit]) -> Edited:
     """Measure every row as it is and under every edit, edits in their order."""
-    if outside := [int(token) for token in rows.token_ids if not 0 <= token < model.d_vocab]:
-        raise ValueError(f"token {outside[0]} is not one of the {model.d_vocab} of {model.name}")
     watch = {name for at, _, _ in rows.neurons for name in _names(model, at).values()}
     watch |= {Site.Z.format(at) for at in range(model.n_layers)}
     whole = {int(start) for edit in edits.values() for start in edit.starts[~edit.alone]}

@@ -9,6 +9,7 @@ out what they did (Wang et al. 2023). What the neuron loses is the head's *effec
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from lookups.measure.activation import Site, batched, check_feed, check_rows, in
 from lookups.measure.attribution import feeding_heads, layer_of
 from lookups.model.batches import TOGETHER, Ids
 from lookups.model.loaded import Model
+from lookups.model.workers import results_of
 from lookups.names import Head, Neuron
 
 
@@ -66,32 +68,49 @@ def path_patch(
     wanted = feeding_heads(model, layer) if heads is None else list(heads)
     check_feed(model, wanted, layer)
     computed = sorted(wanted)  # by layer
-    entering = [Site.ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
-    z_of = {Site.Z.format(head.layer): head.layer for head in computed}
     shape = len(neurons), 1 + len(computed)
     pre, act = (torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(2))
     together = min(TOGETHER, max(1, model.tokens() // max(1, len(computed))))
-    for first, rows, places in in_batches(texts, tokens=model.tokens(), together=together):
-        here = model.read_last([sequences[row] for row in first], [*z_of, *entering])
-        if isinstance(instead, Tensor):
-            there = {z: instead[at].expand_as(here[z]) for z, at in z_of.items()}
-        else:
-            there = model.read_last([instead[row] for row in first], z_of)
-        stream = here[Site.ENTERING.format(layer)]
-        changed = stream + _changed(model, layer, computed, here, there, through_mlps)
-        index = torch.tensor([neurons[row].index for row in rows], device=model.device)
-        at = torch.from_numpy(places).to(model.device)
-        normed = model.forward.normed(torch.cat([stream.unsqueeze(0), changed]))[:, at]
-        into, *up = (
-            einsum(normed, weight[:, index], "stream row d, d row -> row stream")
-            + rearrange(bias[index], "row -> row 1")
-            for weight, bias in model.mlp_in(layer).values()
-        )
-        pre[rows], act[rows] = into, model.act(into) * up[0] if up else model.act(into)
+    batches = list(in_batches(texts, tokens=model.tokens(), together=together))
+    calls = (
+        (layer, computed, through_mlps, [neurons[row] for row in rows], places,
+         [sequences[row] for row in first],
+         instead if isinstance(instead, Tensor) else [instead[row] for row in first])
+        for first, rows, places in batches
+    )  # fmt: skip
+    for (_, rows, _), found in zip(batches, results_of(model, _patched, calls), strict=True):
+        pre[rows], act[rows] = found
     sign = torch.tensor([n.sign for n in neurons], dtype=model.dtype, device=model.device)[:, None]
     pre, act = pre * sign, act * sign
     column = [1 + computed.index(head) for head in wanted]
     return Patched(wanted, pre[:, 0], act[:, 0], pre[:, column], act[:, column])
+
+
+@torch.no_grad()
+def _patched(
+    model: Model, layer: int, heads: Sequence[Head], through_mlps: bool, neurons: Sequence[Neuron],
+    places: np.ndarray, texts: Sequence[Ids], instead: Tensor | Sequence[Ids],
+) -> tuple[Float[Tensor, "row stream"], Float[Tensor, "row stream"]]:  # fmt: skip
+    """Rows' pre-activations and activations as they are and with each head's output replaced, heads
+    by layer; the texts are read together, and `places` says which of them a row reads."""
+    entering = [Site.ENTERING.format(at) for at in (range(layer + 1) if through_mlps else [layer])]
+    z_of = {Site.Z.format(head.layer): head.layer for head in heads}
+    here = model.read_last(texts, [*z_of, *entering])
+    if isinstance(instead, Tensor):
+        there = {z: instead[at].expand_as(here[z]) for z, at in z_of.items()}
+    else:
+        there = model.read_last(instead, z_of)
+    stream = here[Site.ENTERING.format(layer)]
+    changed = stream + _changed(model, layer, heads, here, there, through_mlps)
+    index = torch.tensor([neuron.index for neuron in neurons], device=model.device)
+    at = torch.from_numpy(places).to(model.device)
+    normed = model.forward.normed(torch.cat([stream.unsqueeze(0), changed]))[:, at]
+    into, *up = (
+        einsum(normed, weight[:, index], "stream row d, d row -> row stream")
+        + rearrange(bias[index], "row -> row 1")
+        for weight, bias in model.mlp_in(layer).values()
+    )
+    return into, model.act(into) * up[0] if up else model.act(into)
 
 
 def _changed(

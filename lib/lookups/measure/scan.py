@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from hashlib import blake2b
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lookups.corpus.documents import Documents
+from lookups.corpus.documents import Document, Documents
 from lookups.errors import LookupsError, SourceError
 from lookups.measure.activation import Site
 from lookups.measure.kept_maxima import Maxima, Spread, Strongest, joined, level_of
 from lookups.model.batches import Batch, batches_by_length
 from lookups.model.loaded import Model
+from lookups.model.workers import results_of, workers_of
 from lookups.names import Neuron
 from lookups.paths import replacing
 
@@ -78,8 +79,11 @@ def scan(
     )
     if kept_in is not None:
         found.take_up(kept_in)
-    for start in range(0, len(documents), WINDOW):
-        found.read(range(start, min(start + WINDOW, len(documents))), progress)
+    starts = range(0, len(documents), WINDOW)
+    windows = [range(start, min(start + WINDOW, len(documents))) for start in starts]
+    together = max(1, 4 * len(workers_of(model)))
+    for at in range(0, len(windows), together):
+        found.read(*windows[at : at + together], progress=progress)
         if kept_in is not None:
             found.write_down(kept_in)
     return found.scan()
@@ -92,50 +96,31 @@ class Findings:
     """
 
     def __init__(
-        self, model: Model, documents: Documents, layers: Sequence[int], *,
+        self, model: Model, documents: Sequence[Document], layers: Sequence[int], *,
         strongest: int, per_band: int, only_last: bool = False,
     ):  # fmt: skip
         self.model, self.documents, self.layers = model, documents, layers
         self.only_last, self.tokens = only_last, model.tokens()
         self.neurons = model.neurons(layers)
         numbers, lots = torch.zeros(2, len(documents), dtype=torch.long, device=model.device)
+        self.lengths = np.zeros(len(documents), np.int64)
         self.best = Strongest(strongest, len(self.neurons), numbers)
         self.spread = Spread(per_band, len(self.neurons), lots)
         self.successors = torch.zeros(model.d_vocab, dtype=torch.long, device=model.device)
         self.ranges: list[range] = []
         """The documents that were read."""
 
-    def read(self, rows: range, progress: Callable[[int], None] = lambda n: None) -> None:
-        """Read some documents, unless they were read; LookupsError if a part of them was."""
-        length = self._note(rows)
-        left = length.argsort(kind="stable")
-        left = left[length[left] >= (1 if self.only_last else 2)]
-        if not self._are_new([rows]):
-            progress(len(left))
-            return
-        waiting: list[Maxima] = []
-        while len(left):
-            some = next(batches_by_length(length[left].tolist(), tokens=self.tokens))
-            here = (rows.start + left[some]).tolist()
-            try:
-                waiting.append(self._read_together(here))
-            except torch.OutOfMemoryError:
-                if len(here) == 1:
-                    raise LookupsError(
-                        f"the device has no memory for one document of {length[left[0]]} tokens; "
-                        "choose a smaller `length`, or device: cpu"
-                    ) from None
-                self.tokens //= 2
-                torch.cuda.empty_cache()
-                continue
-            left = left[len(here) :]
-            if not len(left) or sum(len(one.document) for one in waiting) >= SETTLE:
-                found = joined(*waiting)
-                self.best.add(found)
-                self.spread.add(found)
-                waiting.clear()
-            progress(len(here))
-        self.ranges.append(rows)
+    def read(self, *ranges: range, progress: Callable[[int], None] = lambda n: None) -> None:
+        """Read ranges of documents, each packed by itself, unless they were read; of workers each
+        reads some batches. LookupsError if some documents of a range were read, and some not."""
+        new = [rows for rows in ranges if self._are_new([rows])]
+        progress(sum(len(rows) for rows in ranges if rows not in new))
+        batches = [batch for rows in new for batch in self._batches(rows)]
+        if workers := workers_of(self.model):
+            self._read_by_workers(batches, 4 * len(workers), progress)
+        else:
+            self._read_batches(batches, progress)
+        self.ranges += new
 
     def merge(self, other: "Findings") -> None:
         """Add what was found in other documents of the same; the same again changes nothing.
@@ -143,10 +128,13 @@ class Findings:
         if self._are_new(other.ranges):
             for rows in other.ranges:
                 self._note(rows)
-            self.best.add(other.best.kept)
-            self.spread.merge(other.spread)
-            self.successors += other.successors
+            self._take(other.best.kept, other.spread, other.successors)
             self.ranges += other.ranges
+
+    def _take(self, best: Maxima, spread: Spread, successors: Int[Tensor, " vocab"]) -> None:
+        self.best.add(best)
+        self.spread.merge(spread)
+        self.successors += successors
 
     def scan(self) -> Scan:
         """Return what was found."""
@@ -204,13 +192,64 @@ class Findings:
                 )
         return True
 
-    def _note(self, rows: range) -> Int[np.ndarray, " row"]:
-        """Note the numbers and lots of some documents; return how many tokens they have."""
+    def _note(self, rows: range) -> None:
+        """Note the numbers, lots and lengths of some documents."""
         here = [self.documents[row] for row in rows]
         some = slice(rows.start, rows.stop)
         self.best.numbers[some] = torch.tensor([int(one.key.rpartition("/")[2]) for one in here])
         self.spread.lots[some] = torch.tensor([lot_of(one.key) for one in here])
-        return np.array([len(one.ids) for one in here])
+        self.lengths[some] = [len(one.ids) for one in here]
+
+    def _batches(self, rows: range) -> list[np.ndarray]:
+        """Note some documents; return those that are long enough in batches, the shortest first."""
+        self._note(rows)
+        left = rows.start + self.lengths[rows.start : rows.stop].argsort(kind="stable")
+        left = left[self.lengths[left] >= (1 if self.only_last else 2)]
+        batches = batches_by_length(self.lengths[left].tolist(), tokens=self.tokens)
+        return [left[some] for some in batches]
+
+    def _read_batches(self, batches: Sequence[np.ndarray], progress: Callable[[int], None]) -> None:
+        """Read batches; in halves from where there was no memory for a whole one."""
+        left, waiting = list(reversed(batches)), []
+        while left:
+            here = left.pop()
+            size, half = len(here) * (1 + int(self.lengths[here].max())), len(here) // 2
+            if size > self.tokens and half:
+                left += [here[half:], here[:half]]
+                continue
+            try:
+                waiting.append(self._read_together(here.tolist()))
+            except torch.OutOfMemoryError:
+                if not half:
+                    raise LookupsError(
+                        f"the device has no memory for one document of {self.lengths[here[0]]} "
+                        "tokens; choose a smaller `length`, or device: cpu"
+                    ) from None
+                self.tokens = size // 2
+                left.append(here)
+                torch.cuda.empty_cache()
+                continue
+            if not left or sum(len(one.document) for one in waiting) >= SETTLE:
+                found = joined(*waiting)
+                self.best.add(found)
+                self.spread.add(found)
+                waiting.clear()
+            progress(len(here))
+
+    def _read_by_workers(
+        self, batches: Sequence[np.ndarray], portions: int, progress: Callable[[int], None]
+    ) -> None:
+        """Let workers read batches, as many in each portion."""
+        ends = np.linspace(0, len(batches), 1 + min(portions, len(batches))).astype(int)
+        parts = [batches[start:stop] for start, stop in pairwise(ends)]
+        how = self.layers, len(self.best.kept.activation), self.spread.per_band, self.only_last
+        texts = ([[self.documents[row] for row in batch] for batch in part] for part in parts)
+        found = results_of(self.model, _read_apart, ((some, *how) for some in texts))
+        for part, (best, spread, successors) in zip(parts, found, strict=True):
+            rows = torch.from_numpy(np.concatenate(part)).to(self.model.device)
+            spread.kept = _of_rows(rows, spread.kept)
+            self._take(_of_rows(rows, best), spread, successors)
+            progress(len(rows))
 
     def _read_together(self, rows: list[int]) -> Maxima:
         """Each document's maximum of every neuron, and count what follows its tokens."""
@@ -220,6 +259,26 @@ class Findings:
             following = batch.ids[:, 2:][batch.mask[:, 2:]]
             self.successors += torch.bincount(following, minlength=self.model.d_vocab)
         return found
+
+
+def _read_apart(
+    model: Model, batches: Sequence[Sequence[Document]], layers: Sequence[int],
+    strongest: int, per_band: int, only_last: bool,
+) -> tuple[Maxima, Spread, Int[Tensor, " vocab"]]:  # fmt: skip
+    """Find what is in some batches, of which there are the documents alone."""
+    documents = list(chain.from_iterable(batches))
+    how = {"strongest": strongest, "per_band": per_band, "only_last": only_last}
+    found = Findings(model, documents, layers, **how)
+    found._note(range(len(documents)))
+    ends = np.cumsum([len(batch) for batch in batches])
+    found._read_batches(np.split(np.arange(len(documents)), ends[:-1]), lambda n: None)
+    return found.best.kept, found.spread, found.successors
+
+
+def _of_rows(rows: Int[Tensor, " row"], kept: Maxima) -> Maxima:
+    """Maxima of some documents, numbered among all."""
+    nowhere = kept.document < 0
+    return kept._replace(document=torch.where(nowhere, -1, rows[kept.document.clamp(min=0)]))
 
 
 def maxima_table(

@@ -84,6 +84,7 @@ class Forward:
         self._d_head = bridge.cfg.d_head
         self.layers = [_layer_of(block) for block in bridge.blocks]
         self._after = cache(self._run_bos)
+        self.as_loaded = True
 
     @torch.no_grad()
     def read(
@@ -248,9 +249,10 @@ class Forward:
         """Return what the norm of a head's queries or keys multiplies them by."""
         return gain * (each.square().mean(-1, keepdim=True) + self._eps).rsqrt()
 
-    def forget(self) -> None:
-        """Forget what was computed before: weights have changed."""
+    def forget(self, *, as_loaded: bool) -> None:
+        """Forget what was computed before: weights have changed, or are as they were loaded."""
         self._after.cache_clear()
+        self.as_loaded = as_loaded
 
     def _run_bos(self, bos: int) -> list[KeysValues]:
         """Keys and values of a beginning-of-sequence token that stands alone, of every layer."""

@@ -65,6 +65,9 @@ class Model(Checkpoint):
     """What it computes in: float32 or float64."""
     nats_apart: float
     """How far its log-probabilities are from plain Hugging Face's at most, on some tokens."""
+    spec: ModelSpec = field(repr=False)
+    exact: bool = field(repr=False)
+    """What it was loaded by."""
 
     def tokens(self) -> int:
         """Return how many padded tokens to read at once: on a CPU, what suits its caches."""
@@ -235,6 +238,8 @@ def load_model(spec: ModelSpec | str, *, exact: bool = False) -> Model:
         act=act,
         dtype=bridge.W_U.dtype,
         nats_apart=_nats_apart(checkpoint.name, bridge, forward, ids, plain),
+        spec=spec,
+        exact=exact,
     )
 
 

@@ -6,8 +6,9 @@ Nothing heavy is imported before a command needs it, so that `lookups --help` an
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,19 +45,35 @@ def run(
         typer.Option(help="Only these chapters, by name or number: 04, or 01-05, or 06,09."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send requests to the LLM.")] = False,
+    engine: Annotated[
+        Literal["ray"] | None, typer.Option(help="Spread the work over GPUs or processors.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; without it a local one starts."),
+    ] = None,
 ) -> None:
     """Execute a run's chapters, two at a time; what is up to date is left as it is.
 
     When a chapter fails no other is begun; what is done by then is kept. The default run, smollm2,
     also renews the committed notebooks/*.ipynb. A run with a language model (`llm:`) says, before
     its explanations, what it would send and what that may cost, and sends it only with --yes.
+
+    With --engine ray, chapters are executed one at a time, and prompts are read by workers: one a
+    GPU or, without any, one for as many processors as OMP_NUM_THREADS says (all, if it is not set).
     """
-    from lookups.run.execute import run_chapters
+    from lookups.run.execute import KERNELS, run_chapters
 
     if yes:
         os.environ[CONSENT] = "yes"
     settings = read_run(run)
-    executed = run_chapters(settings, only=[*_chapters(only or [])], say=note)
+    with ExitStack() as stack:
+        if engine or address:
+            from lookups.model.workers import cluster
+
+            os.environ.setdefault(KERNELS, "1")
+            stack.enter_context(cluster(address))
+        executed = run_chapters(settings, only=[*_chapters(only or [])], say=note)
     what = ", ".join(executed) or "nothing, all was up to date"
     typer.echo(f"executed: {what}; the notebooks are in {settings.place('notebooks')}")
 
