@@ -170,7 +170,7 @@ def test_what_is_refused_in_a_worker_is_refused_here(workers, monkeypatch):
             said = str(activations(one, [neuron], [[5]]))
         except LookupsError as error:
             said = str(error)
-    assert re.search(r"has lookups .*, and this process torch 1; install", said)
+    assert re.search(r"has lookups .*, this process torch 1; install", said)
     note(re.sub(r"(?<=worker on )\S+|\d\S*\b", "…", said))
     try:
         torch.set_num_threads(64)

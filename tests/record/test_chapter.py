@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from lookups.run.stages import STAGES
 from lookups.run.store import parameters, save
 from lookups.settings import read_run
 from record import RecordNeuron, planted_neurons, scores_from_files, write_record
+from scipy.stats import skew, skewtest
 
 
 def held(folder: Path, **keys: Any) -> Path:
@@ -28,9 +30,16 @@ def chapter(run: Path) -> tuple[dict[str, Any], str]:
 
 
 def test_the_chapter_without_a_record_or_answers_says_so_and_what_the_paper_reports(tmp_path):
-    said = chapter(held(tmp_path))[1]
+    names, said = chapter(held(tmp_path))
     assert "names no folder of the record" in said
     assert "0.017" in said
+    values = -np.random.default_rng(0).gamma(20, size=247)
+    test = skewtest(values, alternative="greater")
+    assert names["skew_statistic"](skew(values), np.array([247]))[0] == pytest.approx(
+        test.statistic
+    )
+    found = names["pairs_behind"](skew(values), test.pvalue, skew_digit=0.0, p_digit=0.0)
+    assert set(found.values()) == {247}
     folder = write_record(tmp_path / "mute", planted_neurons(), reply=lambda *_: "")
     assert "no score can be computed" in chapter(held(tmp_path, published=str(folder)))[1]
 

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from lookups.errors import SourceError
-from lookups.record.paper import EARLIER, MODELS, pairs_behind, recorded_as, skew_statistic
+from lookups.record.paper import EARLIER, MODELS, recorded_as
 from lookups.record.read import STEPS, Published, read_published
 from lookups.statistics.scores import count, score
 from record import REAL, planted_neurons, read, scores_from_files, write, write_record
-from scipy.stats import skew, skewtest
 
 needs_record = pytest.mark.skipif(
     not REAL.is_dir(),
@@ -200,15 +199,3 @@ def test_what_is_wrong_and_where_is_said(own, pattern, change, words):
 def test_models_are_known_by_id_and_by_short_id():
     known = {recorded_as(name) for id_, _ in MODELS.values() for name in (id_, id_.split("/")[1])}
     assert (known, recorded_as("planted-0")) == (set(MODELS), None)
-
-
-def test_the_number_of_scores_is_found_from_their_skew_and_its_p():
-    random = np.random.default_rng(0)
-    for size in (60, 247, 1500):
-        for sign in (1, -1):
-            values = sign * random.gamma(20, size=size)
-            test = skewtest(values, alternative="greater")
-            statistic = skew_statistic(float(skew(values)), np.array([size]))[0]
-            assert statistic == pytest.approx(test.statistic)
-            given = float(skew(values)), float(test.pvalue)
-            assert pairs_behind(*given, skew_digit=0.0, p_digit=0.0) == (size, size, size)
