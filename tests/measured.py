@@ -59,12 +59,13 @@ def measured(one: Model, n: int = 40) -> dict[str, list[Tensor]]:
         "silenced": logp_without(one, prompts, tokens, silent, [[neuron] for neuron in fed]),
         "no rows": ablate(one, [], [], [], [], ["zero"]),
     }  # fmt: skip
-    return {step: list(_tensors(each)) for step, each in found.items()}
+    return {step: list(tensors(each)) for step, each in found.items()}
 
 
-def _tensors(found: Any) -> Iterator[Tensor]:
+def tensors(found: Any) -> Iterator[Tensor]:
+    """The tensors and arrays in a result, in their order, on the CPU."""
     if isinstance(found, Tensor | np.ndarray):
         yield torch.as_tensor(found).cpu()
     elif isinstance(found, dict | list | tuple):
         for one in found.values() if isinstance(found, dict) else found:
-            yield from _tensors(one)
+            yield from tensors(one)
