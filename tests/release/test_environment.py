@@ -92,13 +92,3 @@ def test_nothing_that_is_made_is_committed_and_no_text_holds_a_path_of_someones_
         if path.name != "test_environment.py" and pattern.search(path.read_text("utf-8")):
             found.append(name)
     assert found == []
-
-
-def test_automation_calls_the_makefiles_targets_and_nothing_else():
-    makefile = (PROJECT / "Makefile").read_text("utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    files = [PROJECT / ".github/workflows/check.yml", PROJECT / ".pre-commit-config.yaml"]
-    text = "".join(path.read_text("utf-8") for path in files)
-    called = [one.replace(",", "").split() for one in re.findall(r"\b(?:run|entry): (.*)", text)]
-    assert len(called) > 3
-    assert all(first == "make" and target in targets for first, target, *_ in called)
