@@ -42,8 +42,8 @@ def measured(one: Model, n: int = 40) -> dict[str, list[Tensor]]:
     found = {
         "congruence": congruence(one.w_out(1), one.w_u, signs=one.signs),
         "maxima": maxima.strongest.activation,
-        "documents": [each.document.where(fires, 0) for each in maxima[1:3]],
-        "frequency": (90 * maxima.frequency).round().long(),
+        "places": [axis.where(fires, 0) for some in maxima[1:3] for axis in some[1:]],
+        "frequency": [(90 * maxima.frequency).round().long(), maxima.successors],
         "lengths": np.array([suffix.length if suffix else 0 for suffix in cut]),
         "activations": whole,
         "attribution": attribute(one, fed, prompts),
@@ -69,3 +69,9 @@ def tensors(found: Any) -> Iterator[Tensor]:
     elif isinstance(found, dict | list | tuple):
         for one in found.values() if isinstance(found, dict) else found:
             yield from tensors(one)
+
+
+def identical(one: Any, other: Any) -> bool:
+    """Whether two results are the same to the last bit."""
+    pairs = zip(tensors(one), tensors(other), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)

@@ -25,7 +25,7 @@ from lookups.names import Neuron
 from lookups.run.stages import STAGES
 from lookups.run.store import load
 from lookups.settings import read_run
-from measured import measured, tensors
+from measured import identical, measured
 
 needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="NOT RUN: ray is not installed")
 NAMES, ROWS = ("gpt2", "llama"), 300
@@ -42,11 +42,6 @@ def workers(request) -> Iterator[tuple[dict, int]]:
     usual = {name: measured(tiny.model(name), ROWS) for name in NAMES}
     with cluster(processors=request.param):
         yield usual, request.param
-
-
-def same(one, other) -> bool:
-    pairs = zip(tensors(one), tensors(other), strict=True)
-    return all(torch.equal(*pair) for pair in pairs)
 
 
 def test_without_an_engine_nothing_of_ray_is_imported():
@@ -89,7 +84,7 @@ def test_workers_measure_the_same_to_the_last_bit(workers, name):
     usual, number = workers
     assert len(workers_of(tiny.model(name))) == number
     found = measured(tiny.model(name), ROWS)
-    assert [what for what in found if not same(found[what], usual[name][what])] == []
+    assert [what for what in found if not identical(found[what], usual[name][what])] == []
 
 
 @needs_ray
@@ -111,8 +106,8 @@ def test_a_scan_whose_worker_is_killed_is_the_same(workers, ranges, tmp_path, mo
     monkeypatch.delenv("LOOKUPS_ENGINE")
     usual = scan(one, docs, [0, 2], **how)
     taken_up = scan(one, docs, [0, 2], kept_in=tmp_path / "kept", **how)
-    assert same(found[1:], usual[1:])
-    assert same(taken_up[1:], usual[1:])
+    assert identical(found[1:], usual[1:])
+    assert identical(taken_up[1:], usual[1:])
     note("a worker that is killed is started again, with the same result")
 
 
