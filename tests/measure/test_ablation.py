@@ -5,6 +5,7 @@ for every row.
 """
 
 import functools
+from collections.abc import Sequence
 from unittest.mock import patch
 
 import numpy as np
@@ -31,7 +32,7 @@ HEAD_KINDS = (*ANYWHERE, "direct_frozen", "direct_recomputed", "through_neuron")
 class Rows:
     """Random rows: prompts of many lengths (some shared), neurons, tokens and heads that feed."""
 
-    def __init__(self, one: Model, n: int = 15, *, seed: int = 61, feeding: bool = True):
+    def __init__(self, one: Model, *, feeding: bool, n: int = 15, seed: int = 61):
         rng = np.random.default_rng(seed)
         distinct = random_ids(n * 2 // 3, seed=seed, longest=25)
         self.prompts = [distinct[i] for i in rng.integers(len(distinct), size=n)]
@@ -45,7 +46,7 @@ class Rows:
         self.tokens = [int(token) for token in rng.integers(1, VOCAB, size=n)]
         self.donors, self.on = other_rows([0] * n, seed=seed), rng.uniform(5, 20, size=n)
 
-    def ablated(self, one: Model, kinds=HEAD_KINDS, of: str = "heads"):
+    def ablated(self, one: Model, kinds: Sequence[str], of: str):
         self.means = mean_over_tokens(one, [*TEXTS, []], range(LAYERS), of=of)
         options = {"donors": self.donors, "on": self.on, "means": self.means}
         units = getattr(self, of)
