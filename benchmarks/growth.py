@@ -8,7 +8,7 @@ model and the documents were loaded. Four parts, of which `--only` chooses:
   pass itself stays the same
 - `model`: the run's own model reads a hundred and a thousand documents (`--long`: ten thousand)
 - `shapes`: models of the paper's seven shapes, true in layers, heads and neurons, but narrow and
-  with random weights (tests/narrow_models.py), beside the plain pass over the same texts
+  with random weights (narrow_models.py), beside the plain pass over the same texts
 """
 
 import argparse

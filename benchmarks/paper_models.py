@@ -1,6 +1,6 @@
 """All shipped runs of the paper's models through their chapters, narrow and with random weights.
 
-True layers, heads and neurons (tests/narrow_models.py), a few short texts: what is shown is that
+True layers, heads and neurons (narrow_models.py), a few short texts: what is shown is that
 every run file works to the end with models of that depth, and where the time goes. Each run is a
 process of its own, and its seconds are the processor's, whatever else the machine does.
 """

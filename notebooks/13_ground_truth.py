@@ -38,13 +38,14 @@ from matplotlib.colors import LinearSegmentedColormap
 from myst_nb import glue
 
 from lookups.measure.ablation import ablate
+from lookups.measure.attribution import attribute
 from lookups.measure.congruence import beyond_null
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Example, PairPrompts, Question, widest
 from lookups.show.figures import COLOURS, house_style
 from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
-from lookups.measure.ground_truth import carried, contexts, cut_off, targets_of
-from lookups.model.loaded import load_model
+from lookups.measure.ground_truth import carried, targets_of
+from lookups.model.loaded import Model, load_model
 from lookups.statistics.bootstrap import Estimate, lots_of, percent, written
 from lookups.names import Head, Neuron
 from lookups.measure.path_patching import mean_at_last, path_patch
@@ -290,12 +291,24 @@ pd.DataFrame({choice: one.agg(", ".join) for choice, one in judgements.items()})
 # between. A cut that is right begins at the cue. One that begins before it keeps idle words, and one that begins
 # behind it has lost the cue although the neuron still fires.
 
+
+# %% tags=["hide-input"]
+def contexts(prompts: pd.DataFrame) -> pd.DataFrame:
+    """What stands at the last token of each prompt: the slot's kind, target and cue's place; "none" and -1 where none is."""
+    at_end = []
+    for split, prompt, position in prompts[["split", "prompt", "position"]].itertuples(index=False):
+        slots = documents[split][int(prompt.rpartition("/")[2])].slots
+        here = ((s.kind, s.target, s.cue) for s in slots if s.position == position)
+        at_end.append(next(here, ("none", -1, -1)))
+    return pd.DataFrame(at_end, index=prompts.index, columns=["kind", "target", "cue"])
+
+
 # %% tags=["hide-input"]
 told = {}
 for seed, one in found.items():
     sound = one.neurons[one.neurons.sound & one.neurons.token_id.isin(one.neurons.planted)]
     rows = one.suffixes[one.suffixes.neuron.isin(sound.neuron)].reset_index(drop=True)
-    rows = rows.join(contexts(rows, documents))
+    rows = rows.join(contexts(rows))
     rows["token_id"] = rows.neuron.map(sound.set_index("neuron").token_id)
     rows["called"] = rows.target == rows.token_id
     told[seed] = rows
@@ -535,10 +548,27 @@ Markdown(
 #
 # ## Pairs that cannot exist
 #
-# Surgery gives pairs that are certainly false: we change a head's output matrix so that the head can
-# tell the neuron nothing ({func}`~lookups.measure.ground_truth.cut_off`). We operate, one at a time, on the
+# Surgery gives pairs that are certainly false: we change a head's output matrix so that the head can tell the neuron nothing.
+# In the neuron's own layer, the neuron's input directions are projected out of it. From an earlier layer the head
+# could still speak through MLPs, so all that it writes goes:
+
+
+# %%
+def cut(model: Model, head: Head, neuron: Neuron) -> None:
+    matrix = model.w_o(head.layer)[head.index]
+    if head.layer < neuron.layer:
+        matrix.zero_()
+    else:
+        inputs = [weight[:, neuron.index] for weight, _ in model.mlp_in(neuron.layer).values()]
+        basis = torch.linalg.qr(torch.stack(inputs, dim=1).double()).Q
+        matrix -= (matrix.double() @ basis @ basis.T).to(matrix.dtype)
+
+
+# %% [markdown]
+# We operate, one at a time, on the
 # {glue:text}`operated` kept pairs of each model whose kinds of prompts differ most and on as many pairs chosen at random, and
-# compute effects anew. How often is the pair still found?
+# compute effects anew. How often is the pair still found? After each operation the head's {term}`attribution <head attribution>`
+# must be zero, and when it is undone the model must be what it was.
 
 
 # %% tags=["hide-input"]
@@ -562,17 +592,29 @@ def still_apart(effect: pd.Series) -> bool:
 OPERATED = 12
 glue("operated", OPERATED, display=False)
 operated = []
+first = [found[0].suffixes.token_ids.iloc[:4].tolist(), [runs[0].layers[-1]]]
+before = models[0].activations_at_last(*first)
 for seed, model in models.items():
     train = found[seed].suffixes[found[seed].suffixes.split == "train"]
     table = found[seed].pairs[found[seed].pairs.selected]
     drawn = table.sample(OPERATED, random_state=seed)
     for which, pairs in {"kept": widest(table[table.kept]).head(OPERATED), "drawn": drawn}.items():
         for neuron, head in zip(pairs.neuron, pairs["head"], strict=True):
-            with cut_off(model, Head.parse(head), Neuron.parse(neuron)):
-                mean = mean_at_last(model, train.token_ids.iloc[::20].tolist())
-                rows = train[train.neuron == neuron]
-                effect = effects_of(model, Neuron.parse(neuron), rows, mean)[head]
+            rows, matrix = train[train.neuron == neuron], model.w_o(Head.parse(head).layer)
+            usual = matrix.clone()
+            cut(model, Head.parse(head), Neuron.parse(neuron))
+            model.forward.forget(as_loaded=False)  # what it computed before
+            mean = mean_at_last(model, train.token_ids.iloc[::20].tolist())
+            effect = effects_of(model, Neuron.parse(neuron), rows, mean)[head]
+            left = attribute(model, [Neuron.parse(neuron)] * len(rows), rows.token_ids.tolist())[
+                "in"
+            ]
+            assert left.by_head[:, left.heads.index(Head.parse(head))].abs().max() < 1e-5
+            matrix.copy_(usual)
+            model.forward.forget(as_loaded=True)
             operated.append((seed, which, still_apart(effect), float(effect.abs().max())))
+after = models[0].activations_at_last(*first)
+assert all(torch.equal(before[layer], after[layer]) for layer in before)
 operated = pd.DataFrame(operated, columns=["seed", "which", "found", "largest effect"])
 of_kept, of_drawn = (operated[operated.which == which] for which in ("kept", "drawn"))
 Markdown(

@@ -39,7 +39,7 @@ from lookups.explain.controls import BagOfWords, Nearest, permuted_verdicts, shu
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Case, Example, Question, check_apart
 from lookups.explain.features import words_of
-from lookups.record.paper import EARLIER, REPORTED, pairs_behind, recorded_as, skew_statistic
+from lookups.record.paper import EARLIER, REPORTED, recorded_as
 from lookups.record.read import read_published
 from lookups.run.store import load
 from lookups.settings import read_run
@@ -80,8 +80,22 @@ together.map(lambda v: "–" if pd.isna(v) else f"{v:.1e}" if abs(v) < 0.001 els
 # ## One row by hand: how many pairs?
 #
 # The test of skewness {cite}`dagostino1990` depends on nothing but the skew and the number of scores. So a
-# printed skew and a printed p fit together for only a few numbers of pairs. Take the first row: if
-# its skew had been found in so many pairs, which p would have been printed?
+# printed skew and a printed p fit together for only a few numbers of pairs:
+
+
+# %%
+def skew_statistic(skew: float, number: np.ndarray) -> np.ndarray:
+    """The z of D'Agostino's test for a skew of so many scores, as `scipy.stats.skewtest` has it."""
+    n = number.astype(float)
+    y = skew * np.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
+    kurtosis = 3 * (n**2 + 27 * n - 70) * (n + 1) * (n + 3)
+    kurtosis /= (n - 2) * (n + 5) * (n + 7) * (n + 9)
+    w2 = np.sqrt(2 * (kurtosis - 1)) - 1
+    return np.arcsinh(y / np.sqrt(2 / (w2 - 1))) / np.sqrt(np.log(w2) / 2)
+
+
+# %% [markdown]
+# Take the first row: if its skew had been found in so many pairs, which p would have been printed?
 
 # %%
 first = REPORTED[0]
@@ -89,25 +103,41 @@ numbers = np.array([50, 100, 200, 250, 300, 500])
 p_of = norm.sf(skew_statistic(first.skew, numbers))
 pd.DataFrame({"pairs": numbers, f"p for a skew of {first.skew}": p_of.round(3)})
 
+# %% [markdown]
+# Both figures are rounded, so we allow each half of what its last printed digit is worth:
+
+
+# %%
+def pairs_behind(skew: float, p_skew: float, *, skew_digit: float, p_digit: float) -> dict:
+    """How many scores (8 to 20,000) with that skew have that p; from `fewest` to `most` the same is printed."""
+    numbers = np.arange(8, 20_001)
+    found = [
+        int(numbers[np.abs(skew_statistic(skew + a, numbers) - norm.isf(p_skew + b)).argmin()])
+        for a in (0.0, -skew_digit / 2, skew_digit / 2)
+        for b in (0.0, -p_digit / 2, p_digit / 2)
+    ]
+    return {"likely": found[0], "fewest": min(found), "most": max(found)}
+
+
 # %% tags=["hide-input"]
 behind = pairs_behind(first.skew, first.p_skew, skew_digit=1e-3, p_digit=first.p_digit)
 Markdown(
-    f"The paper prints {first.p_skew}, which belongs to {behind.likely} pairs. Allowing for the rounding of both figures, there were "
-    f"between {behind.fewest} and {behind.most}."
+    f"The paper prints {first.p_skew}, which belongs to {behind['likely']} pairs. Allowing for the rounding of both figures, there were "
+    f"between {behind['fewest']} and {behind['most']}."
 )
 
 # %% [markdown]
 # ## How certain are the means?
 #
-# The same is done for every row ({func}`~lookups.record.paper.pairs_behind`). With a number of pairs, a mean has an
+# The same is done for every row. With a number of pairs, a mean has an
 # interval:
 
 
 # %%
 def implied(row) -> dict:
     pairs = pairs_behind(row.skew, row.p_skew, skew_digit=1e-3, p_digit=row.p_digit)
-    error = row.sd / np.sqrt(pairs.likely)
-    return pairs._asdict() | {"low": row.mean - 1.96 * error, "high": row.mean + 1.96 * error}
+    error = row.sd / np.sqrt(pairs["likely"])
+    return pairs | {"low": row.mean - 1.96 * error, "high": row.mean + 1.96 * error}
 
 
 # %% [markdown]
@@ -594,8 +624,8 @@ def counted_back(pairs: int) -> dict[str, float]:
     test = skewtest(scores, alternative="greater")
     printed = round(float(skew(scores)), 3), round(float(test.pvalue), 3)
     found = pairs_behind(*printed, skew_digit=1e-3, p_digit=1e-3)
-    assert found.fewest <= pairs <= found.most
-    return {"pairs": pairs, "skew": printed[0], "p": printed[1]} | found._asdict()
+    assert found["fewest"] <= pairs <= found["most"]
+    return {"pairs": pairs, "skew": printed[0], "p": printed[1]} | found
 
 
 pd.DataFrame([counted_back(pairs) for pairs in (200, 400, 800)])

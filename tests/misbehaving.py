@@ -28,8 +28,6 @@ class Server(Served):
         self.answer = answer or (lambda _: says("Yes"))
         self.asked: Counter[str] = Counter()
         self.bodies: list[dict] = []
-        self.came: list[float] = []
-        self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
     def begin(self, authorization: str | None, body: dict) -> Act:
@@ -37,9 +35,6 @@ class Server(Served):
         with self.lock:
             self.asked[json.dumps(body, sort_keys=True)] += 1
             self.bodies.append(body)
-            self.came.append(time.monotonic())
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
             if self.key is not None and authorization != f"Bearer {self.key}":
                 return status(401, f"wrong key: {authorization}")
             return next(self.script, None) or self.answer(body)
@@ -55,9 +50,6 @@ class Handler(QuietHandler):
             server.begin(self.headers["authorization"], body)(self, body)
         except OSError:  # the client has hung up
             self.close_connection = True
-        finally:
-            with server.lock:
-                server.at_once -= 1
 
     def send(self, code: int, content: Any, **headers: str) -> None:
         """Answer; headers as keywords, with _ for -."""

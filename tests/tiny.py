@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 import torch
+import yaml
 from lookups.corpus.documents import SCHEMA, Documents
 from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
@@ -173,6 +174,25 @@ def texts(n: int, *, words: int, vocabulary: int = VOCAB) -> list[str]:
         some = rng.integers(1, vocabulary, words // 2).tolist()
         found.append(" ".join(f"w{word} w{word * 7 % (vocabulary - 1) + 1}" for word in some))
     return found
+
+
+def write_run(place: Path, kind: str, name: str = "tiny", **changes: Any) -> Path:
+    """Write a run on a tiny model, over a small local corpus of words in which some follow others;
+    `changes` are keys of its file, where those of the model are added to what it has."""
+    path, corpus = place / f"{name}.yml", place / "words.txt"
+    corpus.write_text("\n\n".join(texts(200, words=24)), "utf-8")
+    model = {"name": str(folder(kind)), "device": "cpu"} | changes.pop("model", {})
+    settings = {
+        "title": "A tiny run", "model": model,
+        "corpus": {"name": str(corpus), "documents": 120, "length": 24},
+        "paths": {"artifacts": "artifacts", "data": "data"}, "longest": 24,
+        "layers": [1, 2], "middle_layers": [0], "neurons_per_layer": 4, "random_per_layer": 3,
+        "prompts_per_neuron": 20, "spread_per_neuron": {"train": 10, "test": 10},
+        # of twelve heads hardly one passes mean + 2 sd; then no pair is kept
+        "active_rule": "2sd",
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(settings | changes), "utf-8")
+    return path
 
 
 @dataclass

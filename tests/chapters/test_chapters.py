@@ -65,23 +65,11 @@ class Executed(NamedTuple):
 
 @pytest.fixture(scope="module", params=VARIATIONS)
 def executed(request, tmp_path_factory) -> Iterator[Executed]:
-    """A run over a small local corpus of words in which some follow others."""
-    changes, folder = dict(VARIATIONS[request.param]), tmp_path_factory.mktemp("run")
-    lines, path = tiny.texts(200, words=24), folder / "tiny.yml"
-    (folder / "words.txt").write_text("\n\n".join(lines), "utf-8")
-    own = [" ".join(line.split()[:9]) for line in lines[:20]]
+    """A tiny run of which every chapter is executed."""
+    folder = tmp_path_factory.mktemp("run")
+    own = [" ".join(line.split()[:9]) for line in tiny.texts(20, words=24)]
     (folder / "mine.txt").write_text("\n".join(own), "utf-8")
-    model = {"name": str(tiny.folder(changes.pop("kind"))), "device": "cpu"}
-    settings = {
-        "title": "A tiny run", "model": model | changes.pop("model", {}),
-        "corpus": {"name": str(folder / "words.txt"), "documents": 120, "length": 24},
-        "paths": {"artifacts": "artifacts", "data": "data"}, "longest": 24,
-        "layers": [1, 2], "middle_layers": [0], "neurons_per_layer": 4, "random_per_layer": 3,
-        "prompts_per_neuron": 20, "spread_per_neuron": {"train": 10, "test": 10},
-        # of twelve heads hardly one passes mean + 2 sd; then no pair is kept
-        "active_rule": "2sd",
-    }  # fmt: skip
-    path.write_text(yaml.safe_dump(settings | changes), "utf-8")
+    path = tiny.write_run(folder, **VARIATIONS[request.param])
     for chapter in CHAPTERS:
         if chapter != "13_ground_truth":  # it reads nothing of a run, and nbval executes it
             execute(chapter, path)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from lookups.errors import LookupsError, SourceError
 from lookups.model.loaded import load_model
 from lookups.settings import CorpusSpec
 from tiny import random_tokenizer
-from tokenizers import ByteLevelBPETokenizer, Tokenizer, normalizers
+from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
 WORDS = ["the", "value", "of", "a", "table", "is", "kept", "for", "later", "and"]
@@ -64,10 +65,8 @@ def load(name: object, tokenizer, split: str = "train", *, context: int = 64, **
         ('He said "No." Then he left. (So what?) 4 are here.',
          ['He said "No."', "Then he left.", "(So what?)", "4 are here."]),
         ("In the U.S. House J. Smith met Dr. Mo, e.g. Today.", None),
-        ("It cost 3.5 and no.more of it", None),
         ("A heading\n\nand text\nover lines.", ["A heading", "and text\nover lines."]),
         ("  Space around. Here  ", ["Space around.", "Here"]),
-        ("", [""]),
     ],
 )  # fmt: skip
 def test_sentences_end_where_a_reader_sees_an_end(text, found):
@@ -122,13 +121,9 @@ def test_any_text_comes_back_from_its_ids_and_passages_hold_its_beginning(tokeni
         assert bare(text).startswith(bare(read))
 
 
-def test_a_long_text_without_an_end_is_read_at_once(tokenizer):
+def test_a_long_text_without_an_end_is_read_at_once():
     for text in ("a" + " " * 300_000 + "b", "a\n" + " " * 300_000 + "b.", "." * 300_000):
         assert sentences(text) == [(0, len(text))]
-    text = "One is here. " * 80_000
-    ((_, found, lost),) = pieces([Text(text, "a")], tokenizer, 100, "passages")
-    assert lost == 0
-    assert bare(tokenizer.decode([i for ids in found for i in ids])) == bare(text)
 
 
 @pytest.mark.parametrize("lot", [1, 7, 256])
@@ -178,9 +173,6 @@ def test_keys_and_order_do_not_depend_on_how_many_are_read(tokenizer, tmp_path):
     assert every.digest == load(path, tokenizer).digest != few.digest
     assert every.lengths.tolist() == [len(one.ids) for one in every]
     assert every.by_key(every[7].key).ids.tolist() == every[7].ids.tolist()
-    with pytest.raises(ValueError, match="read-only"):
-        every[7].ids[0] = 1
-    assert every[np.int64(1)].key == every[1 - len(every)].key
     left_out = next(one.key for one in every if one.key not in {some.key for some in few})
     for key in ("mine/test/1", left_out):
         with pytest.raises(SourceError, match=rf"'{key}' is none of the 30 documents .* of mine/"):
@@ -208,14 +200,6 @@ def test_test_texts_that_stand_in_train_are_left_out_counted_and_keep_their_numb
         load(place, random_tokenizer(), "test", **read | {"held_out": both})
 
 
-def test_copies_are_sought_in_all_that_is_read_of_the_train_split(tmp_path, monkeypatch):
-    some = [Text(f"w{n}", str(n)) for n in range(1, 9)]
-    monkeypatch.setattr(reading, "corpus_texts", lambda corpus, split: some[split == "test" :])
-    corpus = CorpusSpec(name="wikipedia", documents=1, folder=tmp_path)
-    with pytest.raises(SourceError, match=r"for its test split \(7 stand in the train split"):
-        load_documents(corpus, "test", tokenizer=random_tokenizer(bos_token=BOS), context=64)
-
-
 def test_rows_without_a_text_are_passed_over_and_counted(tokenizer, tmp_path):
     path = tmp_path / "mine.jsonl"
     rows = ['{"text": 3}', "no", '["text"]', '{"other": "a"}', "", '{"text": null}', "[" * 99_999]
@@ -239,14 +223,13 @@ def test_the_second_chapter_tokenises_nothing_until_something_changes(
     assert load(path, tokenizer).digest == first
     calls = []
     monkeypatch.setattr(reading, "encoded", lambda *a: calls.append(1) or tokenise(*a))
-    lower = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    lower.normalizer = normalizers.Lowercase()
-    lower = PreTrainedTokenizerFast(tokenizer_object=lower, bos_token=BOS)
+    other = deepcopy(tokenizer)
+    other.add_tokens("value of")
     for change in ({"length": 25}, {"cut": "first"}, {"documents": 12}):
         load(path, tokenizer, **change)
     os.utime(path, (1, 1))
     load(path, tokenizer)
-    load(path, lower)
+    load(path, other)
     assert len(calls) == 5
 
 

@@ -72,12 +72,10 @@ def right(explanation: Explanation, held_out: tuple[Example, ...]) -> tuple[int,
     return sum(called[:50]), 50 - sum(called[50:])
 
 
-@pytest.mark.parametrize(
-    ("number", "share", "seeds"), [(40, 0.5, 15), (60, 0.5, 15), (60, 0.25, 5)]
-)
+@pytest.mark.parametrize(("number", "share"), [(40, 0.5), (60, 0.25)])
 @pytest.mark.parametrize("kind", PLANTS)
-def test_a_planted_clue_is_found_and_named(kind: str, number: int, share: float, seeds: int):
-    for seed in range(seeds):
+def test_a_planted_clue_is_found_and_named(kind: str, number: int, share: float):
+    for seed in range(5 if share < 0.5 else 15):
         case, held_out = planted(kind, number, seed, share=share)
         explanation = Contrast().explain(case)
         assert sum(right(explanation, held_out)) / 100 >= 0.95, (seed, explanation.text)
@@ -177,7 +175,7 @@ def test_log_odds_are_those_of_counting_by_hand():
         assert z == pytest.approx(total / sqrt(weight) if weight else 0, abs=1e-8)
 
 
-def test_what_says_the_same_is_not_counted_twice(monkeypatch):
+def test_what_says_the_same_is_not_counted_twice():
     active = np.arange(24) < 12
     first = np.arange(24) < 8
     nearly = first & (np.arange(24) != 3)
@@ -186,19 +184,6 @@ def test_what_says_the_same_is_not_counted_twice(monkeypatch):
     assert strongest(held, active, most=2) == [(1, True), (3, True)]
     assert strongest(held[:3], active, most=3) == [(1, True)]
     assert strongest(held[:0], active, most=2) == []
-    monkeypatch.setattr(contrast, "WITHIN", 2)
-    assert strongest(held, active, most=2) == [(1, True)]
-
-
-def test_folds_deal_out_both_kinds_evenly():
-    for active, inactive in [(30, 31), (7, 40), (3, 3), (2, 60)]:
-        labels = np.array([True] * active + [False] * inactive)
-        left_out = ~contrast.folds([str(number) for number in range(len(labels))], labels)
-        assert (left_out.sum(axis=0) == 1).all()
-        for kind in (labels, ~labels):
-            sizes = (left_out & kind).sum(axis=1)
-            assert 1 <= sizes.min() >= sizes.max() - 1
-    assert len(contrast.folds(["a", "b"], np.array([True, False]))) == 0
 
 
 def test_cross_validation_is_learning_again_without_each_fold():
@@ -206,6 +191,9 @@ def test_cross_validation_is_learning_again_without_each_fold():
     texts = [one.text for kind in case[:2] for one in kind]
     active = np.array([True] * len(case.active) + [False] * len(case.inactive))
     found, learn = candidates(texts), contrast.folds(texts, active)
+    assert ((~learn).sum(axis=0) == 1).all()
+    assert len(contrast.folds(["a", "b"], np.array([True, False]))) == 0
+    assert contrast.needed(np.array([2, 0]), np.array([True, False])) == 2  # 1 is half-way
     fast, _ = contrast.cross_validate(found.held, active, learn)
     for place, size in enumerate(SIZES):
         verdicts = {}
@@ -232,10 +220,6 @@ def test_the_simplest_within_one_standard_error_of_the_best():
     assert found(0.86, 0.8, 0.9, 0.9) == (0, True)
     assert found(0.5, 0.69) == (1, True)
     assert found(0.5, 0.5) == found(0.5, 0.66) == (-1, False)
-
-
-def test_half_way_itself_is_not_enough():
-    assert contrast.needed(np.array([2, 2, 0, 0]), np.array([True, True, False, False])) == 2
 
 
 def test_chances_are_shares_drawn_towards_their_side():

@@ -4,9 +4,7 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -82,10 +80,8 @@ def test_what_is_asked_is_both_kinds_of_prompts_and_then_one_prompt_at_a_time(st
     assert all(text.startswith(shared) for text in texts)  # read only once by a server that caches
     changes = {"logprobs": False, "temperature": None, "seed": None}
     changes |= {"limit_key": "max_completion_tokens", "extra": {"reasoning_effort": "none"}}
-    with Server() as server:
-        llm(server, store, **changes).judge(question())
-    sent = {"model", "messages", "max_completion_tokens", "reasoning_effort"}
-    assert set(server.bodies[0]) == sent
+    sent = of(server, **changes).sampling(1, logprobs=True)
+    assert sent == {"max_completion_tokens": 1, "reasoning_effort": "none"}
 
 
 def test_no_prompt_can_end_its_own_quotation():
@@ -99,20 +95,13 @@ def test_no_prompt_can_end_its_own_quotation():
         assert json.loads(lines[2]) == text
 
 
-UNREAD = (
-    *("", " ", "...", "Maybe", "Y", "N", "None", "Now", "Nope", "Yesterday", "Yesss", "Not sure"),
-    *("Yes and no", "No and yes", "Yes/No", "Yes or No?", "yes, and no", "Yes but also no"),
-    *("Nothing of the kind", "Notably, it is", "No idea", "No one can tell", "No-one can tell"),
-    *("I'm sorry, I can't help with that", "The answer is yes", "<think>No"),
-    *("Ja", "Oui", "Non", "Нет", "はい", "否", "<|channel|>analysis<|message|>No"),
-)
 READ = {
-    True: (
-        *("Yes", "yes", "Yes.", "YES!", " yes\n", "**Yes**", "_Yes_", '"Yes"', "Yes (sure)"),
-        *("Yes, because it says so", "Yes because it does", "Yes — it does", "Yes\n\nThe"),
+    True: ("Yes", " yes\n", "YES!", "**Yes**", "_Yes_", "Yes because it does", "Yes\n\nThe"),
+    False: ("No", "no.", "'No'", "No, it is not.", "No - it"),
+    None: (
+        *("", "...", "Maybe", "Y", "Nope", "Yesterday", "Yes and no", "Yes/No", "Yes but also no"),
+        *("Notably, it is", "No idea", "No-one can tell", "The answer is yes", "<think>No", "Ja"),
     ),
-    False: ("No", "no.", "**No**", "No, it is not.", "NO", "No because", "'No'", "No - it"),
-    None: UNREAD,
 }
 
 
@@ -131,9 +120,8 @@ def test_a_text_says_yes_or_no_or_is_unread_and_a_refusal_is_no_explanation():
 
 
 THOUGHTS = (
-    *("<think>No</think>\n\n", "No, at first.\n</think>\n\n", "<think></think>No\n</think>"),
-    *("[THINK]No[/THINK]", "<Thinking>No</Thinking>", "<seed:think>No</seed:think>"),
-    *("◁think▷No◁/think▷", "analysisNo, we see.assistantfinal", "<|channel|>final<|message|>"),
+    *("<think>No</think>\n\n", "No, at first.\n</think>\n\n", "[THINK]No[/THINK]"),
+    *("◁think▷No◁/think▷", "analysisNo, we see.assistantfinal"),
     "<|channel|>analysis<|message|>No<|end|><|start|>assistant<|channel|>final<|message|>",
 )
 """What models say before they answer, where a server passes it on."""
@@ -146,17 +134,8 @@ def test_a_thought_is_no_answer_whatever_it_is(thought, about):
     for answer, active in {"Yes": True, "No": False, "Ja": None, "": None}.items():
         # what its first token could have been is no answer either
         assert explainer.verdict_of(Reply(before + answer, first={"No": -0.01})) == Verdict(active)
-    assert (
-        explainer.explanation_of(Reply(f"{before}Active\nin lists.<|return|>"))
-        == "Active in lists."
-    )
-    note("the thought is left out, and the answer behind it is read")
-
-
-@given(st.text())
-def test_any_reply_is_read_and_an_explanation_is_one_line(text):
-    assert explainer.verdict_of(Reply(text)).active in (True, False, None)
-    assert len(explainer.explanation_of(Reply(text)).splitlines()) <= 1
+    said = Reply(f"{before}Active\nin lists.<|return|>")
+    assert explainer.explanation_of(said) == "Active in lists."
 
 
 @pytest.mark.parametrize(
@@ -206,26 +185,21 @@ def test_a_whole_run_is_planned_before_its_first_explanation(store, monkeypatch)
         # Both heads were explained in the same words, so the same question is asked once.
         left = asked.plan(cases, held_out)
         assert (left.requests, left.stored, left.reply_tokens) == (2, 2 + 4, 2)
-        size = sum(len(language_model.judging(SAID.text, one).encode()) for one in held_out[1][4:])
-        assert left.prompt_tokens == pytest.approx(size / 3.5, abs=1)
         assert left.cost == pytest.approx((left.prompt_tokens * 1.0 + 2 * 2.0) / 1e6)
         asked.judge_all([Question(said[0], held_out[0]), Question(said[1], held_out[1])])
         assert server.asked.total() == 2 + 6
-        after = asked.plan(cases, held_out)
-        assert after == Plan(0, 8, 0, 0, 0.0)
-        llm(server, store, confirmed=False).confirm(after)
+        assert asked.plan(cases, held_out) == Plan(0, 8, 0, 0, 0.0)
     # a finished run needs neither the server nor a key nor the package
     monkeypatch.setitem(sys.modules, "openai", None)
-    for address in ({"base_url": "https://elsewhere.example/v1"}, {}):
-        again = Llm(LlmSettings(model="tiny", **address), store)
-        assert again.explain_all(cases) == said
-        assert len(again.judge(Question(said[1], held_out[1]))) == 6
+    again = Llm(LlmSettings(model="tiny"), store)
+    assert again.explain_all(cases) == said
+    assert len(again.judge(Question(said[1], held_out[1]))) == 6
 
 
-def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, monkeypatch):
+def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path):
     settings, run_explainers = read_run("planted"), language_model.run_explainers
     assert list(run_explainers(settings)) == ["contrast", "bag-of-words", "nearest"]
-    asked = {"model": "small", "base_url": "http://127.0.0.1:9/v1", "retries": 0, "timeout": 1}
+    asked = {"model": "small", "base_url": "http://127.0.0.1:9/v1"}
     asked |= {"price_in": 40.0, "price_out": 40.0}
     content = settings.model_dump() | {"llm": asked, "paths": {"data": tmp_path / "data"}}
     settings = type(settings)(**content)
@@ -235,9 +209,6 @@ def test_a_run_asks_its_explainers_and_sends_nothing_without_consent(tmp_path, m
     for ask in (lambda llm: llm.explain(case()), lambda llm: llm.judge(question())):
         with pytest.raises(LookupsError, match=r"1 requests to send \(0 more.*\$0.0.*--yes"):
             ask(run_explainers(settings)["llm"])
-    monkeypatch.setenv(CONSENT, "yes")
-    with pytest.raises(ServerError, match=r"127\.0\.0\.1:9"):  # now it tries: nobody listens there
-        run_explainers(settings)["llm"].explain(case())
 
 
 def request(number: int = 0) -> Request:
@@ -262,19 +233,15 @@ def kept(store: Path) -> int:
     [
         (status(500, "it is on fire"), 2, r"answered 500 \(it is on fire\): .* try again later"),
         (status(429), 2, "answered 429.* lower concurrency, raise retries, or top up the account"),
-        (status(429, "slowly", retry_after="3600", retry_after_ms=""), 1, r"429 \(slowly\)"),
         (status(400, "prompt too long"), 1, r"400 \(prompt too long\): change the setting"),
         (status(404, "no model"), 1, r"404 \(no model\): correct model, 'tiny'; or base_url"),
         (status(403), 1, "answered 403: set OPENAI_API_KEY to a valid key"),
         (cut_short, 2, "cannot be reached .* check that it runs"),
         (hangs(2.0), 2, r"cannot be reached \(Request timed out.*raise timeout"),
         (sends(b"<html>hi</html>"), 1, r"no reply of a chat \(<html>hi.*base_url is its address"),
+        (sends(b'{"choices": [{}]}'), 1, "no reply of a chat"),
         (sends(b'{"error": {"message": "busy"}, "choices": []}'), 2, r"broke off .*busy.*: try"),
-        (chooses("Yes, but", end="error", error={"code": 502}), 2, r"broke off .*502.*again later"),
         (chooses("Yes, but", end="network_error"), 2, r"broke off its reply \(network_error\)"),
-        (chooses(7), 1, "no reply of a chat"),
-        (status(422, body={"detail": "what?"}), 1, r"answered 422 \(.*what\?.*change the setting"),
-        *((sends(body), 1, "no reply of a chat") for body in (b"{}", b'{"choices": [{}]}', b"[]")),
     ],
 )
 def test_what_keeps_failing_ends_the_run_and_loses_nothing(act, attempts, words, store):
@@ -294,11 +261,11 @@ def test_only_what_is_whole_is_kept_and_what_is_withheld_is_a_refusal(store):
     parts += [{"type": "text", "text": "Ye"}, "s"]
     filtered = status(400, body={"error": {"message": "no", "code": "content_filter"}})
     script = [*broken, None, chooses("Yes, b", end="SAFETY"), filtered, chooses(parts)]
-    script += [chooses(None, end="tool_calls"), chooses("a \ud83d b")]
+    script += [chooses(None, end="tool_calls"), chooses("a \ud83d b"), sends(b'{"choices": []}')]
     with Server(script) as server:
-        found = ask(server, store, 6, retries=2)
+        found = ask(server, store, 7, retries=2)
     assert found[:3] == [YES, Reply("", "SAFETY"), Reply("", "content_filter")]
-    assert found[3:] == [YES, Reply(""), Reply("a ? b")]
+    assert found[3:] == [YES, Reply(""), Reply("a ? b"), Reply("")]
     note("broken replies are asked for again, and only whole ones are stored")
 
 
@@ -337,71 +304,20 @@ def test_settings_that_a_server_does_not_know_are_left_out(store):
     note("the setting is sent under its newer name, or no more")
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), 800.0, None])
-def test_log_probabilities_that_are_none_or_of_another_token_decide_nothing(wrong, store):
-    def chosen(token: str, logprob: float | None):
-        return {"content": [{"token": token, "logprob": logprob}]}
-
-    told = [("Yes", "Yes", wrong), ("Yes", "No", -0.1), ("No", "▁No", -1.0)]
-    script = [chooses(text, logprobs=chosen(token, value)) for text, token, value in told]
-    # and what is not given as OpenAI gives it is unknown
-    given = {"content": []}, {"tokens": ["Yes"]}, [], {"content": [{}]}
-    script += [chooses("No", logprobs=logprobs) for logprobs in given]
-    script.append(sends(b'{"choices": []}'))
-    with Server(script) as server:
-        said = llm(server, store).judge(question(8))
-    assert said[:3] == [Verdict(True), Verdict(True), Verdict(False, 0.0)]
-    assert said[3:] == [Verdict(False)] * 4 + [Verdict(None)]
+def test_log_probabilities_that_are_none_or_of_another_token_decide_nothing(store):
+    told = [("Yes", float("nan")), ("Yes", 800.0), ("Yes", None), ("No", -0.1)]
+    first = [[{"token": token, "logprob": value}] for token, value in told]
+    given = [*({"content": one} for one in (*first, [], [{}])), {"tokens": ["Yes"]}, []]
+    with Server([chooses("Yes", logprobs=one) for one in given]) as server:
+        said = llm(server, store).judge(question(len(given)))
+    assert said == [Verdict(True)] * len(given)
 
 
-def test_failures_then_success_with_the_pause_that_was_asked_for(store):
-    script = [status(503), cut_short, None, status(429, retry_after_ms="300")]
-    with Server(script) as server:
-        assert ask(server, store, 2, retries=2) == [YES] * 2
-    assert server.came[4] - server.came[3] >= 0.3
-    assert sorted(server.asked.values()) == [2, 3]
-    note("asked again after the pause, and the reply is stored")
+def test_a_kill_or_an_interrupt_keeps_what_came_in(store):
+    left_by_a_kill = []
 
-
-def test_requests_under_way_are_bounded_and_brought_to_their_end_when_one_fails(store):
-    with Server(answer=lambda _: says("Yes", seconds=0.05)) as server:
-        ask(server, store, 15, concurrency=3)
-    assert 1 < server.most_at_once <= 3
-    with Server([says("Yes", seconds=0.3), status(400)]) as server:
-        with pytest.raises(ServerError, match="1 of 9 replies"):
-            ask(server, store, 9, start=50, concurrency=2)
-        assert server.asked.total() == 2
-
-
-def test_a_process_killed_half_way_goes_on_where_it_stood(store):
-    with Server(answer=lambda _: says("Yes", seconds=0.01)) as server:
-        code = f"""
-            import itertools, os
-            from pathlib import Path
-            from lookups.explain.language_model import Replies, Request, replies_in, send
-            from lookups.settings import LlmSettings
-            keep, number = Replies.keep, itertools.count(1)
-            def keep_six(*row):
-                keep(*row)
-                next(number) < 6 or os._exit(9)
-            Replies.keep = keep_six
-            requests = [Request("tiny", f"prompt {{n}}", {{"max_tokens": 1}}) for n in range(12)]
-            settings = LlmSettings(model="tiny", base_url={server.url!r}, concurrency=2)
-            with replies_in(Path({str(store)!r})) as replies:
-                send(requests, replies, settings)
-        """
-        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
-        assert done.returncode == 9
-        assert kept(store) == 6
-        assert ask(server, store, 12) == [YES] * 12
-    # What was under way when it was killed is asked again; what was answered to it is not.
-    assert len(server.asked) == 12
-    assert server.asked.total() <= 12 + 2
-    note("replies that came in are stored, and only the others are asked for again")
-
-
-def test_an_interrupt_keeps_what_came_in(store):
     def interrupts(*given) -> None:
+        left_by_a_kill.append(kept(store))  # what another process sees in the file
         os.kill(os.getpid(), signal.SIGINT)
         hangs(4.0)(*given)
 
@@ -410,8 +326,10 @@ def test_an_interrupt_keeps_what_came_in(store):
         with pytest.raises(KeyboardInterrupt):
             ask(server, store, 5)
         assert time.monotonic() - start < 3.0
-    assert kept(store) == 2
-    note("replies that came in are stored")
+        assert left_by_a_kill == [2]
+        assert ask(server, store, 5) == [YES] * 5
+        assert server.asked.total() == 2 + 1 + 3
+    note("replies that came in are stored, and only the others are asked for again")
 
 
 def test_what_cannot_be_a_key_is_named_and_not_shown(store, monkeypatch):

@@ -1,15 +1,12 @@
 """The truth of the planted worlds: path patching finds the wires, surgery cuts them for certain."""
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from lookups.corpus.grammar import GRAMMAR, labelled_documents, minimal_pairs
-from lookups.measure.attribution import attribute
-from lookups.measure.ground_truth import carried, contexts, cut_off, targets_of
-from lookups.measure.path_patching import mean_at_last, path_patch
+from lookups.measure.ground_truth import carried, targets_of
+from lookups.measure.path_patching import path_patch
 from lookups.model.loaded import Model, load_model
-from lookups.names import Head, Neuron
+from lookups.names import Neuron
 from lookups.settings import ModelSpec
 
 COINS = GRAMMAR.ids[" coins"]
@@ -51,45 +48,3 @@ def test_a_neuron_is_for_the_target_that_its_strongest_slots_call_for_and_it_wri
         for_it = (top == commonest).mean() >= 0.5 and commonest == writes
         assert found[neuron] == (commonest if for_it else -1)
     assert 20 < (found >= 0).sum() < model.d_mlp
-
-
-def test_contexts_are_the_slots_that_prompts_end_at():
-    documents = {"test": labelled_documents("test", 3)}
-    slot = documents["test"][2].slots[0]
-    facts = {"split": "test", "prompt": "planted/test/2"}
-    prompts = pd.DataFrame(facts | {"position": [slot.position, slot.position - 1]}, index=[7, 9])
-    found = contexts(prompts, documents)
-    assert found.loc[7].tolist() == [slot.kind, slot.target, slot.cue]
-    assert found.loc[9].tolist() == ["none", -1, -1]
-
-
-@pytest.mark.parametrize("head", [Head(0, 5), Head(1, 2)])
-def test_after_surgery_a_head_can_tell_a_neuron_nothing(model, head):
-    neuron = Neuron(1, 19)
-    texts = [list(pair.cued) for pair in minimal_pairs(GRAMMAR, "filler", COINS, 8)]
-    mean = mean_at_last(model, texts)
-    before = model.logits(model.batch(texts[:2])).clone()
-    with cut_off(model, head, neuron):
-        patched = path_patch(model, [neuron] * len(texts), texts, mean)
-        column = patched.heads.index(head)
-        # in the neuron's own layer the head still moves the norm's scale, by thousandths
-        assert torch.allclose(patched.pre_without[:, column], patched.pre, atol=0.01)
-        scores = attribute(model, [neuron] * len(texts), texts)["in"]
-        assert scores.by_head[:, column].abs().max() < 1e-5
-        rest = [c for c in range(16) if c != column]
-        assert scores.by_head[:, rest].abs().max() > 0.01  # others still speak
-    assert torch.equal(model.logits(model.batch(texts[:2])), before)
-
-
-def test_what_the_beginning_left_behind_is_computed_again(model):
-    text = [7, 8, 9]
-    before = model.activations_at_last([text], [1])[1]
-    with cut_off(model, Head(0, 5), Neuron(1, 0)):
-        short = model.activations_at_last([text], [1])[1]
-        seen, batch = {}, model.batch([text])
-        model.read(batch, {"blocks.1.mlp.hook_post": lambda x: seen.update(x=x[:, -1])})
-        assert torch.allclose(short, seen["x"], atol=1e-5)
-        assert not torch.allclose(short, before, atol=1e-5)
-    with pytest.raises(RuntimeError), cut_off(model, Head(0, 5), Neuron(1, 0)):
-        raise RuntimeError("an error inside does not leave the model operated")
-    assert torch.equal(model.activations_at_last([text], [1])[1], before)

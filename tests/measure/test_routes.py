@@ -1,13 +1,11 @@
-"""The routes of a silenced head sum to the whole, equal naive hooks, and find what was wired."""
+"""The routes of a silenced head sum to the whole and equal naive hooks."""
 
 import numpy as np
 import pytest
 import tiny
 import torch
 from lookups.measure.routes import ROUTES, routes
-from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
-from lookups.settings import ModelSpec
 
 HEADS = [Head(0, 1), Head(1, 2), Head(0, 3), Head(1, 0)]
 NEURONS = [Neuron(1, 3), Neuron(2, 5), Neuron(2, 0), Neuron(1, 9)]
@@ -65,31 +63,3 @@ def test_routes_sum_to_the_whole_and_equal_whole_passes(name):
         each = model.bridge.unembed(streams[None])[0].double()
         falls = (each[0] - each[1:])[:, token] - (each[0] - each[1:]).mean(1)
         assert np.abs(found.logit[row] - falls.numpy()).max() < close
-
-
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
-@pytest.mark.parametrize("shared", [1, 2])
-def test_a_wired_look_up_goes_by_its_neuron(name, shared):
-    """All of the head's effect goes through one neuron, or through two that are alike."""
-    spec = ModelSpec(name=str(tiny.folder(name)), device="cpu", dtype="float64")
-    model, head = load_model(spec), Head(1, 2)
-    neuron, twin = Neuron(1, 3), Neuron(1, 4)
-    with torch.no_grad():
-        model.w_o(2).zero_()
-        model.w_out(2).zero_()
-        keep = model.w_out(1)[neuron.index].clone() * 50
-        model.w_out(1).zero_()
-        model.w_out(1)[neuron.index] = keep
-        if shared == 2:
-            model.w_out(1)[twin.index] = keep
-            for weight, bias in model.mlp_in(1).values():
-                weight[:, twin.index] = weight[:, neuron.index]
-                bias[twin.index] = bias[neuron.index]
-        # what the head writes is not read by the unembedding
-        basis = torch.linalg.qr(model.w_o(1)[head.index].T).Q
-        model.w_u.sub_(basis @ (basis.T @ model.w_u))
-    prompts = tiny.random_ids(6, seed=5, shortest=4)
-    found = routes(model, prompts, [head] * 6, [neuron] * 6, [9] * 6, [[]] * 6)
-    share = found.logit[:, ROUTES.index("the neuron")] / found.logit.sum(1)
-    assert np.abs(found.logit.sum(1)).min() > 1e-6
-    assert np.allclose(share, 1 / shared, atol=1e-6)

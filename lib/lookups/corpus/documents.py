@@ -5,8 +5,7 @@ Ids never hold the beginning-of-sequence token. A document is a text, or a passa
 of reading, however many are asked for. Passages are listed in an order that a hash of their keys
 decides, so that the first of them are a sample of all.
 
-Tokens are made once for all chapters and lie in Arrow files in the data folder's `tokens`, so a
-large corpus is never in memory. The files' name says what went in; they may be deleted.
+Tokens are made once and lie in Arrow files in the data folder's `tokens`, which may be deleted.
 """
 
 import hashlib

@@ -1,19 +1,15 @@
 """Texts that a run reads, as token ids, and long ones as passages of whole sentences (chapter 1).
 
 A corpus is a file, a folder of files, or a dataset of the Hugging Face hub that `lookups download`
-fetched. A `.txt` file holds texts that are separated by empty lines; `.jsonl` and `.parquet` hold
-one a row, in a field that the run names (`a.b` for `b` inside `a`). The first two may be compressed
-(`.gz`, `.zst`).
-
-Half of the texts are held out as the test split, chosen by a hash of the text, so that copies of a
-text stay on one side; of the file's name where a folder holds several `.txt` files, which are works
-rather than collections; Wikipedia's by article. Or a run names another corpus (`held_out:`).
+fetched; how-to-run says which files. Half of the texts are held out as the test split, chosen by a
+hash of the text, so that copies of a text stay on one side; of the file's name where a folder holds
+several `.txt` files, which are works rather than collections; Wikipedia's by article. Or a run
+names another corpus (`held_out:`).
 
 A text that is longer than a run's `length` becomes passages: as many whole sentences as fit, so
 that nothing is lost but a last remainder of less than a third of the length. A sentence ends at a
-full stop, question or exclamation mark, with what closes behind it, before white space and a
-capital or figure; not behind an initial or one of a few abbreviations; and always at an empty line.
-A longer one is cut. A passage's ids are those of the text, so no token changes where it is cut.
+full stop, question or exclamation mark, before white space and a capital or figure, but not behind
+an abbreviation, and always at an empty line. A passage's ids are those of the text.
 """
 
 import gzip

@@ -1,16 +1,10 @@
-"""The contrast explainer: which words set the active prompts apart? (chapter 7)
+"""The contrast explainer: which words set the active prompts apart? (chapter 7 says how)
 
-Features of the training prompts (`explain.features`) are ranked by how surely they are more common
-among one kind, beyond what those before them tell, and the first few become a checklist: the head
-is active where enough of them are true. Cross-validation settles how many: the fewest that come
-within one standard error of the best. Where even the best does no more than chance would, the
-explanation says that no words tell. Nothing is random, and the order of prompts does not matter.
-
-How surely is the z-score of the log-odds ratio with an informative Dirichlet prior of Monroe,
-Colaresi and Quinn ("Fightin' Words", Political Analysis 16, 2008); here a prompt has a feature or
-not, so that the prior is a beta distribution, that of all prompts. Features that say the same are
-not evidence twice, so the ratios are taken among prompts for which the count so far is the same,
-and averaged by their inverse variances.
+How surely a feature does is the z-score of the log-odds ratio with an informative Dirichlet prior
+of Monroe, Colaresi and Quinn ("Fightin' Words", Political Analysis 16, 2008); here a prompt has a
+feature or not, so that the prior is a beta distribution, that of all prompts. Ratios are taken
+among prompts for which the count so far is the same, and averaged by their inverse variances.
+Nothing is random, and the order of prompts does not matter.
 """
 
 import hashlib

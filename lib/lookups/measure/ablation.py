@@ -21,16 +21,9 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lookups.measure import intervention
 from lookups.measure.activation import Site, batched, check_feed, check_rows, keeper, own_at_last
-from lookups.measure.intervention import (
-    Edit,
-    Edited,
-    Hooks,
-    Measured,
-    Rows,
-    measure_edits,
-    portions,
-)
+from lookups.measure.intervention import Edit, Edited, Hooks, Measured, Rows, measure_edits
 from lookups.model.batches import Ids
 from lookups.model.loaded import Model
 from lookups.model.resume import Place
@@ -107,7 +100,7 @@ def ablate(
         lent = own_at_last(model, hook, units, donated)
     on = None if on is None else np.asarray(on)
     columns, more = (prompts, neurons, token_ids, units), (lent, donors, on)
-    batches = portions(model, prompts)
+    batches = intervention.portions(model, prompts)
     calls = (
         (kinds, of_heads, means, *([column[row] for row in rows] for column in columns),
          *(column if column is None else column[rows] for column in more))

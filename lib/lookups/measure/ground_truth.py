@@ -2,11 +2,10 @@
 
 Minimal pairs of a planted language differ in one cue and in nothing else. A (neuron, head) pair
 *carries* a kind of context if the neuron loses its rise when the head puts out, on the text with
-the cue, what it puts out on the other. Surgery goes the other way: it leaves a head nothing to say.
+the cue, what it puts out on the other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import pandas as pd
@@ -18,7 +17,7 @@ from lookups.corpus.grammar import KINDS, Document, Grammar, minimal_pairs
 from lookups.measure.activation import Site
 from lookups.measure.path_patching import path_patch
 from lookups.model.loaded import Model
-from lookups.names import Head, Neuron
+from lookups.names import Neuron
 
 
 @torch.no_grad()
@@ -68,39 +67,3 @@ def carried(
         table = pd.DataFrame(labels, columns=["neuron", "head"])
         tables.append(table.assign(kind=kind, change=change.ravel()))
     return pd.concat(tables, ignore_index=True)
-
-
-def contexts(prompts: pd.DataFrame, documents: Mapping[str, Sequence[Document]]) -> pd.DataFrame:
-    """Tell for each prompt what stands at its last token: the slot's kind, target and cue's place;
-    "none" and -1 where no slot does. `documents` holds a split's in the order of their numbers.
-    """
-    found = []
-    for split, prompt, position in prompts[["split", "prompt", "position"]].itertuples(index=False):
-        slots = documents[split][int(prompt.rpartition("/")[2])].slots
-        here = ((s.kind, s.target, s.cue) for s in slots if s.position == position)
-        found.append(next(here, ("none", -1, -1)))
-    return pd.DataFrame(found, index=prompts.index, columns=["kind", "target", "cue"])
-
-
-@contextmanager
-@torch.no_grad()
-def cut_off(model: Model, head: Head, neuron: Neuron) -> Iterator[None]:
-    """Operate on a model so that a head can tell a neuron nothing, and undo it at the end.
-
-    In the neuron's own layer the neuron's input directions are projected out of the head's output
-    matrix. From an earlier layer the head could still speak through MLPs, so all it writes goes.
-    """
-    matrix = model.w_o(head.layer)[head.index]
-    usual = matrix.clone()
-    if head.layer == neuron.layer:
-        inputs = [weight[:, neuron.index] for weight, _ in model.mlp_in(neuron.layer).values()]
-        basis = torch.linalg.qr(torch.stack(inputs, dim=1).double()).Q
-        matrix -= (matrix.double() @ basis @ basis.T).to(matrix.dtype)
-    else:
-        matrix.zero_()
-    model.forward.forget(as_loaded=False)
-    try:
-        yield
-    finally:
-        matrix.copy_(usual)
-        model.forward.forget(as_loaded=True)

@@ -1,13 +1,10 @@
-"""What a token owes to heads and neurons that are silenced, and by which last component it goes.
-
-Silenced is what `zero` of `lookups.measure.ablation` takes away, here any number of heads and
-neurons, each row's own (chapter 12).
+"""What a token owes to heads and neurons that are silenced (chapters 10 and 12), and by which way.
 
 What leaves the last layer is a sum of what heads and neurons put out at the last token, so the fall
-of a token has five routes (chapter 10), named for the component that comes last. They sum to the
-fall of the logit with the final norm's scale held. That of the log-probability is measured in both
-orders: *restored*, one route is put back into the pass without the head; *sent*, one alone is
-changed in the normal pass (the natural indirect effect of Vig et al. 2020).
+of a token has five routes, named for the component that comes last. They sum to the fall of the
+logit with the final norm's scale held. That of the log-probability is measured in both orders:
+*restored*, one route is put back into the pass without the head; *sent*, one alone is changed in
+the normal pass (the natural indirect effect of Vig et al. 2020).
 """
 
 from collections.abc import Collection, Sequence

@@ -245,9 +245,10 @@ class Findings:
         how = self.layers, len(self.best.kept.activation), self.spread.per_band, self.only_last
         texts = ([[self.documents[row] for row in batch] for batch in part] for part in parts)
         found = results_of(self.model, _read_apart, ((some, *how) for some in texts))
-        for part, (best, spread, successors) in zip(parts, found, strict=True):
+        for part, (best, kept, top, counts, successors) in zip(parts, found, strict=True):
             rows = torch.from_numpy(np.concatenate(part)).to(self.model.device)
-            spread.kept = _of_rows(rows, spread.kept)
+            spread = Spread(self.spread.per_band, len(self.neurons), self.spread.lots)
+            spread.kept, spread.top, spread.counts = _of_rows(rows, kept), top, counts
             self._take(_of_rows(rows, best), spread, successors)
             progress(len(rows))
 
@@ -264,7 +265,7 @@ class Findings:
 def _read_apart(
     model: Model, batches: Sequence[Sequence[Document]], layers: Sequence[int],
     strongest: int, per_band: int, only_last: bool,
-) -> tuple[Maxima, Spread, Int[Tensor, " vocab"]]:  # fmt: skip
+) -> tuple[Maxima, Maxima, Tensor, Tensor, Tensor]:  # fmt: skip
     """Find what is in some batches, of which there are the documents alone."""
     documents = list(chain.from_iterable(batches))
     how = {"strongest": strongest, "per_band": per_band, "only_last": only_last}
@@ -272,7 +273,8 @@ def _read_apart(
     found._note(range(len(documents)))
     ends = np.cumsum([len(batch) for batch in batches])
     found._read_batches(np.split(np.arange(len(documents)), ends[:-1]), lambda n: None)
-    return found.best.kept, found.spread, found.successors
+    spread = found.spread
+    return found.best.kept, spread.kept, spread.top, spread.counts, found.successors
 
 
 def _of_rows(rows: Int[Tensor, " row"], kept: Maxima) -> Maxima:

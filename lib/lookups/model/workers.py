@@ -7,17 +7,16 @@ started again, and what it did is done again. Ray is imported only where it is a
 
 import os
 import socket
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.metadata import version
-from io import BytesIO
 from secrets import token_hex
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from lookups.errors import LookupsError, in_words
 from lookups.model.loaded import Model, load_model
@@ -31,9 +30,7 @@ AGAIN = {"max_restarts": 3, "max_task_retries": 3}
 OURS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
 """Nobody else on the network may use a cluster that we start."""
 
-SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
-"""Ray reports to nobody, and says nothing in the midst of what chapters print."""
-
+SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}  # reports to nobody
 VERSIONS = f"lookups {version('lookups')}, torch {torch.__version__}"
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 
@@ -119,48 +116,40 @@ class _Worker:
 
     load = staticmethod(lru_cache(maxsize=2)(load_model))
 
-    def call(self, versions: str, spec: Any, exact: bool, bos_id: int, given: bytes) -> bytes:
-        """Call a function with a model; function, arguments and result are bytes."""
+    def call(
+        self, versions: str, spec: Any, exact: bool, bos_id: int, function: Callable, call: tuple
+    ) -> Any:
+        """Call a function with a model."""
         if versions != VERSIONS:
-            host = socket.gethostname()
-            where = f"the worker on {host} has {VERSIONS}, and this process {versions}"
+            where = f"the worker on {socket.gethostname()} has {VERSIONS}, this process {versions}"
             raise LookupsError(f"{where}; install the same on every machine")
         model = replace(self.load(spec, exact=exact), bos_id=bos_id)
-        function, call = _unpacked(given, model.device)
-        return _packed(function(model, *call))
+        return _on("cpu", function(model, *_on(model.device, call)))
 
 
-def _packed(value: Any) -> bytes:
-    """Put something into bytes from which its tensors come out on any device."""
-    torch.save(value, content := BytesIO())
-    return content.getvalue()
-
-
-def _unpacked(content: bytes, device: torch.device) -> Any:
-    return torch.load(BytesIO(content), device, weights_only=False)  # it is from ourselves
+def _on(device: str | torch.device, value: Any) -> Any:
+    """Return the same with its tensors on a device, wherever they stand in it."""
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), value)
 
 
 def _spread(
     workers: list[Any], model: Model, function: Callable, calls: Iterable[tuple]
 ) -> Iterator[Any]:
-    """Give workers calls in turn, two at a time."""
+    """Give workers calls; each takes another one when it is done."""
     import ray
+    from ray.util import ActorPool
 
-    tasks, of = deque(), (VERSIONS, model.spec, model.exact, model.bos_id)
-
-    def result() -> Any:
-        advice = "see that its machines are up and have memory, then give the command again"
-        with in_words("the work of a Ray cluster", advice, done="finished"):
-            try:
-                return _unpacked(ray.get(tasks.popleft()), model.device)
-            except ray.exceptions.RayTaskError as error:
-                raised = error.cause
-        raise raised
-
-    for call in calls:
-        workers.append(worker := workers.pop(0))
-        tasks.append(worker.call.remote(*of, _packed((function, call))))
-        if len(tasks) == 2 * len(workers):
-            yield result()
-    while tasks:
-        yield result()
+    of = VERSIONS, model.spec, model.exact, model.bos_id, function
+    advice = "see that its machines are up and have memory, then give the command again"
+    with in_words("the work of a Ray cluster", advice, done="finished"):
+        try:
+            yield from (
+                _on(model.device, found)
+                for found in ActorPool(workers).map(
+                    lambda worker, call: worker.call.remote(*of, _on("cpu", call)), calls
+                )
+            )
+            return
+        except ray.exceptions.RayTaskError as error:
+            raised = error.cause
+    raise raised

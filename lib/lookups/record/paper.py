@@ -1,14 +1,6 @@
-"""What the paper prints: its models, their scores, and what follows from these alone (chapter 14).
-
-The paper gives mean, sd, skew and the p of a test of the skew for each run, but not how many pairs
-stand behind them. The test depends on skew and number alone, so the two together give the number.
-"""
+"""What the paper prints: its models and their scores (chapters 8 and 14)."""
 
 from typing import NamedTuple
-
-import numpy as np
-from jaxtyping import Float, Int
-from scipy.stats import norm
 
 MODELS = {
     "gpt2-small": ("openai-community/gpt2", 12),
@@ -56,33 +48,3 @@ EARLIER = {
     "GPT-2 large, middle layers": (0.560, 0.158),
 }
 """Mean and sd in the first version of the paper, three heads being active on every prompt."""
-
-
-class Pairs(NamedTuple):
-    """How many pairs a skew and its p imply; from `fewest` to `most` the same would be printed."""
-
-    likely: int
-    fewest: int
-    most: int
-
-
-def pairs_behind(skew: float, p_skew: float, *, skew_digit: float, p_digit: float) -> Pairs:
-    """Return the number of scores (8 to 20,000) with that skew for which the test has that p. A
-    digit is what the last printed place is worth; the printed figure is within half of it."""
-    numbers = np.arange(8, 20_001)
-    found = [
-        int(numbers[np.abs(skew_statistic(skew + a, numbers) - norm.isf(p_skew + b)).argmin()])
-        for a in (-skew_digit / 2, 0.0, skew_digit / 2)
-        for b in (-p_digit / 2, 0.0, p_digit / 2)
-    ]
-    return Pairs(found[4], min(found), max(found))
-
-
-def skew_statistic(skew: float, number: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return the z of D'Agostino's test for a skew of so many scores, as `scipy.stats.skewtest`."""
-    n = number.astype(float)
-    y = skew * np.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
-    kurtosis = 3 * (n**2 + 27 * n - 70) * (n + 1) * (n + 3)
-    kurtosis /= (n - 2) * (n + 5) * (n + 7) * (n + 9)
-    w2 = np.sqrt(2 * (kurtosis - 1)) - 1
-    return np.arcsinh(y / np.sqrt(2 / (w2 - 1))) / np.sqrt(np.log(w2) / 2)

@@ -141,7 +141,8 @@ class _Silent(ast.NodeTransformer):
 @lru_cache(maxsize=2)
 def library_digest(package: Path) -> str:
     """Return a digest of what a package does: its modules without comments and docstrings."""
-    lines = [path.read_text("utf-8") for path in sorted(package.glob("show/page/*"))]
+    texts = [*package.glob("show/page/*"), *package.glob("explain/prompts/*")]
+    lines = [path.read_text("utf-8") for path in sorted(texts)]
     for path in sorted(package.rglob("*.py")):
         tree = _Silent().visit(ast.parse(path.read_text("utf-8"), path))
         lines.append(f"{path.relative_to(package).as_posix()} {ast.dump(tree)}")

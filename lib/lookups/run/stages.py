@@ -1,10 +1,10 @@
-"""Every table that a run leaves on disk, declared once: what a row is, what it was made from.
+"""Every table that a run leaves on disk, as `stages.yml` declares it."""
 
-A stage belongs to the chapter that makes it. Its parents are the stages it was computed from, its
-settings the keys of the run file it depends on besides theirs.
-"""
-
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
+
+import yaml
 
 from lookups.errors import RunError
 from lookups.paths import PROJECT
@@ -27,51 +27,16 @@ class Stage(NamedTuple):
     settings: tuple[str, ...] = ()
 
 
-def _stage(name: str, chapter: str, parents: str, settings: str, row: str) -> Stage:
-    """Declare a stage of a chapter, given by its number; names are separated by spaces."""
-    made_by = next(one for one in CHAPTERS if one.startswith(chapter))
-    return Stage(name, made_by, row, tuple(parents.split()), tuple(settings.split()))
+def _declared() -> Iterator[Stage]:
+    """Read the declarations, whose chapters are given by their numbers."""
+    about = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text("utf-8"))
+    for name, stage in about.items():
+        made_by = next(one for one in CHAPTERS if one.startswith(stage["chapter"]))
+        more = (tuple(stage.get(key, ())) for key in ("parents", "settings"))
+        yield Stage(name, made_by, stage["row"], *more)
 
 
-_NEURONS = """model corpus prompts layers middle_layers neurons_per_layer rejected neurons tokens
-    minimum_count minimum_in_texts protocol seed"""
-_SEARCH = """prompts_per_neuron top_per_neuron spread_per_neuron prompts_per_file follow_share
-    follow_lift false_discovery_rate neurons_per_token selected_at_most examined_per_layer
-    random_per_layer"""
-
-STAGES = (
-    _stage("neurons", "02", "", _NEURONS,
-        "One MLP neuron of the model (and, if gated, one sign of it) with the token it writes."),
-    _stage("prompts", "03", "neurons", _SEARCH,
-        "One document in which one examined neuron was at its maximum, and the position of it."),
-    _stage("follow_rates", "03", "neurons", _SEARCH,
-        "One neuron of the run's layers in one split: how often its token follows its maxima."),
-    _stage("suffixes", "04", "prompts follow_rates", "keep longest",
-        "One prompt of one neuron, cut to the shortest suffix that keeps its activation's share."),
-    _stage("heads", "05", "suffixes", "active_rule pair_share effect_apart",
-        "What one head writes into one neuron's input at the end of a cut prompt, and its "
-        "effect: on train every head, on test the pairs that are followed."),
-    _stage("parts", "05", "suffixes", "",
-        "What one part other than a head adds to a neuron's input; with the heads the total."),
-    _stage("pairs", "05", "heads", "",
-        "One neuron and one head: on how many of the neuron's train prompts the head is active."),
-    _stage("deck", "06", "pairs", "",
-        "One prompt of one item of the blind sort: to learn from, or held out and to be sorted."),
-    _stage("head_kinds", "06", "", "model corpus prompts seed",
-        "One head of the model, and which of the known kinds it is of."),
-    _stage("explanations", "07", "pairs", "llm",
-        "What one explainer says of one pair: when the head is active on the neuron's prompts."),
-    _stage("verdicts", "08", "explanations", "held_out",
-        "What was said of one held-out prompt of one pair by one explanation."),
-    _stage("scores", "08", "explanations", "held_out",
-        "How well one explainer's explanation of one pair sorts its held-out prompts."),
-    _stage("head_ablations", "09", "pairs", "",
-        "One held-out prompt of one kept pair: neuron and token before and after the ablation."),
-    _stage("neuron_ablations", "12", "suffixes", "",
-        "One text and one neuron, or its control: the token before and after the neuron is held."),
-    _stage("summary", "16", "pairs scores head_ablations neuron_ablations", "",
-        "One quantity of selected and of random neurons, and their difference, with intervals."),
-)  # fmt: skip
+STAGES = tuple(_declared())
 
 
 def stage_named(name: str) -> Stage:

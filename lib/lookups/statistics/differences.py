@@ -1,14 +1,9 @@
 """Does silencing a head matter more where it is active, and by which way? (chapters 9 and 10)
 
-Step 7 of the method takes, for each pair of a neuron and a head, the mean change over its active
-prompts and over its inactive ones, and compares the two lists with the Kolmogorov-Smirnov test.
-That test takes the lists for independent and does not know that pairs share a neuron. So beside it
-stand Cliff's delta, with an interval that resamples neurons, and a test that permutes labels.
-
-A head has a *total* effect on the neuron's input, by all ways, and a *direct* one, by its own
-output alone. The direct share is the slope of direct on total effects over prompts, through the
-origin: Σ direct · total / Σ total². Above 1, other ways work against the head; below 0, they
-outdo it.
+Step 7 of the method compares the pairs' mean changes on active and on inactive prompts with the
+Kolmogorov-Smirnov test, which takes them for independent. So beside it stand Cliff's delta, with an
+interval that resamples neurons, and a test that permutes labels. The share of a head's effect that
+is direct is the slope of direct on total effects over prompts: Σ direct · total / Σ total².
 """
 
 from collections.abc import Collection

@@ -9,7 +9,7 @@ import functools
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import tiny
+import tiny  # of the tests, whose folder is on the path of whoever imports this
 import torch
 import yaml
 from torch import nn
