@@ -36,7 +36,7 @@ from myst_nb import glue
 from scipy.stats import hypergeom
 
 from lookups.run.store import Stopwatch, load, save
-from lookups.record.paper import REPORTED
+from lookups.record.read import REPORTED
 from lookups.corpus.documents import run_documents
 from lookups.measure.activation import activations
 from lookups.measure.attention import look

@@ -39,8 +39,7 @@ from lookups.explain.controls import BagOfWords, Nearest, permuted_verdicts, shu
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Case, Example, Question, check_apart
 from lookups.explain.features import words_of
-from lookups.record.paper import EARLIER, REPORTED, recorded_as
-from lookups.record.read import read_published
+from lookups.record.read import EARLIER, REPORTED, read_published, recorded_as
 from lookups.run.store import load
 from lookups.settings import read_run
 from lookups.show.figures import COLOURS, house_style

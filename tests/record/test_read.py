@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lookups.errors import SourceError
-from lookups.record.paper import EARLIER, MODELS, recorded_as
-from lookups.record.read import STEPS, Published, read_published
+from lookups.record.read import EARLIER, MODELS, STEPS, Published, read_published, recorded_as
 from lookups.statistics.scores import count, score
 from record import REAL, planted_neurons, read, scores_from_files, write, write_record
 
