@@ -66,6 +66,10 @@ class _Forked(psutil.Process):
     def poll(self) -> int | None:
         return None if self.is_running() else 1
 
+    def wait(self, timeout: float | None = None) -> int:
+        """Return at once: it is called when `poll` has said that the process has ended."""
+        return 1
+
 
 class _Provisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
