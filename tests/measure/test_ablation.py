@@ -1,7 +1,7 @@
 """Batched, resumed ablations equal whole forward passes, one prompt at a time, with hooks.
 
-The naive reference is written here from TransformerLens's hooks alone; whole logits are computed
-for every row.
+The naive reference is written here from TransformerLens's hooks alone; `zero` is compared with
+plain Hugging Face's own modules as well. Whole logits are computed for every row.
 """
 
 import functools
@@ -16,6 +16,7 @@ from lookups.corpus.grammar import GRAMMAR, KINDS, minimal_pairs
 from lookups.measure.ablation import ablate, mean_over_tokens, nearest_in_size, other_rows
 from lookups.measure.activation import activations
 from lookups.measure.attention import look
+from lookups.measure.attribution import attribute
 from lookups.measure.routes import logp_without
 from lookups.model.loaded import Model, load_model
 from lookups.model.resume import resume
@@ -136,6 +137,52 @@ def test_every_kind_equals_one_whole_pass_at_a_time(name, of, kinds):
         for column in ("logp", "act") if alone else ("logp", "act", "pre"):
             changed = getattr(found.after[kind], column) - getattr(found.before, column)
             assert np.abs(changed).max() > 1e-3, "nothing was ablated"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_zero_is_plain_hugging_face_with_the_values_gone(name):
+    """Raw weights: without its values, all that is left of a head is its value bias."""
+    one, hf = model(name), tiny.plain(name)
+    rows = Rows(one, n=12, feeding=False)
+    found = rows.ablated(one, ["zero"], "heads")
+    for at, (ids, head) in enumerate(zip(rows.prompts, rows.heads, strict=True)):
+        source = tiny.parts_of(name, hf, head.layer)
+        columns = slice(one.d_head * head.index, one.d_head * (head.index + 1))
+
+        def silence(module, args, source=source, columns=columns):
+            z = args[0].clone()
+            z[..., columns] = source.b_v[columns]
+            return (z,)
+
+        handle = source.attn_out.register_forward_pre_hook(silence)
+        with torch.no_grad():
+            logits = hf(torch.tensor([[0, *ids]])).logits[0, -1]
+        handle.remove()
+        expected = logits.double().log_softmax(-1)[rows.tokens[at]]
+        assert found.after["zero"].logp[at] == pytest.approx(float(expected), abs=CLOSE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_frozen_direct_effect_is_the_attribution(name, dtype):
+    one = model(name, dtype)
+    rows = Rows(one, n=40, seed=63, feeding=True)
+    found = rows.ablated(one, ["direct_frozen"], "heads")
+    after, bound = found.after["direct_frozen"], {"float32": 1e-5, "float64": 1e-12}[dtype]
+    if one.gated and dtype == "float64":
+        bound = 1e-7  # Hugging Face's Llama, which runs on behind the change, has a float32 softmax
+    for layer in range(1, LAYERS):
+        mine = [at for at, neuron in enumerate(rows.neurons) if neuron.layer == layer]
+        neurons, prompts = ([column[at] for at in mine] for column in (rows.neurons, rows.prompts))
+        for into, parts in attribute(one, neurons, prompts).items():
+            if into == "post":
+                continue
+            column = "up" if into == "up" else "pre"
+            lost = getattr(found.before, column)[mine] - getattr(after, column)[mine]
+            heads = [parts.heads.index(rows.heads[at]) for at in mine]
+            predicted = parts.by_head[range(len(mine)), heads].double().numpy()
+            size = parts.by_head.abs().sum(1) + parts.by_part.abs().sum(1)
+            assert (np.abs(lost - predicted) / size.double().numpy()).max() < bound
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])
