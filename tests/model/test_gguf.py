@@ -9,14 +9,11 @@ from lookups.errors import SourceError
 from lookups.model.files import find_checkpoint
 from lookups.model.gguf_files import about, folder_of
 from lookups.model.loaded import bridge_of, load_model
-from lookups.model.packaged import packaged_file
 from lookups.settings import ModelSpec, read_run
-from tiny import hugging_face
 from tiny_gguf import original, write_gguf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 CPU = torch.device("cpu")
-NAME = "SmolLM2-135M-Instruct"
 IDS = torch.tensor([[1, 70, 80, 90, 259, 260, 75]])
 
 
@@ -35,27 +32,6 @@ def test_values_are_those_that_were_written(tmp_path: Path, kind: str, quantised
         assert (ours - written(IDS).logits).abs().max() < 1e-5
     assert checkpoint.bos_id == 1
     assert getattr(made.config, "quantization_config", None) is None
-
-
-@pytest.mark.slow
-def test_the_packaged_model_has_the_numbers_of_its_file_and_computes_with_them() -> None:
-    try:
-        file = packaged_file(NAME)
-    except SourceError as error:
-        pytest.skip(f"NOT RUN: {error}")
-    options = {"dtype": torch.float32, "attn_implementation": "eager"}
-    direct = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, **options)
-    made = find_checkpoint(ModelSpec(name=NAME)).weights(torch.float32, CPU).state_dict()
-    for name, weight in direct.state_dict().items():
-        assert torch.equal(weight, made[name]), name
-    text = "The city was founded in 1871. In the north it borders on the river, which in this"
-    for dtype, most in (("float32", 1e-4), ("float64", 1e-10)):
-        one = load_model(ModelSpec(name=NAME, device="cpu", dtype=dtype))
-        ids = one.tokenizer(text, add_special_tokens=False)["input_ids"]
-        with torch.no_grad():
-            theirs = hugging_face(one.location, dtype)(torch.tensor([[1, *ids]])).logits[0]
-        ours = one.logits(one.batch([ids]))[0]
-        assert (ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max() < most
 
 
 def test_it_is_made_once_quietly_says_of_what_and_again_when_the_file_changes(tmp_path, capfd):
