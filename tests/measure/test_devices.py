@@ -2,14 +2,18 @@
 
 Weights are float32 everywhere, and kernels add in another order: numbers agree within a small share
 of the largest of their kind. Choices (a document, a length), which are whole numbers, agree but for
-one in twenty, since the numbers that they rest on may lie next to each other.
+one in twenty, since the numbers that they rest on may lie next to each other. How many tokens are
+read at once changes not even the last bit, where the processor's library can be told so (Intel's).
 """
+
+from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from lookups.model.loaded import Model, load_model
 from lookups.settings import ModelSpec
-from measured import measured
+from measured import identical, measured
 from tiny import ARCHITECTURES, folder, model
 
 OTHER = "cuda"
@@ -41,10 +45,19 @@ def test_every_step_gives_there_what_it_gives_on_the_cpu(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_four_and_sixteen_times_the_tokens_give_the_same_but_for_rounding(name, monkeypatch):
+def test_four_and_sixteen_times_the_tokens_give_the_same_to_the_last_bit(name, monkeypatch):
     found = []
     for tokens in (64, 256, 1024):
         monkeypatch.setattr(Model, "tokens", lambda self, tokens=tokens: tokens)
         found.append(measured(model(name)))
-    for more in found[1:]:
-        check_close(more, found[0], within=1e-5)
+    first, *others = found
+    for step, more in product(first, others):
+        if rows_alone_are_rows_of_many():
+            assert identical(more[step], first[step]), step
+        else:  # the processor's library adds in an order that depends on what is read together
+            check_close({step: more[step]}, {step: first[step]}, within=1e-5)
+
+
+def rows_alone_are_rows_of_many() -> bool:
+    rows, weight = torch.randn(300, 600), torch.randn(200, 600)
+    return torch.equal(F.linear(rows[:1], weight), F.linear(rows, weight)[:1])

@@ -113,13 +113,13 @@ def head_kinds(model: Model, sequences: Sequence[Ids]) -> pd.DataFrame:
         chance += (places.sum(-1) / reach).double().sum((0, 2)).cpu()
 
         def add(pattern: Tensor, at: int, places: Tensor = places) -> None:
-            places = places.to(pattern.dtype)
-            sums[at] += einsum(pattern, places, "row h q k, row kind q k -> h kind").double().cpu()
+            both = pattern.double(), places.double()
+            sums[at] += einsum(*both, "row h q k, row kind q k -> h kind").cpu()
 
         model.read(batch, {Site.PATTERN.format(at): partial(add, at=at) for at in layers})
     scores = torch.cat([sums.flatten(0, 1), chance[None]]) / count
     heads = [str(Head(at, h)) for at in layers for h in range(model.n_heads)]
-    return pd.DataFrame(scores.numpy(), index=[*heads, "chance"], columns=list(HEAD_TYPES))
+    return pd.DataFrame(scores.float().numpy(), index=[*heads, "chance"], columns=list(HEAD_TYPES))
 
 
 def _places(

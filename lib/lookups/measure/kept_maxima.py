@@ -17,8 +17,8 @@ BANDS = 16
 _OPEN = BANDS + 1
 """Bands kept of a neuron: that of its maximum, and those that begin above half of it or hold it."""
 
-_AT_ONCE = 2**22
-"""Slots and documents, times neurons, that are sorted at once."""
+_AT_ONCE = 2**20
+"""Slots and documents, times neurons, that are sorted at once: what stays in caches."""
 
 
 class Maxima(NamedTuple):
@@ -39,13 +39,17 @@ class Strongest:
 
     def add(self, new: Maxima) -> None:
         """Take a portion in."""
-        found, slots = joined(self.kept, new), len(self.kept.activation)
-        bits = found.activation.float().view(torch.int32)
-        ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # as the activations are
-        number = self.numbers[found.document.clamp(min=0)]
-        last = torch.where(found.document >= 0, number, 2**31 - 1)
-        order = ((ordered << 31) - last).topk(slots, dim=0).indices
-        self.kept = Maxima(*(part.gather(0, order) for part in found))
+        slots, neurons = self.kept.activation.shape
+        for some in _parts(neurons, slots + len(new.document)):
+            kept = Maxima(*(axis[:, some] for axis in self.kept))
+            found = joined(kept, Maxima(*(axis[:, some] for axis in new)))
+            bits = found.activation.float().view(torch.int32)
+            ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # as activations are
+            number = self.numbers[found.document.clamp(min=0)]
+            last = torch.where(found.document >= 0, number, 2**31 - 1)
+            order = ((ordered << 31) - last).topk(slots, dim=0).indices
+            for into, part in zip(kept, found, strict=True):
+                into[:] = part.gather(0, order)
 
 
 class Spread:
@@ -64,7 +68,7 @@ class Spread:
 
     def add(self, new: Maxima) -> None:
         """Take a portion in."""
-        for some in self._parts(len(new.document)):
+        for some in _parts(len(self.top), len(self.kept.document) + len(new.document)):
             part = Maxima(*(axis[:, some] for axis in new))
             level = level_of(part.activation)
             top = level.amax(0)
@@ -74,35 +78,52 @@ class Spread:
 
     def merge(self, other: "Spread") -> None:
         """Take in what another has of other documents."""
-        for some in self._parts(len(other.kept.document)):
+        for some in _parts(len(self.top), 2 * len(self.kept.document)):
             part = Maxima(*(axis[:, some] for axis in other.kept))
             self._add(part, other.top[some], other.counts[:, some], some)
 
-    def _parts(self, documents: int) -> Iterator[slice]:
-        """The neurons in portions that are sorted at once with so many documents."""
-        width = max(1, _AT_ONCE // (len(self.kept.activation) + documents))
-        return (slice(start, start + width) for start in range(0, len(self.top), width))
-
     def _add(self, new: Maxima, new_top: Tensor, new_counts: Tensor, some: slice) -> None:
-        """Take in documents of some neurons, counted in bands below a maximum of their own."""
-        kept = Maxima(*(axis[:, some] for axis in self.kept))
-        found, n_slots = joined(kept, new), len(kept.document)
-        top = torch.maximum(self.top[some], new_top)
-        counts = _sunk(self.counts[:, some], top - self.top[some])
-        self.counts[:, some] = counts + _sunk(new_counts, top - new_top)
+        """Take in documents of some neurons, counted in bands below a maximum of their own.
+
+        Most change nothing, so only bands that something enters or leaves are sorted.
+        """
+        kept = Maxima(*(axis[:, some].unflatten(0, (_OPEN, -1)) for axis in self.kept))
+        n, top = new.activation.shape[1], torch.maximum(self.top[some], new_top)
+        by = _bands(top - self.top[some])
+        counts = _sunk(self.counts[:, some], by)
+        self.counts[:, some] = counts + _sunk(new_counts, _bands(top - new_top))
         self.top[some] = top
-        depth = _depth(top - level_of(found.activation))
-        lot = self.lots[found.document.clamp(min=0)]
-        order = ((depth << 58) | (lot >> 5)).argsort(dim=0)
-        depth = depth.gather(0, order)
-        place = torch.arange(len(depth), device=depth.device)[:, None].expand_as(depth)
-        begins = depth.diff(dim=0, prepend=depth.new_full((1, depth.shape[1]), -1)) != 0
-        rank = place - torch.where(begins, place, 0).cummax(dim=0).values
-        stays = (depth < _OPEN) & (rank < self.per_band)
-        slot = torch.where(stays, depth * self.per_band + rank, n_slots)
-        empty = _nothing(n_slots + 1, depth.shape[1], depth.device)  # 1: for what goes
-        for into, blank, part in zip(kept, empty, found, strict=True):
-            into[:] = blank.scatter(0, slot, part.gather(0, order))[:-1]
+        depth = _depth(top - level_of(new.activation))
+        # a full band takes lots that are lower than its last; what fell below all bands, none
+        last = kept.document[:, -1]
+        highest = torch.where((last < 0) | (by > 0), 2**63 - 1, self.lots[last.clamp(min=0)])
+        highest = torch.cat([highest, highest.new_full((1, n), -1)])
+        lot = self.lots[new.document.clamp(min=0)]
+        row, neuron = (lot < highest.gather(0, depth)).nonzero(as_tuple=True)
+        enters = depth[row, neuron] * n + neuron
+        moves = (by > 0).expand(_OPEN, n).flatten().index_fill(0, enters, True)
+        band, slot, at = ((kept.document >= 0) & moves.view(_OPEN, 1, n)).nonzero(as_tuple=True)
+        found = [
+            torch.cat([old[band, slot, at], more[row, neuron]])
+            for old, more in zip(kept, new, strict=True)
+        ]
+        for old, blank in zip(kept, (-torch.inf, -1, -1), strict=True):
+            old[band, slot, at] = blank
+        group = torch.cat([(band + by[at]) * n + at, enters])
+        order = self.lots[found[1]].argsort()
+        order = order[group[order].argsort(stable=True)]
+        group = group[order]
+        rank = torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
+        stays = (rank < self.per_band) & (group < _OPEN * n)
+        group, rank, order = group[stays], rank[stays], order[stays]
+        for old, part in zip(kept, found, strict=True):
+            old[group // n, rank, group % n] = part[order]
+
+
+def _parts(neurons: int, slots: int) -> Iterator[slice]:
+    """The neurons in portions that are sorted at once with so many slots each."""
+    width = max(1, _AT_ONCE // slots)
+    return (slice(start, start + width) for start in range(0, neurons, width))
 
 
 def joined(*some: Maxima) -> Maxima:
@@ -122,9 +143,15 @@ def _depth(below: Float[Tensor, "slot neuron"]) -> Int[Tensor, "slot neuron"]:
     return torch.where(below <= BANDS, below, _OPEN).long()
 
 
-def _sunk(counts: Int[Tensor, "band neuron"], by: Float[Tensor, " neuron"]) -> Tensor:
+def _bands(higher: Float[Tensor, " neuron"]) -> Int[Tensor, " neuron"]:
+    """How many bands down the old ones go when a maximum is higher; 0 where nothing fired."""
+    return torch.where(higher.isfinite(), higher, 0).clamp(max=_OPEN).long()
+
+
+def _sunk(
+    counts: Int[Tensor, "band neuron"], by: Int[Tensor, " neuron"]
+) -> Int[Tensor, "band neuron"]:
     """Counts a band, so many bands further down: the last row takes what falls below the others."""
-    by = torch.where(by.isfinite(), by, 0).clamp(max=_OPEN).long()
     bands = (torch.arange(_OPEN + 1, device=by.device)[:, None] + by).clamp(max=_OPEN)
     return torch.zeros_like(counts).scatter_add(0, bands, counts)
 

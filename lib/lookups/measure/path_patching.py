@@ -110,7 +110,9 @@ def _patched(
         + rearrange(bias[index], "row -> row 1")
         for weight, bias in model.mlp_in(layer).values()
     )
-    return into, model.act(into) * up[0] if up else model.act(into)
+    # in double precision, for the last few of many numbers are computed in another way
+    act = model.act(into.double()).to(into.dtype)
+    return into, act * up[0] if up else act
 
 
 def _changed(
@@ -126,10 +128,9 @@ def _changed(
     change = torch.empty(shape, dtype=model.dtype, device=model.device)
     for at in range(layer + 1):
         before, upto = (sum(head.layer < end for head in heads) for end in (at, at + 1))
-        if which := [head.index for head in heads[before:upto]]:
-            lost = there[Site.Z.format(at)][:, which] - here[Site.Z.format(at)][:, which]
-            written = einsum(lost, model.w_o(at)[which], "prompt head z, head z d -> head prompt d")
-            change[before:upto] = written
+        for place, head in enumerate(heads[before:upto], before):
+            lost, w_o = (there[Site.Z.format(at)] - here[Site.Z.format(at)]), model.w_o(at)
+            change[place] = lost[:, head.index] @ w_o[head.index]
         # where attention and MLP work in parallel, a layer's MLP does not read its own heads
         reaching = before if model.parallel else upto
         if through_mlps and at < layer and reaching:

@@ -31,6 +31,10 @@ class Batch(NamedTuple):
 TOGETHER = 512
 """Sequences in a batch at most, however short they are."""
 
+SHORT = 24
+"""Tokens, with that of the beginning, up to which prompts share the pass of that token; others
+stand in batches of their own, for they are read in another way."""
+
 
 def batch_of(sequences: Sequence[Ids], bos_id: int | None, device: str | torch.device) -> Batch:
     """Pad sequences of unequal length; `bos_id=None` is the paper's reading without one. ValueError
@@ -53,7 +57,8 @@ def batches_by_length(
     order = np.argsort(np.asarray(lengths), kind="stable")
     start = 0
     for stop in range(1, len(order) + 1):
-        size = stop + 1 - start  # with the next
-        if stop == len(order) or size > sequences or (lengths[order[stop]] + 1) * size > tokens:
+        size, longest = stop + 1 - start, lengths[order[min(stop, len(order) - 1)]] + 1  # with the next
+        apart = lengths[order[start]] < SHORT < longest
+        if stop == len(order) or size > sequences or longest * size > tokens or apart:
             yield order[start:stop]
             start = stop

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lookups.errors import SourceError
+from lookups.model.batches import SHORT
 
 KeysValues = tuple[Tensor, Tensor]
 """Of one layer, positions rotated in: prompt × key/value head × pos × d_head."""
@@ -26,8 +27,10 @@ KeysValues = tuple[Tensor, Tensor]
 Turn = tuple[Tensor, Tensor] | None
 """Cosines and sines of rotary positions: prompt or 1 × pos × 1 × half of what is turned."""
 
-SHORT = 24
-"""Tokens up to which prompts share the pass of their beginning-of-sequence token."""
+
+LANES = 16
+"""Keys are filled up to a multiple of so many, out of sight: a processor adds that many at once and
+the rest singly, so the length of a text's padding would change its last bits."""
 
 
 class _Linear(NamedTuple):
@@ -169,21 +172,27 @@ class Forward:
         touch: Touch,
         *,
         past: KeysValues | None = None,
+        column: Int[Tensor, " prompt"] | None = None,
         last: Int[Tensor, " prompt"] | None = None,
         keep: Callable[[KeysValues], None] = lambda kept: None,
     ) -> Float[Tensor, "prompt left d_model"]:
         """Run one layer on `x`, which it changes in place, and return what leaves it.
 
         `mask` says what each position may look at; None for all up to itself. `past` are keys and
-        values in front of those of `x`. `last` are the columns of each prompt's last token: given,
-        only that token goes on. `keep` is handed the keys and values of `x`.
+        values in front of those of `x`; or of all positions, of which those of `x`, a single one,
+        take their `column`. `last` are the columns of each prompt's last token: given, only that
+        token goes on. `keep` is handed the keys and values of `x`.
         """
         own, block = self.layers[at], f"blocks.{at}."
         normed = self.normed(touch(block + "hook_resid_pre", x))
         keys = turned(self.heads(own.keys(normed), own.key_gain), turn).transpose(1, 2)
         values = touch(block + "attn.hook_v", self.heads(own.values(normed))).transpose(1, 2)
         keep((keys, values))
-        if past is not None:
+        if past is not None and column is not None:
+            rows = torch.arange(len(x), device=x.device)
+            past[0][rows, :, column], past[1][rows, :, column] = keys[:, :, 0], values[:, :, 0]
+            keys, values = past
+        elif past is not None:
             first, second = (part.expand(len(x), -1, -1, -1) for part in past)
             keys, values = torch.cat([first, keys], dim=2), torch.cat([second, values], dim=2)
         if last is not None:
@@ -200,6 +209,9 @@ class Forward:
         group = queries.shape[1] // keys.shape[1]
         if group > 1 and x.is_cuda:  # fused kernels for float32 know no groups there
             keys, values = (part.repeat_interleave(group, dim=1) for part in (keys, values))
+        elif (more := -keys.shape[2] % LANES) and (mask is not None or x.shape[1] > 1):
+            keys, values = (F.pad(part, (0, 0, 0, more)) for part in (keys, values))
+            mask = mask if mask is None else F.pad(mask, (0, more))
         z = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1,
             scale=own.scaling, enable_gqa=queries.shape[1] != keys.shape[1],
@@ -303,7 +315,8 @@ def _pattern(
     scores = scaling * queries @ keys.transpose(2, 3)
     if mask is None:
         mask = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).tril()
-    return scores.masked_fill(~mask, -torch.inf).softmax(-1)
+    # in double precision, so that how wide the padding is does not change what it is rounded to
+    return scores.masked_fill(~mask, -torch.inf).double().softmax(-1).to(scores.dtype)
 
 
 def turned(heads: Tensor, turn: Turn) -> Tensor:

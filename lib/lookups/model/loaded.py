@@ -71,7 +71,7 @@ class Model(Checkpoint):
 
     def tokens(self) -> int:
         """Return how many padded tokens to read at once: on a CPU, what suits its caches."""
-        return 2048 if self.device.type == "cpu" else 2**15
+        return 1024 if self.device.type == "cpu" else 2**15
 
     def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
         """Pad sequences of ids; `bos=False` only for the paper's truncation. LookupsError if a
