@@ -287,8 +287,10 @@ def said_by(direction: torch.Tensor, layer: int, tokens: np.ndarray) -> list[np.
     rows = row_of.reindex(tokens).to_numpy()
     known = np.isfinite(rows)
     usual = np.full(len(tokens), np.nan)
-    usual[known] = (residuals.by_token[layer][rows[known].astype(int)] @ direction).double().numpy(force=True)  # fmt: skip
-    return [(embedded[tokens] @ direction).double().numpy(force=True), usual]
+    # all tokens' numbers first, so that equal tokens have equal ones to the last bit
+    alone, mean = ((list_ @ direction).double().numpy(force=True) for list_ in (embedded, residuals.by_token[layer]))  # fmt: skip
+    usual[known] = mean[rows[known].astype(int)]
+    return [alone[tokens], usual]
 
 
 def judged(name: str, heads: list[str]) -> list[dict]:

@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lookups.run.notebooks import kernel_environment
+import pytest
+import zmq
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+from lookups.run.execute import _imported, chapters_of
+from lookups.run.kernels import ForkedKernels, forking
+from lookups.run.notebooks import START_TIMEOUT, kernel_environment
+from lookups.settings import DEFAULT_RUN, read_run
+from traitlets import Instance, Type
 
 IMAGES = ("image/png", "image/svg+xml")
 NEVER_COMPARED = ("stderr", *IMAGES, *(f"application/papermill.record/{one}" for one in IMAGES))
@@ -42,6 +50,24 @@ def compare(notebooks: Sequence[Path], *, artifacts: Path, record: bool = False)
         made = subprocess.run(command, env=environment, capture_output=True, text=True)
     counts = {kind: int(n) for n, kind in re.findall(r"(\d+) (passed|failed|error)", made.stdout)}
     return Comparison(made.returncode == 0, sum(counts.values()), made.stdout + made.stderr)
+
+
+class Blocking(ForkedKernels):
+    """A manager of forked kernels that waits for them, as nbval expects."""
+
+    client_factory = Type(BlockingKernelClient)
+    context = Instance(zmq.Context, ())
+    start_kernel, shutdown_kernel = KernelManager.start_kernel, KernelManager.shutdown_kernel
+    is_alive, interrupt_kernel = KernelManager.is_alive, KernelManager.interrupt_kernel
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session):
+    """Fork kernels, for imports would take longer than many a chapter."""
+    modules = _imported(chapters_of(read_run(DEFAULT_RUN)))
+    with pytest.MonkeyPatch.context() as patch, forking(modules, patience=START_TIMEOUT):
+        patch.setattr("nbval.kernel.KernelManager", Blocking)
+        return (yield)
 
 
 def pytest_itemcollected(item) -> None:
