@@ -5,6 +5,7 @@ turned, for gated MLPs; `L7.H4` is head 4 of layer 7. Order tables by the number
 """
 
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 
@@ -43,3 +44,7 @@ class Head(NamedTuple):
         if match is None:
             raise ValueError(f"{name!r} names no head; write layer and index as in 'L7.H4'")
         return cls(int(match[1]), int(match[2]))
+
+
+Heads, Neurons = Sequence[Head], Sequence[Neuron]
+Units = Sequence[Head | Neuron]

@@ -126,7 +126,8 @@ def test_the_rule_is_what_the_sentence_says():
         verdicts = [rule.judge(text) for text in texts]
         assert [one.active for one in verdicts] == (true >= need).tolist()
         assert [one.probability for one in verdicts] == [rule.chances[count] for count in true]
-        assert TypeAdapter(Checklist).validate_json(rule.as_json()) == rule
+        given = rule._asdict() | {"conditions": [clue.given() for clue in clues]}
+        assert TypeAdapter(Checklist).validate_python(given) == rule
         guess = rule._replace(told_apart=False).sentence()
         assert guess.endswith(f"certainty. The best guess is that the head is active {where}.")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from lookups.measure.attribution import attribute
+from lookups.measure.attribution import attribute, worth
 from lookups.model.loaded import Model
 from lookups.names import Head, Neuron
 from tiny import LAYERS, VARIANTS, Anatomy, anatomy, model, parts_of, plain, random_ids
@@ -87,3 +87,13 @@ def test_one_layer_at_a_time():
         attribute(model("gpt2"), [Neuron(0, 1), Neuron(2, 1)], [[1], [2]])
     with pytest.raises(ValueError, match="one layer at a time"):
         attribute(model("gpt2"), [], [])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+def test_the_share_of_a_gate_that_passes_is_half_at_zero(name):
+    one = model(name)
+    gate = torch.tensor([-3.0, -1e-6, 0.0, 1e-6, 3.0])
+    share = worth(one, gate, torch.tensor(2.0))["gate"]
+    assert share[2] == 0.5
+    assert torch.allclose(share * gate, one.act(gate), atol=1e-7)
+    assert (share[1] - 0.5).abs() < 1e-3

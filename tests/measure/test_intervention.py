@@ -3,14 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from lookups.measure.intervention import (
-    Edited,
-    Measured,
-    before_after,
-    followed_first,
-    of_group,
-    with_falls,
-)
+from lookups.measure import intervention
+from lookups.measure.intervention import Edited, Measured, before_after, followed_first, of_group
 
 
 def measured(start: float, *, gated: bool = False) -> Measured:
@@ -23,7 +17,7 @@ ROWS = pd.DataFrame({"neuron": ["a", "b"], "prompt": ["x", "y"]}, index=[7, 3])
 
 def test_every_row_stands_once_for_every_kind_with_its_own_numbers():
     edited = Edited(measured(5), {"zero": measured(1), "mean": measured(2)})
-    table = with_falls(before_after(ROWS, edited))
+    table = intervention.with_falls(before_after(ROWS, edited))
     assert table.kind.tolist() == ["zero", "zero", "mean", "mean"]
     assert table.neuron.tolist() == ["a", "b"] * 2
     assert table.p_before.tolist() == [5, 6] * 2

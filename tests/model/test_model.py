@@ -80,16 +80,6 @@ def test_half_precision_rounds_weights_and_computes_in_float32(name, dtype):
     assert (again.log_softmax(-1) - theirs).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
-def test_the_share_of_a_gate_that_passes_is_half_at_zero(name):
-    one = model(name)
-    gate = torch.tensor([-3.0, -1e-6, 0.0, 1e-6, 3.0])
-    share = one.act_over_gate(gate)
-    assert share[2] == 0.5
-    assert torch.allclose(share * gate, one.act(gate), atol=1e-7)
-    assert (share[1] - 0.5).abs() < 1e-3
-
-
 # --- Exactly one beginning-of-sequence token, padding on the right, batches that lose nobody ---
 
 

@@ -5,15 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from lookups.statistics import bootstrap
-from lookups.statistics.bootstrap import (
-    UNKNOWN,
-    Estimate,
-    bootstrap_mean,
-    complete,
-    percent,
-    points,
-    written,
-)
+from lookups.statistics.bootstrap import UNKNOWN, Estimate, bootstrap_mean, percent, written
 from lookups.statistics.scores import count
 
 VALUES = [1.0, 2.0, 6.0, 0.0, 4.0, 4.0]
@@ -47,7 +39,7 @@ def test_one_cluster_has_a_mean_and_no_interval_and_nothing_known_neither(values
     "ask",
     [
         lambda: bootstrap_mean([1.0, 0.0, 1.0], ["a", "b"], seed=0),
-        lambda: complete(parts=[1.0, 0.0], wholes=[1.0, 0.0, 1.0]),
+        lambda: bootstrap.complete(parts=[1.0, 0.0], wholes=[1.0, 0.0, 1.0]),
         lambda: count([True, None], [True]),
         lambda: count([True, None], [True, None]),
     ],
@@ -59,7 +51,7 @@ def test_columns_of_unequal_length_are_refused(ask):
 
 def test_a_written_number_has_no_negative_zero_and_what_is_unknown_is_a_dash():
     found = Estimate(0.1234, -0.00001, np.nan)
-    assert written(found, times=100, digits=2) == points(found) == "12.34 [0.00, nan]"
+    assert written(found, times=100, digits=2) == bootstrap.points(found) == "12.34 [0.00, nan]"
     assert percent(-0.001) == "0 %"
     assert percent(Estimate(0.4, np.nan, np.nan), unknown="no share") == "no share"
     assert {written(UNKNOWN), percent(np.nan), percent(UNKNOWN)} == {"–"}

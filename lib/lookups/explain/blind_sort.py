@@ -50,7 +50,10 @@ def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.Da
     for pair in pairs.itertuples():
         own = prompts[(prompts.neuron == pair.neuron) & (prompts["head"] == pair.head)]
         item = _draw_item(own, lots_of(seed, pair.neuron, pair.head))
-        items.append(item.assign(kind=pair.kind, digest=_digest_of(item)))
+        rows = item[["role", "place", "text", "token", "active"]].sort_values(["role", "place"])
+        content = json.dumps(rows.astype(str).to_numpy().tolist())
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+        items.append(item.assign(kind=pair.kind, digest=digest))
     empty = pd.DataFrame(columns=COLUMNS).astype({"item": int, "place": int, "active": bool})
     deck = pd.concat(items or [empty]).sort_values(["digest", "role", "place"], kind="stable")
     deck["item"] = deck.digest.rank(method="dense").astype(int) if items else empty["item"]
@@ -67,12 +70,6 @@ def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFra
     sort = sort.iloc[random.permutation(len(sort))]
     both = pd.concat([learn.assign(role="learn"), sort.assign(role="sort")])
     return both.assign(place=both.groupby("role").cumcount() + 1)
-
-
-def _digest_of(item: pd.DataFrame) -> str:
-    rows = item.sort_values(["role", "place"])[["role", "place", "text", "token", "active"]]
-    content = json.dumps([[str(value) for value in row] for row in rows.itertuples(index=False)])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -8,7 +8,6 @@ Nothing is random, and the order of prompts does not matter.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ Held = Bool[np.ndarray, "feature prompt"]
 Active = Bool[np.ndarray, " prompt"]
 Counts = Int[np.ndarray, " prompt"]
 Having = Int[np.ndarray, " feature"]
+Folds = Bool[np.ndarray, "fold prompt"]  # what each learns from
 Sizes = Float[np.ndarray, " size"]
 Pick = tuple[int, bool]  # a feature, by its row, and whether it speaks for active or against
 
@@ -77,12 +77,6 @@ class Checklist(NamedTuple):
         none = "No words tell the active prompts from the others with any certainty."
         return f"{none} The best guess is that the head is active {where}."
 
-    def as_json(self) -> str:
-        """Return the rule as JSON."""
-        conditions = [one.given() for one in self.conditions]
-        rule = self._asdict() | {"conditions": conditions}
-        return json.dumps(rule, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
 
 class Contrast(Explainer):
     """Explains by the words that are more common among one kind of prompt."""
@@ -106,7 +100,8 @@ class Contrast(Explainer):
             round(float(accuracy[size]), 4) if len(learn) else None,
             told_apart,
         )
-        return Explanation(self.name, rule.sentence(), rule.as_json())
+        given = rule._asdict() | {"conditions": [one.given() for one in rule.conditions]}
+        return self.explanation(rule.sentence(), given)
 
     def judge(self, question: Question) -> list[Verdict]:
         rule = TypeAdapter(Checklist).validate_json(question.explanation.rule)
@@ -156,7 +151,7 @@ def strongest(held: Held, active: Active, *, most: int) -> list[Pick]:
     return picks
 
 
-def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt"]:
+def folds(texts: Sequence[str], active: Active) -> Folds:
     """Return which prompts each fold learns from; no fold where a kind has one prompt only. Both
     kinds are spread evenly, in the order of their texts' digests: as good as random."""
     number = min(FOLDS, int(active.sum()), int((~active).sum()))
@@ -170,9 +165,7 @@ def folds(texts: Sequence[str], active: Active) -> Bool[np.ndarray, "fold prompt
     return fold != np.arange(number)[:, None]
 
 
-def cross_validate(
-    held: Held, active: Active, learn: Bool[np.ndarray, "fold prompt"]
-) -> tuple[Sizes, Sizes]:
+def cross_validate(held: Held, active: Active, learn: Folds) -> tuple[Sizes, Sizes]:
     """Return the balanced accuracy of rules of each of `SIZES` on what the folds left out (nothing
     right without folds), and its standard errors."""
     right = np.zeros((len(SIZES), 2))
@@ -199,8 +192,7 @@ def settled(accuracy: Sizes, error: Sizes) -> tuple[int, bool]:
 
 def count_true(held: Held, picks: Sequence[Pick]) -> Counts:
     """Return how many of some features speak for active in each prompt."""
-    rows = [held[row] == kind for row, kind in picks]
-    return np.sum(rows, axis=0, dtype=int) if rows else np.zeros(held.shape[1], int)
+    return sum((held[row] == kind for row, kind in picks), np.zeros(held.shape[1], int))
 
 
 def needed(true: Counts, active: Active) -> int:

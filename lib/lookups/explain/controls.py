@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from math import nan, sqrt
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -49,7 +48,7 @@ class BagOfWords(Explainer):
             "wherever they stand. The weights are those of a logistic regression."
         )
         rule = {"intercept": round(float(model.intercept_[0]), DIGITS)}
-        return _explanation(self, text, rule | {"weights": [*zip(tokens, weights, strict=True)]})
+        return self.explanation(text, rule | {"weights": [*zip(tokens, weights, strict=True)]})
 
     def judge(self, question: Question) -> list[Verdict]:
         rule = json.loads(question.explanation.rule)
@@ -72,7 +71,7 @@ class Nearest(Explainer):
             "active one: the one with the longest common end, and of these the one with most "
             "tokens in common."
         )
-        return _explanation(self, text, {"prompts": kept})
+        return self.explanation(text, {"prompts": kept})
 
     def judge(self, question: Question) -> list[Verdict]:
         kept = json.loads(question.explanation.rule)["prompts"]
@@ -87,10 +86,6 @@ def likeness(ids: Sequence[int], others: Sequence[int]) -> tuple[int, float]:
         end += 1
     either = set(ids) | set(others)
     return end, len(set(ids) & set(others)) / len(either) if either else 0.0
-
-
-def _explanation(by: Explainer, text: str, rule: dict[str, Any]) -> Explanation:
-    return Explanation(by.name, text, json.dumps(rule, sort_keys=True, separators=(",", ":")))
 
 
 def permuted_verdicts(verdicts: Collection, *, seed: int, of: Sequence[str] = ()) -> list:
@@ -139,8 +134,6 @@ def _drawn(
     cheapest assignment at random costs, in which breaking a rule costs more than all of these
     together."""
     borrowers = [i for i in range(len(pairs)) if allowed[i].any()]
-    if not borrowers:
-        return {}
     allowed = allowed[borrowers]
     costs = random.random(allowed.shape) + np.where(allowed, 0, len(allowed))
     found = {}

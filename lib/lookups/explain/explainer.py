@@ -129,6 +129,11 @@ class Explainer:
 
     name: str
 
+    def explanation(self, text: str, rule: Any) -> Explanation:
+        """Return an explanation of its own: words, and the rule, which can be written as JSON."""
+        compact = {"sort_keys": True, "ensure_ascii": False, "separators": (",", ":")}
+        return Explanation(self.name, text, json.dumps(rule, **compact))
+
     def explain(self, case: Case) -> Explanation:
         """Say in words when the head is active."""
         return self.explain_all([case])[0]

@@ -20,21 +20,10 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from lookups.errors import LookupsError, ServerError
+from lookups.explain import explainer
 from lookups.explain.contrast import Contrast
 from lookups.explain.controls import BagOfWords, Nearest
-from lookups.explain.explainer import (
-    Case,
-    Example,
-    Explainer,
-    Explanation,
-    Question,
-    Reply,
-    Unfinished,
-    Verdict,
-    explanation_of,
-    reply_of,
-    verdict_of,
-)
+from lookups.explain.explainer import Case, Example, Explainer, Explanation, Question, Reply
 from lookups.settings import CONSENT, OPENAI, LlmSettings, Run
 
 # What is the same for many prompts comes first, so that a server need read it only once. Prompts
@@ -140,8 +129,9 @@ class Llm(Explainer):
             for case, prompts in zip(cases, held_out, strict=True):
                 asked = self._explaining(case)
                 reply = replies.find(asked)
-                size = round(self.settings.explain_tokens * BYTES_A_TOKEN)
-                text = asked.digest.ljust(size, "-") if reply is None else explanation_of(reply)
+                longest = round(self.settings.explain_tokens * BYTES_A_TOKEN)
+                unknown = asked.digest.ljust(longest, "-")
+                text = explainer.explanation_of(reply) if reply else unknown
                 requests += [asked, *(self._judging(text, one) for one in prompts if text)]
             return self._missing(requests, replies)[1]
 
@@ -155,14 +145,15 @@ class Llm(Explainer):
 
     def explain_all(self, cases: Sequence[Case]) -> list[Explanation]:
         replies = self._replies_to([self._explaining(case) for case in cases])
-        return [Explanation(self.name, explanation_of(reply)) for reply in replies]
+        return [Explanation(self.name, explainer.explanation_of(reply)) for reply in replies]
 
-    def judge_all(self, questions: Sequence[Question]) -> list[list[Verdict]]:
+    def judge_all(self, questions: Sequence[Question]) -> list[list[explainer.Verdict]]:
         """Answer many questions at once, one prompt a request."""
         asked = [(said.text.strip(), prompts) for said, prompts in questions]
         requests = [self._judging(text, one) for text, some in asked if text for one in some]
-        verdicts = map(verdict_of, self._replies_to(requests))
-        return [[next(verdicts) if text else Verdict(None) for _ in some] for text, some in asked]
+        verdicts = map(explainer.verdict_of, self._replies_to(requests))
+        unread = explainer.Verdict(None)
+        return [[next(verdicts) if text else unread for _ in some] for text, some in asked]
 
     def _explaining(self, case: Case) -> Request:
         body = self.settings.sampling(self.settings.explain_tokens)
@@ -245,7 +236,7 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
                 messages=[{"role": "user", "content": request.text}],
                 extra_body=body,
             )
-            return reply_of(answer.text.replace(secret, "[key]"))
+            return explainer.reply_of(answer.text.replace(secret, "[key]"))
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if error.code == "content_filter":
                 return Reply("", refusal=error.code)
@@ -255,7 +246,7 @@ def send(requests: Sequence[Request], replies: Replies, settings: LlmSettings) -
                 raise
             unknown.update(new)
             return ask(request, attempt)
-        except Unfinished:
+        except explainer.Unfinished:
             if failures or attempt == settings.retries:
                 raise
             time.sleep(min(8, 0.5 * 2**attempt))
@@ -289,7 +280,7 @@ def _problem(error: Any, settings: LlmSettings, secret: str) -> str:
     said = (isinstance(body, dict) and body.get("message")) or body or error
     # The key goes first and the rest is cut last: else half a key could stand at the end.
     said = " ".join(str(said).replace(secret, "[key]").split())[:200]
-    if isinstance(error, Unfinished):
+    if isinstance(error, explainer.Unfinished):
         return f"broke off its reply ({said}): try again later, or ask another model"
     if isinstance(error, ServerError):
         return f"sent what is no reply of a chat ({said}): check that base_url is its address"
@@ -311,4 +302,4 @@ def run_explainers(settings: Run) -> dict[str, Explainer]:
     if settings.llm is not None:
         store = settings.folder("data") / "replies.sqlite"
         found.append(Llm(settings.llm, store, confirmed=os.environ.get(CONSENT) == "yes"))
-    return {explainer.name: explainer for explainer in [*found, BagOfWords(), Nearest()]}
+    return {one.name: one for one in [*found, BagOfWords(), Nearest()]}

@@ -24,11 +24,10 @@ from torch import Tensor
 from lookups.measure import intervention
 from lookups.measure.activation import Site, batched, check_feed, check_rows, keeper, own_at_last
 from lookups.measure.intervention import Edit, Edited, Hooks, Measured, Rows, measure_edits
-from lookups.model.batches import Ids
-from lookups.model.loaded import Model
+from lookups.model.loaded import Model, Prompts
 from lookups.model.resume import Place
 from lookups.model.workers import results_of
-from lookups.names import Head, Neuron
+from lookups.names import Head, Heads, Neurons, Units
 
 Kind = Literal[
     "zero", "mean", "resample", "on", "direct_frozen", "direct_recomputed", "through_neuron"
@@ -41,17 +40,13 @@ class Means(NamedTuple):
     by_layer: dict[int, Float[Tensor, "unit ..."]]
     tokens: int
 
-    def of(self, units: Sequence[Head] | Sequence[Neuron]) -> Tensor:
+    def of(self, units: Units) -> Tensor:
         """Return the averages of some heads or neurons."""
         return torch.stack([self.by_layer[unit.layer][unit.index] for unit in units])
 
 
 def mean_over_tokens(
-    model: Model,
-    sequences: Sequence[Ids],
-    layers: Sequence[int],
-    *,
-    of: Literal["heads", "neurons"],
+    model: Model, sequences: Prompts, layers: Sequence[int], *, of: Literal["heads", "neurons"]
 ) -> Means:
     """Average what heads or neurons of some layers put out over all tokens but the BOS."""
     hook = {"heads": Site.Z, "neurons": Site.POST}[of]
@@ -69,10 +64,10 @@ def mean_over_tokens(
 
 def ablate(
     model: Model,
-    prompts: Sequence[Ids],
-    neurons: Sequence[Neuron],
+    prompts: Prompts,
+    neurons: Neurons,
     token_ids: Sequence[int],
-    units: Sequence[Head] | Sequence[Neuron],
+    units: Units,
     kinds: Sequence[Kind],
     *,
     means: Means | None = None,
@@ -117,9 +112,8 @@ def ablate(
 
 
 def _ablated(
-    model: Model, kinds: Sequence[Kind], of_heads: bool, means: Means | None,
-    prompts: Sequence[Ids], neurons: Sequence[Neuron], token_ids: Sequence[int],
-    units: Sequence[Head] | Sequence[Neuron], lent: Tensor | None,
+    model: Model, kinds: Sequence[Kind], of_heads: bool, means: Means | None, prompts: Prompts,
+    neurons: Neurons, token_ids: Sequence[int], units: Units, lent: Tensor | None,
     donors: np.ndarray | None, on: np.ndarray | None,
 ) -> Edited:  # fmt: skip
     """What `ablate` measures, of rows that are read together; `lent` is what donors put out."""
@@ -174,7 +168,7 @@ def nearest_in_size(
 def _in_place_of(
     model: Model,
     hook: str,
-    units: Sequence[Head] | Sequence[Neuron],
+    units: Units,
     values: Float[Tensor, "row ..."] | float | str,
     where: Literal["everywhere", "behind_bos", "last"],
     keys: Sequence[Hashable] | np.ndarray | None = None,
@@ -211,9 +205,7 @@ def _in_place_of(
     return Edit(layers, alone, lambda row: (units[row][:2], keys is not None and keys[row]), hooks)
 
 
-def _direct_path(
-    model: Model, neurons: Sequence[Neuron], heads: Sequence[Head], *, frozen: bool
-) -> Edit:
+def _direct_path(model: Model, neurons: Neurons, heads: Heads, *, frozen: bool) -> Edit:
     """Take a head's output away from one neuron's input at the last token: the MLP reads its input
     without the head, then every neuron but the row's own is put back."""
 

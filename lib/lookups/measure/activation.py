@@ -13,15 +13,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.errors import LookupsError
-from lookups.model.batches import TOGETHER, Ids, batches_by_length
-from lookups.model.loaded import Model
+from lookups.model.batches import TOGETHER, batches_by_length
+from lookups.model.loaded import Model, Prompts
 from lookups.model.workers import results_of
-from lookups.names import Head, Neuron
+from lookups.names import Heads, Neurons, Units
 
 APART = 1024
 """Tokens from which on prompts whose neurons lie in one layer are worth passes of their own."""
 
-Fire = Callable[[Sequence[int], Sequence[Ids]], np.ndarray]
+Column = Float[np.ndarray, " row"]
+
+Fire = Callable[[Sequence[int], Prompts], np.ndarray]
 """Rows and the ids to read in each: the activation of each row's neuron at the last id."""
 
 
@@ -42,9 +44,7 @@ class Suffix(NamedTuple):
     activation: float
 
 
-def activations(
-    model: Model, neurons: Sequence[Neuron], sequences: Sequence[Ids], *, bos: bool = True
-) -> Float[np.ndarray, " row"]:
+def activations(model: Model, neurons: Neurons, sequences: Prompts, *, bos: bool = True) -> Column:
     """Return, for every row, the activation of its neuron (times its sign) at the last token.
 
     `bos=False` reads the ids without a beginning-of-sequence token (the paper's truncation).
@@ -56,7 +56,7 @@ def activations(
 
 def shortest_suffixes(
     fire: Fire,
-    prompts: Sequence[Ids],
+    prompts: Prompts,
     whole: Sequence[float] | np.ndarray,
     long_enough: Callable[[float, float], bool],
     *,
@@ -86,11 +86,7 @@ def shortest_suffixes(
 
 
 def own_at_last(
-    model: Model,
-    hook: str,
-    units: Sequence[Neuron] | Sequence[Head],
-    sequences: Sequence[Ids],
-    bos: bool = True,
+    model: Model, hook: str, units: Units, sequences: Prompts, bos: bool = True
 ) -> Float[Tensor, "row ..."]:
     """Return what each row's neuron or head has at a hook of its layer, at the row's last token."""
     layers, indices = (np.array([unit[at] for unit in units], dtype=np.int64) for at in (0, 1))
@@ -106,7 +102,7 @@ def own_at_last(
 
 
 def _read_own(
-    model: Model, hook: str, texts: Sequence[Ids], bos: bool,
+    model: Model, hook: str, texts: Prompts, bos: bool,
     layers: np.ndarray, indices: np.ndarray, places: np.ndarray,
 ) -> Float[Tensor, "row ..."]:  # fmt: skip
     """What stands at a hook of rows in the order of their layers, whose texts are read together."""
@@ -124,7 +120,7 @@ def inputs_of(model: Model, layer: int) -> dict[str, str]:
     return {"in": mlp + "hook_pre"}
 
 
-def batched(model: Model, sequences: Sequence[Ids]) -> Iterator[np.ndarray]:
+def batched(model: Model, sequences: Prompts) -> Iterator[np.ndarray]:
     """Yield the numbers of sequences that the model reads together."""
     return batches_by_length([len(ids) for ids in sequences], tokens=model.tokens())
 
@@ -136,7 +132,7 @@ def check_rows(*columns: Sized) -> None:
         raise ValueError(f"every row has one of each, but there are {lengths}")
 
 
-def check_feed(model: Model, heads: Sequence[Head], layer: int) -> None:
+def check_feed(model: Model, heads: Heads, layer: int) -> None:
     """Refuse heads that do not feed the neurons of a layer (ValueError)."""
     late = ", ".join(str(head) for head in heads if head.layer not in model.head_layers(layer))
     if late:
@@ -144,7 +140,7 @@ def check_feed(model: Model, heads: Sequence[Head], layer: int) -> None:
 
 
 def in_batches(
-    columns: Sequence[Sequence[Ids]],
+    columns: Sequence[Prompts],
     *,
     tokens: int,
     together: int = TOGETHER,

@@ -6,7 +6,6 @@ behind such copies. A score is a mean over the positions that have such a place 
 is what a head gets that looks at all places alike. The BOS is no token of the text.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
@@ -20,8 +19,8 @@ from torch import Tensor
 from lookups.measure.activation import Site, check_feed, inputs_of, keeper
 from lookups.measure.attribution import Input, worth
 from lookups.model.batches import Ids, batches_by_length
-from lookups.model.loaded import Model
-from lookups.names import Head, Neuron
+from lookups.model.loaded import Model, Prompts
+from lookups.names import Head, Heads, Neuron
 
 HeadType = Literal["previous token", "duplicate token", "induction"]
 HEAD_TYPES: tuple[HeadType, ...] = get_args(HeadType)
@@ -44,19 +43,14 @@ class Look(NamedTuple):
 
 
 def look(
-    model: Model, neuron: Neuron, heads: Sequence[Head], ids: Ids, *, into: Input | None = None
+    model: Model, neuron: Neuron, heads: Heads, ids: Ids, *, into: Input | None = None
 ) -> Look:
     """Return the attention of some heads, and what each key brings one neuron, on one prompt."""
     return looks(model, neuron, heads, [ids], into=into)[0]
 
 
 def looks(
-    model: Model,
-    neuron: Neuron,
-    heads: Sequence[Head],
-    sequences: Sequence[Ids],
-    *,
-    into: Input | None = None,
+    model: Model, neuron: Neuron, heads: Heads, sequences: Prompts, *, into: Input | None = None
 ) -> list[Look]:
     """Look back from the last token of several prompts, all in one pass, in their order.
 
@@ -98,7 +92,7 @@ def repeated(model: Model, *, rows: int, length: int, seed: int) -> Int[np.ndarr
     return np.tile(plain[random.integers(0, len(plain), (rows, length))], 2)
 
 
-def head_kinds(model: Model, sequences: Sequence[Ids]) -> pd.DataFrame:
+def head_kinds(model: Model, sequences: Prompts) -> pd.DataFrame:
     """Return a row for every head of the model, a score for each kind, and `chance` as last row;
     not-a-number for a kind for which no sequence has a place to look at."""
     layers, kinds = range(model.n_layers), len(HEAD_TYPES)

@@ -6,7 +6,6 @@ which is not divided. W_O is contracted with W_in beforehand, so no head's outpu
 d_model width. Gated MLPs have two inputs and a product, which is split evenly between them.
 """
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,10 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lookups.measure.activation import Site, batched, inputs_of
-from lookups.model.batches import Ids
-from lookups.model.loaded import Model
+from lookups.model.loaded import Model, Prompts
 from lookups.model.workers import results_of
-from lookups.names import Head, Neuron
+from lookups.names import Head, Neurons
 
 Input = Literal["in", "gate", "up", "post"]
 
@@ -43,9 +41,7 @@ class Attribution(NamedTuple):
         return (everything.sum(1) - self.total).abs() / everything.abs().sum(1)
 
 
-def attribute(
-    model: Model, neurons: Sequence[Neuron], sequences: Sequence[Ids]
-) -> dict[Input, Attribution]:
+def attribute(model: Model, neurons: Neurons, sequences: Prompts) -> dict[Input, Attribution]:
     """Take apart the inputs of each row's neuron at its prompt's last token.
 
     All neurons must be of one layer. Keys: `in`; for a gated MLP `gate`, `up` and `post`.
@@ -62,7 +58,7 @@ def attribute(
     return found
 
 
-def layer_of(neurons: Sequence[Neuron]) -> int:
+def layer_of(neurons: Neurons) -> int:
     """Return the one layer of some neurons; ValueError if there is none, or several."""
     layers = sorted({neuron.layer for neuron in neurons})
     if len(layers) != 1:
@@ -77,13 +73,16 @@ def feeding_heads(model: Model, layer: int) -> list[Head]:
 
 def worth(model: Model, gate: Tensor, up: Tensor) -> dict[Input, Tensor]:
     """Return what a unit of each input of a gated MLP adds to the product, which is split evenly:
-    ½ [a(g) · u_part + (a(g) / g) · u · g_part] sums to a(g) · u."""
-    return {"gate": model.act_over_gate(gate) * up / 2, "up": model.act(gate) / 2}
+    ½ [a(g) · u_part + (a(g) / g) · u · g_part] sums to a(g) · u. At 0, a(g) / g is ½, the limit for
+    SiLU and GELU."""
+    at_zero, act = gate == 0, model.act(gate)
+    share = torch.where(at_zero, 0.5, act / torch.where(at_zero, 1.0, gate))
+    return {"gate": share * up / 2, "up": act / 2}
 
 
 @torch.no_grad()
 def _taken_apart(
-    model: Model, layer: int, neurons: Sequence[Neuron], sequences: Sequence[Ids]
+    model: Model, layer: int, neurons: Neurons, sequences: Prompts
 ) -> dict[Input, Attribution]:
     """Every part's share of every input, of prompts that are read together."""
     layers, inputs = model.head_layers(layer), inputs_of(model, layer)

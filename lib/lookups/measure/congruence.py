@@ -12,6 +12,8 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+Directions = Float[Tensor, "neuron d_model"]
+
 BLOCK = 4096
 """Tokens whose products are computed together."""
 
@@ -25,7 +27,7 @@ class Congruence(NamedTuple):
 
 
 def congruence(
-    directions: Float[Tensor, "neuron d_model"],
+    directions: Directions,
     w_u: Float[Tensor, "d_model vocab"],
     *,
     eligible: Bool[Tensor, " vocab"] | None = None,
@@ -50,17 +52,13 @@ def congruence(
     return Congruence(best.flatten(), token.flatten())
 
 
-def isotropic_null(
-    w_out: Float[Tensor, "neuron d_model"], seed: int
-) -> Float[Tensor, "neuron d_model"]:
+def isotropic_null(w_out: Directions, seed: int) -> Directions:
     """Return random directions with the norms of the given rows: the lenient null."""
     directions = _normal(w_out, seed)
     return directions * (w_out.norm(dim=1, keepdim=True) / directions.norm(dim=1, keepdim=True))
 
 
-def rotation_null(
-    w_out: Float[Tensor, "neuron d_model"], seed: int
-) -> Float[Tensor, "neuron d_model"]:
+def rotation_null(w_out: Directions, seed: int) -> Directions:
     """Return the rows mixed by a random rotation of the neuron basis: the strict null.
 
     They keep their covariance exactly. With W_out = Q R, a random rotation of its rows is Q' R with

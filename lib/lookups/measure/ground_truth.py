@@ -5,7 +5,7 @@ Minimal pairs of a planted language differ in one cue and in nothing else. A (ne
 the cue, what it puts out on the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import pandas as pd
@@ -41,12 +41,7 @@ def targets_of(
 
 
 def carried(
-    model: Model,
-    grammar: Grammar,
-    targets: Mapping[Neuron, int],
-    *,
-    n: int = 500,
-    through_mlps: bool = True,
+    model: Model, grammar: Grammar, targets: dict[Neuron, int], *, n: int, through_mlps: bool = True
 ) -> pd.DataFrame:
     """Measure by path patching what every head tells every neuron about the cue of each kind.
 

@@ -11,16 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from lookups.measure.activation import Site, in_batches, inputs_of, keeper, members
-from lookups.model.batches import Ids
-from lookups.model.loaded import Model
+from lookups.measure.activation import Column, Site, in_batches, inputs_of, keeper, members
+from lookups.model.loaded import Model, Prompts
 from lookups.model.resume import Hook, Place, Trace, log_probabilities, record, resume
-from lookups.names import Neuron
+from lookups.names import Neurons
 
-Column = Float[np.ndarray, " row"]
 Hooks = list[tuple[str, Hook]]
 
 TOGETHER = 4
@@ -55,8 +53,8 @@ class Edited(NamedTuple):
 class Rows(NamedTuple):
     """What is measured: prompts as ids without a BOS, each with a neuron and a token."""
 
-    prompts: Sequence[Ids]
-    neurons: Sequence[Neuron]
+    prompts: Prompts
+    neurons: Neurons
     token_ids: Sequence[int]
 
 
@@ -75,7 +73,7 @@ class Edit(NamedTuple):
     hooks: Callable[[Int[np.ndarray, " row"], Place, Mapping[str, Measured]], Hooks]
 
 
-def portions(model: Model, prompts: Sequence[Ids]) -> list[Int[np.ndarray, " _"]]:
+def portions(model: Model, prompts: Prompts) -> list[Int[np.ndarray, " _"]]:
     """Return the rows that are measured together."""
     found = in_batches([prompts], tokens=TOGETHER * model.tokens())
     return [rows for _, rows, _ in found] or [np.zeros(0, np.int64)]

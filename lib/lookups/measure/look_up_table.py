@@ -6,7 +6,7 @@ or a token's mean over texts, taken behind the norm, so that the mean of what is
 mean brings. What belongs to the reading position is held. The BOS is no source.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from lookups.measure.activation import Site, batched, check_feed, inputs_of, kee
 from lookups.measure.attribution import Input, worth
 from lookups.model.batches import Ids
 from lookups.model.forward import turned
-from lookups.model.loaded import Model
+from lookups.model.loaded import Model, Prompts
 from lookups.model.resume import ENTERS
 from lookups.names import Head, Neuron
 
@@ -45,7 +45,7 @@ class Residuals(NamedTuple):
     overall: dict[int, Float[Tensor, " d_model"]]
 
 
-def hold(model: Model, neuron: Neuron, sequences: Sequence[Ids]) -> Held:
+def hold(model: Model, neuron: Neuron, sequences: Prompts) -> Held:
     """Return the means, over the last tokens of some prompts, of what has to be held."""
     inputs = inputs_of(model, neuron.layer).values() if model.gated else ()
     names = [Site.SCALE.format(neuron.layer), *inputs]
@@ -75,7 +75,7 @@ def directions(
 
 @torch.no_grad()
 def mean_residuals(
-    model: Model, sequences: Sequence[Ids], layers: Collection[int], *, fewest: int
+    model: Model, sequences: Prompts, layers: Collection[int], *, fewest: int
 ) -> Residuals:
     """Average over all tokens of some texts; tokens seen less than `fewest` times have no row."""
     counts = np.bincount(np.concatenate(sequences), minlength=model.d_vocab)

@@ -6,7 +6,7 @@ stream and through the MLPs on the way, which are computed again for that token;
 out what they did (Wang et al. 2023). What the neuron loses is the head's *effect* on it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from lookups.measure.activation import Site, batched, check_feed, check_rows, in_batches
 from lookups.measure.attribution import feeding_heads, layer_of
-from lookups.model.batches import TOGETHER, Ids
-from lookups.model.loaded import Model
+from lookups.model.batches import TOGETHER
+from lookups.model.loaded import Model, Prompts
 from lookups.model.workers import results_of
-from lookups.names import Head, Neuron
+from lookups.names import Head, Heads, Neurons
 
 
 class Patched(NamedTuple):
@@ -34,7 +34,7 @@ class Patched(NamedTuple):
     act_without: Float[Tensor, "row head"]
 
 
-def mean_at_last(model: Model, sequences: Sequence[Ids]) -> Float[Tensor, "layer head d_head"]:
+def mean_at_last(model: Model, sequences: Prompts) -> Float[Tensor, "layer head d_head"]:
     """Return what every head puts out at the last token, on average over the prompts."""
     if not len(sequences):
         raise ValueError("there is no prompt to average over; give the run's training prompts")
@@ -49,12 +49,12 @@ def mean_at_last(model: Model, sequences: Sequence[Ids]) -> Float[Tensor, "layer
 @torch.no_grad()
 def path_patch(
     model: Model,
-    neurons: Sequence[Neuron],
-    sequences: Sequence[Ids],
-    instead: Float[Tensor, "layer head d_head"] | Sequence[Ids],
+    neurons: Neurons,
+    sequences: Prompts,
+    instead: Float[Tensor, "layer head d_head"] | Prompts,
     *,
     through_mlps: bool = True,
-    heads: Sequence[Head] | None = None,
+    heads: Heads | None = None,
 ) -> Patched:
     """Replace the output of each head in turn at each row's last token, and read the row's neuron.
 
@@ -88,8 +88,8 @@ def path_patch(
 
 @torch.no_grad()
 def _patched(
-    model: Model, layer: int, heads: Sequence[Head], through_mlps: bool, neurons: Sequence[Neuron],
-    places: np.ndarray, texts: Sequence[Ids], instead: Tensor | Sequence[Ids],
+    model: Model, layer: int, heads: Heads, through_mlps: bool, neurons: Neurons,
+    places: np.ndarray, texts: Prompts, instead: Tensor | Prompts,
 ) -> tuple[Float[Tensor, "row stream"], Float[Tensor, "row stream"]]:  # fmt: skip
     """Rows' pre-activations and activations as they are and with each head's output replaced, heads
     by layer; the texts are read together, and `places` says which of them a row reads."""
@@ -118,7 +118,7 @@ def _patched(
 def _changed(
     model: Model,
     layer: int,
-    heads: Sequence[Head],
+    heads: Heads,
     here: Mapping[str, Float[Tensor, "prompt ..."]],
     there: Mapping[str, Float[Tensor, "prompt each d_head"]],
     through_mlps: bool,

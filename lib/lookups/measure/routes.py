@@ -18,11 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookups.measure.activation import Site, batched, check_rows
-from lookups.model.batches import Batch, Ids
+from lookups.model.batches import Batch
 from lookups.model.forward import Touch
-from lookups.model.loaded import Model
+from lookups.model.loaded import Model, Prompts
 from lookups.model.resume import log_probabilities
-from lookups.names import Head, Neuron
+from lookups.names import Head, Heads, Neuron, Neurons, Units
 
 Route = Literal["the head", "the neuron", "the token's neurons", "other neurons", "other heads"]
 ROUTES: tuple[Route, ...] = get_args(Route)
@@ -45,7 +45,7 @@ class Routes(NamedTuple):
 @torch.no_grad()
 def logp_without(
     model: Model,
-    prompts: Sequence[Ids],
+    prompts: Prompts,
     token_ids: Sequence[int],
     heads: Sequence[Collection[Head]],
     neurons: Sequence[Collection[Neuron]],
@@ -65,11 +65,11 @@ def logp_without(
 @torch.no_grad()
 def routes(
     model: Model,
-    prompts: Sequence[Ids],
-    heads: Sequence[Head],
-    neurons: Sequence[Neuron],
+    prompts: Prompts,
+    heads: Heads,
+    neurons: Neurons,
     token_ids: Sequence[int],
-    allies: Sequence[Sequence[Neuron]],
+    allies: Sequence[Neurons],
 ) -> Routes:
     """Silence each row's head at every position, and divide its token's fall by the last component.
     `allies` are a row's other neurons of the same token; the row's own may stand among them."""
@@ -89,10 +89,7 @@ def routes(
 
 
 def _run_without(
-    model: Model,
-    batch: Batch,
-    units: Sequence[Sequence[Head | Neuron]],
-    names: Collection[str] = (),
+    model: Model, batch: Batch, units: Sequence[Units], names: Collection[str] = ()
 ) -> tuple[Float[Tensor, "row d_model"], dict[str, Tensor]]:
     """What leaves the last layer at the last token without each row's heads and neurons, and what
     stands there at some hook names."""
@@ -116,11 +113,7 @@ def _run_without(
 
 
 def _changes(
-    model: Model,
-    prompts: Sequence[Ids],
-    heads: Sequence[Head],
-    neurons: Sequence[Neuron],
-    allies: Sequence[Sequence[Neuron]],
+    model: Model, prompts: Prompts, heads: Heads, neurons: Neurons, allies: Sequence[Neurons]
 ) -> tuple[Float[Tensor, "row d_model"], Float[Tensor, "row route d_model"]]:
     """Return what leaves the last layer at the last token, and by how much routes change it."""
     batch, layers = model.batch(prompts), range(model.n_layers)

@@ -29,6 +29,8 @@ from lookups.settings import ModelSpec
 
 codecs.register_error("spell", lambda e: (f"⟨{e.object[e.start : e.end].hex(' ').upper()}⟩", e.end))
 
+Prompts = Sequence[Ids]  # without beginning-of-sequence tokens
+
 PROCESSING = "layernorm folded, writing weights and unembedding centred, value biases folded"
 
 MAY_DIFFER = {torch.float32: 5e-3, torch.float64: 1e-4}
@@ -73,7 +75,7 @@ class Model(Checkpoint):
         """Return how many padded tokens to read at once: on a CPU, what suits its caches."""
         return 1024 if self.device.type == "cpu" else 2**15
 
-    def batch(self, sequences: Sequence[Ids], *, bos: bool = True) -> Batch:
+    def batch(self, sequences: Prompts, *, bos: bool = True) -> Batch:
         """Pad sequences of ids; `bos=False` only for the paper's truncation. LookupsError if a
         sequence is longer than the model reads, or has an id it lacks."""
         batch = batch_of(sequences, self.bos_id if bos else None, self.device)
@@ -162,11 +164,6 @@ class Model(Checkpoint):
         there = len(self.forward.layers[head.layer].keys.weight) // self.d_head
         return head.index * there // self.n_heads
 
-    def act_over_gate(self, gate: Tensor) -> Tensor:
-        """Return a(g) / g, the share of a gate that passes; ½ at 0, the limit for SiLU and GELU."""
-        at_zero = gate == 0
-        return torch.where(at_zero, 0.5, self.act(gate) / torch.where(at_zero, 1.0, gate))
-
     def read(self, batch: Batch, hooks: dict[str, Callable[[Tensor], None]]) -> None:
         """Do as `Forward.read` says; what stands at padding is not defined."""
         self.forward.read(batch.ids, hooks)
@@ -177,7 +174,7 @@ class Model(Checkpoint):
         return self.bridge(batch.ids, attention_mask=batch.mask.long())
 
     def activations_at_last(
-        self, sequences: Sequence[Ids], layers: Sequence[int]
+        self, sequences: Prompts, layers: Sequence[int]
     ) -> dict[int, Float[Tensor, "prompt d_mlp"]]:
         """Return the MLP activations (post-activations) at each sequence's last token."""
         names = {layer: f"blocks.{layer}.mlp.hook_post" for layer in layers}
@@ -185,7 +182,7 @@ class Model(Checkpoint):
         return {layer: found[name] for layer, name in names.items()}
 
     def read_last(
-        self, sequences: Sequence[Ids], names: Collection[str], *, bos: bool = True
+        self, sequences: Prompts, names: Collection[str], *, bos: bool = True
     ) -> dict[str, Float[Tensor, "prompt ..."]]:
         """Return what stands at hook names (attention patterns, of two axes, aside) at each
         sequence's last token; no further than that."""

@@ -54,16 +54,9 @@ def build_book(run_id: str, notebooks: Path, out: Path | None = None) -> Path:
     return out / "index.html"
 
 
-def how_to_run(name: str, run_id: str) -> str:
-    """A box with the lines that execute a chapter of a run, which may be one's own."""
-    run = run_id if (RUNS / f"{run_id}.yml").is_file() else f"{run_id}.yml"
-    about = {"run": run, "number": name[:2], "name": name}
-    told = f"Run this chapter: `{RUN_LINE}`, or `{PAPERMILL_LINE}`.".format(**about)
-    return f"\n\n:::{{div}} run-chapter\n{told} {{ref}}`How? <one-chapter>`\n:::\n"
-
-
 def _chapter(path: Path, run_id: str) -> str:
-    """An executed notebook as this run's book shows it."""
+    """An executed notebook as this run's book shows it, below its title a box with the lines that
+    execute it; the run may be one's own."""
     notebook = read_notebook(path) if path.is_file() else NotebookNode(cells=[])
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     if not notebook.cells or any(cell.execution_count is None for cell in code):
@@ -75,10 +68,12 @@ def _chapter(path: Path, run_id: str) -> str:
     outputs = [output.get("data", {"": ""}) for cell in about_it for output in cell.outputs]
     if all(kind.startswith("application/papermill.record/") for data in outputs for kind in data):
         notebook.cells = [cell for cell in notebook.cells if WITH_RECORD not in tags_of(cell)]
-    words = how_to_run(path.stem, run_id)
-    titled = re.compile(r"^# .*$", re.MULTILINE)
+    run = run_id if (RUNS / f"{run_id}.yml").is_file() else f"{run_id}.yml"
+    lines = f"`{RUN_LINE}`, or `{PAPERMILL_LINE}`"
+    lines = lines.format(run=run, number=path.stem[:2], name=path.stem)
+    box = f":::{{div}} run-chapter\nRun this chapter: {lines}. {{ref}}`How? <one-chapter>`\n:::\n"
     first = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
-    first.source = titled.sub(lambda title: title[0] + words, first.source, count=1)
+    first.source = re.sub(r"(?m)^# .*$", rf"\g<0>\n\n{box}", first.source, count=1)
     return json.dumps(notebook, ensure_ascii=False, indent=1)
 
 

@@ -21,9 +21,8 @@ from torch import Tensor
 from lookups.errors import LookupsError
 from lookups.measure.activation import Site, keeper
 from lookups.measure.attention import looks
-from lookups.model.batches import Ids
 from lookups.model.forward import Touch
-from lookups.model.loaded import Model
+from lookups.model.loaded import Model, Prompts
 from lookups.model.resume import log_probabilities
 from lookups.names import Head, Neuron
 from lookups.show.views import BOS, SIGNS, Shown, cut, labelled, readable, rounded, view_of
@@ -133,7 +132,7 @@ def look_up_view(
     return view_of(name, "LookUp", data, "\n".join(lines), look_for, **drawn)
 
 
-def _expects(model: Model, sequences: Sequence[Ids], touch: Touch) -> Float[Tensor, "prompt vocab"]:
+def _expects(model: Model, sequences: Prompts, touch: Touch) -> Float[Tensor, "prompt vocab"]:
     """What the model expects behind each prompt, while a pass is shown to `touch`."""
     batch, size = model.batch(sequences), model.d_vocab
     rows, every = (torch.arange(n, device=model.device) for n in (len(sequences), size))

@@ -112,7 +112,9 @@ def token_view(
     numbers = _numbers(values, axes, name)
     kept, shown, how_many = cut(tokens)
     numbers = numbers[kept]
-    props = {"tokens": [_inert(token) for token in shown], "values": rounded(numbers)}
+    # circuitsvis writes tokens as HTML here: a zero-width space lets text stay text
+    props = {"tokens": [re.sub("[<&]", "\\g<0>\u200b", token) for token in shown]}
+    props |= {"values": rounded(numbers)}
     if series:
         top = [_scale(column) for column in numbers.T]
         bounds = {"positiveBounds": top, "negativeBounds": [-bound for bound in top]}
@@ -185,11 +187,6 @@ def readable(token: str) -> str:
 def escaped(text: str) -> str:
     """Return a text from data for Markdown, which then shows it as it stands."""
     return re.sub(r"([\\`*_{}\[\]<>()#+.!|$~&-])", r"\\\1", readable(text))
-
-
-def _inert(token: str) -> str:
-    """Text that stays text where circuitsvis writes it as HTML: a zero-width space disarms it."""
-    return token.replace("<", "<\u200b").replace("&", "&\u200b")
 
 
 def _numbers(values: Any, axes: Mapping[str, int], view: str) -> np.ndarray:

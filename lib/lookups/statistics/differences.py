@@ -14,17 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp
 
-from lookups.statistics.bootstrap import (
-    UNKNOWN,
-    Estimate,
-    bootstrap_mean,
-    complete,
-    draw,
-    limits,
-    lots_of,
-    times_drawn,
-)
+from lookups.statistics import bootstrap
+from lookups.statistics.bootstrap import UNKNOWN, Estimate, bootstrap_mean, complete, draw, limits
 
+Column = Collection  # a value a row
 PAIR = ["neuron", "head"]
 
 _ROUNDING = 1e-9
@@ -49,8 +42,8 @@ class KolmogorovSmirnov(NamedTuple):
 class Values(NamedTuple):
     """Numbers of a group of neurons, each with the neuron that it belongs to."""
 
-    values: Collection
-    neurons: Collection
+    values: Column
+    neurons: Column
 
 
 class Permutation(NamedTuple):
@@ -95,7 +88,7 @@ def pair_means(rows: pd.DataFrame, change: str) -> pd.DataFrame:
     return table.astype(dict.fromkeys(numbers[:2], int) | dict.fromkeys(numbers[2:], float))
 
 
-def ks(active_means: Collection, inactive_means: Collection) -> KolmogorovSmirnov:
+def ks(active_means: Column, inactive_means: Column) -> KolmogorovSmirnov:
     """Compare one mean a pair over active prompts with one over inactive prompts (step 7).
     Two-sided, exact where the lists are short; the lists are taken for independent samples."""
     active, inactive = complete(active=active_means, inactive=inactive_means)
@@ -107,7 +100,7 @@ def ks(active_means: Collection, inactive_means: Collection) -> KolmogorovSmirno
 
 
 def cliffs_delta_of_means(
-    active_means: Collection, inactive_means: Collection, neurons: Collection, *, seed: int
+    active_means: Column, inactive_means: Column, neurons: Column, *, seed: int
 ) -> Estimate:
     """Return Cliff's delta between the two lists of means, with an interval over neurons.
 
@@ -123,7 +116,7 @@ def cliffs_delta_of_means(
     # won[i, j]: over all couples of an active mean of neuron i and an inactive one of neuron j
     won = np.zeros((len(distinct), len(distinct)))
     np.add.at(won, (cluster[:, None], cluster[None, :]), outer)
-    times = times_drawn(len(distinct), seed=seed).astype(float)
+    times = bootstrap.times_drawn(len(distinct), seed=seed).astype(float)
     drawn = np.sum((times @ won) * times, axis=1) / (times @ np.bincount(cluster)) ** 2
     return Estimate(float(outer.sum() / len(names) ** 2), *limits(drawn, len(distinct)))
 
@@ -161,7 +154,7 @@ def permuted_within_pairs(
     for neuron, own in rows.groupby("neuron", sort=True):
         prompts = np.unique(own.prompt.astype(str))
         # a random number a prompt and relabeling: their order permutes all heads' labels alike
-        keys = lots_of(seed, "permutation", str(neuron)).random((draws, len(prompts)))
+        keys = bootstrap.lots_of(seed, "permutation", str(neuron)).random((draws, len(prompts)))
         for head, some in own.sort_values("prompt").groupby("head", sort=True):
             active, changes = some.active.to_numpy(bool), some[change].to_numpy(float)
             if active.all() or not active.any():
@@ -190,9 +183,7 @@ def _p_values(drawn: np.ndarray, seen: float, equal: float) -> tuple[float, floa
     return (1 + greater) / (1 + len(drawn)), (1 + farther) / (1 + len(drawn))
 
 
-def direct_share(
-    direct: Collection, total: Collection, neurons: Collection, *, seed: int
-) -> Slopes:
+def direct_share(direct: Column, total: Column, neurons: Column, *, seed: int) -> Slopes:
     """Return the slope of direct on total effects, with intervals that resample neurons.
 
     A slope is not-a-number where totals do not vary (least squares) or are all 0 (both). Prompts
@@ -212,9 +203,7 @@ def direct_share(
     return Slopes(*both, len(x), len(sums))
 
 
-def share_of_mean(
-    part: Collection, whole: Collection, neurons: Collection, *, seed: int
-) -> MeanShare:
+def share_of_mean(part: Column, whole: Column, neurons: Column, *, seed: int) -> MeanShare:
     """Return mean part / mean whole over pairs that have both, with intervals over neurons."""
     *both, names = complete(parts=part, wholes=whole, neurons=neurons)
     found = [bootstrap_mean(values, names, seed=seed) for values in both]
