@@ -308,11 +308,17 @@ def anatomy(name: str, ids: np.ndarray, dtype: str = "float32", *, bos: bool = T
     )
 
 
-@torch.no_grad()
 def whole_pass(model: Model, ids: Sequence[int], hooks: Sequence[tuple] = ()) -> tuple[Tensor, Any]:
-    """Run the bridge on one prompt alone: the last token's logits, and all tensors by name."""
-    with model.bridge.hooks(fwd_hooks=list(hooks)):
-        logits, seen = model.bridge.run_with_cache(torch.tensor([[0, *ids]]))
+    """Run the bridge on one prompt alone: the last token's logits, and all tensors by name,
+    which are kept for whoever asks for the same pass: change none of them in place."""
+    return _whole_pass(model.bridge, (0, *map(int, ids)), *hooks)
+
+
+@functools.lru_cache(maxsize=100)
+@torch.no_grad()
+def _whole_pass(bridge: Any, ids: tuple[int, ...], *hooks: tuple) -> tuple[Tensor, Any]:
+    with bridge.hooks(fwd_hooks=list(hooks)):
+        logits, seen = bridge.run_with_cache(torch.tensor([ids]))
     return logits[0, -1].double(), seen
 
 
