@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -17,9 +19,11 @@ from lookups.errors import ChapterError, LookupsError, RunError
 from lookups.paths import PROJECT
 from lookups.run import execute, notebooks
 from lookups.run.execute import Chapter, chapters_of, run_chapters, why_stale
+from lookups.run.kernels import ForkedKernels, forking
 from lookups.run.notebooks import kernel_environment, read_source
 from lookups.run.stages import chapters_to, other_runs
 from lookups.settings import read_run
+from papermill.__main__ import papermill
 
 
 @pytest.fixture
@@ -28,15 +32,19 @@ def sources(tmp_path, artifacts, monkeypatch) -> Path:
     return notebooks.NOTEBOOKS
 
 
-@pytest.fixture(scope="module")
-def executed(tmp_path_factory) -> Path:
-    """The three chapters executed once for the planted run: sources and artifacts in one folder."""
+@pytest.fixture(scope="module", autouse=True)
+def executed(tmp_path_factory) -> Iterator[Path]:
+    """The three chapters executed once for the planted run: sources and artifacts in one folder.
+    All kernels are forked from one Python from then on, since imports take seconds."""
     root = tmp_path_factory.mktemp("executed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(notebooks, "NOTEBOOKS", write_chapters(root / "notebooks"))
-        patch.setenv("LOOKUPS_ARTIFACTS", str(root / "artifacts"))
-        run_chapters(read_run("planted"))
-    return root
+    kept = forking(["pandas", "lookups.run.store"], patience=notebooks.START_TIMEOUT)
+    with kept, pytest.MonkeyPatch.context() as always:
+        always.setattr(execute, "forking", lambda modules, patience: nullcontext())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(notebooks, "NOTEBOOKS", write_chapters(root / "notebooks"))
+            patch.setenv("LOOKUPS_ARTIFACTS", str(root / "artifacts"))
+            run_chapters(read_run("planted"))
+        yield root
 
 
 @pytest.fixture
@@ -192,6 +200,9 @@ def test_a_kernel_that_does_not_start_is_told(done, tmp_path, monkeypatch, inste
     (tmp_path / "first" / "ipykernel" / "__init__.py").write_text(instead, "utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "first"))
     monkeypatch.setattr(notebooks, "START_TIMEOUT", 2)
+    monkeypatch.setattr(execute, "forking", forking)
+    for name in ("source", "command", "patience"):  # a source of its own, and back to that of all
+        monkeypatch.setattr(ForkedKernels, name, None)
     edit(done / "04_suffixes.py", 'load(settings, "follow_rates")', "1 / 0")
     with pytest.raises(ChapterError, match=r"04_suffixes: no Python started to run it \(.*again"):
         execute_all()
@@ -258,15 +269,15 @@ def test_a_run_of_ones_own_and_the_default_runs_notebooks_beside_the_sources(sou
     assert copy.read_bytes() == executed.read_bytes()
 
 
-def test_plain_papermill_takes_a_relative_path(sources, tmp_path):
+def test_plain_papermill_takes_a_relative_path(sources, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     write_run(tmp_path / "runs" / "mine.yml")
     nbformat.write(read_source(sources / "02_next_token_neurons.py"), tmp_path / "one.ipynb")
-    command = ["papermill", "one.ipynb", "out.ipynb", "-p", "run", "runs/mine.yml"]
+    monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
     with kernel_environment(record=True):
         assert os.environ["PYTHONHASHSEED"] == "0"
-        subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, check=True)
+        papermill(["one.ipynb", "out.ipynb", "-p", "run", "runs/mine.yml"], standalone_mode=False)
     assert dict(os.environ) == before
     assert (tmp_path / "artifacts" / "mine" / "neurons" / "table.parquet").is_file()
 
