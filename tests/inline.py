@@ -1,5 +1,6 @@
 """Execute a chapter in this process, on any run: what its asserts say is part of the test."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,14 @@ import matplotlib.pyplot
 from lookups.paths import PROJECT
 
 matplotlib.use("agg")
+read = cache(jupytext.read)
 
 
 def execute(chapter: str, run: Path | str) -> dict[str, Any]:
     """Run the code cells of a chapter in one namespace and return it, with the Markdown `said`."""
     said: list[str] = []
     names: dict[str, Any] = {"__name__": chapter, "display": lambda *_: None, "said": said}
-    for cell in jupytext.read(PROJECT / "notebooks" / f"{chapter}.py").cells:
+    for cell in read(PROJECT / "notebooks" / f"{chapter}.py").cells:
         if cell.cell_type != "code":
             continue
         exec(compile(cell.source, f"{chapter}.py", "exec"), names)
