@@ -29,7 +29,6 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from tools.train.following import measure_following, wordlike
 from tools.train.recipe import Recipe
 from tools.train.shipping import ship, training_record
 from tools.train.trainer import Measure, Trained, mean_loss, tell, train
@@ -107,17 +106,15 @@ def slot_accuracy(
 
 
 def measure_planted(grammar: Grammar, *, documents: int = 500) -> Measure:
-    """Return the curve's question: loss, accuracy by kind, neurons followed by their token."""
+    """Return the curve's question: loss, and accuracy by kind."""
     held = labelled_documents("test", documents, grammar=grammar)
-    rows, eligible = sequences(held), wordlike(grammar.words)
 
     def measure(model: GPT2LMHeadModel) -> dict[str, Any]:
         training = model.training
-        loss = round(mean_loss(model, rows), 4)
-        accuracy = slot_accuracy(model, held)
-        found = measure_following(model, rows, eligible).counts()
+        found = {"val_loss": round(mean_loss(model, sequences(held)), 4)}
+        found["accuracy"] = slot_accuracy(model, held)
         model.train(training)
-        return {"val_loss": loss, "accuracy": accuracy} | found
+        return found
 
     return measure
 
@@ -187,7 +184,7 @@ def ship_planted(
 
 def planted_card(record: dict[str, Any], *, title: str | None = None, about: str = ABOUT) -> str:
     """Return the model card of a planted model."""
-    recipe, last = record["recipe"], record["curve"][-1]
+    recipe = record["recipe"]
     reached = ", ".join(f"{kind} {share:.3f}" for kind, share in record["accuracy"].items())
     return f"""---
 tags: [gpt2, interpretability, synthetic]
@@ -204,7 +201,6 @@ that a method for finding look-ups can be checked against the truth. {about}
 d_mlp {recipe["d_mlp"]}, context {recipe["context"]}, vocabulary {recipe["vocabulary"]} |
 | trained on | {record["data"]["documents"]:,} documents, none seen twice |
 | right word at a slot, held out | {reached} |
-| neurons followed by their token, a layer | {", ".join(map(str, last["followed"]))} |
 | precision | half (float16); trained in float32 |
 
 Every sequence begins with the token of id 0, exactly once. The data are generated: they contain no

@@ -57,8 +57,10 @@ def batches_by_length(
     order = np.argsort(np.asarray(lengths), kind="stable")
     start = 0
     for stop in range(1, len(order) + 1):
-        size, longest = stop + 1 - start, lengths[order[min(stop, len(order) - 1)]] + 1  # with the next
-        apart = lengths[order[start]] < SHORT < longest
-        if stop == len(order) or size > sequences or longest * size > tokens or apart:
-            yield order[start:stop]
-            start = stop
+        if stop < len(order):
+            longest, size = lengths[order[stop]] + 1, stop + 1 - start  # with the next
+            apart = lengths[order[start]] < SHORT < longest
+            if size <= sequences and longest * size <= tokens and not apart:
+                continue
+        yield order[start:stop]
+        start = stop
