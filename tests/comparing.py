@@ -1,7 +1,8 @@
 """Compare executed notebooks with a new execution: nbval, strict, in a process of its own.
 
 In that process this is a plugin of pytest, too. Images are never compared (the numbers drawn stand
-in a table beside each figure), nor is stderr, which a chapter's record does not hold.
+in a table beside each figure), nor are the gallery's cards, whose last digits another processor may
+change, nor stderr, which a chapter's record does not hold.
 """
 
 import os
@@ -23,7 +24,9 @@ from lookups.settings import DEFAULT_RUN, read_run
 from traitlets import Instance, Type
 
 IMAGES = ("image/png", "image/svg+xml")
-NEVER_COMPARED = ("stderr", *IMAGES, *(f"application/papermill.record/{one}" for one in IMAGES))
+CARDS = "application/vnd.lookups.gallery+json"
+GLUED = [f"application/papermill.record/{one}" for one in IMAGES]
+NEVER_COMPARED = ("stderr", CARDS, *IMAGES, *GLUED)
 TESTS = Path(__file__).resolve().parent
 
 
