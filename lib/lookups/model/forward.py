@@ -27,7 +27,6 @@ KeysValues = tuple[Tensor, Tensor]
 Turn = tuple[Tensor, Tensor] | None
 """Cosines and sines of rotary positions: prompt or 1 × pos × 1 × half of what is turned."""
 
-
 LANES = 16
 """Keys are filled up to a multiple of so many, out of sight: a processor adds that many at once and
 the rest singly, so the length of a text's padding would change its last bits."""
@@ -206,14 +205,14 @@ class Forward:
         queries = turned(self.heads(own.queries(normed), own.query_gain), turn).transpose(1, 2)
         if block + "attn.hook_pattern" in touch:
             touch(block + "attn.hook_pattern", _pattern(queries, keys, own.scaling, mask))
-        group = queries.shape[1] // keys.shape[1]
+        group, causal = queries.shape[1] // keys.shape[1], mask is None and x.shape[1] > 1
         if group > 1 and x.is_cuda:  # fused kernels for float32 know no groups there
             keys, values = (part.repeat_interleave(group, dim=1) for part in (keys, values))
-        elif (more := -keys.shape[2] % LANES) and (mask is not None or x.shape[1] > 1):
+        elif not x.is_cuda and (causal or mask is not None) and (more := -keys.shape[2] % LANES):
             keys, values = (F.pad(part, (0, 0, 0, more)) for part in (keys, values))
             mask = mask if mask is None else F.pad(mask, (0, more))
         z = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1,
+            queries, keys, values, attn_mask=mask, is_causal=causal,
             scale=own.scaling, enable_gqa=queries.shape[1] != keys.shape[1],
         )  # fmt: skip
         z = touch(block + "attn.hook_z", z.transpose(1, 2))
