@@ -30,8 +30,8 @@ def ablated(found: Setting, rows: Rows) -> list[torch.Tensor]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    found, _ = setting(__doc__, documents=2000)
-    rows = rows_of(found, neurons=16, prompts=16)
+    found, _ = setting(__doc__, documents=256)
+    rows = rows_of(found, neurons=16, prompts=4, longest=16)
     steps = {"scan": lambda: scanned(found), "ablation": lambda: ablated(found, rows)}
     sizes = {"scan": f"{len(found.documents)} documents"}
     sizes["ablation"] = f"{len(rows.prompts)} prompts, {HEADS_A_PROMPT} heads each"

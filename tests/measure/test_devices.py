@@ -11,10 +11,11 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
+from lookups.measure.activation import activations
 from lookups.model.loaded import Model, load_model
 from lookups.settings import ModelSpec
 from measured import identical, measured
-from tiny import ARCHITECTURES, folder, model
+from tiny import ARCHITECTURES, folder, model, random_ids
 
 OTHER, PACKAGED = "cuda", "SmolLM2-135M-Instruct"
 ROUNDED = 2**-13
@@ -50,12 +51,19 @@ def test_four_and_sixteen_times_the_tokens_give_the_same_to_the_last_bit(name, m
     for tokens in (256, 4096) if name == PACKAGED else (64, 256, 1024):
         monkeypatch.setattr(Model, "tokens", lambda self, tokens=tokens: tokens)
         found.append(measured(one, n=6 if name == PACKAGED else 40))
-    first, *others = found
-    for step, more in product(first, others):
+    for step, more in product(found[0], found[1:]):
         if rows_alone_are_rows_of_many():
-            assert identical(more[step], first[step]), step
-        else:  # the processor's library adds in an order that depends on what is read together
-            check_close({step: more[step]}, {step: first[step]}, within=1e-5)
+            assert identical(more[step], found[0][step]), step
+        else:
+            check_close({step: more[step]}, {step: found[0][step]}, within=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_prompt_is_read_alone_as_among_others(name):
+    one, prompts = model(name), [[], [5], [5, 6], [7] * 23, *random_ids(20, seed=3, longest=40)]
+    neurons, close = one.neurons([2])[: len(prompts)], 0 if rows_alone_are_rows_of_many() else 1e-5
+    alone = [activations(one, [own], [ids])[0] for own, ids in zip(neurons, prompts, strict=True)]
+    assert activations(one, neurons, prompts) == pytest.approx(alone, rel=0, abs=close)
 
 
 def rows_alone_are_rows_of_many() -> bool:

@@ -104,16 +104,19 @@ def head_kinds(model: Model, sequences: Prompts) -> pd.DataFrame:
         places = _places(batch.ids, batch.mask)
         count += places.any(-1).sum((0, 2)).cpu()
         reach = torch.arange(1, batch.ids.shape[1] + 1, device=batch.ids.device)
-        chance += (places.sum(-1) / reach).double().sum((0, 2)).cpu()
+        chance += (places.sum(-1).double() / reach).sum((0, 2)).cpu()
 
         def add(pattern: Tensor, at: int, places: Tensor = places) -> None:
-            both = pattern.double(), places.double()
-            sums[at] += einsum(*both, "row h q k, row kind q k -> h kind").cpu()
+            exact = pattern if pattern.is_cuda else pattern.double()
+            found = einsum(exact, places.to(exact), "row h q k, row kind q k -> h kind")
+            sums[at] += found.double().cpu()
 
         model.read(batch, {Site.PATTERN.format(at): partial(add, at=at) for at in layers})
     scores = torch.cat([sums.flatten(0, 1), chance[None]]) / count
     heads = [str(Head(at, h)) for at in layers for h in range(model.n_heads)]
-    return pd.DataFrame(scores.float().numpy(), index=[*heads, "chance"], columns=list(HEAD_TYPES))
+    return pd.DataFrame(
+        scores.to(model.dtype).numpy(), index=[*heads, "chance"], columns=list(HEAD_TYPES)
+    )
 
 
 def _places(

@@ -17,8 +17,8 @@ BANDS = 16
 _OPEN = BANDS + 1
 """Bands kept of a neuron: that of its maximum, and those that begin above half of it or hold it."""
 
-_AT_ONCE = 2**20
-"""Slots and documents, times neurons, that are sorted at once: what stays in caches."""
+_AT_ONCE, _ON_A_GPU = 2**20, 2**24
+"""Slots and documents, times neurons, that are sorted at once: what a processor's caches hold."""
 
 
 class Maxima(NamedTuple):
@@ -40,7 +40,7 @@ class Strongest:
     def add(self, new: Maxima) -> None:
         """Take a portion in."""
         slots, neurons = self.kept.activation.shape
-        for some in _parts(neurons, slots + len(new.document)):
+        for some in _parts(self.numbers, neurons, slots + len(new.document)):
             kept = Maxima(*(axis[:, some] for axis in self.kept))
             found = joined(kept, Maxima(*(axis[:, some] for axis in new)))
             bits = found.activation.float().view(torch.int32)
@@ -68,7 +68,7 @@ class Spread:
 
     def add(self, new: Maxima) -> None:
         """Take a portion in."""
-        for some in _parts(len(self.top), len(self.kept.document) + len(new.document)):
+        for some in _parts(self.lots, len(self.top), len(self.kept.document) + len(new.document)):
             part = Maxima(*(axis[:, some] for axis in new))
             level = level_of(part.activation)
             top = level.amax(0)
@@ -78,7 +78,7 @@ class Spread:
 
     def merge(self, other: "Spread") -> None:
         """Take in what another has of other documents."""
-        for some in _parts(len(self.top), 2 * len(self.kept.document)):
+        for some in _parts(self.lots, len(self.top), 2 * len(self.kept.document)):
             part = Maxima(*(axis[:, some] for axis in other.kept))
             self._add(part, other.top[some], other.counts[:, some], some)
 
@@ -114,15 +114,15 @@ class Spread:
         order = order[group[order].argsort(stable=True)]
         group = group[order]
         rank = torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
-        stays = (rank < self.per_band) & (group < _OPEN * n)
+        stays = ((rank < self.per_band) & (group < _OPEN * n)).nonzero().flatten()
         group, rank, order = group[stays], rank[stays], order[stays]
         for old, part in zip(kept, found, strict=True):
             old[group // n, rank, group % n] = part[order]
 
 
-def _parts(neurons: int, slots: int) -> Iterator[slice]:
-    """The neurons in portions that are sorted at once with so many slots each."""
-    width = max(1, _AT_ONCE // slots)
+def _parts(like: Tensor, neurons: int, slots: int) -> Iterator[slice]:
+    """The neurons in portions that are sorted at once with so many slots each, where `like` is."""
+    width = max(1, (_ON_A_GPU if like.is_cuda else _AT_ONCE) // slots)
     return (slice(start, start + width) for start in range(0, neurons, width))
 
 
@@ -145,7 +145,7 @@ def _depth(below: Float[Tensor, "slot neuron"]) -> Int[Tensor, "slot neuron"]:
 
 def _bands(higher: Float[Tensor, " neuron"]) -> Int[Tensor, " neuron"]:
     """How many bands down the old ones go when a maximum is higher; 0 where nothing fired."""
-    return torch.where(higher.isfinite(), higher, 0).clamp(max=_OPEN).long()
+    return higher.nan_to_num(0, posinf=_OPEN).clamp(max=_OPEN).long()
 
 
 def _sunk(

@@ -128,9 +128,9 @@ def _changed(
     change = torch.empty(shape, dtype=model.dtype, device=model.device)
     for at in range(layer + 1):
         before, upto = (sum(head.layer < end for head in heads) for end in (at, at + 1))
-        for place, head in enumerate(heads[before:upto], before):
-            lost, w_o = (there[Site.Z.format(at)] - here[Site.Z.format(at)]), model.w_o(at)
-            change[place] = lost[:, head.index] @ w_o[head.index]
+        for place, (_, index) in enumerate(heads[before:upto], before):
+            lost = there[Site.Z.format(at)][:, index] - here[Site.Z.format(at)][:, index]
+            change[place] = lost @ model.w_o(at)[index]
         # where attention and MLP work in parallel, a layer's MLP does not read its own heads
         reaching = before if model.parallel else upto
         if through_mlps and at < layer and reaching:

@@ -3,7 +3,7 @@
 Every document gives every neuron one maximum (paper, step 2), at the first of equal positions. Of
 these `lookups.measure.kept_maxima` keeps a bounded number. Neither batch size nor the order of
 documents changes the result: numbers and lots follow from a document's key, and maxima are rounded
-before they are compared, since equal contexts differ in the last bits from batch to batch.
+before they are compared, since a GPU gives equal contexts other last bits in another batch.
 """
 
 import json
@@ -137,7 +137,7 @@ class Findings:
         self.successors += successors
 
     def scan(self) -> Scan:
-        """Return what was found."""
+        """Return what was found; what is read or merged later is written over it."""
         counts = self.spread.counts
         if not counts.any():
             words = f"no document of {self.documents.corpus}/{self.documents.split} is long enough"

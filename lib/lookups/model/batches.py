@@ -31,10 +31,6 @@ class Batch(NamedTuple):
 TOGETHER = 512
 """Sequences in a batch at most, however short they are."""
 
-SHORT = 24
-"""Tokens, with that of the beginning, up to which prompts share the pass of that token; others
-stand in batches of their own, for they are read in another way."""
-
 
 def batch_of(sequences: Sequence[Ids], bos_id: int | None, device: str | torch.device) -> Batch:
     """Pad sequences of unequal length; `bos_id=None` is the paper's reading without one. ValueError
@@ -57,10 +53,7 @@ def batches_by_length(
     order = np.argsort(np.asarray(lengths), kind="stable")
     start = 0
     for stop in range(1, len(order) + 1):
-        if stop < len(order):
-            longest, size = lengths[order[stop]] + 1, stop + 1 - start  # with the next
-            apart = lengths[order[start]] < SHORT < longest
-            if size <= sequences and longest * size <= tokens and not apart:
-                continue
-        yield order[start:stop]
-        start = stop
+        size = stop + 1 - start  # with the next
+        if stop == len(order) or size > sequences or (lengths[order[stop]] + 1) * size > tokens:
+            yield order[start:stop]
+            start = stop

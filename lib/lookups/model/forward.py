@@ -19,13 +19,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lookups.errors import SourceError
-from lookups.model.batches import SHORT
 
 KeysValues = tuple[Tensor, Tensor]
 """Of one layer, positions rotated in: prompt × key/value head × pos × d_head."""
 
 Turn = tuple[Tensor, Tensor] | None
 """Cosines and sines of rotary positions: prompt or 1 × pos × 1 × half of what is turned."""
+
+SHORT = 24
+"""Tokens up to which prompts share the pass of their beginning-of-sequence token."""
 
 LANES = 16
 """Keys are filled up to a multiple of so many, out of sight: a processor adds that many at once and
@@ -118,11 +120,25 @@ class Forward:
         """Return what stands at each prompt's last token, by name.
 
         In the last layer that is wanted only that token is run. A beginning-of-sequence token in
-        front of all of some short prompts is run once.
+        front of short prompts is run once. Which way a prompt is read follows from its own length.
         """
+        short = (last > 0) & (last < SHORT) & (bos is not None)
+        found: dict[str, Tensor] = {}
+        for some, shared in ((short, bos), (~short, None)):
+            if some.any():
+                texts = ids[some, : int(last[some].max()) + 1]
+                for name, own in self._read_alike(texts, last[some], wanted, shared).items():
+                    whole = found.setdefault(name, own.new_empty(len(ids), *own.shape[1:]))
+                    whole[some] = own
+        return found
+
+    def _read_alike(
+        self, ids: Tensor, last: Tensor, wanted: Collection[str], shared: int | None
+    ) -> dict[str, Tensor]:
+        """Do as `read_last` says; the pass of a token in front of all may be `shared`."""
         past, rows = None, torch.arange(len(ids), device=ids.device)
-        if bos is not None and ids.shape[1] <= SHORT and bool(last.min() > 0):
-            ids, last, past = ids[:, 1:], last - 1, self._after(bos)
+        if shared is not None:
+            ids, last, past = ids[:, 1:], last - 1, self._after(shared)
         found: dict[str, Tensor] = {}
 
         def keep(name: str, tensor: Tensor) -> None:
@@ -152,7 +168,7 @@ class Forward:
         if self._positions is not None:
             x = x + touch("hook_pos_embed", self._positions[place])
         turn, mask = self.turn_at(place, x), None
-        if past is not None and ids.shape[1] > 1:
+        if past is not None:
             size = ids.shape[1], start + ids.shape[1]
             mask = ids.new_ones(size, dtype=torch.bool).tril(start)
         for at in range(len(self.layers)):
@@ -178,9 +194,9 @@ class Forward:
         """Run one layer on `x`, which it changes in place, and return what leaves it.
 
         `mask` says what each position may look at; None for all up to itself. `past` are keys and
-        values in front of those of `x`; or of all positions, of which those of `x`, a single one,
-        take their `column`. `last` are the columns of each prompt's last token: given, only that
-        token goes on. `keep` is handed the keys and values of `x`.
+        values in front of those of `x`; or of all positions, into which those of `x`, a single one,
+        are written at their `column`. `last` are the columns of each prompt's last token: given,
+        only that token goes on. `keep` is handed the keys and values of `x`.
         """
         own, block = self.layers[at], f"blocks.{at}."
         normed = self.normed(touch(block + "hook_resid_pre", x))
@@ -315,7 +331,8 @@ def _pattern(
     if mask is None:
         mask = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).tril()
     # in double precision, so that how wide the padding is does not change what it is rounded to
-    return scores.masked_fill(~mask, -torch.inf).double().softmax(-1).to(scores.dtype)
+    exact = scores if scores.is_cuda else scores.double()
+    return exact.masked_fill(~mask, -torch.inf).softmax(-1).to(scores.dtype)
 
 
 def turned(heads: Tensor, turn: Turn) -> Tensor:

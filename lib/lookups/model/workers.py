@@ -104,7 +104,8 @@ def _workers(address: str, threads: int, on_cpu: bool) -> list[Any]:
         words = f"no machine of the cluster has the {threads} processors that a worker needs"
         raise LookupsError(f"{words}; set OMP_NUM_THREADS to as many as one has")
     known = {ENGINE, ADDRESS, "HF_TOKEN"}  # a secret would stand in Ray's logs
-    names = [one for one in os.environ if one.startswith(("LOOKUPS_", "HF_")) and one not in known]
+    sent = "LOOKUPS_", "HF_", "MKL_"
+    names = [one for one in os.environ if one.startswith(sent) and one not in known]
     environment = {name: os.environ[name] for name in names} | {"OMP_NUM_THREADS": str(threads)}
     needs = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": threads}
     how = needs | AGAIN | {"runtime_env": {"env_vars": environment}}
