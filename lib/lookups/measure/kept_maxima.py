@@ -74,26 +74,27 @@ class Spread:
             top = level.amax(0)
             depth = _depth(top - level)
             counts = torch.zeros_like(self.counts[:, some])
-            self._add(part, top, counts.scatter_add(0, depth, torch.ones_like(depth)), some)
+            counts = counts.scatter_add(0, depth, torch.ones_like(depth))
+            self._add(part, level, top, counts, some)
 
     def merge(self, other: "Spread") -> None:
         """Take in what another has of other documents."""
         for some in _parts(self.lots, len(self.top), 2 * len(self.kept.document)):
             part = Maxima(*(axis[:, some] for axis in other.kept))
-            self._add(part, other.top[some], other.counts[:, some], some)
+            level = level_of(part.activation)
+            self._add(part, level, other.top[some], other.counts[:, some], some)
 
-    def _add(self, new: Maxima, new_top: Tensor, new_counts: Tensor, some: slice) -> None:
-        """Take in documents of some neurons, counted in bands below a maximum of their own.
+    def _add(self, new: Maxima, level: Tensor, own: Tensor, counts: Tensor, some: slice) -> None:
+        """Take in documents of some neurons, counted in bands below a maximum of their `own`.
 
         Most change nothing, so only bands that something enters or leaves are sorted.
         """
         kept = Maxima(*(axis[:, some].unflatten(0, (_OPEN, -1)) for axis in self.kept))
-        n, top = new.activation.shape[1], torch.maximum(self.top[some], new_top)
+        n, top = new.activation.shape[1], torch.maximum(self.top[some], own)
         by = _bands(top - self.top[some])
-        counts = _sunk(self.counts[:, some], by)
-        self.counts[:, some] = counts + _sunk(new_counts, _bands(top - new_top))
+        self.counts[:, some] = _sunk(self.counts[:, some], by) + _sunk(counts, _bands(top - own))
         self.top[some] = top
-        depth = _depth(top - level_of(new.activation))
+        depth = _depth(top - level)
         # a full band takes lots that are lower than its last; what fell below all bands, none
         last = kept.document[:, -1]
         highest = torch.where((last < 0) | (by > 0), 2**63 - 1, self.lots[last.clamp(min=0)])

@@ -340,9 +340,11 @@ def _batch_maxima(
     column = torch.empty(shape, dtype=torch.int32, device=model.device)
 
     def take_maximum(place: int, post: Float[Tensor, "prompt pos d_mlp"]) -> None:
-        if not only_last:
+        if only_last:
+            part = post[each, batch.last].unsqueeze(1)
+        else:
             post[row, at] = post[row, 1]
-        part = post[each, batch.last].unsqueeze(1) if only_last else post[:, 1:-1]
+            part = post[:, 1:-1]
         for side, sign in enumerate(model.signs):
             most = (part.amax if sign > 0 else part.amin)(1, keepdim=True)
             value[:, place, side] = most[:, 0] * sign

@@ -112,18 +112,16 @@ def resume(
         touch[name] = partial(_after, touch.get(name), hook)
     if place.alone:
         x = trace.at_last[ENTERS.format(layer)][place.prompts].unsqueeze(1)
-        column = torch.arange(trace.batch.ids.shape[1], device=x.device)
-        mask = rearrange(column <= place.last.unsqueeze(1), "row key -> row 1 1 key")
+        every = torch.arange(trace.batch.ids.shape[1], device=x.device)
+        mask = rearrange(every <= place.last.unsqueeze(1), "row key -> row 1 1 key")
     else:
         x = trace.entering[ENTERS.format(layer)][place.prompts]
+    column = place.last if place.alone else None
     turn = model.forward.turn_at(place.positions if place.alone else place.positions[:1], x)
     for at in range(layer, model.n_layers):
-        if place.alone:
-            how = {"past": tuple(kept[place.prompts] for kept in trace.kept[at])}
-            how["column"] = place.last
-        else:
-            how = {"last": place.last if at == model.n_layers - 1 else None}
-        x = model.forward.layer(at, x, turn, mask, touch, **how)
+        past = tuple(kept[place.prompts] for kept in trace.kept[at]) if place.alone else None
+        only = place.last if at == model.n_layers - 1 and not place.alone else None
+        x = model.forward.layer(at, x, turn, mask, touch, past=past, column=column, last=only)
     return place.at_last(x)
 
 
