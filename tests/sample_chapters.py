@@ -12,6 +12,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from comparing import CARDS
 from lookups.paths import PROJECT
 from lookups.run.book import build_book
 from lookups.run.notebooks import KERNEL
@@ -25,7 +26,6 @@ HOSTILE = (
     "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
 )
 GLUED = "application/papermill.record/"
-CARDS = "application/vnd.lookups.gallery+json"
 SAMPLE = "sample"
 """The id of the run whose book these chapters make."""
 
