@@ -1,6 +1,7 @@
 """The gallery in a real browser: 200 cards, filters and addresses, drawings, keys, any screen."""
 
 from pathlib import Path
+from timeit import repeat
 
 import pytest
 from sample_chapters import cards, sample_site
@@ -29,7 +30,9 @@ def drawn(page, key: str):
 
 @on_both_screens
 def test_an_address_opens_its_card_and_only_then_is_it_drawn(screen, gallery):  # noqa: F811
-    page = screen.open(gallery / "index.html")
+    show = lambda: screen.open(gallery / "index.html").locator(SHOWN).count()  # noqa: E731
+    assert min(repeat(show, number=1, repeat=3)) < 2, "seconds, on a machine that may be busy"
+    page = screen.page
     assert page.locator(SHOWN).count() == 200
     assert not [url for url in screen.asked if "/cards/" in url or "circuitsvis" in url]
     page.evaluate("location.hash = '#L23.N3--L3.H3'")  # hostile text
