@@ -1,7 +1,10 @@
 """Execute a chapter in this process, on any run: what its asserts say is part of the test."""
 
+import ast
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jupytext
@@ -27,3 +30,16 @@ def execute(chapter: str, run: Path | str) -> dict[str, Any]:
             said.append(shown.data)
         matplotlib.pyplot.close("all")
     return names
+
+
+@cache
+def defined_in(chapter: str) -> SimpleNamespace:
+    """The functions and classes of a chapter, with its imports and literal constants alone."""
+    cells = read(PROJECT / "notebooks" / f"{chapter}.py").cells
+    code = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
+    kinds, names = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef, {}
+    for node in code.body:
+        if isinstance(node, kinds) or isinstance(getattr(node, "value", None), ast.Constant):
+            with suppress(NameError):  # what is defined with results is left out
+                exec(compile(ast.Module([node], []), f"{chapter}.py", "exec"), names)
+    return SimpleNamespace(**names)
