@@ -33,7 +33,7 @@ from IPython.display import Markdown
 from myst_nb import glue
 
 from lookups.run.store import Stopwatch, save
-from lookups.measure.congruence import congruence, isotropic_null, percentile_in, rotation_null
+from lookups.measure.congruence import congruence
 from lookups.corpus.documents import run_documents
 from lookups.errors import RunError
 from lookups.show.figures import COLOURS, house_style
@@ -197,12 +197,44 @@ Markdown(
 # ## Against chance
 #
 # Two nulls say what chance would reach. In the *isotropic* one ({term}`random-direction null`)
-# every neuron is replaced by a random direction of the same length. In the *rotation* one
-# ({term}`rotation null`) the rows of $W_\text{out}$ are mixed by a random rotation of the neuron
-# basis. A rotated neuron writes into the same subspace, with the same covariance, as the real ones,
+# every neuron is replaced by a random direction of the same length:
+
+
+# %%
+def normal_like(w_out: torch.Tensor, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same on every device
+    return torch.randn(w_out.shape, generator=generator, dtype=torch.float64).to(w_out)
+
+
+def isotropic_null(w_out: torch.Tensor, seed: int) -> torch.Tensor:
+    drawn = normal_like(w_out, seed)
+    return drawn * (w_out.norm(dim=1, keepdim=True) / drawn.norm(dim=1, keepdim=True))
+
+
+# %% [markdown]
+# In the *rotation* one ({term}`rotation null`) the rows of $W_\text{out}$ are mixed by a random rotation of the neuron
+# basis. With $W_\text{out} = Q R$ that is $Q' R$, where $Q'$ is a random orthonormal frame. A rotated neuron writes
+# into the same subspace, with exactly the same covariance, as the real ones,
 # but is no neuron that training chose. So it asks the sharper question: what it reaches is due to
-# where the layer writes, not to single neurons. A neuron's percentile is the share of its layer's
-# null draws that lie below its congruence.
+# where the layer writes, not to single neurons.
+
+
+# %%
+def rotation_null(w_out: torch.Tensor, seed: int) -> torch.Tensor:
+    triangular = torch.linalg.qr(w_out.double()).R.to(w_out)
+    q, r = torch.linalg.qr(normal_like(w_out, seed).double())
+    return (q * r.diagonal().sign()).to(w_out) @ triangular  # signs make frames uniform
+
+
+# %% [markdown]
+# A neuron's percentile is the share of its layer's null draws that lie below its congruence.
+
+
+# %%
+def percentile_in(null: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    below = torch.searchsorted(null.sort().values, values.contiguous())
+    return 100 * below.double() / len(null)
+
 
 # %%
 DRAWS = range(settings.seed, settings.seed + 2)

@@ -39,7 +39,6 @@ from myst_nb import glue
 
 from lookups.measure.ablation import ablate
 from lookups.measure.attribution import attribute
-from lookups.measure.congruence import beyond_null
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Example, PairPrompts, Question, widest
 from lookups.show.figures import COLOURS, house_style
@@ -243,13 +242,12 @@ for seed, model in models.items():
 # %% [markdown]
 # Each way of choosing neurons has a precision, the share of those chosen that are for the token they
 # are said to be for, and a recall, the share of neurons for a target that are chosen. A null of
-# {ref}`next-token-neurons` chooses those neurons that only one in twenty of its own draws would reach
-# ({func}`~lookups.measure.congruence.beyond_null`):
+# {ref}`next-token-neurons` chooses those neurons that only one in twenty of its own draws would reach:
 
 
 # %%
-def beyond(percentile: pd.Series) -> np.ndarray:
-    return beyond_null(percentile.to_numpy(), of_draws=0.05)
+def beyond(percentile: pd.Series, of_draws: float = 0.05) -> np.ndarray:
+    return percentile.to_numpy() >= 100 * (1 - of_draws)
 
 
 CHOICES = {

@@ -3,19 +3,19 @@
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lookups.measure.congruence import (
-    beyond_null,
-    congruence,
-    isotropic_null,
-    percentile_in,
-    rotation_null,
-)
+from inline import defined_in
+from lookups.measure.congruence import congruence
 from lookups.model.loaded import load_model
 from lookups.settings import ModelSpec
+
+CHAPTER = defined_in("02_next_token_neurons")
+isotropic_null, rotation_null = CHAPTER.isotropic_null, CHAPTER.rotation_null
+beyond = defined_in("13_ground_truth").beyond
 
 
 def integers(shape, seed) -> torch.Tensor:
@@ -82,7 +82,7 @@ def test_rotations_have_the_moments_of_a_random_one_with_and_without_more_neuron
 def test_percentiles_count_what_lies_below():
     null = torch.tensor([3.0, 1.0, 2.0, 2.0])
     values = torch.tensor([0.0, 1.0, 2.0, 2.5, 9.0])
-    assert percentile_in(null, values).tolist() == [0, 0, 25, 75, 100]
+    assert CHAPTER.percentile_in(null, values).tolist() == [0, 0, 25, 75, 100]
 
 
 @pytest.mark.parametrize("null", [isotropic_null, rotation_null])
@@ -94,7 +94,7 @@ def test_a_null_lets_as_many_of_its_own_draws_through_as_it_says(null, of_draws)
     assert torch.equal(null(rows, seed=1), null(rows, seed=1))
     drawn = [congruence(null(rows, seed), w_u).value for seed in range(40)]
     known = torch.cat(drawn[:20])
-    again = percentile_in(known, torch.cat(drawn[20:])).numpy()
-    assert beyond_null(again, of_draws=of_draws).mean() == pytest.approx(of_draws, abs=0.02)
-    own = percentile_in(known, congruence(rows, w_u).value).numpy()
-    assert 0 < beyond_null(own, of_draws=0.05).mean() < 0.9
+    again = pd.Series(CHAPTER.percentile_in(known, torch.cat(drawn[20:])))
+    assert beyond(again, of_draws=of_draws).mean() == pytest.approx(of_draws, abs=0.02)
+    own = pd.Series(CHAPTER.percentile_in(known, congruence(rows, w_u).value))
+    assert 0 < beyond(own).mean() < 0.9

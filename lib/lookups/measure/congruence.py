@@ -1,4 +1,4 @@
-"""Which token does a neuron write? Congruence, and two nulls to hold it against (chapter 2).
+"""Which token does a neuron write, and how strongly: congruence (chapter 2).
 
 The neuron × vocabulary matrix is never held whole: blocks of the vocabulary are gone through.
 """
@@ -6,7 +6,6 @@ The neuron × vocabulary matrix is never held whole: blocks of the vocabulary ar
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from einops import einsum
 from jaxtyping import Bool, Float, Int
@@ -50,39 +49,3 @@ def congruence(
             token[row] = torch.where(sign * value > best[row], some[first], token[row])
             best[row] = torch.maximum(best[row], sign * value)
     return Congruence(best.flatten(), token.flatten())
-
-
-def isotropic_null(w_out: Directions, seed: int) -> Directions:
-    """Return random directions with the norms of the given rows: the lenient null."""
-    directions = _normal(w_out, seed)
-    return directions * (w_out.norm(dim=1, keepdim=True) / directions.norm(dim=1, keepdim=True))
-
-
-def rotation_null(w_out: Directions, seed: int) -> Directions:
-    """Return the rows mixed by a random rotation of the neuron basis: the strict null.
-
-    They keep their covariance exactly. With W_out = Q R, a random rotation of its rows is Q' R with
-    Q' a uniformly random orthonormal frame, from the QR of a normal matrix, signs fixed.
-    """
-    triangular = torch.linalg.qr(w_out.double()).R.to(w_out)
-    q, r = torch.linalg.qr(_normal(w_out, seed).double())
-    return (q * r.diagonal().sign()).to(w_out) @ triangular
-
-
-def _normal(like: Tensor, seed: int) -> Tensor:
-    """Normal numbers drawn on the CPU, so that a seed means the same on every device."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
-
-
-def percentile_in(null: Float[Tensor, " draw"], values: Float[Tensor, " neuron"]) -> Tensor:
-    """Return the share of null draws below each value, in percent."""
-    below = torch.searchsorted(null.sort().values, values.contiguous())
-    return 100 * below.double() / len(null)
-
-
-def beyond_null(
-    percentile: Float[np.ndarray, " neuron"], *, of_draws: float
-) -> Bool[np.ndarray, " neuron"]:
-    """Say which neurons lie where only a share `of_draws` of the null's own draws would lie."""
-    return percentile >= 100 * (1 - of_draws)
