@@ -42,14 +42,16 @@ class Strongest:
         slots, neurons = self.kept.activation.shape
         for some in _parts(self.numbers, neurons, slots + len(new.document)):
             kept = Maxima(*(axis[:, some] for axis in self.kept))
-            found = joined(kept, Maxima(*(axis[:, some] for axis in new)))
-            bits = found.activation.float().view(torch.int32)
-            ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # as activations are
-            number = self.numbers[found.document.clamp(min=0)]
-            last = torch.where(found.document >= 0, number, 2**31 - 1)
-            order = ((ordered << 31) - last).topk(slots, dim=0).indices
-            for into, part in zip(kept, found, strict=True):
-                into[:] = part.gather(0, order)
+            part = Maxima(*(axis[:, some] for axis in new))
+            order = torch.cat([self._keys(kept), self._keys(part)]).topk(slots, dim=0).indices
+            for into, found in zip(kept, joined(kept, part), strict=True):
+                into[:] = found.gather(0, order)
+
+    def _keys(self, some: Maxima) -> Int[Tensor, "slot neuron"]:
+        """Numbers in the order of activations; of equals the document with the lowest is first."""
+        bits = some.activation.float().view(torch.int32)
+        ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+        return ordered.bitwise_left_shift_(31).sub_(_looked_up(self.numbers, some.document))
 
 
 class Spread:
@@ -71,35 +73,35 @@ class Spread:
         for some in _parts(self.lots, len(self.top), len(self.kept.document) + len(new.document)):
             part = Maxima(*(axis[:, some] for axis in new))
             level = level_of(part.activation)
-            top = level.amax(0)
+            top = torch.maximum(self.top[some], level.amax(0))
             depth = _depth(top - level)
             counts = torch.zeros_like(self.counts[:, some])
             counts = counts.scatter_add(0, depth, torch.ones_like(depth))
-            self._add(part, level, top, counts, some)
+            self._add(part, depth, top, counts, some)
 
     def merge(self, other: "Spread") -> None:
         """Take in what another has of other documents."""
         for some in _parts(self.lots, len(self.top), 2 * len(self.kept.document)):
             part = Maxima(*(axis[:, some] for axis in other.kept))
-            level = level_of(part.activation)
-            self._add(part, level, other.top[some], other.counts[:, some], some)
+            top = torch.maximum(self.top[some], other.top[some])
+            depth = _depth(top - level_of(part.activation))
+            counts = _sunk(other.counts[:, some], _bands(top - other.top[some]))
+            self._add(part, depth, top, counts, some)
 
-    def _add(self, new: Maxima, level: Tensor, own: Tensor, counts: Tensor, some: slice) -> None:
-        """Take in documents of some neurons, counted in bands below a maximum of their `own`.
+    def _add(self, new: Maxima, depth: Tensor, top: Tensor, counts: Tensor, some: slice) -> None:
+        """Take in documents of some neurons, counted by band below the maximum of old and new.
 
         Most change nothing, so only bands that something enters or leaves are sorted.
         """
         kept = Maxima(*(axis[:, some].unflatten(0, (_OPEN, -1)) for axis in self.kept))
-        n, top = new.activation.shape[1], torch.maximum(self.top[some], own)
-        by = _bands(top - self.top[some])
-        self.counts[:, some] = _sunk(self.counts[:, some], by) + _sunk(counts, _bands(top - own))
+        n, by = len(top), _bands(top - self.top[some])
+        self.counts[:, some] = _sunk(self.counts[:, some], by) + counts
         self.top[some] = top
-        depth = _depth(top - level)
         # a full band takes lots that are lower than its last; what fell below all bands, none
         last = kept.document[:, -1]
         highest = torch.where((last < 0) | (by > 0), 2**63 - 1, self.lots[last.clamp(min=0)])
         highest = torch.cat([highest, highest.new_full((1, n), -1)])
-        lot = self.lots[new.document.clamp(min=0)]
+        lot = _looked_up(self.lots, new.document)
         row, neuron = (lot < highest.gather(0, depth)).nonzero(as_tuple=True)
         enters = depth[row, neuron] * n + neuron
         moves = (by > 0).expand(_OPEN, n).flatten().index_fill(0, enters, True)
@@ -116,9 +118,10 @@ class Spread:
         group = group[order]
         rank = torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
         stays = ((rank < self.per_band) & (group < _OPEN * n)).nonzero().flatten()
-        group, rank, order = group[stays], rank[stays], order[stays]
+        group, order = group[stays], order[stays]
+        places = group // n, rank[stays], group % n
         for old, part in zip(kept, found, strict=True):
-            old[group // n, rank, group % n] = part[order]
+            old[places] = part[order]
 
 
 def _parts(like: Tensor, neurons: int, slots: int) -> Iterator[slice]:
@@ -132,11 +135,15 @@ def joined(*some: Maxima) -> Maxima:
     return Maxima(*map(torch.cat, zip(*some, strict=True)))
 
 
+def _looked_up(table: Int[Tensor, " document"], document: Tensor) -> Int[Tensor, "slot #neuron"]:
+    """What a table says of the documents in slots, or in rows; nothing there: of the first."""
+    rows = document if document.stride(1) else document[:, :1]  # each row is one document
+    return table[rows.clamp(min=0)]
+
+
 def level_of(activation: Tensor) -> Tensor:
     """The band that an activation lies in, higher for a higher one; -inf where not positive."""
-    positive = activation > 0
-    level = torch.where(positive, activation, 1.0).double().log2().mul(BANDS).floor()
-    return torch.where(positive, level, -torch.inf)
+    return activation.double().clamp(min=0).log2_().mul_(BANDS).floor_()
 
 
 def _depth(below: Float[Tensor, "slot neuron"]) -> Int[Tensor, "slot neuron"]:

@@ -1,9 +1,9 @@
 """One pass over many documents: where was each neuron strongest? (chapter 3)
 
-Every document gives every neuron one maximum (paper, step 2), at the first of equal positions. Of
-these `lookups.measure.kept_maxima` keeps a bounded number. Neither batch size nor the order of
-documents changes the result: numbers and lots follow from a document's key, and maxima are rounded
-before they are compared, since a GPU gives equal contexts other last bits in another batch.
+Every document gives every neuron one maximum (paper, step 2), where it fires at the first of equal
+positions. Of these `lookups.measure.kept_maxima` keeps a bounded number. Neither batch size nor the
+order of documents changes the result: numbers and lots follow from a document's key, and maxima are
+rounded before they are compared, since a GPU gives equal contexts other last bits in another batch.
 """
 
 import json
@@ -38,6 +38,9 @@ SETTLE = 256
 WINDOW = 4096
 """Consecutive documents that are put in the order of their lengths, so that padding is rare, and
 after which a scan writes down what it has."""
+
+PLACES = 512
+"""Positions that are compared at once: so many the bits tell apart that rounding leaves free."""
 
 
 class Scan(NamedTuple):
@@ -231,6 +234,7 @@ class Findings:
                 continue
             if not left or sum(len(one.document) for one in waiting) >= SETTLE:
                 found = joined(*waiting)
+                found = found._replace(document=found.document.expand_as(found.activation))
                 self.best.add(found)
                 self.spread.add(found)
                 waiting.clear()
@@ -325,7 +329,8 @@ def lot_of(key: str) -> int:
 def _batch_maxima(
     model: Model, batch: Batch, layers: Sequence[int], rows: list[int], *, only_last: bool
 ) -> Maxima:
-    """Each document's maximum of every neuron, in the order of `model.neurons(layers)`."""
+    """Each document's maximum of every neuron, in the order of `model.neurons(layers)`; documents
+    stand in a single column."""
     # The column of a last token is the length, for the beginning-of-sequence token is column 0. No
     # token looks at it or at padding, so the first column's numbers can stand there instead.
     each = torch.arange(len(rows), device=model.device)
@@ -333,11 +338,10 @@ def _batch_maxima(
     row, at = behind.nonzero(as_tuple=True)
     n = 1 if only_last else batch.ids.shape[1] - 2
     start = batch.last[:, None] - 1 if only_last else 0
-    from_last = torch.arange(n, 0, -1, dtype=model.dtype, device=model.device)[:, None]
-    room = torch.empty(len(rows), n, model.d_mlp, dtype=model.dtype, device=model.device)
+    numbers = torch.arange(n, dtype=torch.int32, device=model.device).remainder(PLACES)[:, None]
+    room = torch.empty(len(rows), n, model.d_mlp, dtype=torch.int32, device=model.device)
     shape = len(rows), len(layers), len(model.signs), model.d_mlp
-    value = torch.empty(shape, device=model.device)
-    column = torch.empty(shape, dtype=torch.int32, device=model.device)
+    words = torch.empty(-(-n // PLACES), *shape, device=model.device)
 
     def take_maximum(place: int, post: Float[Tensor, "prompt pos d_mlp"]) -> None:
         if only_last:
@@ -345,18 +349,22 @@ def _batch_maxima(
         else:
             post[row, at] = post[row, 1]
             part = post[:, 1:-1]
-        for side, sign in enumerate(model.signs):
-            most = (part.amax if sign > 0 else part.amin)(1, keepdim=True)
-            value[:, place, side] = most[:, 0] * sign
-            # its first place, in half the time of `max`: 0 where it is, and below 0 elsewhere
-            torch.sub(part, most, out=room).sign_()
-            first = torch.add(from_last, room, alpha=n * sign, out=room).amax(1)
-            column[:, place, side] = n - first + start
+        # rounded to 15 significant bits of float32's 24 (the rest is noise), whose room then holds
+        # the position: the higher, the earlier, so that one maximum finds both
+        torch.add(part.float().view(torch.int32), PLACES // 2, out=room)
+        room.bitwise_or_(PLACES - 1).sub_(numbers)
+        for block, some in enumerate(room.view(torch.float32).split(PLACES, dim=1)):
+            for side, sign in enumerate(model.signs):
+                words[block, :, place, side] = (some.amax if sign > 0 else some.amin)(1)
 
     hooks = enumerate(map(Site.POST.format, layers))
     model.read(batch, {name: partial(take_maximum, place) for place, name in hooks})
-    # rounded to 15 significant bits of float32's 24: the rest is noise
-    value.view(torch.int32).add_(1 << 8).bitwise_and_(~((1 << 9) - 1))
-    value, column = value.flatten(1), column.flatten(1)
-    numbers = torch.tensor(rows, device=model.device)
-    return Maxima(value, numbers[:, None].expand_as(value), column)
+    signs = torch.tensor(model.signs, device=model.device)[:, None]
+    value, column = torch.full(shape, -torch.inf, device=model.device), 0
+    for block, word in enumerate(words.view(torch.int32)):
+        found = word.bitwise_and(-PLACES).view(torch.float32) * signs
+        first = (block + 1) * PLACES - 1 - word.bitwise_and(PLACES - 1)
+        column = torch.where(found > value, first, column)
+        value = torch.maximum(value, found)
+    value, column = value.flatten(1), column.flatten(1) + start
+    return Maxima(value, torch.tensor(rows, device=model.device)[:, None], column)
