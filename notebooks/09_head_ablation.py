@@ -27,6 +27,8 @@
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
+from typing import NamedTuple
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -40,15 +42,24 @@ from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, before_after, of_group, with_falls
 from lookups.explain.running_example import running_pairs, running_prompt
 from lookups.corpus.documents import run_documents
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, points, written
+from lookups.statistics.bootstrap import (
+    UNKNOWN,
+    Estimate,
+    bootstrap_mean,
+    complete,
+    limits,
+    lots_of,
+    percent,
+    points,
+    times_drawn,
+    written,
+)
 from lookups.statistics.differences import (
     MeanShare,
     Values,
-    cliffs_delta_of_means,
     group_difference,
     ks,
     pair_means,
-    permuted_within_pairs,
     share_of_mean,
 )
 from lookups.statistics.scores import q_values
@@ -402,6 +413,78 @@ Markdown(
 # - a {term}`permutation test` that assigns the labels *active* and *inactive* anew within each pair,
 #   for all heads of a neuron alike, {glue:text}`relabelings` times.
 
+
+# %%
+def cliffs_delta(active, inactive, neurons, *, seed: int) -> Estimate:
+    active, inactive, names = complete(active=active, inactive=inactive, neurons=neurons)
+    if len(names) == 0:
+        return UNKNOWN
+    larger = np.sign(np.subtract.outer(active, inactive))  # of each couple of means
+    distinct, cluster = np.unique(names, return_inverse=True)
+    won = np.zeros((len(distinct), len(distinct)))  # the sum over couples of two neurons
+    np.add.at(won, (cluster[:, None], cluster[None, :]), larger)
+    times = times_drawn(len(distinct), seed=seed).astype(float)
+    drawn = np.sum((times @ won) * times, axis=1) / (times @ np.bincount(cluster)) ** 2
+    return Estimate(float(larger.sum() / len(names) ** 2), *limits(drawn, len(distinct)))
+
+
+# %% [markdown]
+# Of $d$ relabelings, p is one more than the number in which the difference is at least as far out, over $d + 1$; so it is
+# never 0 {cite}`phipson2010`. Sums round, so what is equal but for rounding counts as equal:
+
+
+# %%
+def p_values(drawn: np.ndarray, seen: float, rounding: float) -> tuple[float, float]:
+    greater = int((drawn >= seen - rounding).sum())  # one-sided: do active prompts change more?
+    farther = int((np.abs(drawn) >= abs(seen) - rounding).sum())
+    return (1 + greater) / (1 + len(drawn)), (1 + farther) / (1 + len(drawn))
+
+
+# %% tags=["hide-input"]
+class Permutation(NamedTuple):
+    """The mean over pairs of (mean change when active - mean change when inactive), and its p."""
+
+    difference: float
+    p_greater: float
+    p_two_sided: float
+    pairs: pd.DataFrame  # the same of every pair with prompts of both kinds
+
+
+def permuted_within_pairs(rows: pd.DataFrame, change: str, *, seed: int, draws: int) -> Permutation:
+    """Test whether a column differs between the active and the inactive prompts of pairs.
+
+    One relabeling permutes the prompts of a neuron, for all its heads alike, so that heads that
+    exclude each other, or are active together, do so in every one. Neither the order of rows nor
+    other neurons change a pair's p.
+    """
+    rows = rows.dropna(subset=[change])
+    assert not rows.duplicated(["neuron", "head", "prompt"]).any()
+    found, relabeled, slack = [], np.zeros(draws), 0.0
+    for neuron, own in rows.groupby("neuron", sort=True):
+        prompts = np.unique(own.prompt.astype(str))
+        # a random number a prompt and relabeling: their order permutes all heads' labels alike
+        keys = lots_of(seed, "permutation", str(neuron)).random((draws, len(prompts)))
+        for head, some in own.sort_values("prompt").groupby("head", sort=True):
+            active, changes = some.active.to_numpy(bool), some[change].to_numpy(float)
+            if active.all() or not active.any():
+                continue
+            place = np.searchsorted(prompts, some.prompt.to_numpy(str))
+            of_active = active[keys[:, place].argsort(axis=1)] @ changes
+            n, k = len(active), int(active.sum())
+            drawn = of_active / k - (changes.sum() - of_active) / (n - k)
+            seen = float(changes[active].mean() - changes[~active].mean())
+            equal = 1e-9 * float(np.abs(changes).max())
+            found.append((neuron, head, seen, *p_values(drawn, seen, equal)))
+            relabeled += drawn
+            slack += equal
+    columns = ["neuron", "head", "difference", "p_greater", "p_two_sided"]
+    pairs = pd.DataFrame(found, columns=columns).astype(dict.fromkeys(columns[2:], float))
+    if not found:
+        return Permutation(np.nan, np.nan, np.nan, pairs)
+    seen = float(pairs.difference.sum())
+    return Permutation(seen / len(found), *p_values(relabeled, seen, slack), pairs)
+
+
 # %%
 fdr = settings.false_discovery_rate
 n_pairs = len(rows[["neuron", "head"]].drop_duplicates())
@@ -417,7 +500,7 @@ def sizes(table: pd.DataFrame, change: str = "fall") -> dict:
     return {
         "pairs": test.pairs, "neurons": means_of.neuron.nunique(),
         "difference": bootstrap_mean(means_of.difference, means_of.neuron, seed=settings.seed),
-        "delta": cliffs_delta_of_means(*lists, seed=settings.seed),
+        "delta": cliffs_delta(*lists, seed=settings.seed),
         "p": relabeled.p_two_sided, "p_greater": relabeled.p_greater, "relabeled": relabeled,
     }  # fmt: skip
 

@@ -41,14 +41,8 @@ from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, of_group, with_falls
 from lookups.explain.running_example import running_pairs, running_prompt
 from lookups.measure.routes import ROUTES, routes
-from lookups.statistics.bootstrap import bootstrap_mean, percent, points, written
-from lookups.statistics.differences import (
-    MeanShare,
-    direct_share,
-    ks,
-    pair_means,
-    share_of_mean,
-)
+from lookups.statistics.bootstrap import Estimate, bootstrap_mean, percent, points, written
+from lookups.statistics.differences import MeanShare, ks, pair_means, share_of_mean
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
 from lookups.names import Head, Neuron
@@ -305,21 +299,28 @@ Markdown(
 #
 # The *direct share* is the slope of what the cut direct path takes from the neuron on what
 # silencing the head takes in all, over prompts and through the origin, because where silencing the head has
-# no effect there is nothing to be shared. A share above 1 means that other ways work against the
+# no effect there is nothing to be shared: $\sum \text{direct} \cdot \text{total} / \sum \text{total}^2$.
+# A share above 1 means that other ways work against the
 # head. For heads of the neuron's own layer the share is 1, as we have just seen.
+
+
+# %%
+def direct_share(rows: pd.DataFrame) -> Estimate:
+    total, direct = rows[MEASURE], rows[f"{MEASURE}_direct"]
+    return share_of_mean(direct * total, total**2, rows.neuron, seed=settings.seed).share
+
 
 # %% tags=["hide-input"]
 share_table, shares_direct = {}, {}
 for group in GROUPS:
     for kind, active in {"active prompts": True, "inactive prompts": False}.items():
         some = of_group(earlier[earlier.active == active], neurons, group)
-        found = direct_share(some[f"{MEASURE}_direct"], some[MEASURE], some.neuron, seed=settings.seed)  # fmt: skip
-        shares_direct[group, kind] = percent(found.direct_share, unknown="an unknown share")
+        known = some.dropna(subset=[MEASURE, f"{MEASURE}_direct"])
+        shares_direct[group, kind] = percent(direct_share(some), unknown="an unknown share")
         share_table[group, kind] = {
-            "prompts": found.prompts,
-            "neurons": found.neurons,
-            "direct share": written(found.direct_share, digits=2),
-            "least squares": written(found.least_squares, digits=2),
+            "prompts": len(known),
+            "neurons": known.neuron.nunique(),
+            "direct share": written(direct_share(some), digits=2),
         }
 Markdown(
     f"Of what selected neurons lose of their {NAME} without a head of an earlier layer, {shares_direct['selected', 'active prompts']} is "
@@ -565,7 +566,7 @@ Markdown(f"{len(one_neuron)} rows agree with those of {len(total)} silenced head
 
 # %% tags=["hide-input"]
 own = of_group(earlier, neurons, "selected")
-own_share = direct_share(own[f"{MEASURE}_direct"], own[MEASURE], own.neuron, seed=settings.seed)
+own_share = direct_share(own)
 found = {unit: through("selected", unit, "through") for unit in ("log_fall", "fall")}
 direct = through("selected", "log_fall", "direct")
 last = {route: shares["selected", route].share for route in ROUTES}
@@ -595,7 +596,7 @@ lines = [
     headline,
     "Attribution is exactly what the sum that a neuron reads loses when the direct path is cut with the scale frozen"
     + (" (of each of the two sums by itself; of their product it is not)." if model.gated else "."),
-    f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share.direct_share, unknown='an unknown share')} is direct.",
+    f"Of what a head of an earlier layer does to a selected neuron, {percent(own_share, unknown='an unknown share')} is direct.",
 ]  # fmt: skip
 if by_route:
     lines.append(by_route)
