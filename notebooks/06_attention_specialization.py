@@ -25,6 +25,10 @@
 run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
+import hashlib
+import json
+from collections import Counter
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -41,16 +45,12 @@ from lookups.corpus.documents import run_documents
 from lookups.measure.attention import HEAD_TYPES, head_kinds, looks, repeated
 from lookups.explain.blind_sort import (
     CLEAR,
-    FEWEST,
-    LEARN,
     SORT,
     agreement,
-    draw_deck,
-    is_sortable,
     majority,
+    mapping_of,
     read_verdicts,
     scored,
-    who_read,
 )
 from lookups.show.figures import COLOURS, house_style
 from lookups.measure.activation import activations
@@ -59,7 +59,7 @@ from lookups.names import Head, Neuron
 from lookups.explain.explainer import PairPrompts, follow_share
 from lookups.explain.running_example import running_pairs
 from lookups.settings import check_run, read_run
-from lookups.statistics.bootstrap import percent
+from lookups.statistics.bootstrap import lots_of, percent
 from lookups.statistics.scores import auroc
 from lookups.show.look_ups import look_up_view, measured_prompts
 from lookups.show.views import (
@@ -701,16 +701,63 @@ Markdown(reading)
 
 
 # %%
+LEARN = 10  # training prompts of each kind at most
+FEWEST = {"train": 4, "test": 3}  # prompts of a split that there must be of each kind
+
+
+def is_sortable(rows: pd.DataFrame) -> bool:
+    counts = Counter(zip(rows.split, rows.active, strict=True))
+    enough = all(counts[split, kind] >= FEWEST[split] for split in FEWEST for kind in (True, False))
+    return enough and counts["test", True] + counts["test", False] >= SORT
+
+
 def sortable(key: tuple[str, str]) -> bool:
     return is_sortable(prompts.rows(*key))
 
 
+# %%
 able = [key for key in keys_of(ranked) if sortable(key)]
 clear = pd.DataFrame(able, columns=["neuron", "head"]).groupby("neuron").head(PER_NEURON).head(MOST)
 rest = sorted(key for key in keys_of(pairs[pairs.followed & ~pairs.kept]) if sortable(key))
 order = np.random.default_rng(settings.seed).permutation(len(rest))
 drawn = pd.DataFrame([rest[i] for i in order[: len(clear)]], columns=["neuron", "head"])
 items = pd.concat([clear.assign(kind="clearest"), drawn.assign(kind="random")])
+
+# %% [markdown]
+# An item is drawn by a seed of its own, so that other items may come or go:
+
+
+# %%
+def draw_item(rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+    rows = rows.sort_values(["split", "prompt"]).iloc[random.permutation(len(rows))]
+    train, test = rows[rows.split == "train"], rows[rows.split == "test"]
+    train = train.sort_values(["decides", "prompt"])
+    learn = pd.concat([train[train.active][::-1].head(LEARN), train[~train.active].head(LEARN)])
+    halves = test.groupby("active").head(SORT // 2)
+    sort = pd.concat([halves, test.drop(index=halves.index)]).head(SORT)
+    sort = sort.iloc[random.permutation(len(sort))]
+    both = pd.concat([learn.assign(role="learn"), sort.assign(role="sort")])
+    return both.assign(place=both.groupby("role").cumcount() + 1)
+
+
+# %% tags=["hide-input"]
+def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Draw an item for every pair, name it by the digest of its content, and order items by that."""
+    items = []
+    for pair in pairs.itertuples():
+        own = prompts[(prompts.neuron == pair.neuron) & (prompts["head"] == pair.head)]
+        item = draw_item(own, lots_of(seed, pair.neuron, pair.head))
+        rows = item[["role", "place", "text", "token", "active"]].sort_values(["role", "place"])
+        content = json.dumps(rows.astype(str).to_numpy().tolist())
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+        items.append(item.assign(kind=pair.kind, digest=digest))
+    columns = ["digest", "kind", "neuron", "head", "role", "place", "prompt", "text", "token", "active"]  # fmt: skip
+    empty = pd.DataFrame(columns=["item", *columns])
+    empty = empty.astype({"item": int, "place": int, "active": bool})
+    deck = pd.concat(items or [empty]).sort_values(["digest", "role", "place"], kind="stable")
+    deck["item"] = deck.digest.rank(method="dense").astype(int) if items else empty["item"]
+    return deck[["item", *columns]].reset_index(drop=True)
+
 
 # %% [markdown]
 # ```{admonition} Differs from the paper
@@ -755,7 +802,7 @@ results = scored(deck, majority(readers))
 mine = [{d: said for d, said in one.items() if d in set(deck.digest)} for one in readers]
 mine = [one for one in mine if one]
 shared = agreement(mine)
-who = who_read(settings.verdicts)
+who = mapping_of(settings.verdicts).get("readers") or "not recorded"
 glue("sort-readers", f"{len(mine)} {who}" if mine else "nobody", display=False)
 glue("sort-agreement", f"{shared.same.mean():.2f}" if len(shared) else "not known", display=False)
 if not mine:

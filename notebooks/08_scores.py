@@ -53,7 +53,14 @@ from lookups.explain.explainer import (
     follow_share,
 )
 from lookups.show.figures import COLOURS, house_style
-from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, percent, written
+from lookups.statistics.bootstrap import (
+    UNKNOWN,
+    Estimate,
+    bootstrap_mean,
+    lots_of,
+    percent,
+    written,
+)
 from lookups.statistics.scores import (
     Counts,
     auroc,
@@ -61,13 +68,11 @@ from lookups.statistics.scores import (
     coin_scores,
     count,
     fisher,
-    mean_over,
     newcombe,
     paper_summary,
     q_values,
     sampling_variance,
     score,
-    score_strict,
     smallest_p,
     smallest_p_as_called,
 )
@@ -312,7 +317,13 @@ Markdown(f"{len(verdicts)} verdicts were given; {unread} answers could not be re
 # %% [markdown]
 # The table `scores` has one row for each pair, explainer and control. Its column `q` corrects p for the number of tests
 # within each explainer and control of this run, after {term}`Benjamini–Hochberg`; `q_by` does the same under any
-# dependence between the tests {cite}`benjamini2001`.
+# dependence between the tests {cite}`benjamini2001`. The column `score_strict` counts answers that could not be read as wrong:
+
+
+# %%
+def score_strict(counts: Counts) -> float:
+    fp, fn = counts.fp + counts.unread_inactive, counts.fn + counts.unread_active
+    return score(Counts(counts.tp, fp, counts.tn, fn))
 
 
 # %%
@@ -814,8 +825,26 @@ def is_in(group: str, table: pd.DataFrame) -> pd.Series:
 
 # %% [markdown]
 # Pairs share neurons, and prompts share articles. So there are two intervals: one resamples neurons, the other
-# resamples articles and takes the pairs as they are ({func}`~lookups.statistics.scores.mean_over`). The wider of the
+# resamples articles and takes the pairs as they are. For the second, each prompt counts with its deviation from
+# the rate of its pair and kind (the mean score, linearised in the prompts). The wider of the
 # two is the one to believe.
+
+
+# %% tags=["hide-input"]
+def mean_over(verdicts: pd.DataFrame, units: pd.Series, *, seed: int) -> Estimate:
+    """The mean score over pairs, with an interval from resampling what prompts share: `units` says
+    of each row where its prompt comes from. Verdicts that are missing were unread, and left out."""
+    rows = verdicts.assign(unit=pd.array(list(units), dtype=object)).dropna(subset="verdict")
+    rows["right"] = (rows.verdict.astype(bool) == rows.active.astype(bool)).astype(float)
+    of_pair = rows.groupby(["neuron", "head"])
+    rows = rows[of_pair.active.transform("nunique") == 2]
+    if not len(rows):
+        return UNKNOWN
+    of_kind = rows.groupby(["neuron", "head", "active"]).right
+    mean = float(of_kind.mean().mean())
+    weight = len(rows) / (of_kind.ngroups * of_kind.transform("size"))
+    values = mean + weight * (rows.right - of_kind.transform("mean"))
+    return bootstrap_mean(values, rows.unit, seed=seed)
 
 
 # %% tags=["hide-input"]

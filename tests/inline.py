@@ -39,7 +39,9 @@ def defined_in(chapter: str) -> SimpleNamespace:
     code = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
     kinds, names = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef, {}
     for node in code.body:
-        if isinstance(node, kinds) or isinstance(getattr(node, "value", None), ast.Constant):
-            with suppress(NameError):  # what is defined with results is left out
-                exec(compile(ast.Module([node], []), f"{chapter}.py", "exec"), names)
+        # what is neither, or is defined with results, is left out
+        with suppress(AttributeError, NameError, ValueError):
+            if not isinstance(node, kinds):
+                ast.literal_eval(node.value)
+            exec(compile(ast.Module([node], []), f"{chapter}.py", "exec"), names)
     return SimpleNamespace(**names)

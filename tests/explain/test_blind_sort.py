@@ -5,15 +5,18 @@ from itertools import product
 import pandas as pd
 import pytest
 import yaml
+from inline import defined_in
 from lookups.errors import LookupsError
 from lookups.explain import blind_sort
-from lookups.explain.blind_sort import LEARN, SORT, draw_deck, majority, read_verdicts, scored
+from lookups.explain.blind_sort import SORT, majority, mapping_of, read_verdicts, scored
 from lookups.run.store import save
 from lookups.settings import read_run
 from sklearn.metrics import cohen_kappa_score
 
 from tools.blind_sort import as_markdown, main, verdicts_of
 
+CHAPTER = defined_in("06_attention_specialization")
+LEARN, draw_deck = CHAPTER.LEARN, CHAPTER.draw_deck
 PAIRS = [("L1.N5", "L0.H1"), ("L1.N5", "L0.H2"), ("L1.N7", "L1.H0")]
 
 
@@ -60,11 +63,11 @@ def test_every_item_teaches_with_train_and_asks_about_test(deck):
 def test_too_few_prompts_cannot_be_sorted_and_one_kind_fills_in_for_the_other():
     prompts = prompts_of(PAIRS[:1])
     few = prompts.drop(index=prompts[(prompts.split == "test") & prompts.active].index[3:])
-    assert blind_sort.is_sortable(few)
+    assert CHAPTER.is_sortable(few)
     sort = draw_deck(pairs_of(PAIRS[:1]), few, seed=0).query("role == 'sort'")
     assert sort.active.value_counts().to_dict() == {False: 7, True: 3}
     enough = [(4, 5), (3, 7), (4, 4), (4, 0)]
-    sortable = [blind_sort.is_sortable(prompts_of(PAIRS[:1], *sizes)) for sizes in enough]
+    sortable = [CHAPTER.is_sortable(prompts_of(PAIRS[:1], *sizes)) for sizes in enough]
     assert sortable == [True, False, False, False]
 
 
@@ -147,7 +150,7 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
     (tmp_path / "said.yml").write_text("")
     settings = read_run(run)
     assert read_verdicts(settings.verdicts) == []
-    assert blind_sort.who_read(settings.verdicts) == "not recorded"
+    assert mapping_of(settings.verdicts) == {}
     for stage in ("neurons", "prompts", "follow_rates", "suffixes", "heads", "pairs"):
         save(settings, stage, pd.DataFrame({"neuron": [0]}))
     save(settings, "deck", deck)
@@ -159,7 +162,7 @@ def test_from_the_table_to_the_record(deck, artifacts, tmp_path):
         path.write_text(yaml.safe_dump(letters))
     told = ["record", str(run), "language models", *map(str, files)]
     assert "now run chapter 6 again" in main(told)
-    assert blind_sort.who_read(settings.verdicts) == "language models"
+    assert mapping_of(settings.verdicts)["readers"] == "language models"
     assert read_verdicts(settings.verdicts) == [verdicts_of(deck, one) for one in readers]
 
 

@@ -6,6 +6,7 @@ from math import isnan, nan
 import numpy as np
 import pandas as pd
 import pytest
+from inline import defined_in
 from lookups.statistics.scores import (
     Counts,
     auroc,
@@ -13,13 +14,11 @@ from lookups.statistics.scores import (
     coin_scores,
     count,
     fisher,
-    mean_over,
     newcombe,
     paper_summary,
     q_values,
     sampling_variance,
     score,
-    score_strict,
     smallest_p,
     smallest_p_as_called,
 )
@@ -27,6 +26,8 @@ from scipy.stats import binom, fisher_exact, hypergeom
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
+CHAPTER = defined_in("08_scores")
+mean_over, score_strict = CHAPTER.mean_over, CHAPTER.score_strict
 NO_ACTIVE, NO_INACTIVE = Counts(0, 3, 4, 0, 2, 0), Counts(3, 0, 0, 4, 0, 2)
 
 

@@ -1,14 +1,12 @@
 """A blind sort: can a reader learn from a few prompts when a head is active? (chapter 6)
 
 A deck has an item for each of some (neuron, head) pairs: prompts of the train split with their
-labels, to learn from, and held-out prompts of the test split, to be sorted. An item is drawn by a
-seed of its own and named by the digest of its content, so that other items may come or go.
+labels, to learn from, and held-out prompts of the test split, to be sorted. An item is named by the
+digest of its content, so that other items may come or go.
 `tools/blind_sort.py` writes what readers said into a YAML file: who they were, and an entry a
 reader, with a letter for every prompt of each item, by digest.
 """
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -20,56 +18,10 @@ import yaml
 from sklearn.metrics import cohen_kappa_score
 
 from lookups.errors import in_words
-from lookups.statistics.bootstrap import lots_of
 
-LEARN = 10  # at most so many prompts of each kind to learn from
 SORT = 10  # held-out prompts to be sorted: half of each kind where there are so many
-FEWEST = {"train": 4, "test": 3}  # prompts of each split that must be there of each kind
 CLEAR = 9  # so many right of `SORT` make a look-up clear; guessing gets there in 1.1 % of items
 LETTERS = {"A": True, "B": False}  # active and inactive; `?` stands for not read
-COLUMNS = ["item", "digest", "kind", "neuron", "head", "role", "place", "prompt", "text", "token",
-           "active"]  # fmt: skip
-
-
-def is_sortable(prompts: pd.DataFrame) -> bool:
-    """Whether one pair has enough prompts of both kinds; columns `split` and `active`."""
-    counts = Counter(zip(prompts.split, prompts.active, strict=True))
-    enough = all(counts[split, kind] >= FEWEST[split] for split in FEWEST for kind in (True, False))
-    return enough and counts["test", True] + counts["test", False] >= SORT
-
-
-def draw_deck(pairs: pd.DataFrame, prompts: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """Draw an item for every pair (`neuron`, `head`, `kind`) and put the items in a blind order.
-
-    `prompts` has a row for each prompt of each pair: neuron, head, split, prompt, text, token,
-    active and `decides`, the number that active goes by. An item teaches with the active prompts
-    that have most of it, then with the others that have least; what is to be sorted is drawn at
-    random. Every pair must be sortable.
-    """
-    items = []
-    for pair in pairs.itertuples():
-        own = prompts[(prompts.neuron == pair.neuron) & (prompts["head"] == pair.head)]
-        item = _draw_item(own, lots_of(seed, pair.neuron, pair.head))
-        rows = item[["role", "place", "text", "token", "active"]].sort_values(["role", "place"])
-        content = json.dumps(rows.astype(str).to_numpy().tolist())
-        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-        items.append(item.assign(kind=pair.kind, digest=digest))
-    empty = pd.DataFrame(columns=COLUMNS).astype({"item": int, "place": int, "active": bool})
-    deck = pd.concat(items or [empty]).sort_values(["digest", "role", "place"], kind="stable")
-    deck["item"] = deck.digest.rank(method="dense").astype(int) if items else empty["item"]
-    return deck[COLUMNS].reset_index(drop=True)
-
-
-def _draw_item(prompts: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
-    rows = prompts.sort_values(["split", "prompt"]).iloc[random.permutation(len(prompts))]
-    train, test = rows[rows.split == "train"], rows[rows.split == "test"]
-    train = train.sort_values(["decides", "prompt"])
-    learn = pd.concat([train[train.active][::-1].head(LEARN), train[~train.active].head(LEARN)])
-    halves = test.groupby("active").head(SORT // 2)
-    sort = pd.concat([halves, test.drop(index=halves.index)]).head(SORT)
-    sort = sort.iloc[random.permutation(len(sort))]
-    both = pd.concat([learn.assign(role="learn"), sort.assign(role="sort")])
-    return both.assign(place=both.groupby("role").cumcount() + 1)
 
 
 def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -111,11 +63,6 @@ def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
 def read_verdicts(path: Path | None) -> list[dict[str, str]]:
     """Return each reader's recorded verdicts by item digest; none if there is no record."""
     return mapping_of(path).get("verdicts") or []
-
-
-def who_read(path: Path | None) -> str:
-    """Return what kind of readers they were, such as `language models`."""
-    return str(mapping_of(path).get("readers") or "not recorded")
 
 
 def mapping_of(path: Path | None) -> dict:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from scipy.stats import binom, false_discovery_control, hypergeom, rankdata, skew, skewtest
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from lookups.statistics.bootstrap import UNKNOWN, Estimate, bootstrap_mean, complete
+from lookups.statistics.bootstrap import complete
 
 
 class Counts(NamedTuple):
@@ -89,12 +89,6 @@ def score(counts: Counts) -> float:
     """Return E over the answers that were read."""
     shares = [right / of if of else nan for right, of in counts.read]
     return sum(shares) / 2
-
-
-def score_strict(counts: Counts) -> float:
-    """Return E with unread answers counted as wrong."""
-    fp, fn = counts.fp + counts.unread_inactive, counts.fn + counts.unread_active
-    return score(Counts(counts.tp, fp, counts.tn, fn))
 
 
 def newcombe(counts: Counts) -> tuple[float, float]:
@@ -175,26 +169,6 @@ def between_pairs(scores: Collection, variances: Collection) -> Variances:
         return Variances(nan, nan, nan, len(scores))
     observed, sampling = float(scores.var(ddof=1)), float(variances.mean())
     return Variances(observed, sampling, observed - sampling, len(scores))
-
-
-def mean_over(verdicts: pd.DataFrame, units: Collection, *, seed: int) -> Estimate:
-    """Return the mean score over pairs, with an interval from resampling what prompts share.
-
-    `verdicts` has a row a prompt of a pair: neuron, head, active and verdict (missing: unread, left
-    out); `units` says of each row where its prompt comes from, such as an article. The interval is
-    that of the score linearised in the prompts: each one's deviation from its pair and kind's rate.
-    """
-    rows = verdicts.assign(unit=pd.array(list(units), dtype=object)).dropna(subset="verdict")
-    rows["right"] = (rows.verdict.astype(bool) == rows.active.astype(bool)).astype(float)
-    of_pair = rows.groupby(["neuron", "head"])
-    rows = rows[of_pair.active.transform("nunique") == 2]
-    if not len(rows):
-        return UNKNOWN
-    of_kind = rows.groupby(["neuron", "head", "active"]).right
-    mean = float(of_kind.mean().mean())
-    weight = len(rows) / (of_kind.ngroups * of_kind.transform("size"))
-    values = mean + weight * (rows.right - of_kind.transform("mean"))
-    return bootstrap_mean(values, rows.unit, seed=seed)
 
 
 def paper_summary(scores: Collection) -> Summary:
