@@ -1,10 +1,21 @@
 """The shortest suffix that keeps a neuron firing: all prompts of a length at once, or in turn."""
 
+import sys
+from typing import NamedTuple
+
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
-from lookups.measure.activation import Suffix, activations, shortest_suffixes
+from lookups.measure.activation import activations
+from lookups.paths import PROJECT
+
+sys.path.insert(0, str(PROJECT / "tests"))
 
 KEEP, LONGEST = 0.8, 100
+
+
+class Suffix(NamedTuple):
+    length: int
+    activation: float
 
 
 def long_enough(activation: float, whole: float) -> bool:
@@ -32,7 +43,11 @@ def fast(found: Setting, rows: Rows) -> list[Suffix | None]:
     def fire(some, kept):
         return activations(found.model, [rows.neurons[row] for row in some], kept)
 
-    return shortest_suffixes(fire, rows.prompts, rows.whole, long_enough, longest=LONGEST)
+    from inline import defined_in
+
+    find, rule = defined_in("04_suffixes").shortest_suffixes, (rows.whole, long_enough)
+    kept = find(fire, rows.prompts, *rule, longest=LONGEST, progress=lambda n: None)
+    return [one and Suffix(*one) for one in kept]
 
 
 def compared(ours: list[Suffix | None], expected: list[Suffix | None], rows: Rows) -> str:

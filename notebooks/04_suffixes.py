@@ -38,7 +38,7 @@ from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
 from lookups.show.figures import COLOURS, house_style
 from lookups.explain.running_example import running_neurons, running_prompt
-from lookups.measure.activation import Fire, activations, shortest_suffixes
+from lookups.measure.activation import Fire, activations
 from lookups.model.loaded import load_model
 from lookups.statistics.bootstrap import percent
 from lookups.names import Neuron
@@ -138,11 +138,25 @@ glue("longest", settings.longest, display=False)
 
 # %% [markdown]
 # `protocol: sound` counts upwards: lengths 1, 2, 3 …, all prompts of one length together. The first
-# that passes is the shortest ({func}`~lookups.measure.activation.shortest_suffixes`), whatever the activation
+# that passes is the shortest, whatever the activation
 # does in between:
 
 
 # %%
+def shortest_suffixes(fire, prompts, whole, long_enough, *, longest, progress) -> list:
+    """The first length of each prompt that is long enough, and its activation; None without one."""
+    found = [None] * len(prompts)
+    for length in range(1, longest + 1):
+        left = [n for n, one in enumerate(found) if one is None and len(prompts[n]) >= length]
+        measured = fire(left, [prompts[n][-length:] for n in left]) if left else []
+        for n, activation in zip(left, map(float, measured), strict=True):
+            if long_enough(activation, whole[n]):
+                found[n] = length, activation
+        progress(sum(found[n] is not None for n in left))
+    return found
+
+
+# %% tags=["hide-input"]
 def cut_sound(rows: pd.DataFrame) -> list[Sequence[int] | None]:
     fire, whole = fire_of(rows, bos=True), rows.activation.tolist()
     ids = rows.ids.tolist()
@@ -150,7 +164,7 @@ def cut_sound(rows: pd.DataFrame) -> list[Sequence[int] | None]:
         found = shortest_suffixes(
             fire, ids, whole, long_enough, longest=settings.longest, progress=bar.update
         )
-    return [one[-cut.length :] if cut else None for one, cut in zip(ids, found, strict=True)]
+    return [one[-cut[0] :] if cut else None for one, cut in zip(ids, found, strict=True)]
 
 
 # %% [markdown]

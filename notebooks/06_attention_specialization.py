@@ -28,10 +28,14 @@ run: str = "smollm2"  # a run's id, or a path to its .yml
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
+from einops import einsum
 from IPython.display import Markdown
 from myst_nb import glue
 from scipy.stats import binomtest, fisher_exact
@@ -42,7 +46,7 @@ from sklearn.pipeline import make_pipeline
 
 from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
-from lookups.measure.attention import HEAD_TYPES, head_kinds, looks, repeated
+from lookups.measure.attention import looks, repeated
 from lookups.explain.blind_sort import (
     CLEAR,
     SORT,
@@ -53,8 +57,9 @@ from lookups.explain.blind_sort import (
     scored,
 )
 from lookups.show.figures import COLOURS, house_style
-from lookups.measure.activation import activations
-from lookups.model.loaded import load_model
+from lookups.measure.activation import Site, activations
+from lookups.model.batches import batches_by_length
+from lookups.model.loaded import Model, load_model
 from lookups.names import Head, Neuron
 from lookups.explain.explainer import PairPrompts, follow_share
 from lookups.explain.running_example import running_pairs
@@ -225,6 +230,9 @@ def left_out(texts: list[str], truth: np.ndarray) -> np.ndarray:
 
 
 # %%
+FEWEST = {"train": 4, "test": 3}  # prompts of each kind that a pair needs
+
+
 def told(rows: pd.DataFrame) -> float:
     """What share of what decides is told by the words of prompts that were left out (R²)."""
     if min(rows.active.sum(), (~rows.active).sum()) < FEWEST["train"]:
@@ -235,6 +243,7 @@ def told(rows: pd.DataFrame) -> float:
     return 1 - ((truth - said) ** 2).sum() / ((truth - others) ** 2).sum()
 
 
+# %%
 def said_by_words(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     """What the words of `test` let one expect, from all of `train`."""
     fitted = by_words().fit(train.text.tolist(), train[settings.measure])
@@ -617,9 +626,57 @@ pd.DataFrame(
 #
 # Some heads have been described without any neuron: *previous-token* heads look one token back, *duplicate-token*
 # heads at earlier copies of the last token, *induction* heads at what followed such copies {cite}`elhage2021,olsson2022`. How
-# much attention do the heads of kept pairs pay to such places? We measure it on random tokens that come twice in succession, where
-# nothing but the repetition can be read, and on passages of the run ({func}`~lookups.measure.attention.head_kinds`). A head is of a kind
+# much attention do the heads of kept pairs pay to such places? They are, for each query of a text (column 0 is the beginning of the
+# sequence, which is no token of the text):
+
+# %%
+HEAD_TYPES = ("previous token", "duplicate token", "induction")
+
+
+def places_of(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Where a head of each kind looks: row, kind, query, key."""
+    at = torch.arange(ids.shape[1], device=ids.device)
+    text = mask & (at > 0)
+    asked = text[:, :, None] & text[:, None, :] & (at[:, None] > at[None, :])
+    copy = (ids[:, :, None] == ids[:, None, :]) & asked
+    previous = (at[:, None] == at[None, :] + 1) & asked
+    return torch.stack([previous, copy, copy.roll(1, dims=2) & asked], 1)
+
+
+# %% [markdown]
+# A head's score is a mean over the positions that have such a place to look at; chance is what a head gets that looks at
+# all places alike. We measure it on random tokens that come twice in succession, where
+# nothing but the repetition can be read, and on passages of the run. A head is of a kind
 # if it pays at least so much of its attention to the places of that kind, in either of the two:
+
+
+# %% tags=["hide-input"]
+def head_kinds(model: Model, sequences: Sequence) -> pd.DataFrame:
+    """A row for every head of the model, a score for each kind, and `chance` as last row;
+    not-a-number for a kind for which no sequence has a place to look at."""
+    layers, kinds = range(model.n_layers), len(HEAD_TYPES)
+    sums = torch.zeros(model.n_layers, model.n_heads, kinds, dtype=torch.float64)
+    chance, count = torch.zeros(2, kinds, dtype=torch.float64)
+    lengths = [len(ids) for ids in sequences]
+    for some in batches_by_length(lengths, tokens=model.tokens() // 2):
+        batch = model.batch([sequences[row] for row in some])
+        places = places_of(batch.ids, batch.mask)
+        count += places.any(-1).sum((0, 2)).cpu()
+        reach = torch.arange(1, batch.ids.shape[1] + 1, device=batch.ids.device)
+        chance += (places.sum(-1).double() / reach).sum((0, 2)).cpu()
+
+        def add(pattern: torch.Tensor, at: int, places: torch.Tensor = places) -> None:
+            exact = pattern if pattern.is_cuda else pattern.double()
+            found = einsum(exact, places.to(exact), "row h q k, row kind q k -> h kind")
+            sums[at] += found.double().cpu()
+
+        model.read(batch, {Site.PATTERN.format(at): partial(add, at=at) for at in layers})
+    scores = torch.cat([sums.flatten(0, 1), chance[None]]) / count
+    heads = [str(Head(at, h)) for at in layers for h in range(model.n_heads)]
+    return pd.DataFrame(
+        scores.to(model.dtype).numpy(), index=[*heads, "chance"], columns=list(HEAD_TYPES)
+    )
+
 
 # %%
 KNOWN = 0.4
@@ -702,7 +759,6 @@ Markdown(reading)
 
 # %%
 LEARN = 10  # training prompts of each kind at most
-FEWEST = {"train": 4, "test": 3}  # prompts of a split that there must be of each kind
 
 
 def is_sortable(rows: pd.DataFrame) -> bool:

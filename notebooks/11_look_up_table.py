@@ -32,6 +32,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from einops import einsum
 from IPython.display import Markdown
 from myst_nb import glue
 from scipy.stats import rankdata, spearmanr
@@ -42,11 +43,12 @@ from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
 from lookups.measure.attention import look, looks
 from lookups.measure.ground_truth import carried, targets_of
 from lookups.measure.intervention import GROUPS, followed_first, of_group
-from lookups.measure.look_up_table import PARTS, Held, directions, hold
-from lookups.measure.look_up_table import mean_residuals, split_scores
+from lookups.measure.activation import keeper
+from lookups.measure.look_up_table import Held, directions, hold, mean_residuals, of_head
 from lookups.explain.running_example import running_pairs, running_prompt
 from lookups.show.figures import COLOURS, house_style
-from lookups.model.loaded import load_model
+from lookups.model.forward import turned
+from lookups.model.loaded import Model, load_model
 from lookups.model.resume import ENTERS
 from lookups.names import Head, Neuron
 from lookups.settings import ModelSpec, check_run, read_run
@@ -374,9 +376,8 @@ pd.DataFrame(table).T.rename_axis(["neurons", "list"]) if len(result) else NOTHI
 #
 # What a source brings depends as much on the attention it gets. The attention score is a product of the last
 # token's query with the source's key, and the key is linear in the source's
-# residual behind the norm. So the score splits without remainder into three parts
-# ({func}`~lookups.measure.look_up_table.split_scores`), each with its position turned in where the
-# model does so:
+# residual behind the norm. So the score splits without remainder into three parts,
+# each with its position turned in where the model does so:
 #
 # - *position*, the key of the mean residual at this position of a text;
 # - *token*, how the token's own mean residual departs from the mean of all;
@@ -385,6 +386,43 @@ pd.DataFrame(table).T.rename_axis(["neurons", "list"]) if len(result) else NOTHI
 # Only differences between the sources of a prompt matter to attention. So we ask how much each part
 # varies together with the whole score among the sources of one prompt. These shares sum to one; a
 # negative share works against the others.
+
+
+# %% tags=["hide-input"]
+PARTS = ("position", "token", "context")
+
+
+def parts_of_stream(model: Model, at: int, ids, own, residuals) -> torch.Tensor:
+    """What a layer's sources are made of; what has no mean of its own has that of all tokens."""
+    overall = residuals.overall[at]
+    parts = overall.repeat(len(PARTS), len(ids), 1)
+    known = residuals.by_position[at][: len(ids)]
+    parts[0, : len(known)] = known
+    tokens = torch.tensor([int(one) for one in ids], device=own.device)
+    source, row = (tokens[:, None] == residuals.tokens).nonzero(as_tuple=True)
+    parts[1, source] = residuals.by_token[at][row]
+    parts[1] -= overall
+    parts[2] = own[1:] - parts[0] - parts[1]
+    return parts
+
+
+@torch.no_grad()
+def split_scores(model: Model, head: Head, ids, residuals) -> torch.Tensor:
+    """The parts (part, source) of a prompt's last token's attention scores, before the softmax."""
+    batch, at, seen = model.batch([ids]), head.layer, {}
+    model.read(batch, {ENTERS.format(at): keeper(seen, "x", model.forward.normed)})
+    own, layer = seen["x"][0], model.forward.layers[at]
+    parts = parts_of_stream(model, at, ids, own, residuals)
+    keys = parts @ of_head(model, head, layer.keys.weight).T
+    if layer.keys.bias is not None:
+        keys[0] += of_head(model, head, layer.keys.bias)
+    if layer.key_gain is not None:  # the scale of the norm is held
+        keys = keys * model.forward.head_scale(keys.sum(0), layer.key_gain)
+    query = model.forward.heads(layer.queries(own[-1:]), layer.query_gain)[:, head.index]
+    place = torch.arange(len(own), device=own.device)[None]
+    keys = turned(keys[:, :, None], model.forward.turn_at(place[:, 1:], own))
+    query = turned(query[None, :, None], model.forward.turn_at(place[:, -1:], own))
+    return layer.scaling * einsum(keys, query, "part source h d, one pos h d -> part source")
 
 
 # %%

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import tiny
 import torch
+from inline import defined_in
 from lookups.measure.ablation import ablate, mean_over_tokens
-from lookups.measure.activation import activations, shortest_suffixes
-from lookups.measure.attention import head_kinds, looks
+from lookups.measure.activation import activations
+from lookups.measure.attention import looks
 from lookups.measure.attribution import attribute
 from lookups.measure.congruence import congruence
 from lookups.measure.path_patching import mean_at_last, path_patch
@@ -32,7 +33,13 @@ def measured(one: Model, n: int = 40) -> dict[str, list[Tensor]]:
         return activations(one, [several[row] for row in rows], ids)
 
     whole = np.maximum(fire(range(n), prompts), 1e-3)
-    cut = shortest_suffixes(fire, prompts, whole, lambda now, full: now >= 0.8 * full, longest=9)
+    shortest, head_kinds = (
+        getattr(defined_in(chapter), name)
+        for chapter, name in (("04_suffixes", "shortest_suffixes"),
+                              ("06_attention_specialization", "head_kinds"))
+    )  # fmt: skip
+    rule = {"longest": 9, "progress": lambda n: None}
+    cut = shortest(fire, prompts, whole, lambda now, full: now >= 0.8 * full, **rule)
     maxima = scan(one, tiny.documents(90), [0, 2], strongest=7, per_band=2)
     fires = maxima.strongest.activation[0] > 0.02  # where all is about 0, all is rounding
     means = [mean_over_tokens(one, prompts, range(3), of=of) for of in ("heads", "neurons")]
@@ -44,7 +51,7 @@ def measured(one: Model, n: int = 40) -> dict[str, list[Tensor]]:
         "maxima": maxima.strongest.activation,
         "places": [axis.where(fires, 0) for some in maxima[1:3] for axis in some[1:]],
         "frequency": [(90 * maxima.frequency).round().long(), maxima.successors],
-        "lengths": np.array([suffix.length if suffix else 0 for suffix in cut]),
+        "lengths": np.array([suffix[0] if suffix else 0 for suffix in cut]),
         "activations": whole,
         "attribution": attribute(one, fed, prompts),
         "looks": looks(one, fed[3], heads[:4], prompts[:5]),

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lookups.errors import LookupsError
-from lookups.measure.activation import Suffix, activations, shortest_suffixes
+from inline import defined_in
+from lookups.measure.activation import activations
 from lookups.names import Neuron
 from tiny import LAYERS, VARIANTS, anatomy, model, random_ids
 
@@ -50,15 +50,10 @@ def test_the_first_length_that_passes_whatever_the_curve(curves, longest):
     prompts = [list(range(1, len(curve) + 1)) for curve in curves]
     whole = [curve[-1] for curve in curves]
     options = {"longest": longest, "progress": told.append}
-    found = shortest_suffixes(fire, prompts, whole, long_enough, **options)
+    find = defined_in("04_suffixes").shortest_suffixes
+    found = find(fire, prompts, whole, long_enough, **options)
     for curve, one in zip(curves, found, strict=True):
-        suffixes = [Suffix(n + 1, activation) for n, activation in enumerate(curve[:longest])]
-        passing = (one for one in suffixes if long_enough(one.activation, curve[-1]))
+        suffixes = enumerate(curve[:longest], start=1)
+        passing = (one for one in suffixes if long_enough(one[1], curve[-1]))
         assert one == next(passing, None)
     assert sum(told) == sum(one is not None for one in found)
-
-
-@pytest.mark.parametrize("silent", [0.0, -1.0, float("nan")])
-def test_a_neuron_that_never_fires_is_named(silent):
-    with pytest.raises(LookupsError, match="prompt 1 never fires its neuron; leave it out"):
-        shortest_suffixes(lambda *_: [], [[1], [2]], [1.0, silent], long_enough, longest=3)

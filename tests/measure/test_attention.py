@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from lookups.measure.attention import HEAD_TYPES, head_kinds, look, looks, repeated
+from inline import defined_in
+from lookups.measure.attention import look, looks, repeated
 from lookups.measure.attribution import attribute
 from lookups.names import Head, Neuron
 from tiny import ARCHITECTURES, HEADS, LAYERS, VARIANTS, anatomy, model, parts_of, plain, random_ids
 
+head_kinds = defined_in("06_attention_specialization").head_kinds
 IDS = random_ids(1, seed=41, shortest=9, longest=9)[0]
 PROMPTS = [IDS, *random_ids(4, seed=42, shortest=2, longest=11)]
 
@@ -103,4 +105,4 @@ def test_repeated_ids_are_repeated_and_plain():
     assert (ids[:, :10] == ids[:, 10:]).all()
     assert not np.isin(ids, one.tokenizer.all_special_ids).any()
     assert head_kinds(one, list(ids)).notna().all().all()
-    assert head_kinds(one, [[1, 2]])[list(HEAD_TYPES)[1:]].isna().all().all()
+    assert head_kinds(one, [[1, 2]])[["duplicate token", "induction"]].isna().all().all()

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from lookups.measure import look_up_table
-from lookups.measure.look_up_table import PARTS, Held, directions, hold, mean_residuals
+from inline import defined_in
+from lookups.measure.look_up_table import Held, directions, hold, mean_residuals
 from lookups.names import Head, Neuron
 
+CHAPTER = defined_in("11_look_up_table")
 TEXTS = tiny.random_ids(12, seed=4, shortest=4, longest=15)
 
 
@@ -57,8 +58,8 @@ def test_parts_of_scores_sum_to_the_pattern(name):
     model = tiny.model(name, "float64")
     residuals = mean_residuals(model, [ids[:6] for ids in TEXTS], [0, 1, 2], fewest=2)
     for head, ids in ((Head(1, 3), TEXTS[0]), (Head(2, 0), TEXTS[5]), (Head(0, 1), TEXTS[7])):
-        parts = look_up_table.split_scores(model, head, ids, residuals)
-        assert parts.shape == (len(PARTS), len(ids))
+        parts = CHAPTER.split_scores(model, head, ids, residuals)
+        assert parts.shape == (len(CHAPTER.PARTS), len(ids))
         seen = tiny.whole_pass(model, ids)[1][f"blocks.{head.layer}.attn.hook_pattern"]
         pattern = seen[0, head.index, -1, 1:].double()
         expected = pattern / pattern.sum()

@@ -1,18 +1,16 @@
-"""How strongly a prompt's own neuron fires, and how much of the prompt it needs (chapters 3, 4).
+"""How strongly a prompt's own neuron fires (chapters 3 and 4), and what is read together.
 
 Rows pair a neuron, or a head, with token ids. Rows that share ids share the forward pass, which
 stops at the deepest layer asked about.
 """
 
 from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence, Sized
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.errors import LookupsError
 from lookups.model.batches import TOGETHER, batches_by_length
 from lookups.model.loaded import Model, Prompts
 from lookups.model.workers import results_of
@@ -37,13 +35,6 @@ class Site:
     NORMED, WRITTEN = "blocks.{}.mlp.hook_in", "blocks.{}.hook_mlp_out"
 
 
-class Suffix(NamedTuple):
-    """How much of a prompt was kept, and the activation measured on exactly that."""
-
-    length: int
-    activation: float
-
-
 def activations(model: Model, neurons: Neurons, sequences: Prompts, *, bos: bool = True) -> Column:
     """Return, for every row, the activation of its neuron (times its sign) at the last token.
 
@@ -52,37 +43,6 @@ def activations(model: Model, neurons: Neurons, sequences: Prompts, *, bos: bool
     found = own_at_last(model, Site.POST, neurons, sequences, bos)
     signs = np.array([neuron.sign for neuron in neurons], dtype=np.float64)
     return signs * found.double().cpu().numpy()
-
-
-def shortest_suffixes(
-    fire: Fire,
-    prompts: Prompts,
-    whole: Sequence[float] | np.ndarray,
-    long_enough: Callable[[float, float], bool],
-    *,
-    longest: int,
-    progress: Callable[[int], None] = lambda n: None,
-) -> list[Suffix | None]:
-    """Return, a prompt, the first length counted upwards that is long enough; None past `longest`.
-
-    All prompts of one length are measured together. `progress` is told how many were settled.
-    LookupsError if a neuron is silent on a whole prompt, so that no share of it is defined.
-    """
-    if silent := [row for row, activation in enumerate(whole) if not activation > 0]:
-        raise LookupsError(f"prompt {silent[0]} never fires its neuron; leave it out")
-    found: list[Suffix | None] = [None] * len(prompts)
-    for length in range(1, longest + 1):
-        open_rows = [
-            row for row, one in enumerate(found) if one is None and len(prompts[row]) >= length
-        ]
-        if not open_rows:
-            break
-        measured = fire(open_rows, [prompts[row][-length:] for row in open_rows])
-        for row, activation in zip(open_rows, map(float, measured), strict=True):
-            if long_enough(activation, whole[row]):
-                found[row] = Suffix(length, activation)
-        progress(sum(found[row] is not None for row in open_rows))
-    return found
 
 
 def own_at_last(

@@ -12,19 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookups.measure.activation import Site, batched, check_feed, inputs_of, keeper
+from lookups.measure.activation import Site, batched, check_feed, inputs_of
 from lookups.measure.attribution import Input, worth
-from lookups.model.batches import Ids
-from lookups.model.forward import turned
 from lookups.model.loaded import Model, Prompts
 from lookups.model.resume import ENTERS
 from lookups.names import Head, Neuron
-
-PARTS = ("position", "token", "context")
 
 
 class Held(NamedTuple):
@@ -68,7 +63,7 @@ def directions(
     found: dict[Input, Tensor] = {into: one * held.per_scale for into, one in reads.items()}
     if model.gated:
         found["post"] = reads["gate"] * held.of_gate + reads["up"] * held.of_up
-    w_v = _of_head(model, head, model.forward.layers[head.layer].values.weight)
+    w_v = of_head(model, head, model.forward.layers[head.layer].values.weight)
     w_o = model.w_o(head.layer)[head.index]
     return {into: neuron.sign * (w_o @ one) @ w_v for into, one in found.items()}
 
@@ -105,35 +100,6 @@ def mean_residuals(
     return Residuals(often, means(slice(n)), means(slice(n + 1, None)), overall)
 
 
-@torch.no_grad()
-def split_scores(
-    model: Model, head: Head, ids: Ids, residuals: Residuals
-) -> Float[Tensor, "part source"]:
-    """Split the attention scores (before the softmax) of a prompt's last token by what its sources'
-    keys come from: *position*, the mean residual there; *token*, how the token's own mean departs
-    from that of all; *context*, the rest. What has no mean of its own has that of all tokens."""
-    batch, at, seen = model.batch([ids]), head.layer, {}
-    model.read(batch, {ENTERS.format(at): keeper(seen, "x", model.forward.normed)})
-    own, layer, overall = seen["x"][0], model.forward.layers[at], residuals.overall[at]
-    parts = overall.repeat(len(PARTS), len(ids), 1)
-    known = residuals.by_position[at][: len(ids)]
-    parts[0, : len(known)] = known
-    source, row = (batch.ids[0, 1:, None] == residuals.tokens).nonzero(as_tuple=True)
-    parts[1, source] = residuals.by_token[at][row]
-    parts[1] -= overall
-    parts[2] = own[1:] - parts[0] - parts[1]
-    keys = parts @ _of_head(model, head, layer.keys.weight).T
-    if layer.keys.bias is not None:
-        keys[0] += _of_head(model, head, layer.keys.bias)
-    if layer.key_gain is not None:  # the scale of the norm is held
-        keys = keys * model.forward.head_scale(keys.sum(0), layer.key_gain)
-    query = model.forward.heads(layer.queries(own[-1:]), layer.query_gain)[:, head.index]
-    place = torch.arange(len(own), device=own.device)[None]
-    keys = turned(keys[:, :, None], model.forward.turn_at(place[:, 1:], own))
-    query = turned(query[None, :, None], model.forward.turn_at(place[:, -1:], own))
-    return layer.scaling * einsum(keys, query, "part source h d, one pos h d -> part source")
-
-
-def _of_head(model: Model, head: Head, flat: Float[Tensor, "rows ..."]) -> Float[Tensor, "..."]:
-    """A head's part of what makes keys or values."""
+def of_head(model: Model, head: Head, flat: Float[Tensor, "rows ..."]) -> Float[Tensor, "..."]:
+    """Return a head's part of the weights or biases that make keys or values."""
     return flat.unflatten(0, (-1, model.d_head))[model.key_head(head)]

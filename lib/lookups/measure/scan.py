@@ -1,9 +1,10 @@
 """One pass over many documents: where was each neuron strongest? (chapter 3)
 
-Every document gives every neuron one maximum (paper, step 2), where it fires at the first of equal
-positions. Of these `lookups.measure.kept_maxima` keeps a bounded number. Neither batch size nor the
-order of documents changes the result: numbers and lots follow from a document's key, and maxima are
-rounded before they are compared, since a GPU gives equal contexts other last bits in another batch.
+Every document gives every neuron one maximum (paper, step 2), at the first of equal positions, which
+means something where the neuron fires. Of these `lookups.measure.kept_maxima` keeps a bounded
+number. Neither batch size nor the order of documents changes the result: numbers and lots follow
+from a document's key, and maxima are rounded before they are compared, since a GPU gives equal
+contexts other last bits in another batch.
 """
 
 import json
@@ -366,5 +367,6 @@ def _batch_maxima(
         first = (block + 1) * PLACES - 1 - word.bitwise_and(PLACES - 1)
         column = torch.where(found > value, first, column)
         value = torch.maximum(value, found)
+    column = torch.where(value > 0, column, 0)  # where it never fires, no place is meant
     value, column = value.flatten(1), column.flatten(1) + start
     return Maxima(value, torch.tensor(rows, device=model.device)[:, None], column)
