@@ -46,7 +46,7 @@ from lookups.settings import check_run, read_run
 from lookups.model.batches import batches_by_length
 from lookups.show.views import BOS, escaped, readable, token_view
 from lookups.statistics.bootstrap import percent
-from lookups.corpus.wikipedia import article_of, articles_used, cleaning_report, load_wikipedia
+from lookups.corpus.wikipedia import article_of, load_wikipedia
 
 settings = read_run(run)
 model = load_model(settings.model)
@@ -611,7 +611,13 @@ Markdown(
 # with their licence (for runs on Wikipedia):
 
 # %% tags=["hide-input", "hide-output"]
-cleaning_report(wikipedia).set_index(["of", "what"]) if wikipedia else None
+if wikipedia:
+    kept = {"kept": len(wikipedia.paragraphs)} | wikipedia.dropped
+    counts = {"pages": wikipedia.pages, "paragraphs": kept}
+    rows = [(of, what, n) for of, found in counts.items() for what, n in found.items()]
+pd.DataFrame(rows, columns=["of", "what", "number"]).set_index(
+    ["of", "what"]
+) if wikipedia else None
 
 # %% tags=["hide-input", "hide-output"]
 TERMS = (
@@ -620,6 +626,16 @@ TERMS = (
     "(https://creativecommons.org/licenses/by-sa/3.0/). So is every prompt that this book quotes from "
     "them; each names its article and revision."
 )
+
+
+def articles_used(sources, texts) -> pd.DataFrame:
+    """A row an article that documents of these sources come from, with its address."""
+    ids = {article_of(one.source): one[:3] for one in texts.paragraphs}
+    used = [ids[name] for name in sorted(set(map(article_of, sources)) & set(ids))]
+    table = pd.DataFrame(used, columns=["article", "page", "revision"])
+    return table.assign(address=[f"https://en.wikipedia.org/?oldid={n}" for n in table.revision])
+
+
 LINE = "| {split} | {article} | {page} | [{revision}]({address}) |"
 if wikipedia:
     tables = [articles_used(origins[split], wikipedia).assign(split=split) for split in texts]

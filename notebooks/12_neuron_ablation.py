@@ -41,7 +41,7 @@ from lookups.statistics.bootstrap import Estimate, bootstrap_mean, lots_of, perc
 from lookups.statistics.differences import Values, group_difference
 from lookups.show.figures import COLOURS, house_style
 from lookups.model.loaded import load_model
-from lookups.measure.ablation import ablate, mean_over_tokens, nearest_in_size
+from lookups.measure.ablation import ablate, mean_over_tokens
 from lookups.measure.routes import logp_without
 from lookups.explain.running_example import running_neurons, running_pair, running_prompt
 from lookups.names import Head, Neuron
@@ -234,6 +234,17 @@ written_by = torch.cat([model.w_out(layer) for layer in layers]).double().norm(d
 FACTOR = 1.5
 
 
+def nearest_in_size(sizes: np.ndarray, own: int, *, factor: float, barred=()) -> int | None:
+    if not sizes[own] > 0:
+        return None
+    with np.errstate(divide="ignore"):
+        away = np.abs(np.log(sizes / sizes[own]))
+    away[[own, *barred]] = np.inf
+    nearest = int(away.argmin())
+    return nearest if away[nearest] <= np.log(factor) else None
+
+
+# %% tags=["hide-input"]
 def partner(neuron: str, mean: torch.Tensor) -> dict | None:
     """Another neuron that writes about as much where this one fires; `mean` is of all neurons."""
     own = Neuron.parse(neuron)
@@ -245,7 +256,6 @@ def partner(neuron: str, mean: torch.Tensor) -> dict | None:
     return None if other is None else partner_facts(own, at, other, mean, sizes)
 
 
-# %% tags=["hide-input"]
 glue("factor", f"{FACTOR:g}", display=False)
 
 

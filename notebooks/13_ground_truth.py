@@ -40,7 +40,7 @@ from myst_nb import glue
 from lookups.measure.ablation import ablate
 from lookups.measure.attribution import attribute
 from lookups.explain.contrast import Contrast
-from lookups.explain.explainer import Example, PairPrompts, Question, widest
+from lookups.explain.explainer import Example, PairPrompts, Question
 from lookups.show.figures import COLOURS, house_style
 from lookups.corpus.grammar import GRAMMAR, KINDS, SEEDS, labelled_documents
 from lookups.measure.ground_truth import carried, targets_of
@@ -596,7 +596,8 @@ for seed, model in models.items():
     train = found[seed].suffixes[found[seed].suffixes.split == "train"]
     table = found[seed].pairs[found[seed].pairs.selected]
     drawn = table.sample(OPERATED, random_state=seed)
-    for which, pairs in {"kept": widest(table[table.kept]).head(OPERATED), "drawn": drawn}.items():
+    widest = table[table.kept].sort_values(["gap", "neuron", "head"], ascending=[False, True, True], kind="stable")  # fmt: skip
+    for which, pairs in {"kept": widest.head(OPERATED), "drawn": drawn}.items():
         for neuron, head in zip(pairs.neuron, pairs["head"], strict=True):
             rows, matrix = train[train.neuron == neuron], model.w_o(Head.parse(head).layer)
             usual = matrix.clone()

@@ -39,7 +39,7 @@ from lookups.explain.controls import BagOfWords, Nearest, permuted_verdicts, shu
 from lookups.explain.contrast import Contrast
 from lookups.explain.explainer import Case, Example, Question, check_apart
 from lookups.explain.features import words_of
-from lookups.record.read import EARLIER, REPORTED, read_published, recorded_as
+from lookups.record.read import REPORTED, read_published, recorded_as
 from lookups.run.store import load
 from lookups.settings import read_run
 from lookups.show.figures import COLOURS, house_style
@@ -65,6 +65,12 @@ pd.set_option("display.max_colwidth", None)
 # what a judge would score who does not look at the prompt.
 
 # %% tags=["hide-input"]
+EARLIER = {  # mean and sd in the first version of the paper, three heads being active on every prompt
+    "GPT-2 small": (0.639, 0.178),
+    "GPT-2 medium": (0.616, 0.159),
+    "GPT-2 large": (0.602, 0.171),
+    "GPT-2 large, middle layers": (0.560, 0.158),
+}
 reported = pd.DataFrame(REPORTED, columns=REPORTED[0]._fields).set_index("run")
 first_version = pd.DataFrame(EARLIER, index=["mean, first version", "sd, first version"]).T
 rows = list(dict.fromkeys([*reported.index, *first_version.index]))

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
+from inline import defined_in
 from lookups.corpus import wikipedia
 from lookups.corpus.texts import corpus_texts
 from lookups.corpus.wikipedia import Paragraph, article_of, clean, load_wikipedia
@@ -119,7 +120,8 @@ def test_articles_of_an_export_without_lists_tables_and_appendices(tmp_path):
     assert texts.pages == {"articles": 1} | other
     dropped = {"an item of a list": 2, "at most 200 characters": 2, "in an appendix": 2}
     assert {what: n for what, n in texts.dropped.items() if n} == dropped
-    (used,) = wikipedia.articles_used({"Ob (revision 101) § Use", "mine.txt#3 § 2"}, texts).values
+    articles_used = defined_in("01_corpus_and_model").articles_used
+    (used,) = articles_used({"Ob (revision 101) § Use", "mine.txt#3 § 2"}, texts).values
     assert used.tolist() == ["Ob", 1, 101, "https://en.wikipedia.org/?oldid=101"]
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from inline import defined_in
 from lookups.corpus.grammar import GRAMMAR, KINDS, minimal_pairs
-from lookups.measure.ablation import ablate, mean_over_tokens, nearest_in_size, other_rows
+from lookups.measure.ablation import ablate, mean_over_tokens, other_rows
 from lookups.measure.activation import activations
 from lookups.measure.attention import look
 from lookups.measure.attribution import attribute
@@ -223,6 +224,7 @@ def test_heads_and_neurons_silenced_together_are_held_at_nothing(name):
 
 def test_a_control_is_the_nearest_in_size_within_the_factor():
     """Sizes spread over many powers of ten, as activations are; some neurons have no partner."""
+    nearest_in_size = defined_in("12_neuron_ablation").nearest_in_size
     random, found = np.random.default_rng(0), []
     for factor in np.tile([1.1, 2.0], 200):
         sizes = np.exp(random.normal(scale=2, size=60))

@@ -11,7 +11,7 @@ import bz2
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 
 import mwparserfromhell
-import pandas as pd
 from mwparserfromhell import nodes
 from mwparserfromhell.wikicode import Wikicode
 
@@ -103,21 +102,6 @@ def clean(export: Path) -> Wikipedia:
         pages["articles" if mine else "articles without a paragraph kept"] += 1
         found += mine
     return Wikipedia(found, dict(pages), dict(sorted(dropped.items())))
-
-
-def articles_used(sources: Iterable[str], texts: Wikipedia) -> pd.DataFrame:
-    """Return a row an article that documents of these sources come from, with its address."""
-    ids = {article_of(one.source): one[:3] for one in texts.paragraphs}
-    used = [ids[name] for name in sorted(set(map(article_of, sources)) & set(ids))]
-    table = pd.DataFrame(used, columns=["article", "page", "revision"])
-    return table.assign(address=[f"https://en.wikipedia.org/?oldid={n}" for n in table.revision])
-
-
-def cleaning_report(texts: Wikipedia) -> pd.DataFrame:
-    """Return how many pages and paragraphs were kept, and how many dropped for which reason."""
-    counts = {"pages": texts.pages, "paragraphs": {"kept": len(texts.paragraphs)} | texts.dropped}
-    rows = [(of, what, n) for of, found in counts.items() for what, n in found.items()]
-    return pd.DataFrame(rows, columns=["of", "what", "number"])
 
 
 SHORTEST = 200  # characters: a paragraph that is kept has more

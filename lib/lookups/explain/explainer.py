@@ -283,12 +283,6 @@ def follow_share(rows: pd.DataFrame) -> float:
     return float((known.next_token == known.token).mean())
 
 
-def widest(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return pairs (`pairs`), the head that brings most on active over other prompts first."""
-    order = ["gap", "neuron", "head"]
-    return pairs.sort_values(order, ascending=[False, True, True], kind="stable")
-
-
 def apart(rows: pd.DataFrame, measure: str) -> float:
     """Return how far the two kinds of a pair's prompts lie apart in a column, in sds in a kind.
     Not-a-number with fewer than two prompts of a kind, or without any spread."""

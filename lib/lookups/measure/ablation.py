@@ -11,7 +11,7 @@ that it has under `zero`: what the token then loses, it loses through it. Kinds 
 last token alone.
 """
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -150,19 +150,6 @@ def other_rows(groups: Sequence[Hashable], *, seed: int) -> Int[np.ndarray, " ro
         while (other[rows] == rows).any():  # on average e times
             other[rows] = rng.permutation(rows)
     return other
-
-
-def nearest_in_size(
-    sizes: Float[np.ndarray, " neuron"], own: int, *, factor: float, barred: Collection[int] = ()
-) -> int | None:
-    """Return the neuron whose size is nearest to that of `own`, None if none is within `factor`."""
-    if not sizes[own] > 0:
-        return None
-    with np.errstate(divide="ignore"):
-        away = np.abs(np.log(sizes / sizes[own]))
-    away[[own, *barred]] = np.inf
-    nearest = int(away.argmin())
-    return nearest if away[nearest] <= np.log(factor) else None
 
 
 def _in_place_of(

@@ -1,6 +1,6 @@
 """One pass over many documents: where was each neuron strongest? (chapter 3)
 
-Every document gives every neuron one maximum (paper, step 2), at the first of equal positions, which
+Every document gives every neuron one maximum (paper, step 2), at the first of equal positions; it
 means something where the neuron fires. Of these `lookups.measure.kept_maxima` keeps a bounded
 number. Neither batch size nor the order of documents changes the result: numbers and lots follow
 from a document's key, and maxima are rounded before they are compared, since a GPU gives equal

@@ -59,14 +59,6 @@ REPORTED = (
 )
 """The camera-ready paper, heads being active above mean + 2 sd."""
 
-EARLIER = {
-    "GPT-2 small": (0.639, 0.178),
-    "GPT-2 medium": (0.616, 0.159),
-    "GPT-2 large": (0.602, 0.171),
-    "GPT-2 large, middle layers": (0.560, 0.158),
-}
-"""Mean and sd in the first version of the paper, three heads being active on every prompt."""
-
 STEPS = {
     "neurons": "1_next_token_neurons",
     "heads": "4_head_attributions",
