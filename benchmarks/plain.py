@@ -2,10 +2,10 @@
 
 The plain passes keep nothing and unembed nothing. They end behind the last layer that the scan
 reads, and have their fused attention; both read the same batches. Measured in turn, three times,
-the middle of which counts, over as many texts as a scan reads before it sorts what it has found, so
-that the work that recurs is measured as often as it recurs. Besides the run's model there are
-shapes of the paper's: their true layers, heads, width and neurons with random weights, which take
-as long as trained ones.
+the middle of which counts, over twice as many texts as a scan reads before it sorts what it has
+found, so that the work that recurs is measured as often as it recurs. Besides the run's model there
+are shapes of the paper's: their true layers, heads, width and neurons with random weights, which
+take as long as trained ones.
 """
 
 import statistics
@@ -93,7 +93,7 @@ def compare(name: str, found: Setting, spec: ModelSpec, layers: Sequence[int]) -
 
 def main() -> None:
     shape = {"nargs": "*", "help": "shapes besides the run's model, such as gpt2-small"}
-    found, chosen = setting(__doc__, documents=SETTLE, more={"--shape": shape})
+    found, chosen = setting(__doc__, documents=2 * SETTLE, more={"--shape": shape})
     spec = read_run(chosen.run).model.model_copy(update={"device": chosen.device})
     compare("all layers", found, spec, range(found.model.n_layers))
     usual = SHAPES[found.model.device.type]

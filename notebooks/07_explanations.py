@@ -15,6 +15,8 @@
 # on which the head is active with those on which it is not, and say in a sentence what sets them apart. Whether the
 # sentence is also true of other prompts is the question of {ref}`scores`.
 #
+# **In short:** {glue:text}`words-headline`
+#
 # | needs | leaves |
 # | --- | --- |
 # | `follow_rates`, `suffixes`, `heads`, `pairs` from {ref}`heads` and before | `explanations`: a sentence for every pair, and the rule behind it |
@@ -39,11 +41,11 @@ from lookups.explain.features import candidates, said
 from lookups.show.figures import COLOURS, house_style
 from lookups.explain.language_model import explaining, judging, run_explainers
 from lookups.model.loaded import load_model
-from lookups.explain.explainer import PairPrompts, examples, follow_share
+from lookups.explain.explainer import Case, PairPrompts, examples, follow_share
 from lookups.explain.running_example import running_pairs
 from lookups.settings import check_run, read_run
 from lookups.show.views import escaped, prompt_table, quotes, readable
-from lookups.statistics.bootstrap import written
+from lookups.statistics.bootstrap import lots_of, written
 from lookups.statistics.differences import Values, group_difference
 
 settings = read_run(run)
@@ -288,7 +290,10 @@ surest = surest.sort_values(
 ).head(12)
 known = np.array([follows_of(key) for key in keys_of(surest)], float).reshape(-1, 2)
 surest = surest.assign(**{"follows, active": known[:, 0], "inactive": known[:, 1]})
-shorter = [text.split(" The best guess is ")[0] for text in surest.explanation]
+NO_WORDS = (
+    "No words tell the active prompts from the others with any certainty. The best guess is that"
+)
+shorter = [text.replace(NO_WORDS, "Guess:") for text in surest.explanation]
 surest.assign(token=surest.token.map(readable), explanation=shorter)[
     ["token", "neuron", "head", "follows, active", "inactive", "left out", "explanation"]
 ].reset_index(drop=True).round(2)
@@ -374,9 +379,20 @@ Markdown(f"Saved `explanations`: {len(explained)} explanations of {len(keys)} pa
 # %% [markdown]
 # ## What we know
 
+
 # %% tags=["hide-input"]
-found = contrast[contrast.selected]["told apart"]
-control = contrast[contrast.group == "random"]["told apart"]
+def shuffled(key: tuple[str, str]) -> Case:
+    """The pair's prompts with the labels *active* and *inactive* dealt out anew."""
+    every, n = [*cases[key].active, *cases[key].inactive], len(cases[key].active)
+    mixed = [every[i] for i in lots_of(settings.seed, "labels", *key).permutation(len(every))]
+    return cases[key]._replace(active=tuple(mixed[:n]), inactive=tuple(mixed[n:]))
+
+
+mine, others = contrast[contrast.selected], contrast[contrast.group == "random"]
+found, control = mine["told apart"], others["told apart"]
+dealt = [explainers["contrast"].explain(shuffled(key)) for key in keys_of(mine)]
+by_luck = sum(json.loads(one.rule)["told_apart"] for one in dealt)
+more = group_difference(*(Values(one["told apart"].astype(float), one.neuron) for one in (mine, others)), seed=settings.seed)  # fmt: skip
 glue("explained-pairs", int(found.sum()), display=False)
 glue("explained-of", len(found), display=False)
 if not len(found):
@@ -390,9 +406,11 @@ else:
         if len(control)
         else ""
     )
-    reading += ". "
+    reading += f" (a difference of shares of {written(more, digits=2)})" if np.isfinite(more.low) else ""  # fmt: skip
+    reading += f". With the labels of the prompts shuffled it finds words for {by_luck} of the {len(found)}. "
     if len(control) and found.mean() <= control.mean():
         reading += "So far, words tell as often for heads of random neurons: nothing here is special to next-token neurons."
+glue("words-headline", reading, display=False)
 Markdown(reading)
 
 # %% [markdown]

@@ -14,6 +14,8 @@
 # that it has never seen into active and inactive ones. We compare what it gets right with guessing, with explanations
 # of *other* heads, with judges that explain nothing, and with neurons in which there should be nothing to explain.
 #
+# **In short:** {glue:text}`scores-headline`
+#
 # | needs | leaves |
 # | --- | --- |
 # | `explanations` from {ref}`explanations` | `verdicts`: what was said of every held-out prompt |
@@ -135,6 +137,7 @@ for key in keys:
 glue("held-out", settings.held_out, display=False)
 counted = said[(said.explainer == "contrast") & said.neuron.map(neurons.selected)]
 guessed = [not json.loads(rule)["told_apart"] for rule in counted.rule]
+found_words = {key: not guess for key, guess in zip(keys_of(counted), guessed, strict=True)}
 glue("pairs-judged", len(guessed), display=False)
 glue("pairs-guessed", sum(guessed), display=False)
 kinds = pd.DataFrame(
@@ -488,6 +491,7 @@ endings_table = {
     name: {"pairs": int(remembered[name].notna().sum()), "mean E": str(mean), f"{first} less this": str(less.get(name, "–"))}
     for name, mean in means_of.items()
 }  # fmt: skip
+last_line = f"`{first}` {compared(less['last 1'], 'a judge who remembers the last token alone')}." if len(remembered) else ""  # fmt: skip
 Markdown(
     f"A judge who remembers the last token alone scores {means_of['last 1']}, one who remembers the last three {means_of['last 3']}. `{first}` "
     f"{compared(less['last 1'], 'the first')}, and it {compared(less['last 3'], 'the second')}."
@@ -507,8 +511,9 @@ Markdown(
 # - For (c), it is how likely the token is in an n-gram model with back-off that has counted all of the run's
 #   training documents.
 #
-# For (c) we also ask the neuron's activation, and the head's effect on it (its attribution where that decides). If the neuron
-# or the head knows more of the context than the last tokens tell, it should predict better whether the token follows.
+# For (c) we also ask the neuron's activation, and the head's effect on it (its attribution where that decides). If one of them alone
+# predicts better than the last tokens whether the token follows, it must know more of the context than they tell. If it does not, this
+# remains open: it might still add to them.
 
 
 # %%
@@ -730,6 +735,8 @@ Markdown(follow_line)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "To the extent that explanations are true, the scores of the pairs of selected neurons (bars) lie further right than those of a judge who tosses a coin on the same numbers of held-out prompts (line).", "name": "fig-scores"}, "image": {"alt": "Histogram of head explanation scores with the distribution under guessing"}}
 plain = own[(own.explainer == first) & (own.control == "none")].dropna(subset="score")
+asked_of = (plain.tp + plain.fn + plain.tn + plain.fp).median()
+glue("prompts-of-a-pair", int(asked_of) if len(plain) else "no", display=False)
 edges = np.linspace(0, 1, 21)
 null, by_coins = np.zeros(len(edges) - 1), dict.fromkeys((0.6, 0.8), 0.0)
 for row in plain.itertuples():
@@ -774,9 +781,9 @@ Markdown(
 # {glue:text}`coin-10-band` by luck. {numref}`fig-prompts-needed` in the appendix shows how much E varies by luck with
 # other numbers of prompts.
 #
-# Ten prompts can support a *mean* over hundreds of pairs. They cannot say which heads are explained well, and a histogram
-# of such scores shows luck more than anything else. Nor is the skew of the scores, which the paper tests, evidence of
-# quality: it depends on the numbers of prompts as much as on the heads.
+# Ten prompts can support a *mean* over hundreds of pairs. They cannot say which heads are explained well, and luck alone makes up
+# much of the spread of such scores. Nor does a positive skew of the scores, which the paper tests, show good explanations: unequal
+# numbers of prompts can make one, too. Our own pairs are hardly better off, with {glue:text}`prompts-of-a-pair` held-out prompts in the median.
 #
 # How many explanations are better than luck, each by itself?
 
@@ -900,9 +907,9 @@ pd.DataFrame(groups).T
 # %% [markdown] tags=["default-run"]
 # The control with permuted weights reads passages of at most 24 tokens, this run passages of at most 96. A neuron of the
 # permuted network fires strongly only where it reads the whole prompt: of prompts of 96 tokens, two in three could not be
-# cut to fewer than 25 there, and no pair was left. In the shorter passages many of its pairs are kept, and their scores
-# are no better than chance. But passages, layers and the number of pairs a neuron differ too, so the gap between the two
-# networks is not due to the weights alone.
+# cut to fewer than 25 there in an earlier run, and no pair was left. In the shorter passages many of its pairs are kept, and their scores
+# are no better than chance. But these pairs belong to a handful of neurons, and passages, layers and the number of pairs a neuron differ
+# too. So we cannot say how much of the gap between the two networks is due to the weights.
 
 
 # %% tags=["hide-input"]
@@ -1046,16 +1053,28 @@ Markdown(f"Saved `verdicts` ({len(verdicts)} rows) and `scores` ({len(scores)}).
 # alone is no evidence for a look-up.
 #
 # What surprised us more is how little an active head says about the next token. Among prompts that make the neuron fire,
-# the token follows about as often where the head is inactive (the difference is {glue:text}`follow-gap`). This does not
-# show that there is no difference: a pair has few held-out prompts, and {ref}`head-ablation`, which counts prompts and
-# not pairs, finds a somewhat larger one.
+# we could not find that the token follows more often where the head is active (the difference is {glue:text}`follow-gap`). This does not
+# show that there is no difference: a pair has few held-out prompts, and {ref}`head-ablation` counts prompts and
+# not pairs.
 
 # %% [markdown]
 # ## What we know
 
 # %% tags=["hide-input"]
 mean = bootstrap_mean(plain.score.tolist(), plain.neuron.tolist(), seed=settings.seed)
-lines = [f"- Explanations by `{first}` score {mean} on {len(plain)} pairs of selected neurons."]
+by_kind = {}
+for what, kind in {"words were found": True, "no words were found, and the best guess is judged": False}.items():  # fmt: skip
+    some = plain[[found_words.get(key) == kind for key in keys_of(plain)]]
+    if len(some):
+        its = bootstrap_mean(some.score.tolist(), some.neuron.tolist(), seed=settings.seed)
+        by_kind[what] = f"{its} where {what} ({len(some)} pairs of {some.neuron.nunique()} neurons)"
+split = f": {', '.join(by_kind.values())}" if first == "contrast" and len(by_kind) == 2 else ""
+lines = [
+    f"- Explanations by `{first}` score {mean} on {len(plain)} pairs of selected neurons{split}."
+]
+glue("scores-headline",
+     " ".join(line.removeprefix("- ") for line in [*lines, last_line, against])
+     if len(plain) else "No pair could be scored.", display=False)  # fmt: skip
 further = [endings_line] if len(three) == len(QUESTIONS) else []
 further = [f"- {line}" for line in (against, *further, follow_line)]
 Markdown(
@@ -1175,14 +1194,15 @@ tests
 # marked ✗:
 
 # %% tags=["hide-input", "hide-output"]
+NO_WORDS = (
+    "No words tell the active prompts from the others with any certainty. The best guess is that"
+)
 ordered = plain.sort_values(
     ["score", "neuron", "head"], ascending=[False, True, True], kind="stable"
 )
 few = pd.concat([ordered.head(6), ordered[6:].tail(6)])
 few = few.assign(
-    explanation=[
-        explanations[*key, first].text.split(" The best guess is ")[0] for key in keys_of(few)
-    ],
+    explanation=[explanations[*key, first].text.replace(NO_WORDS, "Guess:") for key in keys_of(few)],
     E=[f"{row.score:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in few.itertuples()],
     follows=[f"{row.follows_active:.2f} / {row.follows_inactive:.2f}" for row in few.itertuples()],
     prompts=few.tp + few.fn + few.tn + few.fp,

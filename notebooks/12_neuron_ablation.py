@@ -385,9 +385,9 @@ selected = seen[seen.neuron.isin(neurons.index[neurons.selected])]
 fired, followed = (selected[selected.context == context] for context in CONTEXTS[:2])
 Markdown(
     f"{seen.neuron.nunique()} neurons were examined, {selected.neuron.nunique()} of them selected. A selected neuron's token follows in "
-    f"{percent(fired.groupby('neuron').follows.mean().mean())} of the texts in which the neuron fires. Conversely, the neuron is silent in "
-    f"{percent(looked_at.silent[followed.index].groupby(followed.neuron).mean().mean())} of the texts in which its token follows: "
-    "a token can be predicted without any one of its neurons."
+    f"{percent(fired.groupby('neuron').follows.mean().mean())} of the texts in which the neuron fires. Of the texts in which its token "
+    f"follows, the neuron is silent in a share of {contexts['selected']['silent where the token follows']}; a random neuron in "
+    f"{contexts['random']['silent where the token follows']}. Whether the model expects the token there is not counted."
 ) if len(selected) else NOTHING  # fmt: skip
 
 # %% [markdown]
@@ -471,6 +471,10 @@ def told(made, sentence: str, more: str, less: str, same: str, of: str = "") -> 
     return f"{sentence.format(word)} ({of}{in_both(made)})."
 
 
+def turned(one: Estimate, sign: int) -> Estimate:
+    return one if sign > 0 else Estimate(-one.mean, -one.high, -one.low)
+
+
 def lost(unit: str) -> Estimate:
     return over_neurons(of_neurons("selected", ["fires"], "zero", "none", unit))
 
@@ -481,7 +485,7 @@ def following_is(follows: bool) -> Estimate:
     return over_neurons(some[some.follows == follows].groupby("neuron").log_fall.mean())
 
 
-AMOUNTS = ("less", "more", "as much, as far as can be told,")
+AMOUNTS = ("less", "more", "not measurably less or more")
 lines = [
     told(lost, "Without a selected neuron, its token is {} where the neuron fires", "less likely", "*more* likely", "about as likely"),
     told(lambda unit: group_gap(["fires"], "zero", unit),
@@ -491,14 +495,19 @@ lines = [
     told(lambda unit: own_less("other token", unit),
          "The neuron takes {} from another token than from its own", *AMOUNTS[:2], "no less", "a difference of "),
     told(lambda unit: over_neurons(of_neurons("selected", ["follows_silent"], "zero", "none", unit)),
-         "Where the token follows although the neuron was silent, silencing it costs {}", "something", "less than nothing", "nothing measurable"),
+         "Where the token follows and the neuron is almost silent, setting it to zero costs {}", "something", "less than nothing", "nothing measurable"),
 ]  # fmt: skip
+first_said = list(dict.fromkeys([lines[0], lines[2]]))  # the second compares the same token
+other = {unit: over_neurons(of_neurons("selected", ["fires"], "zero", "other token", unit)) for unit in UNITS}  # fmt: skip
+gains = other["log_fall"].mean < 0
 Markdown(
     "\n".join(f"- {line}" for line in dict.fromkeys(lines))
     + f"\n\nHolding the neuron at its mean instead of zero costs {in_both(lambda unit: over_neurons(of_neurons('selected', ['fires'], 'mean', 'none', unit)))}. "
     f"Where the neuron fires and its token follows, {written(following_is(True), digits=2)} nats are lost, and "
-    f"{written(following_is(False), digits=2)} where another token follows. The token of another neuron loses "
-    f"{in_both(lambda unit: over_neurons(of_neurons('selected', ['fires'], 'zero', 'other token', unit)))}; what is below zero, it gains."
+    f"{written(following_is(False), digits=2)} where another token follows. The token of another neuron {'gains' if gains else 'loses'} "
+    f"{in_both(lambda unit: turned(other[unit], -1 if gains else 1))} where the neuron fires. Where the token follows and the neuron is almost silent, "
+    f"the other neuron in its place costs {in_both(lambda unit: over_neurons(of_neurons('selected', ['follows_silent'], 'zero', 'other neuron', unit)))}. In "
+    f"texts of the third kind, in which the neuron does not fire, it costs its token {in_both(lambda unit: over_neurons(of_neurons('selected', ['other'], 'zero', 'none', unit)))}."
 ) if len(effects) else NOTHING  # fmt: skip
 
 # %% [markdown]
@@ -534,9 +543,12 @@ if any(row["neurons"] for row in each_table.values()):
 plt.show()
 
 # %% tags=["hide-input"]
+mine, theirs, drawn = (each_table[name] for name in curves)
 Markdown(
-    f"{each_table['selected']['above 5 points']} of {each_table['selected']['neurons']} selected neurons and "
-    f"{each_table['random']['above 5 points']} of {each_table['random']['neurons']} random ones cost their token more than five points. The table has the selected "
+    f"{mine['above 5 points']} of {mine['neurons']} selected neurons cost their token more than five points, and "
+    f"{theirs['above 5 points']} of {theirs['neurons']} of the other neurons that were silenced in their place. More than half a nat it is in "
+    f"{mine['above 0.5 nats']} and {theirs['above 0.5 nats']}. ({drawn['above 5 points']} of {drawn['neurons']} random neurons cost their own token "
+    f"five points and {drawn['above 0.5 nats']} half a nat, but most of their tokens have no five points to lose.) The table has the selected "
     "neurons whose token falls most in nats without them, and those whose token falls least:"
 ) if len(effects) else NOTHING  # fmt: skip
 
@@ -607,7 +619,7 @@ lines += [
     told(lambda unit: over_neurons(-of_neurons("selected", SILENT_TEXTS, "on", "none", unit)),
          "Switched on, a selected neuron makes its token {}", "more likely", "less likely", "about as likely"),
     told(lambda unit: group_gap(SILENT_TEXTS, "on", unit, -1),
-         "Switched on, a random neuron raises its token {}", "less", "more", "as much, as far as can be told,", "a difference of "),
+         "Switched on, a random neuron raises its token {}", *AMOUNTS, "a difference of "),
 ]  # fmt: skip
 Markdown(" ".join(dict.fromkeys(lines[-2:]))) if len(effects) else NOTHING
 
@@ -728,20 +740,21 @@ Markdown(
 glue("neuron-fall", written(lost("log_fall")), display=False)
 glue("neuron-fall-points", points(lost("fall")), display=False)
 lines = list(dict.fromkeys(lines))
-glue("headline", " ".join(lines[:2]) if len(effects) else "No neuron was silenced.", display=False)
+glue("headline", " ".join(first_said) if len(effects) else "No neuron was silenced.", display=False)
 Markdown("\n".join(f"- {line}" for line in lines) if len(effects) else "No neuron was silenced.")
 
 # %% [markdown] tags=["default-run"]
-# One neuron among tens of thousands can be expected to matter little. Yet silencing a selected neuron
-# costs its token more than five points in five cases out of six where the neuron fires, and next to nothing where it is
-# silent: the “ result” neuron is the rule, and the “ or” neuron the exception. What surprised us is the
+# One neuron among tens of thousands can be expected to matter little. Yet five in six selected neurons cost their token more
+# than five points where they fire, and next to nothing where they are silent. Both of our examples are extremes: the “ result” neuron
+# costs its token more than nearly all others, the “ or” neuron hardly anything. What surprised us is the
 # comparison with random neurons. In nats we cannot tell them from selected ones by what they take from the token that their weights point
 # at. What sets selected neurons apart is that their token is the one that really follows, and that
 # they raise it more when they are switched on. The control neuron loses its match where the first neuron is silent: it is often active there
 # on its own account, and costs the token more than the silent neuron does.
 #
-# Silencing head and neuron together costs fewer points than the two cost one by one. That is no evidence for a chain from
-# head to neuron, since a token cannot lose more than it has: in nats, where there is no such floor, the losses add up. How much of
+# Silencing head and neuron together costs fewer points than the two cost one by one, and in nats about their sum. Neither is
+# evidence for or against a chain from head to neuron: a token cannot lose more points than it has, and in nats the second loss comes
+# out too large. How much of
 # the head's effect goes through the neuron is a question that only {ref}`direct-path` answers. All heads that are kept for a
 # neuron cost its token much more, silenced at once, than one of them does. No other heads were
 # silenced together for comparison, so a part of this may come from silencing several heads at all.
