@@ -30,6 +30,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,6 +42,7 @@ from myst_nb import glue
 from scipy.stats import binomtest, fisher_exact
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import Ridge
+from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
@@ -50,7 +52,6 @@ from lookups.measure.attention import looks, repeated
 from lookups.explain.blind_sort import (
     CLEAR,
     SORT,
-    agreement,
     majority,
     mapping_of,
     read_verdicts,
@@ -852,7 +853,23 @@ results = scored(deck, majority(readers))
 # %% [markdown]
 # Who were the readers, and do they agree? Two readers agree on a prompt if they sort it in the same
 # way. Cohen's κ is their agreement beyond what chance gives two readers who call as many prompts
-# active as they do:
+# active as they do. Letters count where neither wrote `?`, and κ is not known where both wrote one
+# letter throughout:
+
+
+# %%
+def agreement(readers) -> pd.DataFrame:
+    """How often every two readers gave the same letter, and Cohen's κ; `readers` by item digest."""
+    rows = []
+    for (one, a), (other, b) in combinations(enumerate(readers, 1), 2):
+        shared = [zip(a[digest], b[digest], strict=True) for digest in sorted(set(a) & set(b))]
+        both = [letters for said in shared for letters in said if "?" not in letters]
+        same = float(np.mean([x == y for x, y in both])) if both else np.nan
+        varied = len({letter for letters in both for letter in letters}) > 1
+        kappa = cohen_kappa_score(*zip(*both, strict=True)) if varied else np.nan
+        rows.append((one, other, len(both), same, float(kappa)))
+    return pd.DataFrame(rows, columns=["reader", "other", "letters", "same", "kappa"])
+
 
 # %% tags=["hide-input"]
 mine = [{d: said for d, said in one.items() if d in set(deck.digest)} for one in readers]

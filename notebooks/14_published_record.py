@@ -27,6 +27,7 @@ run: str = "smollm2"  # a run's id, or a path to its .yml
 
 # %% tags=["hide-input"]
 import re
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,9 +38,9 @@ from scipy.stats import norm, skew, skewtest
 
 from lookups.explain.controls import BagOfWords, Nearest, permuted_verdicts, shuffled_within
 from lookups.explain.contrast import Contrast
-from lookups.explain.explainer import Case, Example, Question, check_apart
+from lookups.explain.explainer import Case, Example, Question, check_apart, yes_or_no
 from lookups.explain.features import words_of
-from lookups.record.read import REPORTED, read_published, recorded_as
+from lookups.record.read import MODELS, REPORTED, Published, read_published
 from lookups.run.store import load
 from lookups.settings import read_run
 from lookups.show.figures import COLOURS, house_style
@@ -214,16 +215,123 @@ Markdown(
 # %% [markdown]
 # ## The record
 
+# %% [markdown] tags=["with-record"]
+# {func}`~lookups.record.read.read_published` reads every file of one model (never the pickles, which could
+# run code). The files have no keys by which one could be joined with another: what hangs together has the
+# same text. So we give each of a neuron's texts a key, and remember the heads that were active on it:
+
+
+# %% tags=["with-record"]
+def keyed_texts(files: Published) -> dict:
+    """Key and active heads of each text; a text is named by its key only together with the neuron."""
+    return {
+        (neuron, split, text): (f"record/{split}/{place}", heads)
+        for (neuron, split), own in files.active.items()
+        for place, (text, heads) in enumerate(own.items())
+    }
+
+
+# %% [markdown] tags=["with-record"]
+# A pair was explained from training prompts, each with the neuron's token at its end. The reply to what was
+# asked is its explanation. Where no reply came, or a text is none of the neuron's, something is missing:
+
+
+# %% tags=["with-record"]
+def shown_table(files: Published, keyed: dict) -> pd.DataFrame:
+    """A row for every text that an explanation was made from."""
+    rows = []
+    for (neuron, head), kinds in files.shown:
+        for active, texts in zip((True, False), kinds, strict=True):
+            for text in (one.removesuffix(files.neurons[neuron].token) for one in texts):
+                prompt, _ = keyed.get((neuron, "train", text), (None, []))
+                rows.append((neuron, head, prompt, active, text))
+    return as_table(rows, "neuron head prompt active text")
+
+
+# %% tags=["with-record"]
+def explanation_table(files: Published) -> pd.DataFrame:
+    """A row for every pair that an explanation was asked for."""
+    asked = dict(files.requests)
+    rows = [(*pair, files.explanations.get(request)) for pair, request in asked.items()]
+    return as_table(rows, "neuron head explanation")
+
+
+# %% [markdown] tags=["with-record"]
+# Then each question is about one held-out prompt of the pair's neuron. The right answer is yes if the head was
+# active on the prompt with this text. A question that stands in two files is counted once:
+
+
+# %% tags=["with-record"]
+def verdict_table(files: Published, keyed: dict) -> pd.DataFrame:
+    """A row for every question, with its answer: None where it is no clear yes or no."""
+    found = {}
+    for (neuron, head), questions in files.questions:
+        for question, shown in questions.items():
+            of = neuron, "test", shown.removesuffix(files.neurons[neuron].token)
+            if of in keyed:
+                prompt, heads = keyed[of]
+                found.setdefault((neuron, head, question), (prompt, head in heads))
+    said = {question: yes_or_no(files.answers.get(question, "")) for *_, question in found}
+    rows = [(*pair, *of, said[question]) for (*pair, question), of in found.items()]
+    return as_table(rows, "neuron head prompt active verdict").astype({"verdict": object})
+
+
+# %% [markdown] tags=["with-record"]
+# With the neurons, this makes six tables, under the names that the tables of our own runs have:
+
+
+# %% tags=["with-record"]
+class Record(NamedTuple):
+    """The record of one model."""
+
+    model: str
+    neurons: pd.DataFrame  # neuron, token, congruence: the chosen ones, in the authors' order
+    suffixes: pd.DataFrame  # neuron, split, prompt, text
+    heads: pd.DataFrame  # neuron, split, prompt, head: the active ones alone
+    shown: pd.DataFrame  # neuron, head, prompt, active, text
+    explanations: pd.DataFrame  # neuron, head, explanation
+    verdicts: pd.DataFrame  # neuron, head, prompt, active, verdict
+
+
+# %% tags=["hide-input", "with-record"]
+def as_table(rows: list[tuple], columns: str) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def read_record(folder, model: str | None = None) -> Record:
+    """Make the tables from the files."""
+    files = read_published(folder, model)
+    keyed = keyed_texts(files)
+    chosen = [(neuron, one.token, one.congruence) for neuron, one in files.neurons.items()]
+    rows = [(*of, prompt, text, heads) for (*of, text), (prompt, heads) in keyed.items()]
+    texts = as_table(rows, "neuron split prompt text head")
+    heads = texts.drop(columns="text").explode("head", ignore_index=True).dropna()
+    tables = [shown_table(files, keyed), explanation_table(files), verdict_table(files, keyed)]
+    neurons = as_table(chosen, "neuron token congruence")
+    return Record(files.model, neurons, texts.drop(columns="head"), heads, *tables)
+
+
+def missing(record: Record) -> list[str]:
+    """The tables for which a record has nothing."""
+    return [name for name in Record._fields[1:] if getattr(record, name).empty]
+
+
 # %% tags=["hide-input"]
+def recorded_as(model: str) -> str | None:
+    """The record's name of a model, with or without its owner; None if it has none."""
+    names = (name for name, (id_, _) in MODELS.items() if model in (id_, id_.split("/")[1]))
+    return next(names, None)
+
+
 of_model = settings.published_model or recorded_as(settings.model.name)
-record = read_published(settings.published, of_model) if settings.published else None
+record = read_record(settings.published, of_model) if settings.published else None
 answered = record is not None and bool(record.verdicts.verdict.notna().any())
 if record is None:
     state = "This run's file names no folder of the record (`published:`), so no score is computed again here."
 else:
     state = f"This copy was executed with the record of `{record.model}`."
-    if record.missing:
-        state += f" It holds nothing of: {', '.join(record.missing)}."
+    if missing(record):
+        state += f" It holds nothing of: {', '.join(missing(record))}."
     if not answered:
         state += " So no score can be computed, and the sections on scores show nothing."
 Markdown(state)
@@ -235,10 +343,8 @@ Markdown(state)
 # run file it takes.
 
 # %% [markdown] tags=["with-record"]
-# {func}`~lookups.record.read.read_published` reads every file of one model (never the pickles, which could
-# run code). It leaves out questions about neurons that are not on the record's own list and all but
-# the last of requests that were made again. The record does not say which pairs it kept; we take
-# those whose head is active on as large a share of the neuron's training prompts as {ref}`heads` asks for:
+# Questions about neurons that are not on the record's own list are left out, and all but the last of
+# requests that were made again. The record does not say which pairs it kept; we take those whose head is active on as large a share of the neuron's training prompts as {ref}`heads` asks for:
 
 
 # %% tags=["with-record"]

@@ -136,12 +136,12 @@ def test_the_majority_is_what_more_than_half_of_an_items_readers_said():
 
 def test_two_readers_agree_as_often_as_they_gave_the_same_letter():
     one, other = {"x": "ABAB", "y": "AA"}, {"x": "ABBB", "y": "A?", "z": "BB"}
-    (row,) = blind_sort.agreement([one, other]).itertuples()
+    (row,) = CHAPTER.agreement([one, other]).itertuples()
     assert (row.reader, row.other, row.letters) == (1, 2, 5)
     assert row.same == pytest.approx(4 / 5)
     assert row.kappa == pytest.approx(cohen_kappa_score(list("ABABA"), list("ABBBA")))
-    assert len(blind_sort.agreement([one, other, one])) == 3
-    assert blind_sort.agreement([{"x": "AA"}] * 2).isna().kappa.all()
+    assert len(CHAPTER.agreement([one, other, one])) == 3
+    assert CHAPTER.agreement([{"x": "AA"}] * 2).isna().kappa.all()
 
 
 def test_from_the_table_to_the_record(deck, artifacts, tmp_path):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from inline import defined_in
 from lookups.errors import SourceError
-from lookups.record.read import MODELS, STEPS, Published, read_published, recorded_as
+from lookups.record.read import MODELS, STEPS, read_published
 from lookups.statistics.scores import count, score
 from record import REAL, planted_neurons, read, scores_from_files, write, write_record
 
+CHAPTER = defined_in("14_published_record")
+read_record, recorded_as = CHAPTER.read_record, CHAPTER.recorded_as
 needs_record = pytest.mark.skipif(
     not REAL.is_dir(),
     reason="NOT RUN: the authors' record is not in shared/reference/published beside the project",
@@ -24,8 +26,8 @@ def folder(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def record(folder) -> Published:
-    return read_published(folder, "gpt2-small")
+def record(folder):
+    return read_record(folder, "gpt2-small")
 
 
 @pytest.fixture
@@ -42,15 +44,13 @@ def test_every_score_equals_that_of_a_few_lines_over_the_files(folder, record):
 
 @needs_record
 def test_the_record_gives_the_figures_of_the_papers_first_version():
-    verdicts = read_published(REAL).verdicts.groupby(["neuron", "head"])
+    verdicts = read_record(REAL).verdicts.groupby(["neuron", "head"])
     counts = [count(rows.verdict, rows.active) for _, rows in verdicts]
     scores = np.array([score(c) for c in counts])
     every = np.where(np.isnan(scores), [(c.tp + c.tn) / sum(c) for c in counts], scores)
     assert (len(every), np.isfinite(scores).sum()) == (207, 194)
     assert (round(np.nanmean(scores), 3), round(np.nanstd(scores), 3)) == (0.629, 0.172)
-    assert (round(every.mean(), 3), round(every.std(), 3)) == defined_in(
-        "14_published_record"
-    ).EARLIER["GPT-2 small"]
+    assert (round(every.mean(), 3), round(every.std(), 3)) == CHAPTER.EARLIER["GPT-2 small"]
 
 
 def test_no_entry_of_a_file_is_lost(folder, record):
@@ -65,7 +65,7 @@ def test_no_entry_of_a_file_is_lost(folder, record):
     assert len(record.verdicts) == sum(map(len, asked.values()))
     assert not record.verdicts.duplicated(["neuron", "head", "prompt"]).any()
     assert len(record.explanations) == record.explanations.explanation.notna().sum() == len(asked)
-    assert record.missing == ()
+    assert CHAPTER.missing(record) == []
     heads = record.heads[record.heads.split == "train"]
     active = set(zip(heads.neuron, heads["prompt"], heads["head"], strict=True))
     keys = zip(record.shown.neuron, record.shown.prompt, record.shown["head"], strict=True)
@@ -83,7 +83,7 @@ def test_models_in_one_folder_are_chosen_by_name(tmp_path):
     write_record(tmp_path, late, model="gpt2-large")
     write_record(tmp_path, middle, model="gpt2-large", variant="mid", day=14)
     for name, neurons in (("gpt2-large", late), ("gpt2-large_mid", middle)):
-        found = read_published(tmp_path, name)  # files of neurons tell no variant
+        found = read_record(tmp_path, name)  # files of neurons tell no variant
         assert found.neurons.neuron.tolist() == [one.name for one in neurons]
         assert set(found.heads.neuron) == set(found.neurons.neuron)
     with pytest.raises(SourceError, match=r"several models; .* gpt2-large, gpt2-large_mid, gpt2"):
@@ -94,17 +94,17 @@ def test_models_in_one_folder_are_chosen_by_name(tmp_path):
 
 def test_of_several_runs_of_a_step_the_one_that_was_evaluated_is_read(tmp_path):
     folder = write_record(tmp_path, planted_neurons(), day=12)
-    expected = read_published(folder).suffixes
+    expected = read_record(folder).suffixes
     later = write_record(tmp_path / "again", planted_neurons(texts=9), day=13)
     for path in later.glob("4_*/*_test.json"):
         path.rename(folder / "4_head_attributions" / path.name)
-    assert read_published(folder).suffixes.equals(expected)
+    assert read_record(folder).suffixes.equals(expected)
 
 
 def test_another_models_questions_under_this_ones_name_are_left_out(own):
     add = to("classify_prompts", "(11, 3000, 24)", value={"q": "a text"})
     add(next(own.glob(ASKED)))
-    assert read_published(own).verdicts.neuron.nunique() == 6
+    assert read_record(own).verdicts.neuron.nunique() == 6
 
 
 def test_questions_without_a_reply_and_replies_without_a_verdict_are_unread(tmp_path):
@@ -112,14 +112,14 @@ def test_questions_without_a_reply_and_replies_without_a_verdict_are_unread(tmp_
     # what the authors' script keeps of a failure, and fewer replies than questions
     (sent, _), *others = read(path := next(folder.glob("6_*/*_10_results.jsonl")))
     write(path, [sent, ["the server did not answer"]], *others[:100])
-    assert all(one is None for one in read_published(folder).verdicts.verdict)
+    assert all(one is None for one in read_record(folder).verdicts.verdict)
 
 
 def test_a_record_with_neurons_alone_says_what_is_missing(own):
     for path in own.glob("[4-6]_*/*"):
         path.unlink()
-    found = read_published(own)
-    assert found.missing == ("suffixes", "heads", "shown", "explanations", "verdicts")
+    found = read_record(own)
+    assert CHAPTER.missing(found) == ["suffixes", "heads", "shown", "explanations", "verdicts"]
     assert len(found.neurons) == 6
 
 

@@ -9,13 +9,10 @@ reader, with a letter for every prompt of each item, by digest.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
-from sklearn.metrics import cohen_kappa_score
 
 from lookups.errors import in_words
 
@@ -32,20 +29,6 @@ def majority(readers: Sequence[Mapping[str, str]]) -> dict[str, str]:
         most = ((*Counter(letters).most_common(1)[0], len(letters)) for letters in said)
         found[digest] = "".join(letter if 2 * times > of else "?" for letter, times, of in most)
     return found
-
-
-def agreement(readers: Sequence[Mapping[str, str]]) -> pd.DataFrame:
-    """Return, for every two readers, how often they gave the same letter, and Cohen's kappa.
-    Letters count where neither wrote `?`. Kappa is nan where both wrote one letter throughout."""
-    rows = []
-    for (one, a), (other, b) in combinations(enumerate(readers, 1), 2):
-        shared = [zip(a[digest], b[digest], strict=True) for digest in sorted(set(a) & set(b))]
-        both = [letters for said in shared for letters in said if "?" not in letters]
-        same = float(np.mean([x == y for x, y in both])) if both else np.nan
-        varied = len({letter for letters in both for letter in letters}) > 1
-        kappa = cohen_kappa_score(*zip(*both, strict=True)) if varied else np.nan
-        rows.append((one, other, len(both), same, float(kappa)))
-    return pd.DataFrame(rows, columns=["reader", "other", "letters", "same", "kappa"])
 
 
 def scored(deck: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:

@@ -1,23 +1,19 @@
-"""What the paper prints, and the record that its authors released, as tables with our stages' names
-(chapters 8 and 14).
+"""What the paper prints, and the record that its authors released (chapters 8 and 14).
 
 A folder a step, a file a model and split (`2023-10-13_13-51-37_gpt2-small_test.json`): JSON, or
-JSON lines for replies. Nothing else is ever opened: pickles could run code. What hangs together is
-matched by its text alone: a prompt to the heads active on it, a question to its reply.
+JSON lines for replies. Nothing else is ever opened: pickles could run code. Files are checked and
+chosen here; chapter 14 makes tables of them.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import pandas as pd
 from pydantic import AliasPath, Field, TypeAdapter, ValidationError, create_model
 
 from lookups.errors import SourceError
-from lookups.explain.explainer import yes_or_no
 from lookups.names import Head, Neuron
 
 MODELS = {
@@ -30,12 +26,6 @@ MODELS = {
     "pythia-1.4b": ("EleutherAI/pythia-1.4b", 16),
 }
 """The record's names of the paper's models, with their Hugging Face ids and heads a layer."""
-
-
-def recorded_as(model: str) -> str | None:
-    """Return the record's name of a model, with or without its owner; None if it has none."""
-    names = (name for name, (id_, _) in MODELS.items() if model in (id_, id_.split("/")[1]))
-    return next(names, None)
 
 
 class Reported(NamedTuple):
@@ -71,30 +61,27 @@ AGAIN = "fetch the record again, as book/how-to-run.md says"
 _MARK = re.compile(r"test|prompts|results|dict|\d+")
 
 
-@dataclass(frozen=True)
-class Published:
-    """The record of one model; the key of a prompt names a text only together with the neuron."""
+Pair = tuple[str, str]  # a neuron's name and a head's
+
+
+class Published(NamedTuple):
+    """The record of one model as it stands in the files, with the names of neurons and heads."""
 
     model: str
-    neurons: pd.DataFrame
-    """neuron, token, congruence. The chosen ones in the authors' order."""
-    suffixes: pd.DataFrame
-    """neuron, split, prompt, text."""
-    heads: pd.DataFrame
-    """neuron, split, prompt, head: the active ones alone."""
-    shown: pd.DataFrame
-    """neuron, head, prompt, active, text. What each explanation was made from; no text has the
-    token, and `prompt` is missing where the text is none of the neuron's."""
-    explanations: pd.DataFrame
-    """neuron, head, explanation, which is missing where no reply came."""
-    verdicts: pd.DataFrame
-    """neuron, head, prompt, active, verdict. The answer to one question about a held-out prompt,
-    None where there is none or it says neither yes nor no."""
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The tables for which this record has nothing."""
-        return tuple(name for name, rows in vars(self).items() if name != "model" and rows.empty)
+    neurons: dict[str, Any]
+    """The chosen ones in the authors' order, each with `token` and `congruence`."""
+    active: dict[tuple[str, str], dict[str, list[str]]]
+    """By neuron and split: the heads active on each text."""
+    shown: list[tuple[Pair, tuple[list[str], list[str]]]]
+    """The active prompts that a pair was explained from, and the others, each with the token."""
+    requests: list[tuple[Pair, str]]
+    """What was asked for an explanation of a pair."""
+    questions: list[tuple[Pair, dict[str, str]]]
+    """The held-out prompt, with the token, that each question is about; the latest file first."""
+    explanations: dict[str, str]
+    """The last of the replies to a request, as it was for the authors; empty where none came."""
+    answers: dict[str, str]
+    """The same for questions."""
 
 
 _NeuronKey = Annotated[str, Field(pattern=r"^\(\d+, ?\d+\)$")]  # (9, 5)
@@ -129,7 +116,14 @@ class _File(NamedTuple):
     name: str
     stem: str
     split: str
+    n_heads: int
     content: Any  # as its kind has it; for JSON lines a list of them
+
+    def head(self, flat: int, neuron: str) -> str:
+        """The name of the head with a number counted through all layers."""
+        if not 0 <= flat < self.n_heads * (Neuron.parse(neuron).layer + 1):
+            raise SourceError(f"{self.name}: {flat} is no head that {neuron} can read; {AGAIN}")
+        return str(Head(*divmod(flat, self.n_heads)))
 
     def entries(self) -> Iterator[tuple[str, list[int], Any]]:
         """A neuron, in a pair its head's number, and what stands there."""
@@ -139,7 +133,7 @@ class _File(NamedTuple):
             yield str(Neuron(layer, index)), head, own
 
 
-def _opened(path: Path, kind: str, split: str) -> _File:
+def _opened(path: Path, kind: str, split: str, n_heads: int) -> _File:
     where = name = f"{path.parent.name}/{path.name}"
     try:
         content = path.read_bytes()
@@ -156,7 +150,7 @@ def _opened(path: Path, kind: str, split: str) -> _File:
         first = error.errors(include_url=False)[0]
         place = "".join(f", {str(key)[:40]}" for key in first["loc"])
         raise SourceError(f"{where}{place}: {first['msg']}; {AGAIN}") from None
-    return _File(name, path.stem, split, content)
+    return _File(name, path.stem, split, n_heads, content)
 
 
 def _named(path: Path) -> tuple[str, set[str]]:
@@ -191,100 +185,47 @@ def read_published(folder: Path, model: str | None = None) -> Published:
         if wanted and (not lines or "results" in words):  # the other lines are requests, held twice
             shown = step == "heads" and "prompts" in words
             kind = "shown" if shown else f"replies, {step}" if lines else step
-            files[kind].append(_opened(path, kind, "test" if "test" in words else "train"))
-    return _Reader(name, files).published()
+            split, n_heads = "test" if "test" in words else "train", MODELS[name.split("_")[0]][1]
+            files[kind].append(_opened(path, kind, split, n_heads))
+    return _chosen(name, files)
 
 
-class _Reader:
-    """The files of one model, by kind."""
-
-    def __init__(self, model: str, files: dict[str, list[_File]]):
-        self.model, self.of = model, files
-        self.n_heads = MODELS[model.split("_")[0]][1]
-        named = {file.content.prior_filename for file in files["shown"] + files["verdicts"]}
-        # of each split the file that a later step names, else the latest
-        used = {file.split: file for file in sorted(files["heads"], key=lambda f: f.stem in named)}
-        self.heads = [used[split] for split in ("train", "test") if split in used]
-        # the latest file that has all neurons whose heads are recorded
-        needed = set(self.heads[0].content.rows) if self.heads else set()
-        fit = [file for file in files["neurons"] if needed <= set(file.content.rows)]
-        if not fit:
-            what = f"all neurons of {self.heads[0].name}" if self.heads else f"{model!r}"
-            raise SourceError(f"{STEPS['neurons']} has no file with {what}: {AGAIN}")
-        self.chosen = {neuron: one for neuron, _, one in fit[-1].entries()}
-        # by neuron, split and text: the prompt's key, and the active heads
-        self.texts: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
-        for file in self.heads:
-            for neuron, _, texts in file.entries():
-                own = texts if neuron in self.chosen else {}
-                for place, (text, flat) in enumerate(own.items()):
-                    heads = [self._head(one, neuron, file) for one in flat]
-                    self.texts[neuron, file.split, text] = f"record/{file.split}/{place}", heads
-
-    def _head(self, flat: int, neuron: str, file: _File) -> str:
-        """The name of the head with a number counted through all layers."""
-        if not 0 <= flat < self.n_heads * (Neuron.parse(neuron).layer + 1):
-            raise SourceError(f"{file.name}: {flat} is no head that {neuron} can read; {AGAIN}")
-        return str(Head(*divmod(flat, self.n_heads)))
-
-    def _pairs(self, file: _File) -> Iterator[tuple[str, str, Any]]:
-        """Neuron, head and rows of the pairs whose neuron was chosen: one file has another's."""
-        for neuron, (flat,), own in file.entries():
-            if neuron in self.chosen:
-                yield neuron, self._head(flat, neuron, file), own
-
-    def published(self) -> Published:
-        chosen = [(neuron, one.token, one.congruence) for neuron, one in self.chosen.items()]
-        rows = [(*of, prompt, text, some) for (*of, text), (prompt, some) in self.texts.items()]
-        texts = _table(rows, "neuron split prompt text head")
-        heads = texts.drop(columns="text").explode("head", ignore_index=True).dropna()
-        tables = [self._shown(), self._explanations(), self._verdicts()]
-        neurons = _table(chosen, "neuron token congruence")
-        return Published(self.model, neurons, texts.drop(columns="head"), heads, *tables)
-
-    def _shown(self) -> pd.DataFrame:
-        rows = []
-        for file in self.of["shown"][-1:]:
-            for neuron, head, kinds in self._pairs(file):
-                for active, texts in zip((True, False), kinds, strict=True):
-                    for text in (one.removesuffix(self.chosen[neuron].token) for one in texts):
-                        prompt, _ = self.texts.get((neuron, "train", text), (None, []))
-                        rows.append((neuron, head, prompt, active, text))
-        return _table(rows, "neuron head prompt active text")
-
-    def _explanations(self) -> pd.DataFrame:
-        pairs = (pair for file in self.of["explanations"] for pair in self._pairs(file))
-        asked = {(neuron, head): text for neuron, head, text in pairs}
-        replies = self._replies("explanations")
-        rows = [(*pair, replies.get(text)) for pair, text in asked.items()]
-        return _table(rows, "neuron head explanation")
-
-    def _verdicts(self) -> pd.DataFrame:
-        """A row for every question about a held-out prompt, with its answer; each asked once."""
-        found: dict[tuple[str, str, str], tuple[str, bool]] = {}
-        stems = {file.stem for file in self.of["heads"]}
-        about = next((file.stem for file in self.heads if file.split == "test"), None)
-        for file in reversed(self.of["verdicts"]):
-            if (prior := file.content.prior_filename) not in stems:
-                missing = f"{prior}.json, which is not in {STEPS['heads']}"
-                raise SourceError(f"{file.name} was made from {missing}: {AGAIN}")
-            for neuron, head, questions in self._pairs(file) if prior == about else ():
-                for question, shown in questions.items():
-                    at = (neuron, "test", shown.removesuffix(self.chosen[neuron].token))
-                    if at in self.texts:
-                        prompt, heads = self.texts[at]
-                        found.setdefault((neuron, head, question), (prompt, head in heads))
-        replies = self._replies("verdicts")
-        said = [yes_or_no(replies.get(question, "")) for _, _, question in found]
-        rows = [(*pair, *of) for (*pair, _), of in found.items()]
-        table = _table(rows, "neuron head prompt active")
-        return table.assign(verdict=pd.Series(said, dtype=object))  # in which None stays None
-
-    def _replies(self, step: str) -> dict[str, str]:
-        """What was said to each request: the last of several replies, as it was for the authors."""
-        lines = (line for file in self.of[f"replies, {step}"] for line in file.content)
-        return {request.text: getattr(reply, "text", "") for request, reply in lines}
+def _chosen(model: str, of: dict[str, list[_File]]) -> Published:
+    """What later steps went on with, of the files of each kind."""
+    named = {file.content.prior_filename for file in of["shown"] + of["verdicts"]}
+    # of each split the file that a later step names, else the latest
+    used = {file.split: file for file in sorted(of["heads"], key=lambda f: f.stem in named)}
+    heads = [used[split] for split in ("train", "test") if split in used]
+    # the latest file that has all neurons whose heads are recorded
+    needed = set(heads[0].content.rows) if heads else set()
+    fit = [file for file in of["neurons"] if needed <= set(file.content.rows)]
+    if not fit:
+        what = f"all neurons of {heads[0].name}" if heads else f"{model!r}"
+        raise SourceError(f"{STEPS['neurons']} has no file with {what}: {AGAIN}")
+    neurons = {neuron: one for neuron, _, one in fit[-1].entries()}
+    asked, stems = [], {file.stem for file in of["heads"]}
+    for file in reversed(of["verdicts"]):
+        if (prior := file.content.prior_filename) not in stems:
+            missing = f"{prior}.json, which is not in {STEPS['heads']}"
+            raise SourceError(f"{file.name} was made from {missing}: {AGAIN}")
+        asked += [file] if "test" in used and prior == used["test"].stem else []
+    active = {
+        (neuron, file.split): {text: [file.head(n, neuron) for n in own[text]] for text in own}
+        for file in heads
+        for neuron, _, own in file.entries()
+        if neuron in neurons
+    }
+    pairs = (_pairs(files, neurons) for files in (of["shown"][-1:], of["explanations"], asked))
+    said = (_said(of[f"replies, {step}"]) for step in ("explanations", "verdicts"))
+    return Published(model, neurons, active, *pairs, *said)
 
 
-def _table(rows: list[tuple], columns: str) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=columns.split())
+def _pairs(files: list[_File], neurons: dict[str, Any]) -> list[tuple[Pair, Any]]:
+    """Pairs and what stands there, if the neuron was chosen: one file has another model's, too."""
+    entries = ((file, *entry) for file in files for entry in file.entries())
+    return [((neuron, file.head(flat, neuron)), own)
+            for file, neuron, (flat,), own in entries if neuron in neurons]  # fmt: skip
+
+
+def _said(files: list[_File]) -> dict[str, str]:
+    return {sent.text: getattr(reply, "text", "") for file in files for sent, reply in file.content}
