@@ -167,8 +167,8 @@ def plan(rows: list[Row]) -> str:
     for device in ("CPU", "GPU"):
         row = found(rows, PLAIN, device)
         if row is not None:
-            tokens, scanned, weights = rates(row)
-            rate, share, name = 2 * weights * tokens, scanned / tokens, f"{row.machine}, measured"
+            tokens, _, weights = rates(row)
+            rate, share, name = 2 * weights * tokens, float(row.ratio), f"{row.machine}, measured"
         elif device == "GPU":
             rate, share, name = REACHED * SHEET, 0.8, "one H100, assumed"
         else:
@@ -188,8 +188,9 @@ def plan(rows: list[Row]) -> str:
         f"weights take {gigabytes:.0f} GB in float32. A model of {LARGE['layers']} gated layers",
         f"with {LARGE['neurons']:,} neurons each has {neurons:,}, counted with their signs. What a",
         f"scan keeps of one takes {kept:,} bytes with the default run's numbers, of all",
-        f"{kept_by_all:.1f} GB, whatever the number of documents. Each machine holds that much and",
-        "hands it over at the end; a document adds 16 bytes.",
+        f"{kept_by_all:.1f} GB, whatever the number of documents. Each machine hands over that",
+        "much at the end. While it reads it needs more for each neuron, as the table of growth",
+        "shows; a document adds 16 bytes.",
     )
     return "\n".join([table(("machine", *columns), body), "", *sentences])
 

@@ -33,11 +33,8 @@ def measured(one: Model, n: int = 40) -> dict[str, list[Tensor]]:
         return activations(one, [several[row] for row in rows], ids)
 
     whole = np.maximum(fire(range(n), prompts), 1e-3)
-    shortest, head_kinds = (
-        getattr(defined_in(chapter), name)
-        for chapter, name in (("04_suffixes", "shortest_suffixes"),
-                              ("06_attention_specialization", "head_kinds"))
-    )  # fmt: skip
+    shortest = defined_in("04_suffixes").shortest_suffixes
+    head_kinds = defined_in("06_attention_specialization").head_kinds
     rule = {"longest": 9, "progress": lambda n: None}
     cut = shortest(fire, prompts, whole, lambda now, full: now >= 0.8 * full, **rule)
     maxima = scan(one, tiny.documents(90), [0, 2], strongest=7, per_band=2)
