@@ -48,7 +48,7 @@ from sklearn.pipeline import make_pipeline
 
 from lookups.run.store import Stopwatch, load, save
 from lookups.corpus.documents import run_documents
-from lookups.measure.attention import looks, repeated
+from lookups.measure.attention import looks
 from lookups.explain.blind_sort import (
     CLEAR,
     SORT,
@@ -677,6 +677,15 @@ def head_kinds(model: Model, sequences: Sequence) -> pd.DataFrame:
     return pd.DataFrame(
         scores.to(model.dtype).numpy(), index=[*heads, "chance"], columns=list(HEAD_TYPES)
     )
+
+
+# %%
+def repeated(model: Model, *, rows: int, length: int, seed: int) -> np.ndarray:
+    """Rows of random ids, each twice in succession, without the model's special tokens."""
+    random = np.random.default_rng(seed)
+    special = [*model.tokenizer.all_special_ids, model.bos_id]
+    plain = np.setdiff1d(np.arange(model.d_vocab), special)
+    return np.tile(plain[random.integers(0, len(plain), (rows, length))], 2)
 
 
 # %%

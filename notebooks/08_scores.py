@@ -43,13 +43,12 @@ from lookups.corpus.documents import run_documents
 from lookups.measure.activation import activations
 from lookups.measure.attention import look
 from lookups.explain.running_example import running_pairs
-from lookups.explain.controls import likeness, permuted_verdicts, shuffled_among, shuffled_within
+from lookups.explain.controls import drawn_lenders, likeness, permuted_verdicts, shuffled_within
 from lookups.errors import MissingStage, StaleStage
 from lookups.explain.explainer import (
     Explanation,
     PairPrompts,
     Question,
-    apart,
     check_apart,
     examples,
     follow_share,
@@ -261,6 +260,16 @@ Markdown(
 # - *Other neuron*: the explanation of a pair of another neuron.
 #
 # Heads of one neuron are often active on different prompts, so the explanation of another head may do worse than chance.
+# Every explanation is lent exactly once, unless one neuron has more than half of the pairs:
+
+
+# %%
+def shuffled_among(pairs: list[tuple[str, str]], *, seed: int) -> dict:
+    """Draw for each pair one of another neuron whose explanation it borrows."""
+    pairs = sorted(set(pairs))
+    allowed = np.array([[one[0] != other[0] for other in pairs] for one in pairs], bool, ndmin=2)
+    return drawn_lenders(pairs, allowed, lots_of(seed, "among"))
+
 
 # %%
 activity = {
@@ -974,6 +983,14 @@ Markdown("\n".join(f"- {line}" for line in [*lines, *([absent] if absent else []
 # What do pairs with low scores have in common? We correlate each pair's E with what was known before it was scored. Among
 # this is the distance between active and inactive prompts in the quantity that decides, in standard deviations. (The
 # best and the worst explanations are listed in the appendix.)
+
+
+# %%
+def apart(rows: pd.DataFrame, measure: str) -> float:
+    """How far the two kinds of prompts lie apart, in sds in a kind; not known without any spread."""
+    kinds = [rows[measure][rows.active == kind] for kind in (True, False)]
+    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
+    return float((kinds[0].mean() - kinds[1].mean()) / within) if within > 0 else float("nan")
 
 
 # %% tags=["hide-input"]

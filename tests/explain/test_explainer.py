@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from inline import defined_in
 from lookups.errors import LookupsError
 from lookups.explain import explainer
 from lookups.explain.explainer import Explanation, PairPrompts, Question, check_apart, follow_share
@@ -68,7 +69,7 @@ def test_a_prompt_that_was_explained_from_cannot_be_asked_about(prompts):
 
 def test_how_far_kinds_lie_apart_is_counted_in_sds_within_a_kind():
     rows = pd.DataFrame({"effect": [0.6, 0.8, 0.1, 0.3], "active": [True, True, False, False]})
-    apart = explainer.apart
+    apart = defined_in("08_scores").apart
     assert apart(rows, "effect") == pytest.approx(0.5 / 0.02**0.5)
     assert pd.isna(apart(rows.assign(effect=1.0), "effect"))
     assert pd.isna(apart(rows[:3], "effect"))  # one inactive prompt has no spread

@@ -6,12 +6,13 @@ import pytest
 import tiny
 import torch
 from inline import defined_in
-from lookups.measure.attention import look, looks, repeated
+from lookups.measure.attention import look, looks
 from lookups.measure.attribution import attribute
 from lookups.names import Head, Neuron
 from tiny import ARCHITECTURES, HEADS, LAYERS, VARIANTS, anatomy, model, parts_of, plain, random_ids
 
-head_kinds = defined_in("06_attention_specialization").head_kinds
+CHAPTER = defined_in("06_attention_specialization")
+head_kinds, repeated = CHAPTER.head_kinds, CHAPTER.repeated
 IDS = random_ids(1, seed=41, shortest=9, longest=9)[0]
 PROMPTS = [IDS, *random_ids(4, seed=42, shortest=2, longest=11)]
 
@@ -100,8 +101,7 @@ def test_scores_equal_a_loop_over_positions(name):
 
 
 def test_repeated_ids_are_repeated_and_plain():
-    one = model("gpt2")
-    ids = repeated(one, rows=3, length=10, seed=0)
+    ids = repeated(one := model("gpt2"), rows=3, length=10, seed=0)
     assert (ids[:, :10] == ids[:, 10:]).all()
     assert not np.isin(ids, one.tokenizer.all_special_ids).any()
     assert head_kinds(one, list(ids)).notna().all().all()

@@ -8,7 +8,7 @@ borrows from whom, by the seed and the names of pairs, whatever their order.
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from math import nan, sqrt
 from operator import itemgetter
@@ -115,22 +115,14 @@ def shuffled_within(activity: Mapping[Pair, Collection], *, seed: int) -> dict[P
         pairs = list(group)
         # no head lends to itself: its phi with itself is 1, or not a number
         allowed = np.array([[phi(activity[a], activity[b]) <= ALIKE for b in pairs] for a in pairs])
-        lender |= _drawn(pairs, allowed, lots_of(seed, "within", neuron))
+        lender |= drawn_lenders(pairs, allowed, lots_of(seed, "within", neuron))
     return lender
 
 
-def shuffled_among(pairs: Iterable[Pair], *, seed: int) -> dict[Pair, Pair]:
-    """Draw for each pair one of another neuron whose explanation it borrows. Every explanation is
-    lent exactly once unless one neuron has more than half of the pairs."""
-    pairs = sorted(set(pairs))
-    allowed = np.array([[one[0] != other[0] for other in pairs] for one in pairs], bool, ndmin=2)
-    return _drawn(pairs, allowed, lots_of(seed, "among"))
-
-
-def _drawn(
+def drawn_lenders(
     pairs: Sequence[Pair], allowed: Bool[np.ndarray, "borrower lender"], random: np.random.Generator
 ) -> dict[Pair, Pair]:
-    """Draw a lender for everyone who is allowed one, with as few lending twice as can be: the
+    """Draw a lender for everyone who is allowed one, with as few lending twice as can be, by the
     cheapest assignment at random costs, in which breaking a rule costs more than all of these
     together."""
     borrowers = [i for i in range(len(pairs)) if allowed[i].any()]

@@ -15,7 +15,6 @@ from functools import cache
 from math import exp
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from lookups.errors import LookupsError, ServerError
@@ -281,11 +280,3 @@ def follow_share(rows: pd.DataFrame) -> float:
     """Return how often the neuron's token followed the prompts; not-a-number if nothing did."""
     known = rows[rows.next_token.notna()]
     return float((known.next_token == known.token).mean())
-
-
-def apart(rows: pd.DataFrame, measure: str) -> float:
-    """Return how far the two kinds of a pair's prompts lie apart in a column, in sds in a kind.
-    Not-a-number with fewer than two prompts of a kind, or without any spread."""
-    kinds = [rows[measure][rows.active == kind] for kind in (True, False)]
-    within = np.sqrt(np.mean([kind.var() for kind in kinds]))
-    return float((kinds[0].mean() - kinds[1].mean()) / within) if within > 0 else float("nan")

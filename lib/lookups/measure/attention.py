@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from einops import einsum
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lookups.measure.activation import Site, check_feed, inputs_of, keeper
@@ -71,11 +70,3 @@ def looks(
             brought.append(patterns[-1][-1] * value * neuron.sign)
         found.append(Look(list(heads), torch.stack(patterns), torch.stack(brought)))
     return found
-
-
-def repeated(model: Model, *, rows: int, length: int, seed: int) -> Int[np.ndarray, "row pos"]:
-    """Return rows of random ids, each twice in succession, without the model's special tokens."""
-    random = np.random.default_rng(seed)
-    special = [*model.tokenizer.all_special_ids, model.bos_id]
-    plain = np.setdiff1d(np.arange(model.d_vocab), special)
-    return np.tile(plain[random.integers(0, len(plain), (rows, length))], 2)
