@@ -7,6 +7,7 @@ the machine does as much as seconds do.
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lookups.corpus.documents import Document, Documents, load_documents
-from lookups.measure.congruence import congruence
 from lookups.measure.scan import maxima_table, scan
 from lookups.model.loaded import Model, load_model
 from lookups.names import Neuron
+from lookups.paths import PROJECT
 from lookups.settings import read_run
+
+sys.path.insert(0, str(PROJECT / "tests"))
 
 RESULTS = Path(os.environ.get("LOOKUPS_RESULTS", Path(__file__).with_name("results.md")))
 """The table; the variable names another file for a trial."""
@@ -89,10 +92,13 @@ def rows_of(found: Setting, *, neurons: int, prompts: int, longest: int | None =
 
     At most `longest` tokens are kept of each, as chapter 4 keeps suffixes.
     """
+    from inline import defined_in
+
     layer = max(found.layers)
     model = found.model
-    written = congruence(model.w_out(layer), model.w_u, signs=model.signs)
-    order, every = written.value.argsort(descending=True), model.neurons([layer])
+    congruence = defined_in("02_next_token_neurons").congruence
+    values, _ = congruence(model.w_out(layer), model.w_u, signs=model.signs)
+    order, every = values.argsort(descending=True), model.neurons([layer])
     wanted = [every[i] for i in order[:neurons].tolist()]
     scanned = scan(model, found.documents, [layer], strongest=prompts)
     table = maxima_table(scanned.strongest, scanned, found.documents, wanted)

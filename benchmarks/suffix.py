@@ -1,14 +1,10 @@
 """The shortest suffix that keeps a neuron firing: all prompts of a length at once, or in turn."""
 
-import sys
 from typing import NamedTuple
 
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
 from lookups.measure.activation import activations
-from lookups.paths import PROJECT
-
-sys.path.insert(0, str(PROJECT / "tests"))
 
 KEEP, LONGEST = 0.8, 100
 

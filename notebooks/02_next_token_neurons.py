@@ -29,11 +29,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from einops import einsum
 from IPython.display import Markdown
 from myst_nb import glue
 
 from lookups.run.store import Stopwatch, save
-from lookups.measure.congruence import congruence
 from lookups.corpus.documents import run_documents
 from lookups.errors import RunError
 from lookups.show.figures import COLOURS, house_style
@@ -98,15 +98,34 @@ pd.concat(
 # \operatorname{congruence}(i) = \max_t \; W_\text{out}[i] \cdot W_U[:, t]
 # ```
 #
-# and the token where it is reached is the neuron's token. {func}`~lookups.measure.congruence.congruence`
-# finds it without ever holding the neuron × vocabulary matrix. The two ways agree:
+# and the token where it is reached is the neuron's token, of equals the first. We go through blocks of
+# the vocabulary, so that the neuron × vocabulary matrix is never held whole. With both signs, all neurons
+# come first as they are, then all with their sign turned:
+
+
+# %%
+def congruence(directions, w_u, *, eligible=slice(None), signs=(1,), block=4096):
+    ids = torch.arange(w_u.shape[1], device=w_u.device)[eligible]
+    best = torch.full((len(signs), len(directions)), -torch.inf).to(w_u)
+    token = torch.zeros_like(best, dtype=torch.long)
+    for some in ids.split(block):
+        products = einsum(directions, w_u[:, some], "neuron d, d token -> neuron token")
+        for row, sign in enumerate(signs):
+            value, first = products.max(dim=1) if sign > 0 else products.min(dim=1)
+            token[row] = torch.where(sign * value > best[row], some[first], token[row])
+            best[row] = torch.maximum(best[row], sign * value)
+    return best.flatten(), token.flatten()
+
+
+# %% [markdown]
+# The two ways agree:
 
 # %%
 effect = effects[example]
-quick = congruence(example.sign * model.w_out(example.layer)[example.index][None], model.w_u)
-assert int(quick.token_id) == int(effect.argmax())
-assert torch.isclose(quick.value[0], effect.max(), rtol=1e-5)
-f"{example}: congruence {float(quick.value):.2f}, token {model.vocabulary[int(quick.token_id)]!r}"
+value, token = congruence(example.sign * model.w_out(example.layer)[example.index][None], model.w_u)
+assert int(token) == int(effect.argmax())
+assert torch.isclose(value[0], effect.max(), rtol=1e-5)
+f"{example}: congruence {float(value):.2f}, token {model.vocabulary[int(token)]!r}"
 
 # %% [markdown]
 # ## Which tokens may be a neuron's own
@@ -169,8 +188,7 @@ def tokens_of_neurons(rule: str) -> tuple[np.ndarray, np.ndarray]:
         congruence(model.w_out(layer), model.w_u, eligible=allowed, signs=model.signs)
         for layer in range(model.n_layers)
     ]
-    values = torch.cat([one.value for one in found]).numpy(force=True)
-    return values, torch.cat([one.token_id for one in found]).numpy(force=True)
+    return tuple(torch.cat(column).numpy(force=True) for column in zip(*found, strict=True))
 
 
 every = model.neurons(range(model.n_layers))
@@ -245,7 +263,7 @@ def null_of(draw_null, layer: int) -> torch.Tensor:
     draws = [
         congruence(draw_null(model.w_out(layer), s), model.w_u, eligible=tokens) for s in DRAWS
     ]
-    return torch.cat([draw.value for draw in draws]).cpu()
+    return torch.cat([value for value, _ in draws]).cpu()
 
 
 nulls = {

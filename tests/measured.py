@@ -12,7 +12,6 @@ from lookups.measure.ablation import ablate, mean_over_tokens
 from lookups.measure.activation import activations
 from lookups.measure.attention import looks
 from lookups.measure.attribution import attribute
-from lookups.measure.congruence import congruence
 from lookups.measure.path_patching import mean_at_last, path_patch
 from lookups.measure.routes import logp_without, routes
 from lookups.measure.scan import scan
@@ -33,6 +32,7 @@ def measured(one: Model, n: int = 40) -> dict[str, list[Tensor]]:
         return activations(one, [several[row] for row in rows], ids)
 
     whole = np.maximum(fire(range(n), prompts), 1e-3)
+    congruence = defined_in("02_next_token_neurons").congruence
     shortest = defined_in("04_suffixes").shortest_suffixes
     head_kinds = defined_in("06_attention_specialization").head_kinds
     rule = {"longest": 9, "progress": lambda n: None}
