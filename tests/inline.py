@@ -34,14 +34,12 @@ def execute(chapter: str, run: Path | str) -> dict[str, Any]:
 
 @cache
 def defined_in(chapter: str) -> SimpleNamespace:
-    """The functions and classes of a chapter, with its imports and literal constants alone."""
+    """The functions and classes of a chapter, with its imports and literals, and no results."""
     cells = read(PROJECT / "notebooks" / f"{chapter}.py").cells
     code = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
     kinds, names = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef, {}
     for node in code.body:
-        # what is neither, or is defined with results, is left out
         with suppress(AttributeError, NameError, ValueError):
-            if not isinstance(node, kinds):
-                ast.literal_eval(node.value)
+            isinstance(node, kinds) or ast.literal_eval(node.value)
             exec(compile(ast.Module([node], []), f"{chapter}.py", "exec"), names)
     return SimpleNamespace(**names)

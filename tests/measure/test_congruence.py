@@ -11,11 +11,7 @@ from lookups.model.loaded import load_model
 from lookups.settings import ModelSpec
 
 CHAPTER = defined_in("02_next_token_neurons")
-congruence, isotropic_null, rotation_null = (
-    CHAPTER.congruence,
-    CHAPTER.isotropic_null,
-    CHAPTER.rotation_null,
-)
+congruence, rotation_null = CHAPTER.congruence, CHAPTER.rotation_null
 beyond = defined_in("13_ground_truth").beyond
 
 
@@ -42,7 +38,7 @@ def test_blocks_find_the_maximum_of_the_whole_matrix_ties_included(seed, vocab, 
 
 def test_the_isotropic_null_keeps_norms_and_no_direction():
     rows = torch.randn(4000, 16, generator=torch.Generator().manual_seed(0)) * 3 + 1
-    before, null = rows.clone(), isotropic_null(rows, seed=5)
+    before, null = rows.clone(), CHAPTER.isotropic_null(rows, seed=5)
     assert torch.equal(rows, before)
     assert torch.allclose(null.norm(dim=1), rows.norm(dim=1), rtol=1e-5)
     unit = null / null.norm(dim=1, keepdim=True)
@@ -80,7 +76,7 @@ def test_percentiles_count_what_lies_below():
     assert CHAPTER.percentile_in(null, values).tolist() == [0, 0, 25, 75, 100]
 
 
-@pytest.mark.parametrize("null", [isotropic_null, rotation_null])
+@pytest.mark.parametrize("null", [CHAPTER.isotropic_null, rotation_null])
 @pytest.mark.parametrize("of_draws", [0.05, 0.2])
 def test_a_null_lets_as_many_of_its_own_draws_through_as_it_says(null, of_draws):
     """On a trained model: percent and shares are not mixed up, and many neurons lie within."""

@@ -10,7 +10,7 @@ from lookups.corpus.grammar import KINDS, labelled_documents
 from planted_reader import reader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.worlds.train import recipe_of, train_world
+from benchmarks.worlds.train import recipe_of
 from benchmarks.worlds.worlds import HERE, WORLDS
 from tools.train.planted import slot_accuracy
 
@@ -56,11 +56,3 @@ def test_shipped_models_do_what_their_record_says(name):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for document in labelled_documents("test", 20, grammar=grammar):
         assert tokenizer(tokenizer.decode(document.ids))["input_ids"] == list(document.ids)
-
-
-def test_a_world_can_be_trained_and_shipped(tmp_path):
-    recipe = dataclasses.replace(recipe_of("two-words"), steps=4, batch=8)
-    settings = {"recipe": recipe, "held_out": 40, "say": lambda line: None}
-    record = train_world("two-words", tmp_path / "out", work=tmp_path / "w", **settings)
-    assert record["data"]["documents"] == 32
-    assert "harder: cues of two words\n" in (tmp_path / "out" / "README.md").read_text()

@@ -9,13 +9,7 @@ import pytest
 from inline import defined_in
 from lookups.statistics import bootstrap
 from lookups.statistics.bootstrap import times_drawn
-from lookups.statistics.differences import (
-    Values,
-    group_difference,
-    ks,
-    pair_means,
-    share_of_mean,
-)
+from lookups.statistics.differences import Values, group_difference, ks, pair_means, share_of_mean
 from scipy.stats import ks_2samp
 
 CHAPTER = defined_in("09_head_ablation")
