@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
-from lookups.measure.ablation import Means, ablate, mean_over_tokens, other_rows
+from lookups.measure.ablation import Means, ablate, mean_over_tokens
 from lookups.names import Head, Neuron
 
 HEADS_A_PROMPT, LONGEST = 4, 16
@@ -12,6 +12,8 @@ HEAD_KINDS = ("zero", "mean", "resample", "direct_frozen", "direct_recomputed", 
 
 def with_heads(found: Setting, rows: Rows) -> tuple[Rows, list[Head], list[int], np.ndarray]:
     """Repeat every prompt for some heads that feed its neuron; give each its neuron's token."""
+    from inline import defined_in
+
     model, rng = found.model, np.random.default_rng(0)
     layer = rows.neurons[0].layer
     every = [Head(at, h) for at in model.head_layers(layer) for h in range(model.n_heads)]
@@ -27,7 +29,7 @@ def with_heads(found: Setting, rows: Rows) -> tuple[Rows, list[Head], list[int],
     count = {group: groups.count(group) for group in set(groups)}
     kept = [at for at, group in enumerate(groups) if count[group] > 1]  # one alone cannot borrow
     repeated = Rows(*([column[at] for at in kept] for column in repeated))
-    donors = other_rows([groups[at] for at in kept], seed=0)
+    donors = defined_in("09_head_ablation").donors_of([groups[at] for at in kept], seed=0)
     tokens = [token[neuron] for neuron in repeated.neurons]
     return repeated, [heads[at] for at in kept], tokens, donors
 

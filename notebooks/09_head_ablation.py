@@ -36,7 +36,7 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from lookups.measure.ablation import ablate, mean_over_tokens, other_rows
+from lookups.measure.ablation import ablate, mean_over_tokens
 from lookups.run.store import Stopwatch, load, save
 from lookups.measure.attention import look
 from lookups.measure.intervention import GROUPS, before_after, of_group, with_falls
@@ -291,23 +291,31 @@ def silenced(some: pd.DataFrame, kinds: list, **options) -> pd.DataFrame:
     return before_after(some[[*KEYS, "silenced"]], found)
 
 
-# %% tags=["hide-input"]
-def donors_of(some: pd.DataFrame) -> np.ndarray:
-    """Another row of the pair for every row; itself where the pair has one row only."""
-    pair = list(zip(some.neuron, some["head"], strict=True))
-    lent = np.arange(len(some))
-    several = np.flatnonzero(pd.Series(pair, dtype=object).duplicated(keep=False))
-    lent[several] = several[other_rows([pair[row] for row in several], seed=settings.seed)]
+# %% [markdown]
+# Under `resample` every prompt of a pair borrows the head's output on another of its prompts, chosen by a
+# random permutation without fixed points. Where a pair has one prompt only, nothing can be borrowed:
+
+
+# %%
+def donors_of(pairs: list, *, seed: int) -> np.ndarray:
+    """Another row of its pair for every row; itself where the pair has one row only."""
+    random, lent, members = np.random.default_rng(seed), np.arange(len(pairs)), {}
+    for row, pair in enumerate(pairs):
+        members.setdefault(pair, []).append(row)
+    for own in members.values():
+        while len(own) > 1 and (lent[own] == own).any():  # on average e times
+            lent[own] = random.permutation(own)
     return lent
 
 
+# %% tags=["hide-input"]
 rows = rows.assign(silenced=rows["head"])
 another = {(pair.neuron, pair.head): another_head(pair.neuron, pair.head) for pair in kept.itertuples()}  # fmt: skip
 others = rows.assign(silenced=[another[pair] for pair in zip(rows.neuron, rows["head"], strict=True)])  # fmt: skip
 is_main = rows.index.isin(chosen.index)
 main, rest = (rows[some].reset_index(drop=True) for some in (is_main, ~is_main))
 kinds = ["zero", "direct_frozen", "direct_recomputed", "through_neuron"]
-lent = donors_of(main)
+lent = donors_of(list(zip(main.neuron, main["head"], strict=True)), seed=settings.seed)
 whole = silenced(main, [*kinds, "mean", "resample"], means=means, donors=lent)
 taken = pd.Series(np.tile(lent != np.arange(len(main)), whole.kind.nunique()), whole.index)
 parts = [

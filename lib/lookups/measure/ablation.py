@@ -77,7 +77,7 @@ def ablate(
     """Measure every row's neuron and token as they are and without the row's head or neuron.
 
     `means` is for `mean`; `donors`, for `resample`, is the row whose prompt lends each row the
-    head's output (`other_rows`); `on` has the activation, times the neuron's sign, that `on` sets.
+    head's output; `on` has the activation, times the neuron's sign, that `on` sets.
     `zero` goes before `through_neuron`. ValueError if columns differ in length, or a head whose
     direct path is to be cut does not feed its neuron.
     """
@@ -134,22 +134,6 @@ def _ablated(
         else:
             edits[kind] = _direct_path(model, neurons, units, frozen=kind == "direct_frozen")
     return measure_edits(model, Rows(prompts, neurons, token_ids), edits)
-
-
-def other_rows(groups: Sequence[Hashable], *, seed: int) -> Int[np.ndarray, " row"]:
-    """Return for every row another row of its group: a random permutation without fixed points,
-    all of which are equally likely. ValueError if a group has a single row."""
-    members: dict[Hashable, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    rng, other = np.random.default_rng(seed), np.empty(len(groups), dtype=np.int64)
-    for group, rows in members.items():
-        if len(rows) == 1:
-            raise ValueError(f"{group} has a single row; leave it out")
-        other[rows] = rows
-        while (other[rows] == rows).any():  # on average e times
-            other[rows] = rng.permutation(rows)
-    return other
 
 
 def _in_place_of(
