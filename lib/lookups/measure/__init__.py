@@ -1,4 +1,4 @@
-"""What a neuron does: the token it writes, what fires it, which heads feed it, what a change costs.
+"""What a neuron does: what fires it, which heads feed it, what a change costs.
 
 Numbers come out as they are: rules and thresholds stand in the chapters, tests in `statistics`.
 """
