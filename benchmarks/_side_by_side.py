@@ -22,7 +22,7 @@ from lookups.names import Neuron
 from lookups.paths import PROJECT
 from lookups.settings import read_run
 
-sys.path.insert(0, str(PROJECT / "tests"))
+sys.path.insert(0, str(PROJECT / "tests"))  # chapters' definitions, and tiny models
 
 RESULTS = Path(os.environ.get("LOOKUPS_RESULTS", Path(__file__).with_name("results.md")))
 """The table; the variable names another file for a trial."""

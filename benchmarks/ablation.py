@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
+from inline import defined_in
 from lookups.measure.ablation import Means, ablate, mean_over_tokens
 from lookups.names import Head, Neuron
 
@@ -12,8 +13,6 @@ HEAD_KINDS = ("zero", "mean", "resample", "direct_frozen", "direct_recomputed", 
 
 def with_heads(found: Setting, rows: Rows) -> tuple[Rows, list[Head], list[int], np.ndarray]:
     """Repeat every prompt for some heads that feed its neuron; give each its neuron's token."""
-    from inline import defined_in
-
     model, rng = found.model, np.random.default_rng(0)
     layer = rows.neurons[0].layer
     every = [Head(at, h) for at in model.head_layers(layer) for h in range(model.n_heads)]

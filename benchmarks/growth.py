@@ -28,11 +28,8 @@ from _side_by_side import First, Setting, machine_of, timed, write_row
 from lookups.corpus.documents import load_documents
 from lookups.measure.scan import SETTLE, scan
 from lookups.model.loaded import load_model
-from lookups.paths import PROJECT
 from lookups.settings import CorpusSpec, ModelSpec, read_run
 from plain import plain_model, read
-
-sys.path.insert(0, str(PROJECT / "tests"))
 
 PARTS = ("documents", "neurons", "model", "shapes")
 WORDS, WARM, STRONGEST, FLAT = 24, 20, 20, 0.1

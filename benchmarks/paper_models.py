@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from _side_by_side import cpu, write_row
-from lookups.paths import PROJECT
 from lookups.run.stages import CHAPTERS
-
-sys.path.insert(0, str(PROJECT / "tests"))
 
 FEW = {
     "documents": 40, "length": 10, "minimum_in_texts": 1, "neurons_per_layer": 3,

@@ -9,7 +9,6 @@ take as long as trained ones.
 """
 
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +19,7 @@ from lookups.measure.scan import SETTLE, scan
 from lookups.model.batches import batches_by_length
 from lookups.model.files import find_checkpoint
 from lookups.model.loaded import load_model
-from lookups.paths import PROJECT
 from lookups.settings import ModelSpec, read_run
-
-sys.path.insert(0, str(PROJECT / "tests"))
 
 STRONGEST, ROUNDS, D_HEAD = 40, 3, 64
 SHAPES = {"cpu": ("gpt2-small",), "cuda": ("gpt2-small", "gpt2-large")}

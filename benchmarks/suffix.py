@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from _side_by_side import Rows, Setting, record, rows_of, setting, timed
+from inline import defined_in
 from lookups.measure.activation import activations
 
 KEEP, LONGEST = 0.8, 100
@@ -38,8 +39,6 @@ def naive(found: Setting, rows: Rows) -> list[Suffix | None]:
 def fast(found: Setting, rows: Rows) -> list[Suffix | None]:
     def fire(some, kept):
         return activations(found.model, [rows.neurons[row] for row in some], kept)
-
-    from inline import defined_in
 
     find, rule = defined_in("04_suffixes").shortest_suffixes, (rows.whole, long_enough)
     kept = find(fire, rows.prompts, *rule, longest=LONGEST, progress=lambda n: None)

@@ -40,6 +40,7 @@ def defined_in(chapter: str) -> SimpleNamespace:
     kinds, names = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef, {}
     for node in code.body:
         with suppress(AttributeError, NameError, ValueError):
-            isinstance(node, kinds) or ast.literal_eval(node.value)
+            if not isinstance(node, kinds):
+                ast.literal_eval(node.value)  # raises where it is no literal
             exec(compile(ast.Module([node], []), f"{chapter}.py", "exec"), names)
     return SimpleNamespace(**names)

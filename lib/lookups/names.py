@@ -46,5 +46,6 @@ class Head(NamedTuple):
         return cls(int(match[1]), int(match[2]))
 
 
+Pair = tuple[str, str]  # a neuron's name and a head's
 Heads, Neurons = Sequence[Head], Sequence[Neuron]
 Units = Sequence[Head | Neuron]

@@ -49,9 +49,8 @@ def test_the_first_length_that_passes_whatever_the_curve(curves, longest):
     told = []
     prompts = [list(range(1, len(curve) + 1)) for curve in curves]
     whole = [curve[-1] for curve in curves]
-    options = {"longest": longest, "progress": told.append}
     find = defined_in("04_suffixes").shortest_suffixes
-    found = find(fire, prompts, whole, long_enough, **options)
+    found = find(fire, prompts, whole, long_enough, longest=longest, progress=told.append)
     for curve, one in zip(curves, found, strict=True):
         suffixes = enumerate(curve[:longest], start=1)
         passing = (one for one in suffixes if long_enough(one[1], curve[-1]))

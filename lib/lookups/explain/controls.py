@@ -21,12 +21,11 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from lookups.explain.explainer import Case, Explainer, Explanation, Question, Verdict
+from lookups.names import Pair
 from lookups.statistics.bootstrap import lots_of
 
 DIGITS = 6  # decimal places of a stored weight, so that two machines write the same
 ALIKE = 0.5  # the phi above which one head's explanation is nearly the other's
-
-Pair = tuple[str, str]  # a neuron's name and a head's
 
 
 class BagOfWords(Explainer):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import AliasPath, Field, TypeAdapter, ValidationError, create_model
 
 from lookups.errors import SourceError
-from lookups.names import Head, Neuron
+from lookups.names import Head, Neuron, Pair
 
 MODELS = {
     "gpt2-small": ("openai-community/gpt2", 12),
@@ -59,9 +59,6 @@ STEPS = {
 
 AGAIN = "fetch the record again, as book/how-to-run.md says"
 _MARK = re.compile(r"test|prompts|results|dict|\d+")
-
-
-Pair = tuple[str, str]  # a neuron's name and a head's
 
 
 class Published(NamedTuple):
